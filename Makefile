@@ -1,0 +1,42 @@
+# Every target makes .venv and installs on first use. Override the interpreter with `make PYTHON=python3.12 ...`.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: setup demo test check bench weights docs clean
+
+setup: $(INSTALLED)  ## make .venv and install avgate with the tested set of versions
+
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+demo: $(INSTALLED)  ## render, extract, train four fusions, compare them, write demo/report.html
+	$(BIN)/avgate demo --out demo
+
+test: $(INSTALLED)  ## the whole test suite
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+check: $(INSTALLED)  ## formatting, lint, types, import layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(INSTALLED)  ## measure speed and memory, write docs/benchmarks.md
+	$(BIN)/python benchmarks/run.py
+
+weights: $(INSTALLED)  ## train the demonstration weights that come with avgate (about half an hour on 2 cores)
+	$(BIN)/avgate render --out work/weights/clips --identities 32 --clips 3 --seed 1
+	$(BIN)/avgate extract --data work/weights/clips --recipe demonstration-weights
+	$(BIN)/avgate train --data work/weights/clips --recipe demonstration-weights --demonstration --out work/weights/run
+	cp work/weights/run/checkpoint.safetensors src/avgate/weights/demonstration.safetensors
+
+docs: $(INSTALLED)  ## make the figures in docs/ anew; needs ../shared/clips
+	$(BIN)/python docs/example.py
+
+clean:
+	rm -rf demo work build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,29 @@
+"""avgate: per-frame valence and arousal from face and voice, fused with gated recursive joint cross-attention.
+
+from avgate import Predictor
+trace = Predictor()("video.mp4")      # trace.time_s, trace.targets["valence"], trace.gates, ...
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from avgate.checkpoint import load_checkpoint
+    from avgate.predict import Predictor
+    from avgate.types import Trace
+
+__version__ = version("avgate")
+__all__ = ["Predictor", "Trace", "__version__", "load_checkpoint"]
+
+_HOMES = {"Predictor": "avgate.predict", "Trace": "avgate.types", "load_checkpoint": "avgate.checkpoint"}
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded on first use: importing torch and mediapipe takes seconds, and `avgate --help` needs neither.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'avgate' has no attribute '{name}'")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,252 @@
+"""The command line: one function per verb. Heavy imports are inside, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from tyro.conf import Positional, arg
+
+from avgate.errors import AvgateError
+
+Videos = Annotated[tuple[Path, ...], Positional, arg(metavar="VIDEO...")]
+Fusion = Annotated[str | None, arg(help="Fusion to use instead of the recipe's: audio, video, concat, hgrjca.")]
+
+
+def render(
+    out: Path,
+    identities: int | None = None,
+    clips: int | None = None,
+    seconds: float | None = None,
+    seed: int = 0,
+    workers: int | None = None,
+) -> None:
+    """Make the embedded corpus: clips of a face and a voice with known valence and arousal in every frame.
+
+    Args:
+        out: Folder for the clips, their labels and the manifest.
+        identities: How many different faces and voices.
+        clips: Clips per identity.
+        seconds: Length of a clip.
+        seed: The same seed makes the same corpus.
+        workers: Processes; one per core unless given.
+    """
+    from dataclasses import replace
+
+    from avgate.console import console
+    from avgate.corpora.rendered import RenderConfig
+    from avgate.demo import render_with_progress
+
+    given: dict[str, Any] = {"identities": identities, "clips_per_identity": clips, "seconds": seconds}
+    config = replace(RenderConfig(seed=seed), **{k: v for k, v in given.items() if v is not None})
+    render_with_progress(out, config, workers)
+    console.print(f"{config.identities * config.clips_per_identity} clips in {out}; next: avgate extract --data {out}")
+
+
+def extract(
+    data: Path,
+    store: Path | None = None,
+    recipe: str = "demo",
+    corpus: str = "rendered",
+    face_model: Path | None = None,
+    workers: int | None = None,
+) -> None:
+    """Compute the features of a corpus once and keep them; run it again to continue after an interruption.
+
+    Args:
+        data: The corpus' folder.
+        store: Folder for the features; DATA/features unless given.
+        recipe: Whose backbones to use.
+        corpus: Kind of corpus.
+        face_model: face_landmarker.task, instead of mediapipe's own face mesh.
+        workers: Processes; one per core unless given.
+    """
+    from avgate.console import console
+    from avgate.corpora import open_corpus
+    from avgate.extract import extract as run
+    from avgate.recipes import recipe_named
+
+    wanted, clips = recipe_named(recipe), open_corpus(corpus, data).clips()
+    store = store or data / "features"
+    model = str(face_model) if face_model else None
+    done = run(clips, store, wanted.backbones, wanted.label_rate, face_model=model, workers=workers)
+    console.print(f"{done} clips extracted, {len(clips) - done} were there; next: avgate train --data {data} --out RUN")
+
+
+def train(
+    data: Path,
+    out: Path,
+    recipe: str = "demo",
+    fusion: Fusion = None,
+    seed: int | None = None,
+    set: tuple[str, ...] = (),
+    store: Path | None = None,
+    corpus: str = "rendered",
+    accelerator: str = "auto",
+    precision: Literal["32-true", "16-mixed", "bf16-mixed", "64-true"] = "32-true",
+    demonstration: bool = False,
+) -> None:
+    """Train a recipe on a corpus whose features are extracted; run it again to continue after an interruption.
+
+    Args:
+        data: The corpus' folder.
+        out: Folder for the run: checkpoint.safetensors, history.csv and what is needed to continue.
+        recipe: Which recipe.
+        fusion: Fusion to use instead of the recipe's.
+        seed: Seed to use instead of the recipe's.
+        set: Settings to change, as path=value: train.epochs=5 model.fusion.tau=0.5
+        store: Folder of the features; DATA/features unless given.
+        corpus: Kind of corpus.
+        accelerator: auto, cpu, cuda, ...
+        precision: Numeric precision.
+        demonstration: Mark the checkpoint as demonstration weights, so that every output says it.
+    """
+    from avgate.config import override
+    from avgate.console import console
+    from avgate.corpora import open_corpus
+    from avgate.files import make_folder
+    from avgate.recipes import recipe_named
+    from avgate.store import FeatureStore
+    from avgate.train import train as run
+
+    wanted = recipe_named(recipe)
+    if fusion:
+        wanted = wanted.with_fusion(fusion)
+    if seed is not None:
+        wanted = override(wanted, f"train.seed={seed}")
+    for assignment in set:
+        wanted = override(wanted, assignment)
+    checkpoint = run(
+        open_corpus(corpus, data),
+        FeatureStore(store or data / "features"),
+        wanted,
+        make_folder(out),
+        accelerator=accelerator,
+        precision=precision,
+        demonstration=demonstration,
+    )
+    scores = checkpoint.scores["validation"]
+    console.print(
+        f"best epoch {checkpoint.trained_on['epoch']}: validation CCC {scores['raw']['mean']['ccc']:.3f} raw, "
+        f"{scores['smoothed']['mean']['ccc']:.3f} smoothed -> {out / 'checkpoint.safetensors'}"
+    )
+
+
+def evaluate(
+    checkpoints: Annotated[tuple[Path, ...], Positional, arg(metavar="CHECKPOINT...")],
+    data: Path,
+    split: str = "test",
+    store: Path | None = None,
+    corpus: str = "rendered",
+    out: Path | None = None,
+) -> None:
+    """Score trained models on held-out clips: pooled CCC with bootstrap intervals, PCC, RMSE, raw and smoothed.
+
+    Args:
+        checkpoints: What to score.
+        data: The corpus' folder.
+        split: Which clips: train, validation or test.
+        store: Folder of the features; DATA/features unless given.
+        corpus: Kind of corpus.
+        out: JSON file for the scores, per clip too.
+    """
+    from rich.console import Console
+
+    from avgate.checkpoint import load_checkpoint
+    from avgate.corpora import open_corpus
+    from avgate.errors import UsageError
+    from avgate.evaluate import evaluate as run
+    from avgate.evaluate import table, write_results
+    from avgate.store import FeatureStore
+
+    if not checkpoints:
+        raise UsageError("there is nothing to evaluate", hint="name one or more checkpoint.safetensors")
+    opened, features = open_corpus(corpus, data), FeatureStore(store or data / "features")
+    results = [run(load_checkpoint(path), opened, features, split) for path in checkpoints]
+    Console().print(table(results))
+    if out:
+        write_results(results, out)
+
+
+def predict(
+    videos: Videos,
+    out: Path,
+    checkpoint: Path | None = None,
+    face_model: Path | None = None,
+    report: bool = True,
+    formats: tuple[str, ...] = ("csv", "json"),
+) -> None:
+    """Turn videos of a person into valence and arousal, frame by frame: NAME.csv, NAME.json, NAME.html and NAME.png.
+
+    Args:
+        videos: Video files.
+        out: Folder for the results.
+        checkpoint: A trained model; the demonstration weights unless given.
+        face_model: face_landmarker.task, instead of mediapipe's own face mesh.
+        report: Write the HTML and PNG reports too.
+        formats: Data files to write.
+    """
+    from avgate.errors import UsageError
+    from avgate.predict import predict as run
+
+    if not videos:
+        raise UsageError("there is nothing to predict", hint="name one or more video files")
+    run(videos, out, checkpoint=checkpoint, face_model=face_model, report=report, formats=formats)
+
+
+def report(trace: Annotated[Path, Positional], out: Path, video: Path | None = None) -> None:
+    """Draw the report of a trace that `avgate predict` wrote, as HTML, or PNG or PDF for a paper.
+
+    Args:
+        trace: The NAME.json of a prediction.
+        out: File to write; .html, .png or .pdf decides what it is.
+        video: The video, to be shown in an HTML report.
+    """
+    from avgate.report import report as run
+
+    run(trace, out, video)
+
+
+def demo(out: Path = Path("demo"), workers: int | None = None) -> None:
+    """See it work: render a corpus, extract, train four fusions, compare them on unseen identities, write a report.
+
+    Args:
+        out: Folder for everything the demonstration makes.
+        workers: Processes; one per core unless given.
+    """
+    from avgate.console import console
+    from avgate.demo import demo as run
+    from avgate.files import make_folder
+
+    run(make_folder(out), workers=workers)
+    console.print(f"Report: {out / 'report.html'} (open it in a browser)")
+
+
+VERBS = {f.__name__: f for f in (demo, predict, report, render, extract, train, evaluate)}
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line; AvgateErrors become one message and their exit code, Ctrl-C ends with 130."""
+    from avgate.console import console
+
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            VERBS,
+            prog="avgate",
+            description="Per-frame valence and arousal from face and voice, and everything around it.",
+            args=args,
+        )
+    except AvgateError as error:
+        console.print(f"[bold red]error:[/] {_plain(str(error))}", soft_wrap=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        console.print("[bold]interrupted:[/] what is finished is kept; the same command continues from there.")
+        sys.exit(130)
+
+
+def _plain(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

@@ -1,0 +1,198 @@
+"""What a recipe is: everything that decides a result, as one frozen value that a checkpoint can carry."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from avgate.encoders import GruConfig, TcnConfig
+from avgate.errors import CheckpointError, UsageError, choose
+from avgate.fusions import FUSIONS, fusion_class, fusion_named
+from avgate.model import ModelConfig
+from avgate.timeline import Grid
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is trained.
+
+    Args:
+        epochs: at most so many.
+        patience: stop after so many epochs without a better validation CCC.
+        batch: windows per step.
+        lr: peak learning rate of AdamW; one epoch of warm-up, then a cosine down to a tenth.
+        weight_decay: of AdamW.
+        mse_weight: weight of a mean squared error beside the CCC loss.
+        clip_norm: largest gradient norm.
+        seed: of initial weights, data order and dropout.
+    """
+
+    epochs: int = 40
+    patience: int = 12
+    batch: int = 16
+    lr: float = 2e-3
+    weight_decay: float = 1e-2
+    mse_weight: float = 0.0
+    clip_norm: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self):
+        if min(self.epochs, self.patience, self.batch) < 1 or min(self.lr, self.clip_norm) <= 0:
+            raise ValueError("training needs epochs, patience and batch of at least 1, and lr and clip_norm above 0")
+        if min(self.weight_decay, self.mse_weight, self.seed) < 0:
+            raise ValueError("training needs weight_decay, mse_weight and seed of at least 0")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named way from video to trace.
+
+    Args:
+        name: what `avgate train` calls it.
+        backbones: names of the feature extractors; several of one modality are put side by side.
+        label_rate: steps per second at which the model runs.
+        window_s: length of a window in seconds.
+        hop_s: seconds between the starts of neighbouring windows.
+        model: the model's shape.
+        train: how it is trained.
+        smooth_s: widths of the mean filter in seconds to choose from on validation data; 0 is no filter.
+    """
+
+    name: str
+    backbones: tuple[str, ...] = ("egemaps", "facemesh")
+    label_rate: float = 10.0
+    window_s: float = 20.0
+    hop_s: float = 10.0
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    smooth_s: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0, 3.0)
+
+    def __post_init__(self):
+        if self.label_rate <= 0 or not 0 < self.hop_s <= self.window_s:
+            raise ValueError(
+                f"windows need label_rate > 0 and 0 < hop_s <= window_s, "
+                f"not label_rate={self.label_rate}, hop_s={self.hop_s} and window_s={self.window_s}"
+            )
+        if not self.smooth_s or min(self.smooth_s) < 0:
+            raise ValueError(f"smooth_s needs at least one width, each 0 or more seconds, not {self.smooth_s}")
+
+    @property
+    def grid(self) -> Grid:
+        """The common clock of features and labels."""
+        return Grid(self.label_rate)
+
+    @property
+    def window(self) -> int:
+        """Steps per window."""
+        return self.grid.seconds_to_steps(self.window_s)
+
+    @property
+    def hop(self) -> int:
+        """Steps between windows."""
+        return self.grid.seconds_to_steps(self.hop_s)
+
+    @property
+    def fusion(self) -> str:
+        """Name of the fusion."""
+        return fusion_class(self.model.fusion).name
+
+    def with_fusion(self, name: str) -> Recipe:
+        """The same recipe with another fusion at its default settings (or this one's own, if it already has it)."""
+        wanted = fusion_named(name)
+        if wanted.name == self.fusion:
+            return self
+        return replace(self, model=replace(self.model, fusion=wanted.Config()))
+
+
+_TYPES = {c.__name__: c for c in (Recipe, ModelConfig, TrainConfig, TcnConfig, GruConfig, *(f.Config for f in FUSIONS))}
+
+
+def to_plain(value: Any) -> Any:
+    """A config as dicts, lists and scalars for JSON; each dataclass carries its type's name."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"type": type(value).__name__} | {f.name: to_plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {k: to_plain(v) for k, v in value.items()}
+    return [to_plain(v) for v in value] if isinstance(value, tuple | list) else value
+
+
+def from_plain(value: Any) -> Any:
+    """The inverse of to_plain; CheckpointError for a type, field or choice that this version doesn't know."""
+    if isinstance(value, list):
+        return tuple(from_plain(v) for v in value)
+    if not isinstance(value, dict):
+        return value
+    inner = {k: from_plain(v) for k, v in value.items() if k != "type"}
+    if "type" not in value:
+        return inner
+    kind = _TYPES.get(value["type"])
+    unknown = set(inner) - {f.name for f in fields(kind)} if kind else {value["type"]}
+    if kind is not None:
+        choices = {k: _choices(kind, k) for k in set(inner) - unknown}
+        unknown |= {f"{k}={inner[k]!r}" for k, known in choices.items() if known and inner[k] not in known}
+    if kind is None or unknown:
+        raise CheckpointError(
+            f"its recipe has settings that this version of avgate doesn't know: {', '.join(sorted(unknown))}",
+            hint="install the version of avgate that wrote it, or a newer one",
+        )
+    return kind(**inner)
+
+
+def override(recipe: Recipe, assignment: str) -> Recipe:
+    """A recipe with one setting changed, as `avgate train --set train.epochs=5` says it.
+
+    Args:
+        recipe: the recipe to change.
+        assignment: `path=value`; the path leads through fields by dots, the value has the type that stands there.
+    """
+    path, found, text = assignment.partition("=")
+    if not found:
+        raise UsageError(f"'{assignment}' is no setting", hint="write it as path=value, such as train.epochs=5")
+    return _set(recipe, path.strip().split("."), text.strip(), path.strip())
+
+
+def _set(owner: Any, path: list[str], text: str, whole: str) -> Any:
+    named = isinstance(owner, Mapping)
+    inside = dict(owner) if named else {f.name: getattr(owner, f.name) for f in fields(owner)}
+    present = choose(f"setting '{whole}': no", path[0], inside)
+    if len(path) > 1:
+        if not (is_dataclass(present) or isinstance(present, Mapping)):
+            raise UsageError(f"the setting '{path[0]}' has no parts", where=whole, hint=f"its value is {present!r}")
+        value = _set(present, path[1:], text, whole)
+    elif known := _choices(type(owner), path[0]):
+        value = choose(whole, text, {choice: choice for choice in known})
+    else:
+        value = _parse(text, present, whole)
+    try:
+        return {**owner, path[0]: value} if named else replace(owner, **{path[0]: value})
+    except ValueError as error:
+        raise UsageError(str(error), where=whole) from error
+
+
+def _parse(text: str, present: Any, whole: str) -> Any:
+    if isinstance(present, str):
+        return text
+    try:
+        return _like(present, ast.literal_eval(text))
+    except (ValueError, TypeError, SyntaxError):
+        kind = type(present).__name__
+        raise UsageError(f"'{text}' is no {kind}", where=whole, hint=f"its value now is {present!r}") from None
+
+
+def _like(present: Any, value: Any) -> Any:
+    """The value in the present one's type, or TypeError; a tuple's first item stands for all."""
+    if isinstance(present, tuple) and isinstance(value, tuple | list):
+        return tuple(_like(present[0], v) for v in value) if present else tuple(value)
+    if isinstance(present, float) and type(value) is int:
+        return float(value)
+    if type(value) is not type(present):
+        raise TypeError
+    return value
+
+
+def _choices(kind: type, name: str) -> tuple[str, ...]:
+    """What a field may be where its type is a Literal; nothing for other fields."""
+    hint = get_type_hints(kind).get(name)
+    return get_args(hint) if get_origin(hint) is Literal else ()

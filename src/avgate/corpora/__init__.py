@@ -1,0 +1,18 @@
+"""Corpora. A new one is a file here and a line in CORPORA."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from avgate.corpora.base import Corpus
+from avgate.corpora.rendered import Rendered
+from avgate.errors import choose
+
+CORPORA: dict[str, Callable[[Path], Corpus]] = {"rendered": Rendered}
+"""Name -> what opens a folder as that corpus."""
+
+
+def open_corpus(name: str, root: Path) -> Corpus:
+    """The corpus of that kind in a folder; UsageError for an unknown kind, CorpusError for a folder that isn't one."""
+    return choose("corpus", name, CORPORA)(root)

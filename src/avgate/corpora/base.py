@@ -1,0 +1,41 @@
+"""What every corpus is: clips with splits, and labels on the clips' own clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from avgate.types import Clip, LabelTrack, Modality
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A time in which one modality says nothing of the labels, or something wrong.
+
+    Attributes:
+        start_s: when it begins, in seconds.
+        end_s: when it is over, in seconds.
+        modality: the modality that misleads.
+        kind: what is the matter, in the corpus' own words.
+    """
+
+    start_s: float
+    end_s: float
+    modality: Modality
+    kind: str
+
+
+class Corpus(Protocol):
+    """A folder of recordings, opened for reading; opening raises CorpusError where something is wrong with it."""
+
+    name: str
+    targets: tuple[str, ...]
+
+    def clips(self) -> list[Clip]:
+        """All clips, in the corpus' own order."""
+
+    def labels(self, clip: Clip) -> LabelTrack:
+        """A clip's labels; CorpusError where the file is missing or wrong."""
+
+    def marks(self, clip: Clip) -> list[Mark] | None:
+        """The stretches in which a modality is known to mislead; None where the corpus doesn't know."""

@@ -1,0 +1,133 @@
+"""Reading a rendered corpus back."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+
+from avgate.corpora.base import Mark
+from avgate.errors import CorpusError
+from avgate.types import Clip, LabelTrack
+
+TARGETS = ("valence", "arousal")
+MANIFEST_COLUMNS = ("clip", "video", "labels", "marks", "split", "group")
+LABEL_COLUMNS = ("time_s", *TARGETS)
+MARK_COLUMNS = ("start_s", "end_s", "modality", "kind")
+SPLITS = ("train", "validation", "test")
+
+_AGAIN = (
+    "delete the file, if it is there, and run `avgate render` with the same options again: it makes what is missing"
+)
+
+
+class Rendered:
+    """A folder that `avgate render` wrote.
+
+    Args:
+        root: the folder; its manifest.csv lists the clips with paths relative to it.
+
+    Raises:
+        CorpusError: the folder or its manifest is missing, incomplete or contradicts itself.
+    """
+
+    name = "rendered"
+    targets: tuple[str, ...] = TARGETS
+
+    def __init__(self, root: Path):
+        self.root = Path(root)
+        self._clips = self._read_manifest()
+
+    def clips(self) -> list[Clip]:
+        """All clips, in the manifest's order."""
+        return list(self._clips)
+
+    def labels(self, clip: Clip) -> LabelTrack:
+        """Valence and arousal at every frame, each in [-1, 1].
+
+        Raises:
+            CorpusError: the file is missing, has other columns, or holds values that labels can't have.
+        """
+        if clip.labels is None:
+            raise CorpusError(f"the clip '{clip.name}' has no labels", where=self.root)
+        table = _numbers(_read(clip.labels, LABEL_COLUMNS), LABEL_COLUMNS, clip.labels)
+        if not len(table) or (np.diff(table[:, 0]) <= 0).any():
+            raise CorpusError("there must be rows, with times that increase", where=clip.labels, hint=_AGAIN)
+        if (np.abs(table[:, 1:]) > 1).any():
+            raise CorpusError("labels must lie in [-1, 1]", where=clip.labels, hint=_AGAIN)
+        return LabelTrack(table[:, 0], table[:, 1:].astype(np.float32), TARGETS)
+
+    def marks(self, clip: Clip) -> list[Mark] | None:
+        """The stretches in which a modality misleads, in order of time; CorpusError as for labels."""
+        if clip.marks is None:
+            return None
+        rows = _read(clip.marks, MARK_COLUMNS)
+        spans = _numbers(rows, MARK_COLUMNS[:2], clip.marks)
+        marks = []
+        for (start_s, end_s), row in zip(spans.tolist(), rows, strict=True):
+            if not start_s < end_s or row["modality"] not in ("audio", "video"):
+                what = "a stretch must end after its start, in 'audio' or 'video'"
+                raise CorpusError(what, where=clip.marks, hint=_AGAIN)
+            marks.append(Mark(start_s, end_s, "audio" if row["modality"] == "audio" else "video", row["kind"]))
+        return marks
+
+    def _read_manifest(self) -> list[Clip]:
+        manifest = self.root / "manifest.csv"
+        if not manifest.is_file():
+            what = "there is no such folder" if not self.root.is_dir() else "the folder has no manifest.csv"
+            hint = f"make the corpus, or finish an interrupted one, with: avgate render --out {self.root}"
+            raise CorpusError(what, where=self.root, hint=hint)
+        clips: dict[str, Clip] = {}
+        home: dict[str, str] = {}
+        for row in _read(manifest, MANIFEST_COLUMNS):
+            clip = self._clip(row, manifest)
+            if clip.name in clips:
+                raise CorpusError(f"the clip '{clip.name}' is listed twice", where=manifest, hint=_AGAIN)
+            if home.setdefault(clip.group, clip.split) != clip.split:
+                what = f"the group '{clip.group}' is in the {home[clip.group]} and the {clip.split} split"
+                raise CorpusError(what, where=manifest, hint="keep all clips of a group in one split")
+            clips[clip.name] = clip
+        if not clips:
+            raise CorpusError("no clip is listed", where=manifest, hint=_AGAIN)
+        return list(clips.values())
+
+    def _clip(self, row: dict[str, str], manifest: Path) -> Clip:
+        name = row["clip"]
+        if not name or not row["group"] or row["split"] not in SPLITS:
+            what = f"the clip '{name}' needs a name, a group and one of the splits {', '.join(SPLITS)}"
+            raise CorpusError(what, where=manifest, hint=_AGAIN)
+        files = {column: self.root / row[column] for column in ("video", "labels", "marks")}
+        for column, file in files.items():
+            if not row[column] or not file.is_file():
+                raise CorpusError(f"the clip '{name}' has no file of {column} there", where=file, hint=_AGAIN)
+        return Clip(name, files["video"], row["split"], row["group"], files["labels"], files["marks"])
+
+
+def _read(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    """All rows of a CSV file that must have these columns."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, restval="")
+            missing = set(columns) - set(reader.fieldnames or ())
+            if missing:
+                raise CorpusError(f"the columns {', '.join(sorted(missing))} are missing", where=path, hint=_AGAIN)
+            return list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CorpusError(f"the file can't be read as CSV: {error}", where=path, hint=_AGAIN) from error
+
+
+def _numbers(rows: list[dict[str, str]], columns: tuple[str, ...], path: Path) -> np.ndarray:
+    """These columns as finite float64 [n k]."""
+    table = np.empty((len(rows), len(columns)))
+    for i, row in enumerate(rows):
+        for k, column in enumerate(columns):
+            try:
+                table[i, k] = float(row[column])
+            except ValueError:
+                table[i, k] = math.nan
+            if not math.isfinite(table[i, k]):
+                what = f"row {i + 1}, column {column}: '{row[column]}' is no number"
+                raise CorpusError(what, where=path, hint=_AGAIN)
+    return table

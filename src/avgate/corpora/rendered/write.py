@@ -1,0 +1,190 @@
+"""Writing a rendered corpus: clips in parallel processes, taken up again where an earlier run stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from avgate.corpora.rendered.config import RenderConfig
+from avgate.corpora.rendered.read import MANIFEST_COLUMNS
+from avgate.errors import AvgateError, UsageError
+from avgate.files import atomic_write, make_folder
+
+if TYPE_CHECKING:
+    from avgate.corpora.rendered.portrait import Portrait
+
+VERSION = 1
+"""Raised by hand whenever the code changes what a config renders to."""
+
+
+def render(
+    root: Path,
+    config: RenderConfig | None = None,
+    *,
+    workers: int | None = None,
+    on_clip: Callable[[str], None] | None = None,
+) -> Path:
+    """Render a corpus into a folder; clips that are there already are kept.
+
+    Args:
+        root: the folder; made if it isn't there.
+        config: what to render; None is the default corpus.
+        workers: processes that render side by side; None is one per core. With 1 it happens in this process.
+        on_clip: called with the name of each clip as soon as it is there (at once for those of an earlier run).
+
+    Returns:
+        The manifest, written last: a folder that has one is complete.
+
+    Raises:
+        UsageError: the folder holds something else, or a corpus of another config.
+        OutputError: the folder can't be written to.
+    """
+    from avgate.corpora.rendered.clip import clip_files, clip_name, group_name
+
+    config = config or RenderConfig()
+    workers = os.cpu_count() or 1 if workers is None else workers
+    if workers < 1:
+        raise UsageError(f"{workers} processes can't render anything", where="workers", hint="use 1 or more")
+    root = make_folder(root)
+    _claim(root, config)
+    for folder in ("clips", "labels", "marks"):
+        make_folder(root / folder)
+
+    takes = [(identity, take) for identity in range(config.identities) for take in range(config.clips_per_identity)]
+    done = [key for key in takes if all((root / file).is_file() for file in clip_files(clip_name(*key)).values())]
+    report = on_clip or (lambda _: None)
+    for key in done:
+        report(clip_name(*key))
+    missing = [key for key in takes if key not in done]
+    if missing:
+        _render_all(root, config, missing, min(workers, len(missing)), lambda key: report(clip_name(*key)))
+
+    manifest = root / "manifest.csv"
+    with atomic_write(manifest) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, MANIFEST_COLUMNS)
+        writer.writeheader()
+        for identity, take in takes:
+            name = clip_name(identity, take)
+            home = {"split": config.split(identity), "group": group_name(identity)}
+            writer.writerow({"clip": name, **clip_files(name), **home})
+    return manifest
+
+
+def _claim(root: Path, config: RenderConfig) -> None:
+    """Write corpus.json, or make sure that the one which is there describes the same corpus."""
+    file = root / "corpus.json"
+    wanted = {"corpus": "rendered", "version": VERSION, "seed": config.seed, "config": asdict(config)}
+    if not file.exists():
+        if any(not entry.name.startswith(".") for entry in root.iterdir()):
+            hint = "choose a new or empty folder"
+            raise UsageError("the folder isn't empty and holds no rendered corpus", where=root, hint=hint)
+        with atomic_write(file) as temporary:
+            temporary.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
+        return
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        hint = "choose a new folder, or delete this one"
+        raise UsageError(f"the file can't be read: {error}", where=file, hint=hint) from error
+    if found != wanted:
+        what = f"the folder holds a corpus of another config ({_difference(found, wanted)})"
+        hint = "choose a new folder, delete this one, or use the config that it was made with"
+        raise UsageError(what, where=root, hint=hint)
+
+
+def _difference(found: Any, wanted: dict[str, Any]) -> str:
+    """The first thing in which two corpora differ, in words."""
+    was, now = _flat(found), _flat(wanted)
+    name = next(n for n in [*now, *was] if was.get(n) != now.get(n))
+    return f"{name} is {was.get(name, 'missing')} there, {now.get(name, 'missing')} here"
+
+
+def _flat(tree: Any, name: str = "") -> dict[str, Any]:
+    """A nested mapping as dotted name -> value."""
+    if not isinstance(tree, dict):
+        return {name: tree}
+    branches = (_flat(branch, f"{name}.{key}" if name else key) for key, branch in tree.items())
+    return {key: value for branch in branches for key, value in branch.items()}
+
+
+def _render_all(
+    root: Path,
+    config: RenderConfig,
+    takes: list[tuple[int, int]],
+    workers: int,
+    report: Callable[[tuple[int, int]], None],
+) -> None:
+    """Render these clips; whatever ends it early, no worker goes on and no half-written file stays."""
+    from avgate.corpora.rendered.clip import Studio
+    from avgate.corpora.rendered.portrait import load_portrait
+
+    portrait = load_portrait(config.size)
+    if workers == 1:
+        studio = Studio(config, portrait)
+        for key in takes:
+            studio.record(root, *key, check=lambda: None)
+            report(key)
+        return
+    context = get_context("spawn")
+    stop = context.Event()
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (config, portrait, stop))
+    try:
+        with _held_interrupts():
+            futures = {pool.submit(_record, root, *key): key for key in takes}
+        for future in as_completed(futures):
+            future.result()
+            report(futures[future])
+    finally:
+        stop.set()
+        pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _held_interrupts() -> Iterator[None]:
+    """Hold Ctrl-C back until the block ends; processes started in it never see one, not even while they import."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _StoppedError(AvgateError):
+    """The corpus is given up while a clip is being rendered."""
+
+
+_worker: tuple[Any, Any] | None = None
+
+
+def _start_worker(config: RenderConfig, portrait: Portrait, stop: Any) -> None:
+    """Prepare a worker process; on Ctrl-C its parent tells it to stop."""
+    global _worker
+    from avgate.corpora.rendered.clip import Studio
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _worker = (Studio(config, portrait), stop)
+
+
+def _record(root: Path, identity: int, take: int) -> None:
+    """Render one clip in a worker process."""
+    assert _worker is not None
+    studio, stop = _worker
+
+    def check() -> None:
+        if stop.is_set():
+            raise _StoppedError("stopped", where=root)
+
+    studio.record(root, identity, take, check)

@@ -1,0 +1,157 @@
+"""Per-modality encoders before the fusion. Absent steps never leak: they count as zero at every layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+
+@dataclass(frozen=True)
+class TcnConfig:
+    """Linear layer and temporal convolutional network (Bai et al. 2018, arXiv 1803.01271).
+
+    Args:
+        channels: features of each residual block; block i has dilation 2^i.
+        kernel: taps of each convolution.
+        dropout: after each convolution.
+        causal: see only the past (for streams), or as much of the future.
+    """
+
+    channels: tuple[int, ...] = (64, 64, 64)
+    kernel: int = 5
+    dropout: float = 0.1
+    causal: bool = False
+
+    def __post_init__(self):
+        if (
+            not self.channels
+            or min(self.channels) < 1
+            or self.kernel < 1
+            or self.kernel % 2 == 0
+            or not 0 <= self.dropout < 1
+        ):
+            raise ValueError(f"a TCN needs channels, an odd kernel and a dropout in [0, 1), not {self}")
+
+    @property
+    def dim(self) -> int:
+        """Features that come out."""
+        return self.channels[-1]
+
+
+@dataclass(frozen=True)
+class GruConfig:
+    """Linear layer and a (bidirectional) gated recurrent unit, which steps over absent steps.
+
+    Args:
+        dim: features that come out; split over both directions.
+        layers: stacked units.
+        dropout: before each unit.
+        causal: one direction only.
+    """
+
+    dim: int = 64
+    layers: int = 1
+    dropout: float = 0.1
+    causal: bool = False
+
+    def __post_init__(self):
+        if self.dim < 1 or self.layers < 1 or not 0 <= self.dropout < 1 or (not self.causal and self.dim % 2):
+            raise ValueError(f"a GRU needs layers, a dropout in [0, 1) and a dim (even in both directions), not {self}")
+
+
+EncoderConfig = TcnConfig | GruConfig
+
+
+class MaskedConv(nn.Module):
+    """A weight-normalised convolution over time that keeps the length: centred or causal, zeros outside."""
+
+    def __init__(self, in_dim: int, out_dim: int, kernel: int, dilation: int, causal: bool):
+        super().__init__()
+        span = (kernel - 1) * dilation
+        self.padding = (span, 0) if causal else (span // 2, span - span // 2)
+        self.conv = weight_norm(nn.Conv1d(in_dim, out_dim, kernel, dilation=dilation))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """[b out L] from [b in L]; mask [b 1 L] zeroes absent steps of the result."""
+        return self.conv(nn.functional.pad(x, self.padding)) * mask
+
+
+class TcnBlock(nn.Module):
+    """Two masked convolutions with ReLU and dropout, and a residual path."""
+
+    def __init__(self, in_dim: int, out_dim: int, config: TcnConfig, dilation: int):
+        super().__init__()
+        self.first = MaskedConv(in_dim, out_dim, config.kernel, dilation, config.causal)
+        self.second = MaskedConv(out_dim, out_dim, config.kernel, dilation, config.causal)
+        self.skip = nn.Conv1d(in_dim, out_dim, 1) if in_dim != out_dim else nn.Identity()
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """[b out L] from [b in L], zero where the mask [b 1 L] is."""
+        hidden = self.dropout(torch.relu(self.first(x, mask)))
+        hidden = self.dropout(torch.relu(self.second(hidden, mask)))
+        return torch.relu(hidden + self.skip(x)) * mask
+
+
+class Tcn(nn.Module):
+    """See TcnConfig."""
+
+    def __init__(self, in_dim: int, config: TcnConfig):
+        super().__init__()
+        dims = (config.channels[0], *config.channels)
+        self.project = nn.Linear(in_dim, dims[0])
+        self.blocks = nn.ModuleList(
+            TcnBlock(dims[i], dims[i + 1], config, dilation=2**i) for i in range(len(config.channels))
+        )
+
+    def forward(self, x: Tensor, present: Tensor) -> Tensor:
+        """[b L dim] from [b L in_dim] and presence [b L]; absent steps come out as zero."""
+        mask = present[:, None, :].to(x.dtype)
+        hidden = self.project(x).transpose(1, 2) * mask
+        for block in self.blocks:
+            hidden = block(hidden, mask)
+        return hidden.transpose(1, 2)
+
+
+class Gru(nn.Module):
+    """See GruConfig."""
+
+    def __init__(self, in_dim: int, config: GruConfig):
+        super().__init__()
+        directions = 1 if config.causal else 2
+        self.project = nn.Linear(in_dim, config.dim)
+        self.dropout = nn.Dropout(config.dropout)
+        self.gru = nn.GRU(
+            config.dim,
+            config.dim // directions,
+            config.layers,
+            batch_first=True,
+            bidirectional=not config.causal,
+            dropout=config.dropout if config.layers > 1 else 0.0,
+        )
+
+    def forward(self, x: Tensor, present: Tensor) -> Tensor:
+        """[b L dim] from [b L in_dim] and presence [b L]; absent steps come out as zero."""
+        length = x.shape[1]
+        # Present steps are moved to the front, in order, so that the unit never sees an absent one.
+        order = torch.argsort((~present).to(torch.int8), dim=1, stable=True)[..., None]
+        hidden = self.dropout(torch.relu(self.project(x)))
+        front = hidden.gather(1, order.expand_as(hidden))
+        lengths = present.sum(1).clamp(min=1).cpu()
+        packed = nn.utils.rnn.pack_padded_sequence(front, lengths, batch_first=True, enforce_sorted=False)
+        out, _ = nn.utils.rnn.pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=length)
+        back = torch.zeros_like(out).scatter(1, order.expand_as(out), out)
+        return back * present[..., None]
+
+
+_BUILDERS: dict[type, Callable[[int, Any], nn.Module]] = {TcnConfig: Tcn, GruConfig: Gru}
+
+
+def build_encoder(in_dim: int, config: EncoderConfig) -> nn.Module:
+    """The encoder that a config describes: (x [b L in_dim], present [b L]) -> [b L config.dim]."""
+    return _BUILDERS[type(config)](in_dim, config)

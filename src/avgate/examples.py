@@ -1,0 +1,84 @@
+"""Clips with labels, ready to train and evaluate on: stored features on the common grid beside their labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from avgate.backbones import build_backbones
+from avgate.checkpoint import FeatureSpec
+from avgate.config import Recipe
+from avgate.corpora.base import Corpus
+from avgate.errors import CorpusError
+from avgate.inference import ClipFeatures, on_common_grid
+from avgate.store import FeatureStore
+from avgate.timeline import Grid, cell_mean, fill_short_gaps
+from avgate.types import Clip, FeatureTrack, LabelTrack
+
+
+@dataclass(frozen=True)
+class Example:
+    """One labelled clip.
+
+    Attributes:
+        clip: where it comes from.
+        features: on the common grid.
+        labels: at their own times.
+        steps: labels on the common grid, float32 [n k]; NaN where there is none.
+    """
+
+    clip: Clip
+    features: ClipFeatures
+    labels: LabelTrack
+    steps: np.ndarray
+
+
+def read_tracks(store: FeatureStore, clip: Clip, recipe: Recipe) -> list[FeatureTrack]:
+    """A clip's stored features, in the order of the recipe's backbones; FeatureError where they are missing."""
+    backbones = build_backbones(recipe.backbones, recipe.label_rate)
+    return [store.read(clip.name, store.find(f"{b.name}-{b.fingerprint}")) for b in backbones]
+
+
+def load_examples(
+    corpus: Corpus, store: FeatureStore, recipe: Recipe, split: str
+) -> tuple[list[Example], tuple[FeatureSpec, ...]]:
+    """All labelled clips of a split with their features, and what the features are.
+
+    Raises:
+        CorpusError: the split has no labelled clip.
+        FeatureError: features are missing or unusable.
+    """
+    clips = [c for c in corpus.clips() if c.split == split and c.labels is not None]
+    if not clips:
+        raise CorpusError(f"the split '{split}' has no labelled clips", where=corpus.name)
+    examples = []
+    specs: tuple[FeatureSpec, ...] = ()
+    for clip in clips:
+        tracks = read_tracks(store, clip, recipe)
+        specs = tuple(FeatureSpec.of(t) for t in tracks)
+        features = on_common_grid(clip.name, tracks, recipe.grid)
+        labels = corpus.labels(clip)
+        examples.append(Example(clip, features, labels, labels_on_grid(labels, recipe.grid, len(features))))
+    return examples, specs
+
+
+def labels_on_grid(labels: LabelTrack, grid: Grid, n: int) -> np.ndarray:
+    """Labels on the common grid: means of the valid labels in each step, float32 [n k]; NaN where there is none.
+
+    A frame that is invalid in one target is invalid in all. Labels slower than the grid hold until the next one.
+    """
+    valid = np.isfinite(labels.values).all(1)
+    values, known = cell_mean(labels.values, valid, labels.time_s, grid, n)
+    if len(labels.time_s) > 1:
+        spacing = float(np.median(np.diff(labels.time_s)))
+        values, known = fill_short_gaps(values, known, math.ceil(spacing * grid.rate) - 1)
+    values[~known] = np.nan
+    return values
+
+
+def groups(examples: Sequence[Example]) -> set[str]:
+    """The groups (persons) that occur."""
+    return {e.clip.group for e in examples}

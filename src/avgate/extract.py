@@ -1,0 +1,261 @@
+"""`avgate extract`: from media files to stored features, each computed once."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from avgate.backbones import build_backbones
+from avgate.backbones.base import Backbone
+from avgate.console import console, progress
+from avgate.errors import AvgateError, MediaError
+from avgate.faces import FaceTracker, face_fingerprint
+from avgate.media import Media
+from avgate.store import FeatureStore, source_fingerprint
+from avgate.types import Clip, FeatureTrack, VideoFrame, Waveform
+
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What one pass over a media file gave.
+
+    Attributes:
+        tracks: one per backbone, in the backbones' order.
+        time_s: float64 [n], timestamps of the decoded frames.
+        face: bool [n], where the followed person's face was found; empty when no backbone reads faces.
+        others: int [n], further faces in view.
+        notes: what the user must know of the file.
+    """
+
+    tracks: tuple[FeatureTrack, ...]
+    time_s: np.ndarray
+    face: np.ndarray
+    others: np.ndarray
+    notes: tuple[str, ...]
+
+
+def extract_media(
+    path: str | Path,
+    backbones: Sequence[Backbone],
+    face_model: str | Path | None = None,
+    *,
+    on_frame: Callable[[VideoFrame], None] | None = None,
+    on_sound: Callable[[Waveform], None] | None = None,
+) -> Extracted:
+    """Decode a file once and run all backbones over it, in constant memory but for the features.
+
+    Sound, decoding and the face mesh run in threads of their own; the native libraries do their work outside
+    Python's lock.
+
+    Args:
+        path: the media file.
+        backbones: extractors, any modalities.
+        face_model: face_landmarker.task, or None for the default one.
+        on_frame: called with every decoded frame, from the decoding thread.
+        on_sound: called with every piece of sound, from the sound thread.
+    """
+    media = Media(path)
+    watching = {b.name: b.start() for b in backbones if b.modality == "video"}
+    listening = {b.name: b.start() for b in backbones if b.modality == "audio"}
+    stop = threading.Event()
+
+    def listen() -> None:
+        if not listening and on_sound is None:
+            return
+        for piece in media.sound():
+            if stop.is_set():
+                return
+            for extraction in listening.values():
+                extraction.push(piece)
+            if on_sound is not None:
+                on_sound(piece)
+
+    time_s: list[np.ndarray] = []
+    face: list[np.ndarray] = []
+    others: list[np.ndarray] = []
+    with ThreadPoolExecutor(1, thread_name_prefix="sound") as pool:
+        sound = pool.submit(listen)
+        try:
+            frames = prefetch(_passed_to(on_frame, media.frames()))
+            if watching:
+                tracker = FaceTracker(face_model, crops=any(b.needs_crops for b in backbones if b.modality == "video"))
+                for block in tracker.track(frames):
+                    for extraction in watching.values():
+                        extraction.push(block)
+                    time_s.append(block.time_s)
+                    face.append(block.present)
+                    others.append(block.others)
+            else:
+                time_s.append(np.array([frame.time_s for frame in frames]))
+            sound.result()
+        finally:
+            stop.set()
+    times = np.concatenate(time_s) if time_s else np.zeros(0)
+    if not len(times):
+        raise MediaError("no frame of its video stream could be decoded", where=path)
+    end_s = float(times[-1]) + (float(np.median(np.diff(times))) if len(times) > 1 else 0.04)
+    return Extracted(
+        tracks=tuple((watching | listening)[b.name].finish(end_s) for b in backbones),
+        time_s=times,
+        face=np.concatenate(face) if face else np.zeros(0, bool),
+        others=np.concatenate(others) if others else np.zeros(0, int),
+        notes=tuple(media.notes),
+    )
+
+
+def _passed_to(on_frame: Callable[[VideoFrame], None] | None, frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
+    for frame in frames:
+        if on_frame is not None:
+            on_frame(frame)
+        yield frame
+
+
+def prefetch(items: Iterable[_Item], depth: int = 16) -> Iterator[_Item]:
+    """The same items, made ahead in a thread, at most `depth` of them; what the maker raises is raised here."""
+    waiting: queue.Queue = queue.Queue(depth)
+    end, closed = object(), threading.Event()
+
+    def put(value: object) -> bool:
+        while not closed.is_set():
+            try:
+                waiting.put(value, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def make() -> None:
+        try:
+            for item in items:
+                if not put((item, None)):
+                    return
+            put((end, None))
+        except BaseException as error:  # whatever it is, it belongs to the consumer's thread
+            put((end, error))
+
+    thread = threading.Thread(target=make, name="prefetch", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = waiting.get()
+            if error is not None:
+                raise error
+            if item is end:
+                return
+            yield item
+    finally:
+        closed.set()
+        thread.join()
+
+
+def store_key(backbone: Backbone, face_model: str | Path | None = None) -> str:
+    """Name of the store's folder for a backbone: its fingerprint, and for faces that of the face model too."""
+    faces = f"-{face_fingerprint(face_model)}" if backbone.modality == "video" else ""
+    return f"{backbone.name}-{backbone.fingerprint}{faces}"
+
+
+def _extract_clip(
+    clip: Clip, names: Sequence[str], rate: float, face_model: str | None, root: Path
+) -> tuple[str, tuple[str, ...]]:
+    """Worker: compute and store what is missing of one clip; returns its name and notes."""
+    store, source = FeatureStore(root), source_fingerprint(clip.video)
+    missing = [b for b in build_backbones(names, rate) if not store.has(clip.name, store_key(b, face_model), source)]
+    extracted = extract_media(clip.video, missing, face_model)
+    for backbone, track in zip(missing, extracted.tracks, strict=True):
+        store.write(clip.name, store_key(backbone, face_model), track, source)
+    return clip.name, extracted.notes
+
+
+def _be_a_worker() -> None:
+    # Ctrl-C reaches every process of the terminal; the parent alone decides what happens then.
+    import signal
+
+    import cv2
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+
+
+def extract(
+    clips: Sequence[Clip],
+    root: Path,
+    names: Sequence[str],
+    rate: float,
+    *,
+    face_model: str | None = None,
+    workers: int | None = None,
+) -> int:
+    """Extract the features of many clips into a store; clips whose features are there already cost nothing.
+
+    Every clip is tried; those that failed are listed in one error at the end. An interruption loses only the clips
+    under
+    way, and running again continues where it stopped.
+
+    Args:
+        clips: what to extract.
+        root: the store's folder.
+        names: backbones.
+        rate: the label rate in steps per second.
+        face_model: face_landmarker.task, or None for the default one.
+        workers: processes; None is one per core.
+
+    Returns:
+        How many clips were extracted now.
+    """
+    store = FeatureStore(root)
+    backbones = build_backbones(names, rate)
+    keys = [store_key(b, face_model) for b in backbones]
+    todo: list[Clip] = []
+    failed: dict[str, AvgateError] = {}
+    for clip in clips:
+        try:
+            source = source_fingerprint(clip.video)
+        except OSError:
+            failed[clip.name] = MediaError("there is no such file, or it can't be read", where=clip.video)
+            continue
+        if not all(store.has(clip.name, key, source) for key in keys):
+            todo.append(clip)
+    workers = max(1, min(workers or os.cpu_count() or 1, len(todo)))
+    done = 0
+    with progress() as bar, ProcessPoolExecutor(workers, get_context("spawn"), _be_a_worker) as pool:
+        task = bar.add_task("Extracting features", total=len(clips), completed=len(clips) - len(todo))
+        running = {pool.submit(_extract_clip, c, tuple(names), rate, face_model, root): c for c in todo}
+        try:
+            while running:
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    clip = running.pop(future)
+                    try:
+                        name, notes = future.result()
+                        done += 1
+                        for note in notes:
+                            console.print(f"[yellow]{name}:[/] {note}")
+                    except AvgateError as error:
+                        failed[clip.name] = error
+                    bar.advance(task)
+        except KeyboardInterrupt:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+        finally:
+            if store.root.is_dir():
+                store.write_manifest()
+    if failed:
+        raise AvgateError(
+            f"{len(failed)} of {len(clips)} clips could not be extracted:\n"
+            + "\n".join(f"  {name}: {error}" for name, error in sorted(failed.items())),
+            where=root,
+            hint="repair or remove them and run again; the other clips are done and stay",
+        )
+    return done

@@ -1,0 +1,6 @@
+"""Find one person's face in every frame of a video and follow it: mesh, box and aligned crop."""
+
+from avgate.faces.model_file import find_face_model
+from avgate.faces.tracker import FaceTracker, face_fingerprint
+
+__all__ = ["FaceTracker", "face_fingerprint", "find_face_model"]

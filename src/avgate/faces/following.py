@@ -1,0 +1,141 @@
+"""Which of the faces in view is the followed person's, frame by frame."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from avgate.faces.engines import Engine
+
+SCAN_EVERY_S = 1.0
+"""How often the whole frame is scanned for further faces while the followed one is in sight."""
+
+MEMORY_S = 2.0
+"""How long a lost person is waited for at most before the largest face in view is followed instead.
+
+Nobody is waited for longer than they had been in sight, or a single false detection would cost as much as a person.
+"""
+
+SAME_FACE_IOU = 0.2
+"""Overlap of two boxes from which on they are the same face in neighbouring frames."""
+
+SIZE_CHANGE = 1.6
+"""Largest plausible change of face size while the person is out of sight, as a ratio.
+
+It leaves room for the detector's boxes, which are about a tenth larger than those of the mesh.
+"""
+
+
+class Follower:
+    """Decides in every frame which face is the followed person's.
+
+    A one-face tracker follows the face from frame to frame, which keeps it on its person whoever else comes into
+    view. When it loses the face, or finds one elsewhere, every frame is scanned for all faces until one is plausibly
+    the same person's: near the last place, of about the same size, and not one of the people known to stand beside.
+    The tracker then starts afresh on a frame in which everything but that face is black.
+    """
+
+    def __init__(self, engine: Engine):
+        self._engine = engine
+        self._following = False
+        self._shape: tuple[int, ...] = (1, 1, 3)
+        self._box: np.ndarray | None = None
+        self._since_s = self._seen_s = self._scanned_s = 0.0
+        self._others: list[np.ndarray] = []
+
+    def step(self, image: np.ndarray, time_s: float) -> tuple[np.ndarray | None, int]:
+        """The followed person's mesh in the next frame (None if it isn't found), and how many others are in view."""
+        if image.shape != self._shape:
+            self._change_size(image.shape, time_s)
+        mesh = self._follow(image, time_s, self._box) if self._following else None
+        if mesh is None:
+            mesh = self._acquire(image, time_s)
+        elif abs(time_s - self._scanned_s) >= SCAN_EVERY_S:
+            self._note_others(self._engine.scan(image), self._box, time_s)
+        return mesh, len(self._others)
+
+    def _follow(self, image: np.ndarray, time_s: float, expected: np.ndarray | None) -> np.ndarray | None:
+        mesh = self._engine.follow(image, time_s)
+        self._following = mesh is not None
+        if mesh is None:
+            return None
+        box = box_of(mesh)
+        if _iou(box, expected) < SAME_FACE_IOU:
+            self._forget(time_s)
+            return None
+        self._box, self._seen_s = box, time_s
+        return mesh
+
+    def _acquire(self, image: np.ndarray, time_s: float) -> np.ndarray | None:
+        boxes = self._engine.scan(image)
+        chosen = self._choose(boxes, time_s)
+        self._note_others(boxes, chosen, time_s)
+        if chosen is None:
+            return None
+        return self._follow(image if len(boxes) == 1 else _only(image, chosen), time_s, chosen)
+
+    def _choose(self, boxes: np.ndarray, time_s: float) -> np.ndarray | None:
+        lost_s = abs(time_s - self._seen_s)
+        if self._box is None or lost_s > min(MEMORY_S, self._seen_s - self._since_s):
+            self._since_s = time_s
+            return max(boxes, key=_size, default=None)
+        costs = []
+        for box in boxes:
+            distance = np.linalg.norm(_centre(box) - _centre(self._box)) / _size(self._box)
+            resize = abs(np.log(_size(box) / _size(self._box)))
+            known = any(_iou(box, other) > _iou(box, self._box) for other in self._others)
+            plausible = distance <= 1 + lost_s and resize <= np.log(SIZE_CHANGE) and not known
+            costs.append(distance + resize if plausible else np.inf)
+        return boxes[np.argmin(costs)] if costs and min(costs) < np.inf else None
+
+    def _note_others(self, boxes: np.ndarray, own: np.ndarray | None, time_s: float) -> None:
+        self._others = [box for box in boxes if _iou(box, own) < SAME_FACE_IOU]
+        self._scanned_s = time_s
+
+    def _change_size(self, shape: tuple[int, ...], time_s: float) -> None:
+        if self._following:
+            self._forget(time_s)
+        scale = np.tile([shape[1] / self._shape[1], shape[0] / self._shape[0]], 2)
+        self._box = None if self._box is None else self._box * scale
+        self._others = [box * scale for box in self._others]
+        self._shape = shape
+
+    def _forget(self, time_s: float) -> None:
+        """Make the one-face tracker lose its face: there is none in a black frame."""
+        self._engine.follow(np.zeros(self._shape, np.uint8), time_s)
+        self._following = False
+
+
+def box_of(mesh: np.ndarray) -> np.ndarray:
+    """The smallest box around each mesh [... 478 3]: x0 y0 x1 y1 in the mesh's unit [... 4], NaN where it is."""
+    plane = np.ascontiguousarray(np.moveaxis(mesh[..., :2], -1, -2))
+    return np.concatenate([plane.min(-1), plane.max(-1)], axis=-1)
+
+
+def _centre(box: np.ndarray) -> np.ndarray:
+    return (box[:2] + box[2:]) / 2
+
+
+def _size(box: np.ndarray) -> float:
+    """Side of the square of the same area in pixels, at least 1."""
+    return float(max(1.0, np.sqrt(np.prod(box[2:] - box[:2]))))
+
+
+def _iou(a: np.ndarray, b: np.ndarray | None) -> float:
+    """Intersection over union of two boxes; 0 with no box."""
+    if b is None:
+        return 0.0
+    ax0, ay0, ax1, ay1 = a.tolist()
+    bx0, by0, bx1, by1 = b.tolist()
+    overlap = max(min(ax1, bx1) - max(ax0, bx0), 0.0) * max(min(ay1, by1) - max(ay0, by0), 0.0)
+    return overlap / max((ax1 - ax0) * (ay1 - ay0) + (bx1 - bx0) * (by1 - by0) - overlap, 1e-6)
+
+
+def _only(image: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """The image with everything black but the box and half a face around it (the detector needs the head's outline)."""
+    margin = _size(box) / 2
+    height, width = image.shape[:2]
+    x0, y0 = (box[:2] - margin).clip(0, (width, height)).astype(int)
+    x1, y1 = (box[2:] + margin).clip(0, (width, height)).astype(int)
+    out = np.zeros_like(image)
+    out[y0:y1, x0:x1] = image[y0:y1, x0:x1]
+    return out

@@ -1,0 +1,87 @@
+"""Where the face model comes from: a named file, the one inside mediapipe, the cache, or a download."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import urllib.request
+import zipfile
+from pathlib import Path
+
+from avgate.console import quiet_native
+from avgate.errors import ModelFileError
+
+URL = "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task"
+SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
+OPTION = "--face-model"
+VARIABLE = "AVGATE_FACE_MODEL"
+DOWNLOAD_TIMEOUT_S = 30.0
+
+
+def find_face_model(given: str | Path | None = None) -> Path | None:
+    """The face_landmarker.task file to use, or None for the face mesh that mediapipe 0.10.14-0.10.21 bundles.
+
+    The first of: `given`, the file that AVGATE_FACE_MODEL names, the bundled mesh, the cache, a download into it.
+    The bundled mesh comes before the cache so that what happens to lie there doesn't change what is measured.
+
+    Args:
+        given: what the option --face-model says, if anything.
+
+    Raises:
+        ModelFileError: the named file is missing or isn't a face_landmarker.task; or the download failed.
+    """
+    for named, source in ((given, OPTION), (os.environ.get(VARIABLE), VARIABLE)):
+        if named:
+            return _checked(Path(named).expanduser(), source)
+    if has_bundled_mesh():
+        return None
+    cached = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "avgate" / "face_landmarker.task"
+    if not cached.is_file() or sha256(cached) != SHA256:
+        _download(cached)
+    return cached
+
+
+def has_bundled_mesh() -> bool:
+    """Whether the installed mediapipe carries its face mesh; releases from 0.10.30 on don't."""
+    with quiet_native():
+        import mediapipe
+    return hasattr(getattr(mediapipe, "solutions", None), "face_mesh")
+
+
+def sha256(path: Path) -> str:
+    """The file's SHA-256 in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _checked(path: Path, source: str) -> Path:
+    hint = f"Download {URL} and name that file with {OPTION} or the variable {VARIABLE}."
+    if not path.is_file():
+        raise ModelFileError(f"the face model that {source} names does not exist", where=path, hint=hint)
+    try:
+        with zipfile.ZipFile(path) as bundle:
+            members = set(bundle.namelist())
+    except (zipfile.BadZipFile, OSError):
+        members = set()
+    if not {"face_detector.tflite", "face_landmarks_detector.tflite"} <= members:
+        raise ModelFileError(f"the file that {source} names is not a face_landmarker.task", where=path, hint=hint)
+    return path
+
+
+def _download(target: Path) -> None:
+    try:
+        with urllib.request.urlopen(URL, timeout=DOWNLOAD_TIMEOUT_S) as response:
+            data = response.read()
+        digest = hashlib.sha256(data).hexdigest()
+        if digest != SHA256:
+            raise OSError(f"what came has {len(data)} bytes and sha256 {digest}, not {SHA256}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as part:
+            part.write(data)
+        Path(part.name).replace(target)
+    except OSError as error:
+        raise ModelFileError(
+            f"this mediapipe has no built-in face mesh, and its model could not be downloaded from {URL} ({error})",
+            where=target,
+            hint=f"Download it by hand to that place, or name it with {OPTION} or the variable {VARIABLE}.",
+        ) from error

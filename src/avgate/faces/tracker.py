@@ -1,0 +1,122 @@
+"""From video frames to FaceTrack blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from avgate.faces.crop import align_crop
+from avgate.faces.engines import open_engine
+from avgate.faces.following import Follower, box_of
+from avgate.faces.model_file import SHA256, find_face_model, sha256
+from avgate.types import CROP_SIZE, MESH_POINTS, FaceTrack, VideoFrame
+
+CODE_VERSION = 1
+"""Raised by hand whenever the code of this folder changes what a track holds."""
+
+
+def face_fingerprint(model: str | Path | None = None) -> str:
+    """Which face model, which mediapipe and which version of this code: equal fingerprints mean equal tracks.
+
+    Args:
+        model: a face_landmarker.task file; without one, see `find_face_model`.
+
+    Returns:
+        A word fit for a file name; "other" in it says that the file isn't the published one.
+
+    Raises:
+        ModelFileError: see `find_face_model`.
+    """
+    file = find_face_model(model)
+    if file is None:
+        source = "bundled"
+    else:
+        digest = sha256(file)
+        source = ("task" if digest == SHA256 else "othertask") + digest[:12]
+    return f"{source}-mediapipe{version('mediapipe')}-v{CODE_VERSION}"
+
+
+@dataclass(frozen=True)
+class _Row:
+    time_s: float
+    mesh: np.ndarray | None
+    crop: np.ndarray | None
+    others: int
+
+
+class FaceTracker:
+    """Follows one person's face through a video: the largest at first, then the same person whoever else appears.
+
+    Further faces (`FaceTrack.others`) are counted about once a second, and in every frame while the person is out of
+    sight; in between, the last count stands. Every video has models of its own, so several threads can share a tracker.
+
+    Args:
+        model: a face_landmarker.task file; without one, see `find_face_model`.
+        crops: whether the tracks hold aligned crops.
+
+    Attributes:
+        fingerprint: see `face_fingerprint`.
+
+    Raises:
+        ModelFileError: see `find_face_model`.
+    """
+
+    def __init__(self, model: str | Path | None = None, *, crops: bool = False):
+        self._model = find_face_model(model)
+        self._crops = crops
+        self.fingerprint = face_fingerprint(self._model)
+
+    def track(self, frames: Iterable[VideoFrame], block: int = 64) -> Iterator[FaceTrack]:
+        """Track one video; only one frame at a time is in memory.
+
+        Args:
+            frames: a video's frames in order, of any size and at any times.
+            block: most frames per FaceTrack, at least 1.
+
+        Yields:
+            Consecutive tracks that together have one row per frame. A change of the frames' size begins a new one.
+        """
+        if block < 1:
+            raise ValueError(f"a block holds at least 1 frame, not {block}")
+        with closing(open_engine(self._model)) as engine:
+            follower = Follower(engine)
+            rows: list[_Row] = []
+            size = (0, 0)
+            for frame in frames:
+                image = np.ascontiguousarray(frame.image)
+                if rows and size != (image.shape[1], image.shape[0]):
+                    yield self._block(rows, size)
+                    rows = []
+                size = (image.shape[1], image.shape[0])
+                mesh, others = follower.step(image, frame.time_s)
+                crop = align_crop(image, mesh) if self._crops and mesh is not None else None
+                rows.append(_Row(frame.time_s, mesh, crop, others))
+                if len(rows) == block:
+                    yield self._block(rows, size)
+                    rows = []
+            if rows:
+                yield self._block(rows, size)
+
+    def _block(self, rows: list[_Row], size: tuple[int, int]) -> FaceTrack:
+        n = len(rows)
+        mesh = np.full((n, MESH_POINTS, 3), np.nan, np.float32)
+        crop = np.zeros((n, CROP_SIZE, CROP_SIZE, 3), np.uint8) if self._crops else None
+        for i, row in enumerate(rows):
+            if row.mesh is not None:
+                mesh[i] = row.mesh
+            if crop is not None and row.crop is not None:
+                crop[i] = row.crop
+        return FaceTrack(
+            time_s=np.array([row.time_s for row in rows], np.float64),
+            present=np.array([row.mesh is not None for row in rows]),
+            mesh=mesh,
+            box=box_of(mesh),
+            crop=crop,
+            others=np.array([row.others for row in rows]),
+            frame_size=size,
+        )

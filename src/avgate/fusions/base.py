@@ -1,0 +1,63 @@
+"""What every fusion is: a module from encoded features and presence masks to fused features and gates."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class FusionOutput:
+    """What a fusion gives back.
+
+    Attributes:
+        fused: [b L out_dim], what the head regresses from.
+        gates: name -> [b L n], values in [0, 1] as the fusion used them, per step.
+            `attended/M`: [b L T], share of the attended features of modality M in each of T iterations.
+            `iteration/M`: [b L T], weight of each iteration's output of modality M in the stage gate; they sum to 1.
+    """
+
+    fused: Tensor
+    gates: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Fusion(nn.Module, ABC):
+    """Base of all fusions.
+
+    Args:
+        config: an instance of the fusion's own `Config`.
+        dims: modality -> feature dimension after its encoder, in a fixed order.
+        window: steps of the fixed window, for fusions that have weights per step; None where any length will do.
+    """
+
+    name: ClassVar[str]
+    Config: ClassVar[type]
+    out_dim: int
+
+    def __init__(self, config: Any, dims: Mapping[str, int], window: int | None):
+        super().__init__()
+        self.config, self.dims, self.window = config, dict(dims), window
+
+    @classmethod
+    def modalities(cls, available: tuple[str, ...]) -> tuple[str, ...]:
+        """Which of the available modalities this fusion reads; all of them unless it says otherwise."""
+        return available
+
+    @abstractmethod
+    def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> FusionOutput:
+        """Fuse one batch.
+
+        Args:
+            features: modality -> [b L d_m], the absence vector standing in absent steps.
+            present: modality -> bool [b L].
+        """
+
+
+def joint(parts: Mapping[str, Tensor]) -> Tensor:
+    """All modalities side by side: [b L sum of d_m], in the mapping's order."""
+    return torch.cat(list(parts.values()), dim=-1)

@@ -1,0 +1,179 @@
+"""The one path from features to a Trace: validation, evaluation and prediction all take it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from avgate.config import Recipe
+from avgate.errors import FeatureError
+from avgate.model import Model
+from avgate.smoothing import finish
+from avgate.stats import FeatureStats
+from avgate.timeline import Grid, read_off, read_off_mask, resample
+from avgate.types import FeatureTrack, Trace
+from avgate.windows import cut, merge
+
+PLAIN_NAMES = {"audio": "voice", "video": "face"}
+"""What a modality is called where a user reads its gates."""
+
+PRESENCE_NAMES = {"audio": "audio", "video": "face"}
+"""What a modality's presence is called: sound that is there need not be a voice."""
+
+
+@dataclass(frozen=True)
+class ClipFeatures:
+    """All features of one clip on the common grid at the label rate.
+
+    Attributes:
+        name: the clip, for messages.
+        grid: the common grid.
+        values: modality -> float32 [n d]; NaN where absent.
+        present: modality -> bool [n].
+        voice: bool [n], steps with voice activity, or None where no backbone can tell.
+    """
+
+    name: str
+    grid: Grid
+    values: Mapping[str, np.ndarray]
+    present: Mapping[str, np.ndarray]
+    voice: np.ndarray | None
+
+    def __len__(self) -> int:
+        """Number of steps."""
+        return len(next(iter(self.present.values())))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a model says of one clip, on the common grid: float64, NaN where no modality is present.
+
+    Attributes:
+        grid: the common grid.
+        raw: [n k] as the model gave it.
+        gates: name in words -> [n].
+    """
+
+    grid: Grid
+    raw: np.ndarray
+    gates: Mapping[str, np.ndarray]
+
+
+def on_common_grid(name: str, tracks: Sequence[FeatureTrack], grid: Grid) -> ClipFeatures:
+    """Bring a clip's tracks to one grid; several backbones of a modality stand side by side and are present together.
+
+    Raises:
+        FeatureError: a present step holds NaN or infinity.
+    """
+    n = max(grid.steps(t.grid.start_s + len(t.present) / t.grid.rate) for t in tracks)
+    values: dict[str, list[np.ndarray]] = {}
+    present: dict[str, np.ndarray] = {}
+    voice = None
+    for track in tracks:
+        x, here = resample(track.values, track.present, track.grid, grid, n)
+        _refuse_unknown(name, track, x, here)
+        values.setdefault(track.modality, []).append(x)
+        present[track.modality] = present.get(track.modality, np.ones(n, bool)) & here
+        if track.active is not None and voice is None:
+            active, known = resample(track.active[:, None], track.present, track.grid, grid, n)
+            voice = known & (np.nan_to_num(active[:, 0]) >= 0.5)
+    for modality, here in present.items():
+        for x in values[modality]:
+            x[~here] = np.nan
+    return ClipFeatures(name, grid, {m: np.concatenate(v, 1) for m, v in values.items()}, present, voice)
+
+
+def _refuse_unknown(name: str, track: FeatureTrack, values: np.ndarray, present: np.ndarray) -> None:
+    bad = ~np.isfinite(values) & present[:, None]
+    if bad.any():
+        step, column = np.argwhere(bad)[0]
+        raise FeatureError(
+            f"feature '{track.columns[column]}' of '{track.backbone}' is not a number at step {step} "
+            f"({bad.any(1).sum()} of {present.sum()} present steps have such values)",
+            where=name,
+            hint="mark these steps as absent, or extract the features anew",
+        )
+
+
+def standardised(clip: ClipFeatures, stats: Mapping[str, FeatureStats]) -> dict[str, np.ndarray]:
+    """Modality -> float32 [n d], standardised with the training statistics, 0 where absent (never read there)."""
+    return {m: np.nan_to_num(stats[m].apply(clip.values[m])) for m in stats}
+
+
+@torch.no_grad()
+def estimate(model: Model, clip: ClipFeatures, stats: Mapping[str, FeatureStats], recipe: Recipe) -> Estimate:
+    """Run a model over one clip in windows and merge them (weighted overlap-add).
+
+    Args:
+        model: in eval mode.
+        clip: features on the common grid.
+        stats: the training statistics.
+        recipe: for window and hop.
+    """
+    n, values = len(clip), standardised(clip, stats)
+    device = next(model.parameters()).device
+    targets: list[tuple[int, np.ndarray]] = []
+    gates: dict[str, list[tuple[int, np.ndarray]]] = {}
+    for first in cut(n, recipe.window, recipe.hop):
+        part = slice(first, first + recipe.window)
+        out = model(
+            {m: torch.from_numpy(values[m][None, part]).to(device) for m in model.modalities},
+            {m: torch.from_numpy(clip.present[m][None, part]).to(device) for m in model.modalities},
+        )
+        targets.append((first, out.targets[0].cpu().double().numpy()))
+        for name, gate in gates_in_words({k: v[0].cpu().double().numpy() for k, v in out.gates.items()}).items():
+            gates.setdefault(name, []).append((first, gate))
+    margin = recipe.window - recipe.hop
+    evidence = np.any([clip.present[m] for m in model.modalities], axis=0)
+    raw = np.where(evidence[:, None], merge(targets, n, margin), np.nan)
+    merged = {name: np.where(evidence, merge(parts, n, margin), np.nan) for name, parts in gates.items()}
+    return Estimate(clip.grid, raw, merged)
+
+
+def gates_in_words(gates: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Gates as a reader sees them, each [L].
+
+    `face_attended` is the share of attended (cross-modal) features in what the model used of the face: the iteration
+    gate's share, weighted by the stage gate. `face_iteration_2` is the stage gate's weight of the second iteration.
+
+    Args:
+        gates: a FusionOutput's gates for one sequence, [L T] each.
+    """
+    words = {}
+    for modality, plain in PLAIN_NAMES.items():
+        attended, stage = gates.get(f"attended/{modality}"), gates.get(f"iteration/{modality}")
+        if attended is not None:
+            weight = stage if stage is not None else np.full_like(attended, 1 / attended.shape[1])
+            words[f"{plain}_attended"] = (attended * weight).sum(1)
+        if stage is not None:
+            words |= {f"{plain}_iteration_{t + 1}": stage[:, t] for t in range(stage.shape[1])}
+    return words
+
+
+def read_trace(
+    clip: ClipFeatures, estimated: Estimate, targets: Sequence[str], time_s: np.ndarray, smooth_steps: int
+) -> Trace:
+    """The estimate at any times, such as the frames' own, post-processed and raw; see Trace.
+
+    Args:
+        clip: the features that the estimate came from.
+        estimated: on the common grid.
+        targets: names of the estimate's columns.
+        time_s: float64 [m] seconds.
+        smooth_steps: width of the mean filter in steps; 1 is none.
+    """
+    present = {PRESENCE_NAMES[m]: read_off_mask(p, clip.grid, time_s) for m, p in clip.present.items()}
+    if clip.voice is not None:
+        present["voice"] = read_off_mask(clip.voice, clip.grid, time_s)
+    final = finish(estimated.raw, smooth_steps)
+    return Trace(
+        time_s=time_s,
+        targets={t: read_off(final[:, k], clip.grid, time_s) for k, t in enumerate(targets)},
+        raw={t: read_off(estimated.raw[:, k], clip.grid, time_s) for k, t in enumerate(targets)},
+        present=present,
+        gates={name: read_off(gate, clip.grid, time_s) for name, gate in estimated.gates.items()},
+        source=clip.name,
+    )

@@ -1,0 +1,6 @@
+"""Video files: decoded as a stream of frames and sound on one clock, and written as small MP4s."""
+
+from avgate.media.mp4 import Mp4Writer
+from avgate.media.reader import Media, MediaInfo, probe
+
+__all__ = ["Media", "MediaInfo", "Mp4Writer", "probe"]

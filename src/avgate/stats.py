@@ -1,0 +1,35 @@
+"""Feature statistics of the training clips, by which all features are standardised ever after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+CLIP_PERCENTILES = (0.5, 99.5)
+
+
+@dataclass(frozen=True)
+class FeatureStats:
+    """Per column, float32 [d]: `low` and `high`, to which values are clipped, then `mean` and `std` of the result."""
+
+    low: np.ndarray
+    high: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
+
+    @classmethod
+    def fit(cls, values: Sequence[np.ndarray]) -> FeatureStats:
+        """Statistics of all rows together; each array is float [n d], present rows only."""
+        rows = np.concatenate([np.asarray(v, np.float64) for v in values])
+        low, high = np.percentile(rows, CLIP_PERCENTILES, axis=0)
+        rows = np.clip(rows, low, high)
+        std = rows.std(0)
+        # A constant column carries nothing: it becomes 0 everywhere and never a division by 0.
+        std[std < 1e-8] = 1.0
+        return cls(*(a.astype(np.float32) for a in (low, high, rows.mean(0), std)))
+
+    def apply(self, values: np.ndarray) -> np.ndarray:
+        """Clipped and standardised, float32 [n d]; NaN stays NaN."""
+        return (np.clip(values, self.low, self.high) - self.mean) / self.std

@@ -1,0 +1,292 @@
+"""What every fusion promises. A new one in FUSIONS is covered without a new test, with every choice in its config."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from avgate.encoders import GruConfig, TcnConfig
+from avgate.errors import UsageError
+from avgate.fusions import FUSIONS, Fusion, build_fusion, fusion_class, fusion_named
+from avgate.fusions.single import AudioConfig, VideoConfig
+from avgate.model import Model, ModelConfig, ModelOutput
+
+WINDOW = 12
+DIMS = {"audio": 8, "video": 12}
+ENCODERS = {"tcn": TcnConfig(channels=(8, 8)), "gru": GruConfig(dim=8)}
+GARBAGE = (float("nan"), float("inf"), -float("inf"), 1e30, 0.0)
+
+
+def variants() -> list[Any]:
+    """Every fusion's default config, and each single departure from it that a Literal or a bool offers."""
+    found = []
+    for fusion in FUSIONS:
+        default, kinds = fusion.Config(), get_type_hints(fusion.Config)
+        found.append(pytest.param(default, id=fusion.name))
+        for field in fields(fusion.Config):
+            kind, current = kinds[field.name], getattr(default, field.name)
+            choices = get_args(kind) if get_origin(kind) is Literal else (True, False) if kind is bool else ()
+            found += [
+                pytest.param(replace(default, **{field.name: choice}), id=f"{fusion.name}-{field.name}={choice}")
+                for choice in choices
+                if choice != current
+            ]
+    return found
+
+
+VARIANTS = variants()
+WITH_FIXED_WINDOW = [v for v in VARIANTS if getattr(v.values[0], "time_mixing", None) == "window"]
+
+
+def make_fusion(config: Any) -> Fusion:
+    torch.manual_seed(0)
+    dims = {m: DIMS[m] for m in fusion_class(config).modalities(tuple(DIMS))}
+    return build_fusion(config, dims, WINDOW).eval()
+
+
+def make_model(
+    config: Any, encoder: str = "tcn", dims: dict[str, int] = DIMS, dropout: bool = True, seed: int = 0
+) -> Model:
+    """Every parameter is moved off its initial value: identities and zeros would hide what leaks."""
+    torch.manual_seed(seed)
+    encoding, head_dropout = ENCODERS[encoder], 0.1
+    if not dropout:
+        encoding, head_dropout = replace(encoding, dropout=0.0), 0.0
+        config = replace(config, dropout=0.0) if hasattr(config, "dropout") else config
+    model = Model(ModelConfig(config, dict.fromkeys(dims, encoding), head_dropout), dims, targets=2, window=WINDOW)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model.eval()
+
+
+def make_batch(steps: int = WINDOW, dims: dict[str, int] = DIMS) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Seven sequences: complete, three with gaps, without the first modality, without the last, without anything."""
+    torch.manual_seed(1)
+    features = {m: torch.randn(7, steps, d) for m, d in dims.items()}
+    present = {m: torch.rand(7, steps) < 0.6 for m in dims}
+    for mask in present.values():
+        mask[0] = True
+        mask[3, steps // 2 :] = False
+        mask[6] = False
+    next(iter(present.values()))[4] = False
+    list(present.values())[-1][5] = False
+    return features, present
+
+
+def with_garbage(features: dict[str, Tensor], present: dict[str, Tensor], garbage: float) -> dict[str, Tensor]:
+    return {m: torch.where(present[m][..., None], x, garbage) for m, x in features.items()}
+
+
+def padded(features: dict[str, Tensor], present: dict[str, Tensor], steps: int, garbage: float = 0.0):
+    def behind(x: Tensor, value: float | bool) -> Tensor:
+        return torch.cat([x, x.new_full((x.shape[0], steps, *x.shape[2:]), value)], 1)
+
+    return {m: behind(x, garbage) for m, x in features.items()}, {m: behind(p, False) for m, p in present.items()}
+
+
+def tensors(output: ModelOutput) -> dict[str, Tensor]:
+    return {"targets": output.targets, **output.gates}
+
+
+def assert_same_bits(
+    one: ModelOutput, other: ModelOutput, rows: slice = slice(None), steps: slice = slice(None)
+) -> None:
+    """All of `one` against those rows and steps of `other`, NaN against the same NaN."""
+    assert set(tensors(one)) == set(tensors(other))
+    for name, expected in tensors(one).items():
+        found = tensors(other)[name][rows, steps]
+        assert torch.equal(expected.view(torch.int32), found.contiguous().view(torch.int32)), name
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    """Tensors are tiny here, and waiting for a second thread costs more than the work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def _no_grad_unless_asked_for():
+    with torch.no_grad():
+        yield
+
+
+@pytest.mark.parametrize("config", VARIANTS)
+class TestFusion:
+    @pytest.mark.parametrize("training", [True, False], ids=("train", "eval"))
+    def test_fused_features_and_gates_have_the_promised_shapes_and_ranges(self, config, training):
+        fusion = make_fusion(config).train(training)
+        features, present = make_batch()
+        out = fusion(features, present)
+        assert out.fused.shape == (7, WINDOW, fusion.out_dim)
+        assert torch.isfinite(out.fused).all()
+        for name, gate in out.gates.items():
+            assert gate.shape[:2] == (7, WINDOW), name
+            assert gate.ndim == 3, name
+            assert ((gate >= 0) & (gate <= 1)).all(), name
+            if not name.startswith("attended/"):
+                torch.testing.assert_close(gate.sum(-1), torch.ones(7, WINDOW), msg=name)
+
+    def test_export_gives_the_same_numbers(self, config):
+        fusion = make_fusion(config)
+
+        class Exportable(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.fusion = fusion
+
+            def forward(self, features, present):
+                out = self.fusion(features, present)
+                return {"fused": out.fused, **out.gates}
+
+        features, present = make_batch()
+        inputs = ({m: features[m] for m in fusion.dims}, {m: present[m] for m in fusion.dims})
+        exported = torch.export.export(Exportable(), inputs).module()(*inputs)
+        torch.testing.assert_close(exported, Exportable()(*inputs), rtol=1e-6, atol=1e-6)
+
+    @pytest.mark.parametrize("training", [True, False], ids=("train", "eval"))
+    def test_targets_are_in_range_wherever_there_is_evidence(self, config, training):
+        model = make_model(config).train(training)
+        features, present = make_batch()
+        targets = model(features, present).targets
+        evidence = torch.stack([present[m] for m in model.modalities]).any(0)
+        assert targets.shape == (7, WINDOW, 2)
+        assert (targets[evidence].abs() <= 1).all()
+
+    @pytest.mark.parametrize("training", [True, False], ids=("train", "eval"))
+    def test_single_steps_work(self, config, training):
+        features, present = make_batch(steps=1)
+        targets = make_model(config).train(training)(features, present).targets
+        assert targets.shape == (7, 1, 2)
+        assert torch.isfinite(targets).all()
+
+    @torch.enable_grad()
+    def test_every_parameter_learns_with_finite_gradients_whatever_is_absent(self, config):
+        features, present = make_batch()
+        idle = {name for name, _ in make_model(config).named_parameters()}
+        for seed in range(4):  # in a few initialisations a ReLU is closed everywhere, and what is behind it rests
+            model = make_model(config, seed=seed).train()
+            model(with_garbage(features, present, torch.nan), present).targets.square().mean().backward()
+            for name, parameter in model.named_parameters():
+                assert parameter.grad is not None, name
+                assert torch.isfinite(parameter.grad).all(), name
+                if parameter.grad.any():
+                    idle.discard(name)
+        assert not idle
+
+    def test_eval_is_deterministic(self, config):
+        model, batch = make_model(config), make_batch()
+        assert_same_bits(model(*batch), model(*batch))
+
+    def test_saved_and_loaded_weights_give_the_same_bits(self, config, tmp_path):
+        model, batch = make_model(config), make_batch()
+        save_file(model.state_dict(), tmp_path / "model.safetensors")
+        fresh = Model(ModelConfig(config, dict.fromkeys(DIMS, ENCODERS["tcn"])), DIMS, targets=2, window=WINDOW).eval()
+        fresh.load_state_dict(load_file(tmp_path / "model.safetensors"))
+        assert_same_bits(model(*batch), fresh(*batch))
+
+    @pytest.mark.parametrize("encoder", ENCODERS)
+    @pytest.mark.parametrize("training", [True, False], ids=("train", "eval"))
+    def test_what_stands_in_absent_steps_changes_no_bit(self, config, encoder, training):
+        model = make_model(config, encoder, dropout=False).train(training)
+        features, present = make_batch()
+        expected = model(features, present)
+        for garbage in GARBAGE:
+            assert_same_bits(expected, model(with_garbage(features, present, garbage), present))
+
+    @pytest.mark.parametrize("encoder", ENCODERS)
+    @pytest.mark.parametrize("garbage", [0.0, float("nan")])
+    def test_padding_changes_no_bit_in_eval_mode(self, config, encoder, garbage):
+        model = make_model(config, encoder)
+        batch = make_batch(steps=7)
+        more = model(*padded(*batch, WINDOW - 7, garbage))
+        assert_same_bits(model(*batch), more, steps=slice(7))
+        assert torch.isnan(more.targets[:, 7:]).all()
+
+    @pytest.mark.parametrize("encoder", ENCODERS)
+    def test_neighbours_in_the_batch_change_no_bit_in_eval_mode(self, config, encoder):
+        model, (features, present) = make_model(config, encoder), make_batch()
+        together = model(features, present)
+        for i in range(7):
+            row = slice(i, i + 1)
+            alone = model(
+                {m: x[row].clone() for m, x in features.items()}, {m: p[row].clone() for m, p in present.items()}
+            )
+            assert_same_bits(alone, together, rows=row)
+
+    @pytest.mark.parametrize("encoder", ENCODERS)
+    def test_padding_in_training_changes_nothing_beyond_rounding(self, config, encoder):
+        """Eval mode cuts padding off; in training the encoders' and the fusion's own masks must do it."""
+        model = make_model(config, encoder, dropout=False).double().train()
+        features, present = make_batch(steps=7)
+        features = {m: x.double() for m, x in features.items()}
+        expected = tensors(model(features, present))
+        found = tensors(model(*padded(features, present, WINDOW - 7, torch.nan)))
+        for name, value in expected.items():
+            torch.testing.assert_close(found[name][:, :7], value, rtol=1e-9, atol=1e-9, msg=name)
+
+    @pytest.mark.parametrize("available", [("audio",), ("video",), ("text",), ("audio", "video", "text")], ids=str)
+    def test_other_modalities_work_or_the_error_says_what_is_needed(self, config, available):
+        dims = {m: 4 + i for i, m in enumerate(available)}
+        refusal = None
+        try:
+            model = make_model(config, dims=dims)
+        except UsageError as error:
+            refusal = error
+        if refusal is None:
+            assert model(*make_batch(dims=dims)).targets.shape == (7, WINDOW, 2)
+        else:
+            assert ", ".join(available) in refusal.what
+            assert refusal.hint
+
+
+@pytest.mark.parametrize("config", WITH_FIXED_WINDOW)
+class TestFusionWithFixedWindow:
+    def test_longer_input_is_refused_with_both_lengths(self, config):
+        features, _ = make_batch(steps=WINDOW + 1)
+        present = {m: torch.ones(7, WINDOW + 1, dtype=torch.bool) for m in DIMS}
+        with pytest.raises(ValueError, match=rf"window .*{WINDOW} steps .*{WINDOW + 1}"):
+            make_model(config)(features, present)
+
+    def test_no_window_length_is_refused_with_the_way_out(self, config):
+        with pytest.raises(ValueError, match="relative"):
+            build_fusion(config, DIMS, window=None)
+
+
+@pytest.mark.parametrize("config", [v for v in VARIANTS if getattr(v.values[0], "time_mixing", "window") != "window"])
+def test_time_mixing_without_a_window_takes_any_length(config):
+    features, present = make_batch(steps=5 * WINDOW)
+    assert build_fusion(config, DIMS, window=None)(features, present).fused.shape[1] == 5 * WINDOW
+
+
+def test_names_and_configs_find_their_fusion_and_no_other():
+    for fusion in FUSIONS:
+        assert fusion_named(fusion.name) is fusion
+        assert fusion_class(fusion.Config()) is fusion
+    with pytest.raises(UsageError, match=r"did you mean 'hgrjca'\? choose one of: audio, video"):
+        fusion_named("hgrja")
+
+
+@pytest.mark.parametrize(
+    ("config", "missing", "available"), [(AudioConfig(), "audio", "video"), (VideoConfig(), "video", "audio")]
+)
+def test_one_modality_models_refuse_features_without_it(config, missing, available):
+    with pytest.raises(UsageError, match=rf"needs {missing} features.* only: {available}"):
+        make_model(config, dims={available: 5})
+
+
+@pytest.mark.parametrize(
+    ("config", "own", "other"), [(AudioConfig(), "audio", "video"), (VideoConfig(), "video", "audio")]
+)
+def test_one_modality_models_never_see_the_other(config, own, other):
+    model, (features, present) = make_model(config), make_batch()
+    expected = model({own: features[own]}, {own: present[own]})
+    assert_same_bits(expected, model({own: features[own], other: torch.full_like(features[other], torch.nan)}, present))

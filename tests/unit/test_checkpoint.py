@@ -1,0 +1,270 @@
+"""A checkpoint is one file that describes itself, and anything else is refused by saying what it is not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from tests.tiny import disk_full_after, make_checkpoint, make_clip, make_track
+
+from avgate.checkpoint import FORMAT, FeatureSpec, load_checkpoint, modality_dims
+from avgate.errors import CheckpointError, FeatureError, OutputError
+from avgate.inference import estimate
+from avgate.recipes import RECIPES
+from avgate.runstate import RunState
+from avgate.store import FeatureStore
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A checkpoint and its file."""
+    checkpoint = make_checkpoint()
+    return checkpoint, checkpoint.save(tmp_path / "run" / "checkpoint.safetensors")
+
+
+def rewrite(path, *, about=None, tensors=None):
+    """Change the description and the tensors of a checkpoint file in place."""
+    with safe_open(path, "pt") as file:
+        described = json.loads(file.metadata()["avgate"])
+    held = load_file(path)
+    if about:
+        about(described)
+    if tensors:
+        tensors(held)
+    save_file(held, path, {"avgate": json.dumps(described)})
+
+
+def refusal(path):
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(path)
+    assert caught.value.where == str(path)
+    assert caught.value.hint
+    return caught.value
+
+
+def test_a_loaded_checkpoint_estimates_the_same_to_the_bit(saved):
+    checkpoint, path = saved
+    loaded, clip = load_checkpoint(path), make_clip(53, absent={"video": range(20, 33)})
+    one = estimate(checkpoint.build(), clip, checkpoint.stats, checkpoint.recipe)
+    two = estimate(loaded.build(), clip, loaded.stats, loaded.recipe)
+
+    np.testing.assert_array_equal(one.raw, two.raw)
+    assert one.gates.keys() == two.gates.keys()
+    for name in one.gates:
+        np.testing.assert_array_equal(one.gates[name], two.gates[name])
+
+
+def test_a_checkpoint_describes_itself(saved):
+    checkpoint, path = saved
+    loaded = load_checkpoint(path)
+
+    for name in ("recipe", "features", "targets", "smooth_steps", "trained_on", "scores", "demonstration", "avgate"):
+        assert getattr(loaded, name) == getattr(checkpoint, name), name
+    assert loaded.avgate
+    for modality, stats in checkpoint.stats.items():
+        for name, values in vars(stats).items():
+            np.testing.assert_array_equal(getattr(loaded.stats[modality], name), values)
+
+
+def test_scores_that_could_not_be_measured_stay_unknown(tmp_path):
+    path = replace(make_checkpoint(), scores={"ccc": float("nan")}).save(tmp_path / "c.safetensors")
+
+    assert np.isnan(load_checkpoint(path).scores["ccc"])
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: r.name)
+def test_every_recipe_makes_checkpoints(recipe, tmp_path):
+    loaded = load_checkpoint(make_checkpoint(recipe).save(tmp_path / "c.safetensors"))
+
+    assert loaded.recipe == recipe
+    assert not loaded.build().training
+
+
+def test_saving_again_replaces_the_file_and_leaves_nothing_beside_it(saved):
+    checkpoint, path = saved
+    replace(checkpoint, demonstration=True).save(path)
+
+    assert load_checkpoint(path).demonstration
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "run").write_text("a file where the folder should be")
+
+    with pytest.raises(OutputError, match="run"):
+        make_checkpoint().save(tmp_path / "run" / "checkpoint.safetensors")
+
+
+def test_a_full_disk_leaves_the_checkpoint_of_before(saved):
+    checkpoint, path = saved
+    with disk_full_after(1000), pytest.raises(OutputError, match="disk"):
+        replace(checkpoint, demonstration=True).save(path)
+
+    assert not load_checkpoint(path).demonstration
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_a_missing_file_says_where_checkpoints_come_from(tmp_path):
+    error = refusal(tmp_path / "nowhere.safetensors")
+
+    assert "no such checkpoint" in error.what
+    assert "avgate train" in error.hint
+
+
+def test_a_folder_says_which_file_to_give(tmp_path):
+    assert "checkpoint.safetensors" in refusal(tmp_path).hint
+
+
+def feature_file(folder):
+    return FeatureStore(folder).write("clip", "tinyvoice-00", make_track("audio", 5), "source")
+
+
+def resume_file(folder):
+    RunState.new({"recipe": "tiny"}, torch.nn.Linear(2, 1)).save(folder)
+    return folder / "resume.safetensors"
+
+
+def other_safetensors(folder):
+    save_file({"weight": torch.zeros(3)}, folder / "model.safetensors")
+    return folder / "model.safetensors"
+
+
+def pickled(folder):
+    torch.save({"weight": torch.zeros(3)}, folder / "model.pt")
+    return folder / "model.pt"
+
+
+def text(folder):
+    (folder / "checkpoint.safetensors").write_text("version https://git-lfs.github.com/spec/v1\nsize 1234\n")
+    return folder / "checkpoint.safetensors"
+
+
+def empty(folder):
+    (folder / "checkpoint.safetensors").touch()
+    return folder / "checkpoint.safetensors"
+
+
+def truncated(folder):
+    path = make_checkpoint().save(folder / "checkpoint.safetensors")
+    path.write_bytes(path.read_bytes()[:-100])
+    return path
+
+
+@pytest.mark.parametrize("make", [feature_file, resume_file, other_safetensors, pickled, text, empty, truncated])
+def test_what_is_no_checkpoint_is_refused_with_the_file_to_give_instead(make, tmp_path):
+    error = refusal(make(tmp_path))
+
+    assert "no checkpoint of avgate, or it is damaged" in error.what
+    assert "checkpoint.safetensors" in error.hint
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["format", "avgate", "recipe", "features", "targets", "smooth_steps", "trained_on", "scores", "demonstration"],
+)
+def test_a_description_with_a_part_missing_is_refused(saved, name):
+    rewrite(saved[1], about=lambda about: about.pop(name))
+
+    refusal(saved[1])
+
+
+@pytest.mark.parametrize("value", [None, 3, "x", [1], {"a": 1}])
+@pytest.mark.parametrize("name", ["recipe", "features"])
+def test_a_description_that_makes_no_sense_is_refused(saved, name, value):
+    rewrite(saved[1], about=lambda about: about.update({name: value}))
+
+    refusal(saved[1])
+
+
+def test_a_newer_format_is_refused_by_naming_the_version_that_wrote_it(saved):
+    rewrite(saved[1], about=lambda about: about.update(format=FORMAT + 1, avgate="7.1"))
+    error = refusal(saved[1])
+
+    assert error.what == f"it has format {FORMAT + 1}, and this version of avgate reads format {FORMAT}"
+    assert "7.1" in error.hint
+
+
+def test_a_recipe_with_newer_settings_is_refused_with_the_file_and_the_setting(saved):
+    rewrite(saved[1], about=lambda about: about["recipe"]["train"].update(warmup=3))
+    error = refusal(saved[1])
+
+    assert error.what.endswith(": warmup")
+    assert "newer" in error.hint
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda held: held.update({"weights/head.bias": torch.zeros(5)}), id="other shape"),
+        pytest.param(lambda held: held.pop("weights/head.bias"), id="weight missing"),
+        pytest.param(lambda held: held.update({"weights/extra": torch.zeros(5)}), id="weight too many"),
+        pytest.param(lambda held: held.pop("stats/audio/mean"), id="statistic missing"),
+        pytest.param(lambda held: held.update({"stats/audio/skew": torch.zeros(3)}), id="statistic too many"),
+    ],
+)
+def test_weights_or_statistics_that_do_not_fit_the_recipe_are_refused(saved, change):
+    rewrite(saved[1], tensors=change)
+
+    assert "damaged" in refusal(saved[1]).what
+
+
+def test_a_recipe_that_does_not_fit_the_weights_is_refused(saved):
+    rewrite(saved[1], about=lambda about: about["recipe"].update(window_s=3.0))
+
+    assert "damaged" in refusal(saved[1]).what
+
+
+def test_features_as_in_training_are_accepted():
+    checkpoint = make_checkpoint()
+
+    checkpoint.check(checkpoint.features, "clip.mp4")
+
+
+def test_a_model_of_one_modality_does_not_mind_features_of_the_other():
+    checkpoint = make_checkpoint()
+
+    replace(checkpoint, features=checkpoint.features[:1]).check(checkpoint.features, "clip.mp4")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"fingerprint": "0" * 16}, f"fingerprint {'0' * 16}"),
+        ({"columns": ("smile", "frown", "blink")}, "3 columns"),
+        ({"columns": ("frown", "smile")}, "'tinyface' features don't match"),
+        ({"modality": "audio"}, "'tinyface' features don't match"),
+    ],
+)
+def test_features_unlike_those_of_training_are_refused(change, said):
+    checkpoint = make_checkpoint()
+    voice, face = checkpoint.features
+
+    with pytest.raises(FeatureError) as caught:
+        checkpoint.check([voice, replace(face, **change)], "clip.mp4")
+    assert said in caught.value.what
+    assert caught.value.where == "clip.mp4"
+    assert "extract" in caught.value.hint
+
+
+@pytest.mark.parametrize(("given", "said"), [(0, "there are: tinyvoice"), (None, "there are: none")])
+def test_a_missing_backbone_is_named_beside_those_that_are_there(given, said):
+    checkpoint = make_checkpoint()
+
+    with pytest.raises(FeatureError) as caught:
+        checkpoint.check([] if given is None else [checkpoint.features[given]], "clip.mp4")
+    assert said in caught.value.what
+    assert caught.value.hint
+
+
+def test_backbones_of_one_modality_add_up_in_their_order():
+    specs = [
+        FeatureSpec(b, m, tuple("abc"[:n]), "00")
+        for b, m, n in (("x", "video", 1), ("y", "audio", 3), ("z", "video", 2))
+    ]
+
+    assert list(modality_dims(specs).items()) == [("video", 3), ("audio", 3)]

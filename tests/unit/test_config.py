@@ -1,0 +1,241 @@
+"""A recipe travels through JSON, changes by words, and builds a model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, is_dataclass, replace
+
+import pytest
+import torch
+
+from avgate.config import Recipe, TrainConfig, from_plain, override, to_plain
+from avgate.encoders import GruConfig, TcnConfig
+from avgate.errors import CheckpointError, UsageError
+from avgate.fusions import FUSIONS
+from avgate.model import Model, ModelConfig
+from avgate.recipes import RECIPES, recipe_named
+
+every_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: r.name)
+every_fusion = pytest.mark.parametrize("fusion", [f.name for f in FUSIONS])
+
+
+def through_json(recipe):
+    return from_plain(json.loads(json.dumps(to_plain(recipe))))
+
+
+def run(recipe):
+    """A model of the recipe on one window of noise."""
+    dims = {"audio": 5, "video": 4}
+    torch.manual_seed(0)
+    model = Model(recipe.model, dims, 2, recipe.window).eval()
+    features = {m: torch.randn(1, recipe.window, d) for m, d in dims.items()}
+    return model(features, {m: torch.ones(1, recipe.window, dtype=torch.bool) for m in dims})
+
+
+@every_recipe
+def test_every_recipe_builds_a_model_that_runs(recipe):
+    with torch.no_grad():
+        out = run(recipe)
+
+    assert out.targets.shape == (1, recipe.window, 2)
+    assert (out.targets.abs() <= 1).all()
+
+
+@every_recipe
+def test_every_recipe_comes_back_from_json_as_it_was(recipe):
+    assert through_json(recipe) == recipe
+
+
+@every_fusion
+def test_every_fusion_comes_back_from_json_as_it_was(fusion):
+    recipe = RECIPES[0].with_fusion(fusion)
+
+    assert through_json(recipe) == recipe
+    assert recipe.fusion == fusion
+
+
+def test_every_kind_of_encoder_comes_back_from_json_as_it_was():
+    model = ModelConfig(encoders={"audio": GruConfig(dim=6), "video": TcnConfig(channels=(4, 5))})
+
+    assert through_json(Recipe("mixed", model=model)).model.encoders == model.encoders
+
+
+def test_recipe_names_are_unique_and_lead_to_their_recipe():
+    assert len({r.name for r in RECIPES}) == len(RECIPES)
+    assert all(recipe_named(r.name) is r for r in RECIPES)
+
+
+def test_a_misspelt_recipe_gets_a_guess():
+    with pytest.raises(UsageError, match="did you mean 'smoke'"):
+        recipe_named("smok")
+
+
+def test_windows_and_hops_are_whole_steps_of_the_label_rate():
+    recipe = Recipe("x", label_rate=12.5, window_s=4.0, hop_s=1.0)
+
+    assert (recipe.window, recipe.hop, recipe.grid.rate) == (50, 12, 12.5)
+
+
+@every_recipe
+@every_fusion
+def test_any_recipe_takes_any_fusion_and_keeps_the_rest(recipe, fusion):
+    other = recipe.with_fusion(fusion)
+
+    assert other.fusion == fusion
+    assert replace(other, model=replace(other.model, fusion=recipe.model.fusion)) == recipe
+
+
+def test_a_recipe_keeps_its_own_settings_of_the_fusion_it_has_already():
+    recipe = override(recipe_named("smoke"), "model.fusion.iterations=4")
+
+    assert recipe.with_fusion(recipe.fusion).model.fusion.iterations == 4
+
+
+def test_an_unknown_fusion_is_refused_with_the_choices():
+    with pytest.raises(UsageError, match="there is no fusion 'hgrja'") as caught:
+        RECIPES[0].with_fusion("hgrja")
+    assert "did you mean 'hgrjca'" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("assignment", "read", "value"),
+    [
+        ("train.epochs=5", lambda r: r.train.epochs, 5),
+        ("train.lr=1e-4", lambda r: r.train.lr, 1e-4),
+        ("train.lr=1", lambda r: r.train.lr, 1.0),
+        (" window_s = 8 ", lambda r: r.window_s, 8.0),
+        ("name=mine", lambda r: r.name, "mine"),
+        ("model.fusion.final_relu=False", lambda r: r.model.fusion.final_relu, False),
+        ("model.fusion.time_mixing=relative", lambda r: r.model.fusion.time_mixing, "relative"),
+        ("model.encoders.audio.causal=True", lambda r: r.model.encoders["audio"].causal, True),
+        ("model.encoders.video.channels=(4, 6)", lambda r: r.model.encoders["video"].channels, (4, 6)),
+        ("smooth_s=[0, 1.5]", lambda r: r.smooth_s, (0.0, 1.5)),
+        ("backbones=('egemaps',)", lambda r: r.backbones, ("egemaps",)),
+    ],
+)
+def test_a_setting_takes_the_value_and_its_type(assignment, read, value):
+    recipe = recipe_named("smoke")
+    before = to_plain(recipe)
+    found = read(override(recipe, assignment))
+
+    assert found == value
+    assert type(found) is type(value)
+    assert to_plain(recipe) == before, "the named recipe itself never changes"
+
+
+def test_one_changed_setting_changes_nothing_else():
+    recipe = recipe_named("smoke")
+    changed = override(recipe, "model.encoders.audio.kernel=3")
+
+    assert changed.model.encoders["video"] == recipe.model.encoders["video"]
+    assert override(changed, "model.encoders.audio.kernel=5") == recipe
+
+
+@pytest.mark.parametrize(
+    ("assignment", "guess"),
+    [
+        ("train.epoch=5", "did you mean 'epochs'"),
+        ("trian.epochs=5", "did you mean 'train'"),
+        ("model.encoders.audo.kernel=3", "did you mean 'audio'"),
+        ("model.fusion.time_mixing=relativ", "did you mean 'relative'"),
+        ("model.fusion.gate_sees=all", "choose one of: attended, both"),
+        ("train.epochs", "path=value"),
+        ("train.epochs.first=1", "its value is 2"),
+    ],
+)
+def test_a_wrong_path_or_choice_says_what_was_meant(assignment, guess):
+    with pytest.raises(UsageError) as caught:
+        override(recipe_named("smoke"), assignment)
+    assert guess in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("assignment", "complaint"),
+    [
+        ("train.epochs=many", "'many' is no int"),
+        ("train.epochs=2.5", "'2.5' is no int"),
+        ("train.epochs=True", "'True' is no int"),
+        ("train.lr=True", "'True' is no float"),
+        ("train.lr=", "'' is no float"),
+        ("model.fusion.final_relu=1", "'1' is no bool"),
+        ("model.fusion.final_relu=false", "'false' is no bool"),
+        ("backbones=egemaps", "'egemaps' is no tuple"),
+        ("smooth_s=(0, 'wide')", "is no tuple"),
+        ("model.encoders.audio.channels=(8.5,)", "is no tuple"),
+        ("model.fusion=concat", "'concat' is no HgrjcaConfig"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_refused_beside_the_present_one(assignment, complaint):
+    with pytest.raises(UsageError) as caught:
+        override(recipe_named("smoke"), assignment)
+    assert complaint in caught.value.what
+    assert caught.value.where == assignment.partition("=")[0]
+    assert caught.value.hint.startswith("its value now is")
+
+
+@pytest.mark.parametrize(
+    "assignment",
+    [
+        "hop_s=30",
+        "hop_s=0",
+        "window_s=-1",
+        "label_rate=0",
+        "smooth_s=()",
+        "smooth_s=(0, -1)",
+        "train.epochs=0",
+        "train.batch=0",
+        "train.lr=0",
+        "train.seed=-1",
+        "model.fusion.iterations=0",
+        "model.fusion.tau=0",
+    ],
+)
+def test_a_value_that_could_never_work_is_refused_before_any_work(assignment):
+    with pytest.raises(UsageError) as caught:
+        override(recipe_named("smoke"), assignment)
+    assert caught.value.where == assignment.partition("=")[0]
+    assert assignment.partition("=")[0].split(".")[-1] in caught.value.what
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda plain: plain["model"]["fusion"].update(temperature_schedule="cosine"), "temperature_schedule"),
+        (lambda plain: plain.update(ema=0.99, aged=1), "aged, ema"),
+        (lambda plain: plain["model"]["encoders"]["audio"].update(type="MambaConfig"), "MambaConfig"),
+        (lambda plain: plain["model"]["fusion"].update(time_mixing="wavelet"), "time_mixing='wavelet'"),
+    ],
+)
+def test_a_recipe_of_a_newer_version_is_refused_by_naming_what_is_new(change, named):
+    plain = json.loads(json.dumps(to_plain(recipe_named("smoke"))))
+    change(plain)
+
+    with pytest.raises(CheckpointError) as caught:
+        from_plain(plain)
+    assert caught.value.what.endswith(f": {named}")
+    assert "newer" in caught.value.hint
+
+
+def test_a_recipe_of_an_older_version_takes_defaults_for_what_it_did_not_have():
+    plain = to_plain(recipe_named("smoke"))
+    del plain["train"]["clip_norm"]
+
+    assert from_plain(plain).train.clip_norm == TrainConfig().clip_norm
+
+
+@every_recipe
+def test_every_setting_of_every_recipe_can_be_named_on_the_command_line(recipe):
+    """Writing the value that is there already leads back to the same recipe, whatever its type."""
+
+    def settings(owner, path=""):
+        inside = {f.name: getattr(owner, f.name) for f in fields(owner)} if is_dataclass(owner) else owner
+        for name, value in inside.items():
+            if is_dataclass(value) or isinstance(value, dict):
+                yield from settings(value, f"{path}{name}.")
+            else:
+                yield f"{path}{name}={value}"
+
+    found = list(settings(recipe))
+    assert len(found) > 20
+    for assignment in found:
+        assert override(recipe, assignment) == recipe

@@ -1,0 +1,379 @@
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+import zipfile
+from pathlib import Path
+
+import av
+import cv2
+import mediapipe
+import numpy as np
+import pytest
+from skimage.data import astronaut
+
+from avgate.errors import ModelFileError
+from avgate.faces import FaceTracker, face_fingerprint, find_face_model, model_file, tracker
+from avgate.types import FaceTrack, VideoFrame
+
+CLIPS = (
+    "grid_bbaf2n.mpg",
+    "grid_lbax4n.mpg",
+    "grid_lrwp9a.mpg",
+    "grid_pwij3p.mpg",
+    "grid_swiz3n.mpg",
+    "obama_speech.mp4",
+    "face_noface.mov",
+)
+FPS = 12.5
+
+
+@functools.cache
+def read_frames(path: Path) -> list[VideoFrame]:
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        return [
+            VideoFrame(float(f.pts * stream.time_base), f.to_ndarray(format="rgb24")) for f in container.decode(stream)
+        ]
+
+
+def joined(tracks, field: str) -> np.ndarray:
+    return np.concatenate([getattr(track, field) for track in tracks])
+
+
+def follow(frames: list[VideoFrame], **options) -> list[FaceTrack]:
+    return list(FaceTracker(**options).track(frames))
+
+
+@pytest.fixture(scope="module")
+def ana() -> np.ndarray:
+    return astronaut()[:230, 110:340]
+
+
+@pytest.fixture(scope="module")
+def bea(ana) -> np.ndarray:
+    """A second person: the mirrored face in other colours."""
+    return (ana[:, ::-1] * [0.9, 0.75, 0.6]).astype(np.uint8)
+
+
+def scene(*people: tuple[np.ndarray, int, int, int], size: tuple[int, int] = (640, 360)) -> np.ndarray:
+    """A grey frame with (picture, x, y, side in pixels) of everyone in it."""
+    image = np.full((size[1], size[0], 3), 90, np.uint8)
+    for picture, x, y, side in people:
+        image[y : y + side, x : x + side] = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
+    return image
+
+
+def film(*shots: tuple[float, np.ndarray]) -> list[VideoFrame]:
+    """Frames at FPS from (seconds, image) pairs."""
+    images = [image for seconds, image in shots for _ in range(round(seconds * FPS))]
+    return [VideoFrame(i / FPS, image) for i, image in enumerate(images)]
+
+
+def in_left_half(tracks: list[FaceTrack]) -> np.ndarray:
+    """Per frame: True where the followed face is left of x = 320, NaN where it is absent."""
+    box = joined(tracks, "box")
+    return np.where(np.isnan(box[:, 0]), np.nan, box[:, 0] < 320)
+
+
+# --- what a track holds ---------------------------------------------------------------------------------------------
+
+
+def test_track_has_one_row_per_frame_whatever_the_block_size(ana):
+    frames = film((1, scene((ana, 80, 60, 220))), (0.4, scene()), (0.6, scene((ana, 90, 60, 220))))
+    small, large = (list(FaceTracker(crops=True).track(frames, block=block)) for block in (7, 64))
+    assert [len(track) for track in small] == [7, 7, 7, 4]
+    assert [len(track) for track in large] == [25]
+    for field in ("time_s", "present", "mesh", "box", "crop", "others"):
+        np.testing.assert_array_equal(joined(small, field), joined(large, field))
+    np.testing.assert_array_equal(joined(small, "time_s"), [frame.time_s for frame in frames])
+    assert all(track.frame_size == (640, 360) for track in small)
+
+
+def test_only_one_frame_is_taken_from_the_video_before_its_block_is_full(ana):
+    taken = []
+
+    def frames():
+        for frame in film((1, scene((ana, 80, 60, 220)))):
+            taken.append(frame)
+            yield frame
+
+    next(FaceTracker().track(frames(), block=4))
+    assert len(taken) == 4
+
+
+def test_absent_rows_are_nan_and_black(ana):
+    (track,) = follow(film((0.4, scene()), (0.4, scene((ana, 80, 60, 220)))), crops=True)
+    assert track.present.tolist() == [False] * 5 + [True] * 5
+    assert np.isnan(track.mesh[:5]).all()
+    assert np.isnan(track.box[:5]).all()
+    assert not track.crop[:5].any()
+    assert np.isfinite(track.mesh[5:]).all()
+
+
+def test_box_is_the_smallest_around_the_mesh_and_lies_on_the_face(ana):
+    (track,) = follow(film((0.2, scene((ana, 80, 60, 220)))))
+    np.testing.assert_allclose(track.box[0, :2], track.mesh[0, :, :2].min(0))
+    np.testing.assert_allclose(track.box[0, 2:], track.mesh[0, :, :2].max(0))
+    assert (track.box[0] > [80, 60, 80, 60]).all()
+    assert (track.box[0] < [300, 280, 300, 280]).all()
+
+
+@pytest.mark.parametrize("angle", [0, 35])
+def test_crop_has_eyes_and_mouth_in_place_however_the_head_is_tilted(ana, angle):
+    turn = cv2.getRotationMatrix2D((115, 115), angle, 1.0)
+    frames = film((0.4, scene((cv2.warpAffine(ana, turn, (230, 230)), 80, 60, 220))))
+    (track,) = follow(frames, crops=True)
+    again = FaceTracker().track([VideoFrame(0.0, cv2.copyMakeBorder(track.crop[-1], *[60] * 4, cv2.BORDER_CONSTANT))])
+    mesh = next(again).mesh[0, :, :2] - 60
+    found = [mesh[[33, 133]].mean(0), mesh[[263, 362]].mean(0), mesh[61], mesh[291]]
+    np.testing.assert_allclose(found, [(38.3, 51.7), (73.5, 51.5), (41.5, 92.4), (70.7, 92.2)], atol=5)
+
+
+def test_no_crops_unless_asked_for(ana):
+    (track,) = follow(film((0.1, scene((ana, 80, 60, 220)))))
+    assert track.crop is None
+
+
+def test_a_video_without_frames_has_no_blocks_and_an_empty_block_is_refused():
+    assert follow([]) == []
+    with pytest.raises(ValueError, match="at least 1 frame"):
+        next(FaceTracker().track([], block=0))
+
+
+# --- frames that aren't ordinary ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["bundled", "task file"])
+def either_model(request):
+    return None if request.param == "bundled" else request.getfixturevalue("face_model")
+
+
+def test_tiny_black_huge_and_changing_frames_give_absent_or_right_rows(ana, either_model):
+    face = scene((ana, 80, 60, 220))
+    huge = cv2.resize(face, (3840, 2160))
+    images = [face, face[:16, :16], np.zeros((1, 1, 3), np.uint8), np.zeros_like(face), huge, face, face[::-1][::-1]]
+    tracks = follow([VideoFrame(i / 25, image) for i, image in enumerate(images)], model=either_model)
+    present, box = joined(tracks, "present"), joined(tracks, "box")
+    assert present.tolist() == [True, False, False, False, True, True, True]
+    assert [track.frame_size for track in tracks] == [
+        (640, 360),
+        (16, 16),
+        (1, 1),
+        (640, 360),
+        (3840, 2160),
+        (640, 360),
+    ]
+    np.testing.assert_allclose(box[4] / 6, box[0], atol=4)
+    np.testing.assert_allclose(box[[5, 6]], box[[0, 0]], atol=4)
+
+
+def test_repeated_and_very_close_timestamps_are_tracked(ana, either_model):
+    times = [0.0, 0.0, 0.0001, 0.0002, 0.0041, 0.0041, 0.5]
+    tracks = follow([VideoFrame(time, scene((ana, 80, 60, 220))) for time in times], model=either_model)
+    assert joined(tracks, "present").all()
+    np.testing.assert_array_equal(joined(tracks, "time_s"), times)
+
+
+def test_a_tracker_starts_every_video_afresh(ana, either_model):
+    faces = FaceTracker(either_model)
+    frames = film((0.4, scene((ana, 80, 60, 220))))
+    (first,), _, (again,) = (list(faces.track(f)) for f in (frames, film((0.2, scene((ana, 300, 60, 220)))), frames))
+    np.testing.assert_array_equal(first.mesh, again.mesh)
+
+
+def test_native_code_writes_nothing(ana, either_model, capfd):
+    follow(film((0.2, scene()), (0.2, scene((ana, 80, 60, 220)))), model=either_model)
+    assert capfd.readouterr() == ("", "")
+
+
+# --- one person, the same one ---------------------------------------------------------------------------------------
+
+
+def test_the_largest_face_is_followed_at_first_and_the_others_are_counted(ana, bea):
+    tracks = follow(film((0.4, scene((ana, 20, 80, 200), (bea, 340, 40, 290)))))
+    assert (in_left_half(tracks) == 0).all()
+    assert (joined(tracks, "others") == 1).all()
+
+
+def test_a_bigger_face_that_appears_does_not_take_over(ana, bea, either_model):
+    alone, both = scene((ana, 20, 80, 200)), scene((ana, 20, 80, 200), (bea, 340, 40, 290))
+    tracks = follow(film((0.8, alone), (2.4, both), (0.8, alone)), model=either_model)
+    assert (in_left_half(tracks) == 1).all()
+    others = joined(tracks, "others")
+    assert others[0] == 0
+    assert others[2 * round(FPS)] == 1
+
+
+def test_a_person_hidden_for_a_moment_is_waited_for_while_another_is_in_view(ana, bea, either_model):
+    both, bea_alone = scene((ana, 20, 60, 240), (bea, 400, 80, 190)), scene((bea, 400, 80, 190))
+    tracks = follow(film((1.6, both), (0.8, bea_alone), (0.8, both)), model=either_model)
+    left = in_left_half(tracks)
+    assert (left[:20] == 1).all()
+    assert np.isnan(left[20:30]).all()
+    assert (left[30:] == 1).all()
+    assert (joined(tracks, "others")[20:30] == 1).all()
+
+
+def test_the_largest_face_is_followed_once_the_person_has_been_gone_for_long(ana, bea):
+    both, bea_alone = scene((ana, 20, 60, 240), (bea, 400, 80, 190)), scene((bea, 400, 80, 190))
+    left = in_left_half(follow(film((2.4, both), (3.2, bea_alone))))
+    gone = np.flatnonzero(np.isnan(left))
+    assert len(gone) / FPS == pytest.approx(2.0, abs=2 / FPS)
+    assert (left[gone[-1] + 1 :] == 0).all()
+
+
+def test_a_person_who_comes_back_somewhat_elsewhere_is_found_again(ana):
+    tracks = follow(film((1.2, scene((ana, 20, 80, 200))), (0.4, scene()), (0.4, scene((ana, 130, 110, 180)))))
+    assert joined(tracks, "present").tolist() == [True] * 15 + [False] * 5 + [True] * 5
+
+
+def test_a_single_false_detection_holds_the_track_for_no_longer_than_itself(ana, bea):
+    tracks = follow(film((0.08, scene((bea, 400, 80, 190))), (0.4, scene((ana, 20, 80, 200)))))
+    assert np.nan_to_num(in_left_half(tracks)).tolist() == [0, 1, 1, 1, 1, 1]
+
+
+class JumpingEngine:
+    """A mesh tracker that leaps from the person on the left to the one on the right in the third frame."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def follow(self, image, time_s):
+        if not image.any():
+            return None
+        self.calls += 1
+        right = self.calls == 3 or not image[:, :100].any()
+        return np.random.default_rng(0).uniform(0, 50, (478, 3)).astype(np.float32) + (300 if right else 0)
+
+    def scan(self, image):
+        return np.array([[0, 0, 50, 50], [300, 300, 350, 350]], np.float64)
+
+    def close(self):
+        pass
+
+
+def test_a_leap_of_the_mesh_tracker_to_someone_else_is_taken_back(monkeypatch):
+    monkeypatch.setattr(tracker, "open_engine", lambda model: JumpingEngine())
+    (track,) = FaceTracker().track([VideoFrame(i / 25, np.ones((400, 400, 3), np.uint8)) for i in range(6)])
+    assert track.present.all()
+    assert (track.box[:, 0] < 50).all()
+
+
+# --- real recordings ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_both_models_give_the_same_track_of_real_people(name, clips_dir, face_model):
+    """Mean distance of the meshes' points, of the box diagonal: below 1.5 %."""
+    frames = read_frames(clips_dir / name)[::5]
+    bundled, task = (follow(frames, model=model) for model in (None, face_model))
+    box = joined(bundled, "box")
+    distance = np.linalg.norm(joined(bundled, "mesh") - joined(task, "mesh"), axis=2).mean(1)
+    both = joined(bundled, "present") & joined(task, "present")
+    assert (joined(bundled, "present") != joined(task, "present")).sum() <= 1
+    assert np.mean(distance[both] / np.hypot(box[both, 2] - box[both, 0], box[both, 3] - box[both, 1])) < 0.015
+
+
+def test_a_clip_with_a_face_in_less_than_half_of_its_frames_says_so(clips_dir):
+    frames = read_frames(clips_dir / "face_noface.mov")
+    present = joined(follow(frames), "present")
+    assert len(present) == len(frames) == 169
+    assert 0.35 < present.mean() < 0.5
+
+
+def test_the_speaker_is_followed_throughout_and_the_bystander_is_counted(clips_dir):
+    tracks = follow(read_frames(clips_dir / "obama_speech.mp4"))
+    box = joined(tracks, "box")
+    assert joined(tracks, "present").all()
+    assert joined(tracks, "others").max() >= 1
+    assert np.abs(np.diff((box[:, :2] + box[:, 2:]) / 2, axis=0)).max() < 0.25 * (box[:, 2] - box[:, 0]).mean()
+
+
+# --- where the model comes from -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_bundle(monkeypatch, tmp_path):
+    """As with mediapipe from 0.10.30 on, with an empty cache, and no network."""
+    monkeypatch.delattr(mediapipe, "solutions")
+    monkeypatch.delenv("AVGATE_FACE_MODEL", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(model_file, "URL", (tmp_path / "not there").as_uri())
+    return tmp_path
+
+
+def task_file(path: Path) -> Path:
+    with zipfile.ZipFile(path, "w") as bundle:
+        for member in ("face_detector.tflite", "face_landmarks_detector.tflite"):
+            bundle.writestr(member, b"")
+    return path
+
+
+def test_the_bundled_mesh_is_used_when_nothing_is_named(monkeypatch):
+    monkeypatch.delenv("AVGATE_FACE_MODEL", raising=False)
+    assert find_face_model() is None
+
+
+def test_the_option_comes_before_the_variable(monkeypatch, tmp_path):
+    option, variable = task_file(tmp_path / "option.task"), task_file(tmp_path / "variable.task")
+    monkeypatch.setenv("AVGATE_FACE_MODEL", str(variable))
+    assert find_face_model(option) == option
+    assert find_face_model() == variable
+
+
+def test_a_named_model_that_is_missing_or_something_else_is_an_error_that_names_it(monkeypatch, tmp_path):
+    monkeypatch.delenv("AVGATE_FACE_MODEL", raising=False)
+    with pytest.raises(ModelFileError, match=r"gone\.task.*does not exist"):
+        find_face_model(tmp_path / "gone.task")
+    page = tmp_path / "page.task"
+    page.write_text("<html>")
+    with pytest.raises(ModelFileError, match=r"not a face_landmarker\.task"):
+        FaceTracker(page)
+    monkeypatch.setenv("AVGATE_FACE_MODEL", str(page))
+    with pytest.raises(ModelFileError, match="AVGATE_FACE_MODEL"):
+        find_face_model()
+
+
+def test_offline_without_any_model_one_error_names_every_way_out(no_bundle):
+    with pytest.raises(ModelFileError) as caught:
+        find_face_model()
+    for part in (model_file.URL, str(no_bundle / "cache" / "avgate"), "--face-model", "AVGATE_FACE_MODEL"):
+        assert part in str(caught.value)
+
+
+def test_a_download_is_checked_and_cached_once(no_bundle, monkeypatch):
+    source = task_file(no_bundle / "source.task")
+    monkeypatch.setattr(model_file, "URL", source.as_uri())
+    with pytest.raises(ModelFileError, match="sha256"):
+        find_face_model()
+    assert not list(no_bundle.glob("cache/**/*.task"))
+    monkeypatch.setattr(model_file, "SHA256", hashlib.sha256(source.read_bytes()).hexdigest())
+    cached = find_face_model()
+    assert cached.read_bytes() == source.read_bytes()
+    assert [file.name for file in cached.parent.iterdir()] == ["face_landmarker.task"]
+    source.unlink()
+    assert find_face_model() == cached
+    cached.write_bytes(b"cut off")
+    with pytest.raises(ModelFileError):
+        find_face_model()
+
+
+def test_a_damaged_model_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(ModelFileError, match=r"damaged\.task.*can't use"):
+        next(FaceTracker(task_file(tmp_path / "damaged.task")).track(film((0.1, scene()))))
+
+
+def test_the_fingerprint_tells_the_models_apart(face_model, tmp_path, monkeypatch):
+    monkeypatch.delenv("AVGATE_FACE_MODEL", raising=False)
+    bundled, published, own = (
+        face_fingerprint(model) for model in (None, face_model, task_file(tmp_path / "own.task"))
+    )
+    assert mediapipe.__version__ in bundled
+    assert model_file.SHA256[:12] in published
+    assert "other" in own
+    assert "other" not in published
+    assert len({bundled, published, own}) == 3
+    assert FaceTracker(face_model).fingerprint == published
+    assert all(re.fullmatch(r"[\w.-]{1,60}", fingerprint) for fingerprint in (bundled, published, own))

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from tests.traces import make_trace
+
+from avgate import figure
+from avgate.errors import MediaError, OutputError, UsageError
+from avgate.figure import WIDTH, write_figure
+from avgate.types import Trace, VideoFrame
+
+DPI, GREEN = 100, (10, 250, 20)
+
+
+@pytest.fixture(autouse=True)
+def _coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ninth of the pixels, for speed."""
+    monkeypatch.setattr(figure, "DPI", DPI)
+
+
+def rgb(colour: str) -> tuple[int, ...]:
+    return tuple(bytes.fromhex(colour[1:]))
+
+
+def share(image: np.ndarray, colour: tuple[int, ...], tolerance: int = 12) -> float:
+    """The share of an image's pixels that have about this colour."""
+    return float((np.abs(image[..., :3] * 255 - colour).max(-1) <= tolerance).mean())
+
+
+def test_a_png_is_a_page_wide_and_shows_both_curves(tmp_path: Path):
+    write_figure(make_trace(), tmp_path / "f.png")
+    image = imread(tmp_path / "f.png")
+    assert image.shape[1] == round(WIDTH * DPI)
+    for colour in ("#1c5fc0", "#b9500b"):
+        assert share(image, rgb(colour)) > 0.0003
+
+
+def test_a_strip_is_strong_where_the_face_was_found_and_pale_elsewhere(tmp_path: Path):
+    trace = make_trace(gates=False)
+    write_figure(trace, tmp_path / "f.png")
+    image = imread(tmp_path / "f.png")
+    strong, pale = (share(image, rgb(colour), tolerance=1) for colour in ("#74369f", "#efe4f6"))
+    assert strong / (strong + pale) == pytest.approx(trace.present["face"].mean(), abs=0.02)
+
+
+def test_pictures_stand_above(tmp_path: Path):
+    frames = [VideoFrame(t, np.full((48, 64, 3), GREEN, np.uint8)) for t in (2.0, 9.0)]
+    write_figure(make_trace(), tmp_path / "with.png", frames)
+    write_figure(make_trace(), tmp_path / "without.png")
+    assert share(imread(tmp_path / "with.png"), GREEN) > 0.02
+    assert share(imread(tmp_path / "without.png"), GREEN) == 0
+
+
+def test_a_pdf_is_one_and_the_same_each_time(tmp_path: Path):
+    for name in ("a.pdf", "b.pdf"):
+        write_figure(make_trace(100), tmp_path / name)
+    assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
+    assert (tmp_path / "a.pdf").read_bytes() == (tmp_path / "b.pdf").read_bytes()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"gates": {}, "notes": ()},
+        {"source": "面接 $\\frac$ \udcff.mp4", "notes": ("$x", "y" * 400)},
+        {"targets": {"valence": np.full(20, np.nan)}, "raw": {}},
+        {"targets": {"joy": np.ones(20)}, "raw": {}},
+    ],
+    ids=["no gates", "odd names", "all unknown", "another target"],
+)
+def test_unusual_traces_are_drawn(change: dict, tmp_path: Path):
+    write_figure(replace(make_trace(20), **change), tmp_path / "f.png")
+
+
+def test_a_single_frame_is_drawn(tmp_path: Path):
+    write_figure(make_trace(1), tmp_path / "f.png")
+
+
+def test_another_suffix_is_refused(tmp_path: Path):
+    with pytest.raises(UsageError, match=r"\.png or \.pdf"):
+        write_figure(make_trace(5), tmp_path / "f.gif")
+
+
+def test_a_trace_without_frames_is_refused(tmp_path: Path):
+    empty = Trace(np.zeros(0), {"valence": np.zeros(0)}, {}, source="clip.mp4")
+    with pytest.raises(MediaError, match=r"clip\.mp4"):
+        write_figure(empty, tmp_path / "f.png")
+
+
+def test_a_missing_folder_is_an_output_error(tmp_path: Path):
+    with pytest.raises(OutputError):
+        write_figure(make_trace(5), tmp_path / "nowhere" / "f.png")
+
+
+def test_it_leaves_matplotlib_as_it_was():
+    code = "import sys, avgate.figure; print('matplotlib' in sys.modules, 'matplotlib.pyplot' in sys.modules)"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        == "False False\n"
+    )

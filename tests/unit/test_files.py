@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from avgate.errors import OutputError
+from avgate.files import atomic_write, make_folder
+
+
+def test_the_file_appears_only_when_it_is_complete(tmp_path: Path):
+    path = tmp_path / "a.csv"
+    with atomic_write(path) as temporary:
+        assert (temporary.parent, temporary.suffix) == (path.parent, ".csv")
+        assert not temporary.exists()
+        temporary.write_text("half")
+        assert not path.exists()
+    assert path.read_text() == "half"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_it_has_the_permissions_of_any_new_file(tmp_path: Path):
+    with atomic_write(tmp_path / "a") as temporary:
+        temporary.write_text("x")
+    (tmp_path / "b").write_text("x")
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == stat.S_IMODE((tmp_path / "b").stat().st_mode)
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_any_failure_leaves_the_old_file_and_nothing_else(error: type[BaseException], tmp_path: Path):
+    path = tmp_path / "a"
+    path.write_text("old")
+
+    def fail() -> None:
+        with atomic_write(path) as temporary:
+            temporary.write_text("new")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_goes_on_pointing_to_its_file(tmp_path: Path):
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "link").symlink_to("real")
+    with atomic_write(tmp_path / "link") as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "new"
+
+
+def test_nothing_but_files_is_replaced(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    for path, why in ((tmp_path, "a folder of this name"), (tmp_path / "pipe", "not a regular file")):
+        with pytest.raises(OutputError, match=why), atomic_write(path):
+            pass
+        assert path.exists()
+
+
+def test_writing_into_a_missing_folder_says_which(tmp_path: Path):
+    with (
+        pytest.raises(OutputError, match=f"create the folder {tmp_path / 'x'}"),
+        atomic_write(tmp_path / "x" / "a") as temporary,
+    ):
+        temporary.write_text("x")
+
+
+def test_a_full_disk_is_an_output_error(tmp_path: Path):
+    with pytest.raises(OutputError, match="No space left") as caught, atomic_write(tmp_path / "a"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert "disk" in (caught.value.hint or "")
+
+
+def test_trouble_with_a_file_that_is_read_keeps_its_own_name(tmp_path: Path):
+    with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "a"):
+        (tmp_path / "input").read_text()
+
+
+def test_a_folder_is_made_with_those_above_it(tmp_path: Path):
+    assert make_folder(tmp_path / "x" / "y").is_dir()
+    assert make_folder(tmp_path / "x") == tmp_path / "x"
+    assert list((tmp_path / "x").iterdir()) == [tmp_path / "x" / "y"]
+
+
+def test_a_file_in_place_of_a_folder_is_an_output_error(tmp_path: Path):
+    (tmp_path / "x").write_text("")
+    with pytest.raises(OutputError, match="can't write into this folder"):
+        make_folder(tmp_path / "x" / "y")
+
+
+def test_a_name_that_is_too_long_is_an_output_error(tmp_path: Path):
+    with pytest.raises(OutputError, match="name too long"), atomic_write(tmp_path / ("x" * 300)) as temporary:
+        temporary.write_text("x")

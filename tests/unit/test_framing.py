@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.sounds import noise, pieces
+
+from avgate.errors import FeatureError
+from avgate.framing import Chunk, Chunks, StepPool
+from avgate.timeline import Grid
+from avgate.types import SAMPLE_RATE, Waveform
+
+
+def cut(waveforms, core_s=2, context_s=1) -> list[Chunk]:
+    chunks = Chunks(core_s, context_s)
+    return [chunk for piece in waveforms for chunk in chunks.push(piece)] + chunks.close()
+
+
+@settings(max_examples=30, deadline=None)
+@given(sizes=st.lists(st.integers(1, 50_000), min_size=1, max_size=5), n=st.integers(1, 120_000))
+def test_chunks_tile_the_sound_and_dont_depend_on_the_pieces(sizes, n):
+    sound = noise(120_000 / SAMPLE_RATE, 0.1)[:n]
+    sizes = [max(size, n // 300) for size in sizes]  # not thousands of pieces
+    chunks = cut(pieces(sound, sizes, start_s=1.5))
+    at = 24_000
+    for chunk in chunks:
+        assert chunk.core_start == at
+        at = chunk.core_end
+        first, last = max(chunk.core_start - 16_000, 24_000), min(chunk.core_end + 16_000, 24_000 + n)
+        assert chunk.start == first
+        np.testing.assert_array_equal(chunk.samples, sound[first - 24_000 : last - 24_000])
+    assert at == 24_000 + n
+
+
+def test_a_gap_starts_a_new_stretch_that_sees_nothing_of_the_old_one():
+    sound = noise(3.0, 0.1)
+    chunks = cut([Waveform(sound, 0.0), Waveform(sound, 3.2)])
+    assert [(c.core_start, c.core_end) for c in chunks] == [
+        (0, 32_000),
+        (32_000, 48_000),
+        (51_200, 83_200),
+        (83_200, 99_200),
+    ]
+    assert chunks[2].start == 51_200
+
+
+def test_clocks_rounded_to_milliseconds_make_no_gaps():
+    sound = noise(2.0, 0.1)
+    rounded = [Waveform(p.samples, round(p.start_s, 3)) for p in pieces(sound, [370])]
+    chunks = cut(rounded)
+    assert len(chunks) == 1
+    np.testing.assert_array_equal(chunks[0].samples, sound)
+
+
+def test_sound_out_of_order_is_refused():
+    chunks = Chunks(2, 1)
+    chunks.push(Waveform(noise(1.0, 0.1), 0.0))
+    with pytest.raises(FeatureError, match=r"starts at 0\.500 s comes after sound up to 1\.000 s"):
+        chunks.push(Waveform(noise(1.0, 0.1), 0.5))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_samples_that_arent_finite_are_refused_with_their_time(bad):
+    sound = noise(1.0, 0.1)
+    sound[8000] = bad
+    with pytest.raises(FeatureError, match=r"aren't finite numbers, the first one at 2\.500 s"):
+        Chunks(2, 1).push(Waveform(sound, 2.0))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    stretches=st.lists(st.tuples(st.floats(0.02, 0.6), st.floats(0.0001, 0.8)), max_size=5),
+    rate=st.sampled_from([1.0, 5.0, 7.3, 10.0, 25.0, 29.97]),
+    end_s=st.floats(0, 4),
+)
+def test_covered_counts_samples(stretches, rate, end_s):
+    chunks, heard, at = Chunks(1, 1), np.zeros(10 * SAMPLE_RATE, bool), 0
+    for gap_s, length_s in stretches:
+        at, n = at + round(gap_s * SAMPLE_RATE), max(1, round(length_s * SAMPLE_RATE))
+        chunks.push(Waveform(np.zeros(n, np.float32), at / SAMPLE_RATE))
+        heard[at : at + n] = True
+        at += n
+    chunks.close()
+    grid = Grid(rate)
+    n = grid.steps(end_s)
+    covered = chunks.covered(grid, n, end_s)
+    assert covered.shape == (n,)
+    for i in range(n):
+        cell = heard[round(i / rate * SAMPLE_RATE) : round(min((i + 1) / rate, end_s) * SAMPLE_RATE)]
+        if abs(2 * cell.sum() - len(cell)) > 4:  # not within rounding of one half
+            assert covered[i] == (2 * cell.sum() > len(cell))
+
+
+@pytest.mark.parametrize(("rate", "width_s"), [(10.0, 0.5), (4.0, 0.25), (29.97, 0.1), (100.0, 0.03)])
+def test_pooled_rows_are_the_mean_and_deviation_of_the_frames_in_each_window(rate, width_s):
+    rng = np.random.default_rng(1)
+    sound = noise(5.0, 0.1)
+    frames = rng.standard_normal((500, 3)).astype(np.float32)
+    frames[rng.random((500, 3)) < 0.4] = np.nan
+    frames[100:200] = np.nan
+    least = np.array([1, 2, 4])
+    pool = StepPool(Grid(rate), width_s, least)
+    for chunk in cut([Waveform(sound, 1.0)]):
+        first = (chunk.start - SAMPLE_RATE) // 160
+        m = len(chunk.samples) // 160
+        pool.add(chunk, np.arange(m) * 160 + 80, frames[first : first + m])
+    n = round(7 * rate)
+    mean, sd = pool.rows(n)
+    assert mean.shape == sd.shape == (n, 3)
+    time_s = 1 + (np.arange(500) + 0.5) / 100
+    for i in range(n):
+        middle = (i + 0.5) / rate
+        inside = frames[(time_s >= middle - width_s / 2) & (time_s < middle + width_s / 2)].astype(np.float64)
+        for column in range(3):
+            known = inside[~np.isnan(inside[:, column]), column]
+            if len(known) < least[column]:
+                assert np.isnan(mean[i, column])
+                assert np.isnan(sd[i, column])
+            else:
+                assert mean[i, column] == pytest.approx(known.mean(), abs=1e-6)
+                assert sd[i, column] == pytest.approx(known.std(), abs=1e-6)
+
+
+def test_no_sound_gives_no_rows():
+    mean, sd = StepPool(Grid(10), 0.5, np.ones(2)).rows(3)
+    assert np.isnan(mean).all()
+    assert np.isnan(sd).all()
+    assert StepPool(Grid(10), 0.5, np.ones(2)).rows(0)[0].shape == (0, 2)

@@ -1,0 +1,192 @@
+"""Metrics against other formulas and loops, and how they treat what is unknown."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from avgate.metrics import METRICS, bootstrap_ccc, ccc, pcc, pooled, rmse
+
+values = st.floats(-1, 1, width=32)
+vectors = st.integers(2, 40).flatmap(
+    lambda n: st.tuples(arrays(float, n, elements=values), arrays(float, n, elements=values))
+)
+CONSTANTS = [0.0, 0.5, 0.1, -0.3]
+fast = settings(max_examples=60, deadline=None)
+
+
+def assume_spread(*vectors_: np.ndarray) -> None:
+    """Leave out inputs that are nearly constant, where every formula is rounding noise."""
+    for x in vectors_:
+        assume(x.std() > 1e-3)
+
+
+def ccc_from_errors(x: np.ndarray, y: np.ndarray) -> float:
+    """1 - E[(x - y)^2] / (what it would be without any covariance): Lin 1989, as he introduces it."""
+    return 1 - ((x - y) ** 2).mean() / (x.var() + y.var() + (x.mean() - y.mean()) ** 2)
+
+
+def random_clips(rng: np.random.Generator, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Clips of different lengths with a common error, about every eighth value of each side unknown."""
+    clips = []
+    for _ in range(count):
+        y = rng.uniform(-1, 1) + 0.3 * rng.normal(size=rng.integers(5, 60))
+        x = 0.6 * y + 0.3 * rng.normal(size=len(y)) + 0.1
+        x[rng.random(len(x)) < 0.12] = np.nan
+        y[rng.random(len(y)) < 0.12] = np.nan
+        clips.append((x, y))
+    return clips
+
+
+@fast
+@given(vectors)
+def test_ccc_agrees_with_the_formula_from_errors(pair):
+    x, y = pair
+    assume_spread(np.concatenate(pair))
+    assume(x.var() + y.var() + (x.mean() - y.mean()) ** 2 > 1e-6)
+    assert ccc(x, y) == pytest.approx(ccc_from_errors(x, y), abs=1e-9)
+
+
+@fast
+@given(vectors)
+def test_ccc_agrees_with_the_formula_from_pearson(pair):
+    x, y = pair
+    assume_spread(x, y)
+    rho = np.corrcoef(x, y)[0, 1]
+    expected = 2 * rho * x.std() * y.std() / (x.var() + y.var() + (x.mean() - y.mean()) ** 2)
+    assert ccc(x, y) == pytest.approx(expected, abs=1e-9)
+    assert pcc(x, y) == pytest.approx(rho, abs=1e-9)
+
+
+@fast
+@given(vectors, st.floats(-10, 10), st.floats(0.1, 10), st.sampled_from([-1, 1]))
+def test_ccc_is_symmetric_and_indifferent_to_the_unit_of_both(pair, shift, factor, sign):
+    x, y = pair
+    assume_spread(x, y)
+    assert ccc(x, y) == pytest.approx(ccc(y, x), abs=1e-12)
+    assert ccc(sign * factor * x + shift, sign * factor * y + shift) == pytest.approx(ccc(x, y), abs=1e-7)
+
+
+@fast
+@given(vectors, st.floats(0.05, 2), st.floats(1.1, 5))
+def test_ccc_punishes_shift_and_scale_where_pearson_does_not(pair, shift, factor):
+    y = pair[1]
+    assume_spread(y)
+    assert ccc(y, y) == pytest.approx(1)
+    assert ccc(y + shift, y) == pytest.approx(2 * y.var() / (2 * y.var() + shift**2), abs=1e-9)
+    centred = y - y.mean()
+    assert ccc(factor * centred, centred) == pytest.approx(2 * factor / (1 + factor**2), abs=1e-9)
+    assert ccc(-centred, centred) == pytest.approx(-1)
+    assert pcc(factor * y + shift, y) == pytest.approx(1)
+
+
+@fast
+@given(vectors)
+def test_ccc_is_never_better_than_pearson(pair):
+    x, y = pair
+    assume_spread(x, y)
+    assert abs(ccc(x, y)) <= abs(pcc(x, y)) + 1e-9
+    assert abs(pcc(x, y)) <= 1 + 1e-9
+
+
+@fast
+@given(vectors, st.data())
+def test_unknown_steps_of_either_side_count_for_nothing(pair, data):
+    x, y = pair
+    unknown = st.sampled_from([1.0, 1.0, 1.0, np.nan, np.inf, -np.inf])
+    x_holes, y_holes = (np.array(data.draw(st.lists(unknown, min_size=len(x), max_size=len(x)))) for _ in "xy")
+    known = np.isfinite(x_holes) & np.isfinite(y_holes)
+    with_holes = np.where(np.isfinite(x_holes), x, x_holes), np.where(np.isfinite(y_holes), y, y_holes)
+    for name, metric in METRICS.items():
+        np.testing.assert_equal(metric(*with_holes), metric(x[known], y[known]), err_msg=name)
+
+
+def test_rmse_is_in_the_unit_of_the_targets():
+    assert rmse(np.array([0.0, 3.0, np.nan]), np.array([0.0, -1.0, 5.0])) == pytest.approx(np.sqrt(8))
+    assert rmse(np.array([0.5]), np.array([0.25])) == 0.25
+
+
+def test_nothing_to_measure_is_nan_and_not_zero():
+    nothing, one = np.full(4, np.nan), np.array([np.nan, 0.5, np.nan, np.nan])
+    y = np.arange(4.0)
+    for metric in METRICS.values():
+        assert np.isnan(metric(nothing, y))
+    assert np.isnan(ccc(one, y))
+    assert np.isnan(pcc(one, y))
+
+
+def test_a_constant_prediction_has_no_concordance():
+    y = np.linspace(-1, 1, 11)
+    assert ccc(np.full(11, 0.5), y) == pytest.approx(0, abs=1e-15)
+    assert ccc(np.full(11, 0.5), np.full(11, 0.25)) == 0
+
+
+@pytest.mark.parametrize("constant", CONSTANTS)
+def test_one_and_the_same_constant_has_no_ccc(constant):
+    for x in (np.full(n, constant) for n in (2, 3, 7, 10, 1000)):
+        assert np.isnan(ccc(x, x)), len(x)
+
+
+@pytest.mark.parametrize("constant", CONSTANTS)
+def test_a_constant_has_no_pearson_correlation(constant):
+    for n in (2, 3, 7, 10, 1000):
+        x, y = np.full(n, constant), np.linspace(-0.7, 1, n) ** 2
+        assert np.isnan(pcc(x, y)), n
+        assert np.isnan(pcc(y, x)), n
+
+
+@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+def test_lengths_that_differ_are_refused_with_both_shapes(metric):
+    with pytest.raises(ValueError, match=r"\(3,\) and \(4,\)"):
+        metric(np.zeros(3), np.zeros(4))
+    with pytest.raises(ValueError, match="vectors of one length"):
+        metric(np.zeros((3, 2)), np.zeros((3, 2)))
+
+
+def test_pooled_is_the_metric_of_all_clips_in_a_row_and_not_the_mean_of_clips():
+    clips = random_clips(np.random.default_rng(0), 6)
+    x, y = np.concatenate([c[0] for c in clips]), np.concatenate([c[1] for c in clips])
+    known = np.isfinite(x) & np.isfinite(y)
+    assert pooled(ccc, clips) == pytest.approx(ccc_from_errors(x[known], y[known]), abs=1e-12)
+    assert pooled(rmse, clips) == pytest.approx(np.sqrt(((x - y)[known] ** 2).mean()), abs=1e-12)
+    assert abs(pooled(ccc, clips) - np.mean([ccc(*clip) for clip in clips])) > 0.05
+
+
+@pytest.mark.parametrize(("count", "level", "seed"), [(2, 0.95, 0), (5, 0.9, 1), (12, 0.95, 2), (30, 0.5, 3)])
+def test_bootstrap_agrees_with_a_loop_over_the_same_draws(count, level, seed):
+    clips = random_clips(np.random.default_rng(seed), count)
+    clips.insert(1, (np.full(4, np.nan), np.zeros(4)))  # without a known step: never drawn
+    known = [clip for clip in clips if np.isfinite(clip[0] + clip[1]).any()]
+    draws = np.random.default_rng(seed).integers(0, len(known), (150, len(known)))
+    scores = [pooled(ccc, [known[i] for i in draw]) for draw in draws]
+    expected = np.quantile(scores, [(1 - level) / 2, (1 + level) / 2])
+    assert bootstrap_ccc(clips, draws=150, level=level, seed=seed) == pytest.approx(tuple(expected), abs=1e-9)
+
+
+def test_bootstrap_interval_holds_the_estimate_and_narrows_with_more_clips():
+    few, many = (random_clips(np.random.default_rng(4), count) for count in (5, 80))
+    widths = []
+    for clips in (few, many):
+        low, high = bootstrap_ccc(clips)
+        assert low < pooled(ccc, clips) < high
+        widths.append(high - low)
+    assert widths[1] < widths[0] / 2
+    assert bootstrap_ccc(few, seed=1) == bootstrap_ccc(few, seed=1) != bootstrap_ccc(few, seed=2)
+
+
+def test_bootstrap_needs_two_clips_with_known_steps():
+    clip = (np.array([0.1, 0.4, 0.2]), np.array([0.0, 0.5, 0.3]))
+    unknown = (np.full(3, np.nan), np.zeros(3))
+    assert np.isnan(bootstrap_ccc([clip])).all()
+    assert np.isnan(bootstrap_ccc([clip, unknown])).all()
+    assert np.isnan(bootstrap_ccc([])).all()
+
+
+@pytest.mark.parametrize("constant", [0.5, 0.1])
+@pytest.mark.filterwarnings("error")
+def test_bootstrap_of_one_and_the_same_constant_is_nan(constant):
+    clips = [(np.full(n, constant), np.full(n, constant)) for n in (3, 4, 5)]
+    assert np.isnan(bootstrap_ccc(clips, draws=50)).all()

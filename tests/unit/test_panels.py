@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.traces import make_trace
+
+from avgate.panels import frame_edges, strip_panels
+from avgate.types import Trace
+
+
+def test_panels_of_the_default_model_in_order():
+    panels = strip_panels(make_trace())
+    assert [panel.name for panel in panels] == ["presence", "attended", "iterations"]
+    assert [row.label for row in panels[0].rows] == ["face", "voice", "sound"]
+    assert [row.label for row in panels[1].rows] == ["voice", "face"]
+    assert [row.label for row in panels[2].rows] == [f"{m}, {t}" for m in ("voice", "face") for t in (1, 2, 3)]
+    assert [row.hue for row in panels[2].rows] == ["voice"] * 3 + ["face"] * 3
+
+
+def test_a_model_without_gates_has_only_presence():
+    assert [panel.name for panel in strip_panels(make_trace(gates=False))] == ["presence"]
+
+
+def test_only_what_there_is_is_spoken_of():
+    trace = Trace(np.arange(3.0), {"valence": np.zeros(3)}, {"audio": np.ones(3, bool)})
+    (panel,) = strip_panels(trace)
+    assert "sound" in panel.text
+    assert "face" not in panel.text
+    assert "spoke" not in panel.text
+
+
+def test_a_gate_of_another_name_or_modality_is_not_lost():
+    gates = {name: np.zeros(3) for name in ("leader", "text_attended", "text_iteration_12")}
+    panels = strip_panels(Trace(np.arange(3.0), {"valence": np.zeros(3)}, {}, gates))
+    assert [(panel.name, [row.label for row in panel.rows]) for panel in panels] == [
+        ("attended", ["text"]),
+        ("iterations", ["text, 12"]),
+        ("gates", ["leader"]),
+    ]
+
+
+def test_means_leave_out_what_is_unknown():
+    gates = {"face_attended": np.array([0.25, np.nan, 0.75]), "voice_attended": np.full(3, np.nan)}
+    (panel,) = strip_panels(Trace(np.arange(3.0), {"valence": np.zeros(3)}, {}, gates))
+    assert panel.rows[0].mean == 0.5
+    assert np.isnan(panel.rows[1].mean)
+
+
+@pytest.mark.parametrize(
+    ("time_s", "edges"),
+    [([0.0, 0.1, 0.2], [0, 0.1, 0.2, 0.3]), ([1.0, 1.5, 3.5, 4.0], [1, 1.5, 3.5, 4, 4.5]), ([2.0], [2, 2.04])],
+    ids=["regular", "variable", "single"],
+)
+def test_frames_last_until_the_next_one(time_s: list[float], edges: list[float]):
+    np.testing.assert_allclose(frame_edges(np.array(time_s)), edges)

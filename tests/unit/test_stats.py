@@ -1,0 +1,73 @@
+"""Statistics come from the training clips, and from nothing else."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from avgate.stats import FeatureStats
+
+
+def naive_percentile(column, percent):
+    """Linear interpolation between the two nearest of the sorted values."""
+    ordered = sorted(column)
+    at = percent / 100 * (len(ordered) - 1)
+    low = math.floor(at)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (at - low) * (ordered[high] - ordered[low])
+
+
+def test_statistics_are_those_of_all_rows_together_after_clipping():
+    rng = np.random.default_rng(0)
+    clips = [rng.normal(2, 3, (n, 2)).astype(np.float32) for n in (50, 7, 300)]
+    stats = FeatureStats.fit(clips)
+
+    rows = np.concatenate(clips).astype(float)
+    for k in range(2):
+        low, high = naive_percentile(rows[:, k], 0.5), naive_percentile(rows[:, k], 99.5)
+        clipped = [min(max(v, low), high) for v in rows[:, k]]
+        mean = math.fsum(clipped) / len(clipped)
+        std = math.sqrt(math.fsum((v - mean) ** 2 for v in clipped) / len(clipped))
+        found = [getattr(stats, name)[k] for name in ("low", "high", "mean", "std")]
+        assert found == pytest.approx([low, high, mean, std], rel=1e-5)
+
+
+def test_standardised_training_rows_have_mean_0_and_standard_deviation_1():
+    rows = np.random.default_rng(1).normal([-40, 1e-3], [9, 1e-4], (5000, 2)).astype(np.float32)
+    out = FeatureStats.fit([rows]).apply(rows)
+
+    assert out.dtype == np.float32
+    assert out.mean(0) == pytest.approx([0, 0], abs=1e-3)
+    assert out.std(0) == pytest.approx([1, 1], abs=1e-3)
+
+
+def test_a_single_outlier_cannot_squeeze_all_other_values():
+    rows = np.random.default_rng(2).standard_normal((1000, 1))
+    clean = FeatureStats.fit([rows])
+    dirty = FeatureStats.fit([np.r_[rows, [[1e9]]]])
+
+    assert dirty.std == pytest.approx(clean.std, rel=0.02)
+    assert dirty.apply(np.float32([[1e9]]))[0, 0] < 4, "what lies outside the training range is clipped to it"
+
+
+def test_other_clips_are_measured_by_the_training_clips():
+    stats = FeatureStats.fit([np.float32([[0.0], [2.0]] * 500)])
+
+    assert stats.apply(np.float32([[1.0], [2.0], [7.0]])) == pytest.approx(np.array([[0.0], [1.0], [1.0]]))
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, -12345.678, 1e8, 3e-9])
+def test_a_constant_column_becomes_0_everywhere(value):
+    rows = np.full((1001, 3), value, np.float32)
+    out = FeatureStats.fit([rows]).apply(np.float32([[value] * 3, [value + 1e10] * 3, [value - 1e10] * 3]))
+
+    assert np.abs(out).max() < 1e-6
+
+
+def test_unknown_values_stay_unknown():
+    stats = FeatureStats.fit([np.random.default_rng(3).standard_normal((100, 2))])
+    out = stats.apply(np.float32([[np.nan, 0.5], [0.5, np.nan]]))
+
+    assert np.isnan(out).tolist() == [[True, False], [False, True]]

@@ -1,0 +1,265 @@
+"""Features on disk: what was written is what is read, and nothing else is ever taken for it."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+from tests.tiny import disk_full_after, make_track
+
+from avgate.errors import FeatureError, OutputError
+from avgate.store import FeatureStore, source_fingerprint
+from avgate.timeline import Grid
+
+KEY, SOURCE = "tinyvoice-0123456789abcdef", "fedcba9876543210"
+
+
+@pytest.fixture
+def store(tmp_path):
+    return FeatureStore(tmp_path / "features")
+
+
+def manifest_rows(store):
+    with store.write_manifest().open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_track_comes_back_bit_by_bit_with_its_unknown_rows(store):
+    active = np.linspace(0, 1, 30, dtype=np.float32)
+    written = make_track("audio", 30, absent=range(5, 12), grid=Grid(10.0, -0.25), active=active)
+    store.write("clip", KEY, written, SOURCE)
+    read = store.read("clip", KEY)
+
+    assert read.values.dtype == np.float32
+    np.testing.assert_array_equal(read.values, written.values)
+    np.testing.assert_array_equal(read.present, written.present)
+    np.testing.assert_array_equal(read.active, active)
+    assert np.isnan(read.values[5:12]).all()
+    for name in ("grid", "backbone", "modality", "columns", "fingerprint"):
+        assert getattr(read, name) == getattr(written, name)
+
+
+def test_a_backbone_that_cannot_tell_voice_activity_still_cannot_afterwards(store):
+    store.write("clip", KEY, make_track("video", 4), SOURCE)
+
+    assert store.read("clip", KEY).active is None
+
+
+def test_features_that_were_not_extracted_are_missed_with_the_next_step(store):
+    assert not store.has("clip", KEY, SOURCE)
+    with pytest.raises(FeatureError, match="have not been extracted") as caught:
+        store.read("clip", KEY)
+    assert caught.value.where == str(store.path("clip", KEY))
+    assert "avgate extract" in caught.value.hint
+
+
+def test_features_of_another_media_file_or_parameter_set_are_not_reused(store):
+    store.write("clip", KEY, make_track("audio", 4), SOURCE)
+
+    assert store.has("clip", KEY, SOURCE)
+    assert not store.has("clip", KEY, "another source!!")
+    assert not store.has("clip", "tinyvoice-otherparameters", SOURCE)
+    assert not store.has("another clip", KEY, SOURCE)
+
+
+def test_writing_again_replaces_what_was_there(store):
+    store.write("clip", KEY, make_track("audio", 4, seed=1), SOURCE)
+    store.write("clip", KEY, make_track("audio", 9, seed=2), "new source")
+
+    np.testing.assert_array_equal(store.read("clip", KEY).values, make_track("audio", 9, seed=2).values)
+    assert not store.has("clip", KEY, SOURCE)
+    assert store.has("clip", KEY, "new source")
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def other_tensors(path):
+    save_file({"values": np.zeros((3, 2), np.float32)}, path)
+
+
+def checkpoint_like(path):
+    save_file({"weights/head": np.zeros(3, np.float32)}, path, {"avgate": json.dumps({"format": 1})})
+
+
+def header_is_no_table(path):
+    save_file({"values": np.zeros((3, 2), np.float32)}, path, {"avgate": "[1, 2]"})
+
+
+def header_of_another_version(path):
+    save_file(
+        {"values": np.zeros((3, 2), np.float32)}, path, {"avgate": json.dumps({"clip": "clip", "source": SOURCE})}
+    )
+
+
+def folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+SPOILT = [
+    pytest.param(lambda p: p.write_bytes(b""), id="empty"),
+    pytest.param(lambda p: p.write_text("time,loudness\n0,1\n"), id="text"),
+    pytest.param(truncate, id="truncated"),
+    pytest.param(other_tensors, id="foreign safetensors"),
+    pytest.param(checkpoint_like, id="checkpoint"),
+    pytest.param(header_is_no_table, id="foreign header"),
+    pytest.param(header_of_another_version, id="another version"),
+    pytest.param(folder, id="folder"),
+]
+
+
+@pytest.mark.parametrize("spoil", SPOILT)
+def test_a_spoilt_file_is_never_taken_for_features(store, spoil):
+    path = store.write("clip", KEY, make_track("audio", 8), SOURCE)
+    spoil(path)
+
+    assert not store.has("clip", KEY, SOURCE), "so that it's extracted again"
+    with pytest.raises(FeatureError, match="no feature file of avgate") as caught:
+        store.read("clip", KEY)
+    assert caught.value.where == str(path)
+    assert "avgate extract" in caught.value.hint
+
+
+@pytest.mark.parametrize("spoil", SPOILT[:-1])
+def test_extracting_again_repairs_a_spoilt_file(store, spoil):
+    path = store.write("clip", KEY, make_track("audio", 8), SOURCE)
+    spoil(path)
+    store.write("clip", KEY, make_track("audio", 8), SOURCE)
+
+    assert store.has("clip", KEY, SOURCE)
+
+
+def test_a_full_disk_leaves_the_old_features_and_no_half_written_file(store):
+    old = make_track("audio", 8)
+    path = store.write("clip", KEY, old, SOURCE)
+    with disk_full_after(2000), pytest.raises(OutputError) as caught:
+        store.write("clip", KEY, make_track("audio", 5000), "new source")
+
+    assert caught.value.where == str(path)
+    assert "disk" in caught.value.hint
+    np.testing.assert_array_equal(store.read("clip", KEY).values, old.values)
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_a_store_that_cannot_be_a_folder_is_refused(tmp_path):
+    (tmp_path / "features").write_text("a file")
+
+    with pytest.raises(OutputError, match="features"):
+        FeatureStore(tmp_path / "features").write("clip", KEY, make_track("audio", 4), SOURCE)
+
+
+def test_manifest_lists_every_track(store):
+    store.write("b", KEY, make_track("audio", 8), SOURCE)
+    store.write("a", KEY, make_track("audio", 5, rate=25.0), SOURCE)
+    store.write("a", "tinyface-00", make_track("video", 3), "other")
+
+    assert manifest_rows(store) == [
+        {"clip": "a", "backbone": "tinyface", "key": "tinyface-00", "file": "tinyface-00/a.safetensors"}
+        | {"rate": "10.0", "steps": "3", "source": "other"},
+        {"clip": "a", "backbone": "tinyvoice", "key": KEY, "file": f"{KEY}/a.safetensors"}
+        | {"rate": "25.0", "steps": "5", "source": SOURCE},
+        {"clip": "b", "backbone": "tinyvoice", "key": KEY, "file": f"{KEY}/b.safetensors"}
+        | {"rate": "10.0", "steps": "8", "source": SOURCE},
+    ]
+
+
+def test_manifest_keeps_clip_names_in_any_script(store):
+    store.write("被験者1, take 2", KEY, make_track("audio", 2), SOURCE)
+
+    assert [row["clip"] for row in manifest_rows(store)] == ["被験者1, take 2"]
+
+
+def test_manifest_leaves_out_what_a_killed_or_running_extraction_left_behind(store):
+    path = store.write("clip", KEY, make_track("audio", 8), SOURCE)
+    path.with_name(".avgate-0123456789ab.safetensors").write_bytes(path.read_bytes())
+    path.with_name(".avgate-ba9876543210.safetensors").write_bytes(path.read_bytes()[:100])
+    path.with_name("spoilt.safetensors").write_bytes(b"")
+
+    assert [row["clip"] for row in manifest_rows(store)] == ["clip"]
+
+
+def test_find_gives_the_one_key_with_that_beginning(store):
+    store.write("clip", "facemesh-aa-model1", make_track("video", 4), SOURCE)
+    store.write("clip", "facemesh-bb-model1", make_track("video", 4), SOURCE)
+
+    assert store.find("facemesh-bb") == "facemesh-bb-model1"
+
+
+def test_find_says_what_to_run_where_nothing_was_extracted(store):
+    with pytest.raises(FeatureError, match="no features 'facemesh-aa'") as caught:
+        store.find("facemesh-aa")
+    assert caught.value.where == str(store.root)
+    assert "avgate extract" in caught.value.hint
+
+
+def test_find_does_not_guess_between_two_face_models(store):
+    for model in ("model1", "model2"):
+        store.write("clip", f"facemesh-aa-{model}", make_track("video", 4), SOURCE)
+
+    with pytest.raises(FeatureError, match="facemesh-aa-model1, facemesh-aa-model2") as caught:
+        store.find("facemesh-aa")
+    assert "remove" in caught.value.hint
+
+
+MEGABYTE = 1 << 20
+
+
+@pytest.fixture
+def media(tmp_path):
+    """A file's fingerprint with some of its bytes changed."""
+
+    def written(size, changed=(), name="clip.mp4"):
+        content = bytearray(np.random.default_rng(0).bytes(size))
+        for i in changed:
+            content[i] ^= 1
+        (tmp_path / name).write_bytes(content)
+        return source_fingerprint(tmp_path / name)
+
+    return written
+
+
+@pytest.mark.parametrize("size", [10, MEGABYTE, 4 * MEGABYTE])
+def test_the_same_content_has_the_same_fingerprint_wherever_it_is(media, size):
+    assert media(size) == media(size, name="renamed.mkv")
+    assert len(media(size)) == 16
+
+
+@pytest.mark.parametrize("at", [0, 500_000, MEGABYTE - 1])
+def test_any_changed_byte_of_a_small_file_changes_its_fingerprint(media, at):
+    assert media(MEGABYTE, [at]) != media(MEGABYTE)
+
+
+@pytest.mark.parametrize("size", [10, 4 * MEGABYTE])
+def test_a_file_that_grew_or_shrank_has_another_fingerprint(media, size):
+    assert len({media(size - 1), media(size), media(size + 1)}) == 3
+
+
+def test_two_empty_recordings_of_other_lengths_are_told_apart(tmp_path):
+    for name, size in (("a", 4 * MEGABYTE), ("b", 5 * MEGABYTE)):
+        (tmp_path / name).write_bytes(bytes(size))
+
+    assert source_fingerprint(tmp_path / "a") != source_fingerprint(tmp_path / "b")
+
+
+@pytest.mark.parametrize("share", [0, 1 / 15, 7 / 15, 1])
+def test_changes_at_the_sampled_places_of_a_big_file_change_its_fingerprint(media, share):
+    size = 4 * MEGABYTE
+    at = int(share * (size - (1 << 16))) + 1000
+
+    assert media(size, [at]) != media(size)
+
+
+def test_a_big_file_encoded_anew_has_another_fingerprint(media):
+    size = 4 * MEGABYTE
+
+    assert media(size, range(size // 2, size // 2 + 300_000, 1000)) != media(size)
+
+
+def test_a_single_byte_between_the_samples_of_a_big_file_goes_unnoticed(media):
+    """The price of not reading whole corpora: changes shorter than the gaps between samples can be missed."""
+    assert media(4 * MEGABYTE, [(1 << 16) + 1000]) == media(4 * MEGABYTE)
