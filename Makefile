@@ -29,7 +29,7 @@ check: $(INSTALLED)  ## formatting, lint, types, import layers
 bench: $(INSTALLED)  ## measure speed and memory, write docs/benchmarks.md
 	$(BIN)/python benchmarks/run.py
 
-weights: $(INSTALLED)  ## train the demonstration weights that come with avgate (about half an hour on 2 cores)
+weights: $(INSTALLED)  ## train the demonstration weights that come with avgate 
 	$(BIN)/avgate render --out work/weights/clips --identities 32 --clips 3 --seed 1
 	$(BIN)/avgate extract --data work/weights/clips --recipe demonstration-weights
 	$(BIN)/avgate train --data work/weights/clips --recipe demonstration-weights --demonstration --out work/weights/run

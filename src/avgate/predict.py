@@ -68,11 +68,12 @@ class Predictor:
         clip = on_common_grid(video.name, extracted.tracks, checkpoint.recipe.grid)
         estimated = estimate(self.model, clip, checkpoint.stats, checkpoint.recipe)
         trace = read_trace(clip, estimated, checkpoint.targets, extracted.time_s, checkpoint.smooth_steps)
+        demonstration = [DEMONSTRATION_NOTE] if checkpoint.demonstration else []
         face = {"face": extracted.face} if len(extracted.face) else {}
         return replace(
             trace,
             present={**trace.present, **face},
-            notes=(*self._notes(trace), *extracted.notes, *_face_notes(extracted)),
+            notes=(*demonstration, *extracted.notes, *_notes(trace, extracted)),
             provenance={
                 "avgate": version("avgate"),
                 "video": video.name,
@@ -88,24 +89,22 @@ class Predictor:
             },
         )
 
-    def _notes(self, trace: Trace) -> list[str]:
-        notes = [DEMONSTRATION_NOTE] if self.checkpoint.demonstration else []
-        known = np.isfinite(next(iter(trace.targets.values())))
-        if not known.all():
-            unknown = f"{(~known).sum()} of {len(known)} frames have no estimate"
-            notes.append(f"{unknown}: neither a face nor sound was there to judge by.")
-        return notes
 
-
-def _face_notes(extracted: Extracted) -> list[str]:
+def _notes(trace: Trace, extracted: Extracted) -> list[str]:
+    """What the user must know of this estimate, beside what the file itself gave cause to say."""
     notes = []
     if len(extracted.face) and not extracted.face.any():
-        notes.append("No face was found in any frame: the estimate rests on the voice alone.")
+        heard = trace.present.get("audio", np.zeros(0, bool)).any()
+        notes.append("No face was found in any frame" + (": the estimate rests on the sound alone." if heard else "."))
     if extracted.others.any():
         notes.append(
             f"Further faces were in view (up to {extracted.others.max()}); "
             "the estimate is of the one person that was followed."
         )
+    known = np.isfinite(next(iter(trace.targets.values())))
+    if not known.all():
+        unknown = f"{(~known).sum()} of {len(known)} frames have no estimate"
+        notes.append(f"{unknown}: neither a face nor sound was there to judge by.")
     return notes
 
 

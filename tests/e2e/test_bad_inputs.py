@@ -1,0 +1,147 @@
+"""What goes wrong ends in one clear error with its own exit code, and leaves nothing half-written behind."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.clips import cut, greys, make_clip, tone
+
+from avgate.checkpoint import load_checkpoint
+from avgate.cli import main
+from avgate.corpora.rendered import Rendered
+from avgate.errors import CheckpointError, FeatureError, MediaError, OutputError, UsageError
+from avgate.store import FeatureStore
+
+pytestmark = pytest.mark.xdist_group("whole way")
+
+
+def missing(folder: Path) -> Path:
+    return folder / "missing.mp4"
+
+
+def folder_itself(folder: Path) -> Path:
+    return folder
+
+
+def empty(folder: Path) -> Path:
+    (folder / "empty.mp4").touch()
+    return folder / "empty.mp4"
+
+
+def not_media(folder: Path) -> Path:
+    (folder / "text.mp4").write_text("This is a letter, not a video.\n" * 100)
+    return folder / "text.mp4"
+
+
+def no_video(folder: Path) -> Path:
+    return make_clip(folder / "sound.mp4", sound=[(0.0, tone(1.0))])
+
+
+@pytest.mark.parametrize("bad", [missing, folder_itself, empty, not_media, no_video])
+def test_what_is_no_video_is_refused_by_name(bad, tmp_path, checkpoint, fails):
+    video = bad(tmp_path)
+    said = fails(MediaError.exit_code, "predict", video, "--checkpoint", checkpoint, "--out", tmp_path / "out")
+    assert video.name in said
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_one_bad_video_among_several_costs_only_itself(tmp_path, corpus, checkpoint, fails):
+    good = Rendered(corpus).clips()[0].video
+    out = tmp_path / "out"
+    said = fails(1, "predict", empty(tmp_path), good, "--checkpoint", checkpoint, "--out", out, "--no-report")
+    assert "1 of 2 videos failed" in said
+    assert "empty.mp4" in said
+    assert (out / f"{good.stem}.csv").is_file()
+
+
+def test_two_videos_of_one_name_are_refused_before_anything_is_done(tmp_path, checkpoint, fails):
+    said = fails(UsageError.exit_code, "predict", "a/x.mp4", "b/x.mov", "--checkpoint", checkpoint, "--out", tmp_path)
+    assert "x.csv" in said
+
+
+def test_a_video_without_sound_and_face_has_rows_but_no_estimate_and_says_so(tmp_path, checkpoint, capsys):
+    video = make_clip(tmp_path / "mute.mp4", greys(30))
+    main(["predict", str(video), "--checkpoint", str(checkpoint), "--out", str(tmp_path), "--no-report"])
+    said = " ".join(capsys.readouterr().err.split())
+    assert "The file has no sound." in said
+    assert "No face was found in any frame." in said
+    assert "30 of 30 frames have no estimate" in said
+    assert (tmp_path / "mute.csv").read_text().splitlines()[1].startswith("0.000000,,,,,0,0,0")
+
+
+def test_a_truncated_video_gives_what_decodes_and_says_so(tmp_path, corpus, checkpoint, capsys):
+    video = tmp_path / "short.mp4"
+    shutil.copy(Rendered(corpus).clips()[0].video, video)
+    cut(video, 0.6)
+    main(["predict", str(video), "--checkpoint", str(checkpoint), "--out", str(tmp_path), "--no-report"])
+    rows = (tmp_path / "short.csv").read_text().splitlines()
+    assert 20 < len(rows) - 1 < 125
+    assert (
+        "truncated" in capsys.readouterr().err.lower() or "incomplete" in (tmp_path / "short.json").read_text().lower()
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 a pickle in a zip", b"{}" * 40])
+def test_what_is_no_checkpoint_is_refused(content, tmp_path, fails):
+    (tmp_path / "model.safetensors").write_bytes(content)
+    said = fails(
+        CheckpointError.exit_code, "predict", "x.mp4", "--checkpoint", tmp_path / "model.safetensors", "--out", tmp_path
+    )
+    assert "model.safetensors" in said
+    assert "avgate train" in said
+
+
+def test_features_that_the_checkpoint_was_not_trained_on_are_refused(corpus, checkpoint, tmp_path, fails):
+    found = load_checkpoint(checkpoint)
+    foreign = tuple(replace(f, fingerprint="0" * 16) for f in found.features)
+    other = replace(found, features=foreign).save(tmp_path / "other.safetensors")
+    said = fails(FeatureError.exit_code, "evaluate", other, "--data", corpus)
+    assert "don't match the checkpoint" in said
+    said = fails(FeatureError.exit_code, "predict", Rendered(corpus).clips()[0].video, "--checkpoint", other,
+                 "--out", tmp_path / "out")  # fmt: skip
+    assert "don't match the checkpoint" in said
+
+
+def test_features_that_are_missing_or_not_numbers_are_refused_by_clip_and_column(corpus, checkpoint, tmp_path, fails):
+    copy = tmp_path / "features"
+    shutil.copytree(corpus / "features", copy)
+    store = FeatureStore(copy)
+    clip = next(c for c in Rendered(corpus).clips() if c.split == "test")
+    key = store.find("egemaps")
+    track = store.read(clip.name, key)
+    values = track.values.copy()
+    values[7, 3] = np.nan
+    store.write(clip.name, key, replace(track, values=values), "changed")
+    said = fails(FeatureError.exit_code, "evaluate", checkpoint, "--data", corpus, "--store", copy)
+    assert clip.name in said
+    assert track.columns[3] in said
+    assert "step 7" in said
+    store.path(clip.name, key).unlink()
+    said = fails(FeatureError.exit_code, "evaluate", checkpoint, "--data", corpus, "--store", copy)
+    assert "avgate extract" in said
+
+
+@pytest.mark.parametrize("verb", ["predict", "train", "render"])
+def test_an_output_that_can_not_be_written_is_refused_before_the_work(verb, corpus, checkpoint, tmp_path, fails):
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "out"
+    args = {
+        "predict": [Rendered(corpus).clips()[0].video, "--checkpoint", checkpoint],
+        "train": ["--data", corpus, "--recipe", "smoke"],
+        "render": [],
+    }
+    said = fails(OutputError.exit_code, verb, *args[verb], "--out", out)
+    assert str(out) in said.replace(" ", "")
+
+
+def test_wrong_names_are_answered_with_what_there_is(corpus, tmp_path, fails):
+    said = fails(UsageError.exit_code, "train", "--data", corpus, "--out", tmp_path, "--fusion", "hgrcja")
+    assert "did you mean 'hgrjca'" in said
+    said = fails(UsageError.exit_code, "train", "--data", corpus, "--out", tmp_path, "--recipe", "dem")
+    assert "did you mean 'demo'" in said
+    said = fails(UsageError.exit_code, "train", "--data", corpus, "--out", tmp_path, "--set", "train.epoch=5")
+    assert "epochs" in said

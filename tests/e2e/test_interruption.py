@@ -1,0 +1,74 @@
+"""Ctrl-C loses nothing: the same command continues, and ends where an uninterrupted run would have ended."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from avgate import train as training
+from avgate.cli import main
+from avgate.corpora.rendered import Rendered
+
+pytestmark = pytest.mark.xdist_group("whole way")
+
+
+def test_a_training_that_was_interrupted_ends_with_the_same_weights(corpus, tmp_path, monkeypatch, capsys):
+    def train(run: Path) -> None:
+        settings = ["train.epochs=4", "model.head_dropout=0.3"]
+        main(["train", "--data", str(corpus), "--out", str(run), "--recipe", "smoke", "--set", *settings])
+
+    train(tmp_path / "whole")
+    epoch = training._run_epoch
+
+    def interrupted(*args):
+        if args[-1] == 2:
+            raise KeyboardInterrupt
+        return epoch(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_run_epoch", interrupted)
+        with pytest.raises(SystemExit) as ended:
+            train(tmp_path / "parts")
+    assert ended.value.code == 130
+    assert "continues" in capsys.readouterr().err
+    assert not (tmp_path / "parts" / "checkpoint.safetensors").exists()
+    train(tmp_path / "parts")
+    assert "after epoch 2" in capsys.readouterr().err.replace("\n", " ")
+    for name in ("checkpoint.safetensors", "resume.safetensors"):
+        whole, parts = load_file(tmp_path / "whole" / name), load_file(tmp_path / "parts" / name)
+        assert whole.keys() == parts.keys()
+        assert all(torch.equal(whole[key], parts[key]) for key in whole)
+    history = [(tmp_path / run / "history.csv").read_text() for run in ("whole", "parts")]
+    assert history[0] == history[1]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals to a process group")
+def test_an_extraction_that_was_interrupted_keeps_what_is_done_and_continues(corpus, tmp_path):
+    root = tmp_path / "corpus"
+    shutil.copytree(corpus, root, ignore=shutil.ignore_patterns("features"))
+    command = [sys.executable, "-m", "avgate", "extract", "--data", str(root), "--recipe", "smoke", "--workers", "1"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not list(root.glob("features/*/*.safetensors")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "the same command continues" in said.replace("\n", " ")
+    assert "Traceback" not in said
+    done = set(root.glob("features/*/*.safetensors"))
+    assert 0 < len(done) < 2 * len(Rendered(root).clips())
+    assert not list(root.rglob(".avgate-*"))
+    stamps = {path: path.stat().st_mtime_ns for path in done}
+    main(["extract", "--data", str(root), "--recipe", "smoke", "--workers", "1"])
+    assert len(list(root.glob("features/*/*.safetensors"))) == 2 * len(Rendered(root).clips())
+    assert {path: path.stat().st_mtime_ns for path in done} == stamps

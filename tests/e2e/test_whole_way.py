@@ -1,0 +1,122 @@
+"""From commands alone: render, extract, train, evaluate, predict, report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from avgate import Predictor, load_checkpoint
+from avgate.cli import main
+from avgate.corpora.rendered import Rendered
+from avgate.media import Media
+
+pytestmark = pytest.mark.xdist_group("whole way")
+
+
+def test_extract_makes_features_of_every_clip_and_a_manifest_that_lists_them(corpus: Path):
+    manifest = pd.read_csv(corpus / "features" / "manifest.csv")
+    clips = {c.name for c in Rendered(corpus).clips()}
+    assert set(manifest["clip"]) == clips
+    assert manifest.groupby("backbone")["clip"].nunique().to_dict() == {"egemaps": 6, "facemesh": 6}
+    assert all((corpus / "features" / file).is_file() for file in manifest["file"])
+
+
+def test_extract_again_costs_nothing(corpus: Path, capsys: pytest.CaptureFixture[str]):
+    before = {p: p.stat().st_mtime_ns for p in (corpus / "features").glob("*/*.safetensors")}
+    main(["extract", "--data", str(corpus), "--recipe", "smoke"])
+    assert "0 clips extracted, 6 were there" in capsys.readouterr().err.replace("\n", " ")
+    assert {p: p.stat().st_mtime_ns for p in (corpus / "features").glob("*/*.safetensors")} == before
+
+
+def test_the_checkpoint_describes_itself(checkpoint: Path):
+    found = load_checkpoint(checkpoint)
+    assert found.recipe.name == "smoke"
+    assert found.targets == ("valence", "arousal")
+    assert [f.backbone for f in found.features] == ["egemaps", "facemesh"]
+    assert found.trained_on["corpus"] == "rendered"
+    assert found.trained_on["train_clips"] == 2
+    assert set(found.scores["validation"]) == {"raw", "smoothed"}
+
+
+def test_evaluate_writes_table_and_json_with_raw_beside_smoothed(corpus: Path, checkpoint: Path, tmp_path, capsys):
+    out = tmp_path / "scores.json"
+    main(["evaluate", str(checkpoint), "--data", str(corpus), "--out", str(out)])
+    shown = capsys.readouterr().out
+    assert "hgrjca" in shown
+    assert "raw" in shown
+    (result,) = json.loads(out.read_text())
+    assert result["split"] == "test"
+    assert result["clips"] == 2
+    for kind in ("raw", "smoothed"):
+        assert set(result[kind]["pooled"]) == {"valence", "arousal", "mean"}
+        assert set(result[kind]["pooled"]["valence"]) == {"ccc", "pcc", "rmse"}
+        assert len(result[kind]["clips"]) == 2
+        low, high = result[kind]["interval"]["arousal"]
+        assert low <= high
+
+
+def test_predict_writes_one_row_per_decoded_frame_with_everything_a_reader_needs(corpus, checkpoint, tmp_path):
+    video = Rendered(corpus).clips()[0].video
+    main(["predict", str(video), "--checkpoint", str(checkpoint), "--out", str(tmp_path / "new" / "folder")])
+    stem = tmp_path / "new" / "folder" / video.stem
+    rows = pd.read_csv(stem.with_suffix(".csv"))
+    assert rows["time_s"].to_numpy() == pytest.approx([f.time_s for f in Media(video).frames()], abs=1e-6)
+    assert rows[["valence", "arousal"]].abs().max().max() <= 1
+    assert {"face_present", "voice_present", "voice_attended", "face_attended", "face_iteration_2"} <= set(rows)
+    stages = rows[["voice_iteration_1", "voice_iteration_2"]].sum(axis=1)
+    assert np.allclose(stages, 1, atol=1e-5)
+    data = json.loads(stem.with_suffix(".json").read_text())
+    assert data["provenance"]["recipe"]["name"] == "smoke"
+    assert stem.with_suffix(".html").read_text().count("<video") == 1
+    assert stem.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_prediction_is_the_same_from_python_and_from_the_command_line(corpus, checkpoint, tmp_path):
+    video = Rendered(corpus).clips()[1].video
+    main(["predict", str(video), "--checkpoint", str(checkpoint), "--out", str(tmp_path), "--no-report"])
+    assert not (tmp_path / f"{video.stem}.html").exists()
+    trace = Predictor(checkpoint)(video)
+    rows = pd.read_csv(tmp_path / f"{video.stem}.csv")
+    assert rows["valence"].to_numpy() == pytest.approx(trace.targets["valence"], abs=1e-6)
+
+
+def test_prediction_and_evaluation_take_the_same_path(corpus, checkpoint):
+    from avgate.checkpoint import load_checkpoint
+    from avgate.examples import load_examples
+    from avgate.scoring import label_traces
+    from avgate.store import FeatureStore
+
+    found, opened = load_checkpoint(checkpoint), Rendered(corpus)
+    examples, _ = load_examples(opened, FeatureStore(corpus / "features"), found.recipe, "test")
+    width = found.smooth_steps
+    scored = label_traces(found.build(), examples, found.stats, found.recipe, found.targets, [width])[width]
+    predicted = Predictor(found)(examples[0].clip.video)
+    assert np.array_equal(predicted.time_s, np.round(scored[0].time_s, 6)) or predicted.time_s == pytest.approx(
+        scored[0].time_s, abs=1e-3
+    )
+    assert predicted.raw["arousal"] == pytest.approx(scored[0].raw["arousal"], abs=1e-3)
+
+
+def test_report_is_drawn_anew_from_the_json_of_a_prediction(corpus, checkpoint, tmp_path):
+    video = Rendered(corpus).clips()[0].video
+    main(["predict", str(video), "--checkpoint", str(checkpoint), "--out", str(tmp_path), "--no-report"])
+    main(["report", str(tmp_path / f"{video.stem}.json"), "--out", str(tmp_path / "figure.pdf")])
+    assert (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_another_fusion_and_other_settings_are_taken_from_the_command_line(corpus, tmp_path):
+    run = tmp_path / "run"
+    settings = ["--set", "train.epochs=1", "model.head_dropout=0.2"]
+    main(["train", "--data", str(corpus), "--out", str(run), "--recipe", "smoke", "--fusion", "audio", *settings])
+    found = load_checkpoint(run / "checkpoint.safetensors")
+    assert found.recipe.fusion == "audio"
+    assert found.recipe.train.epochs == 1
+    assert found.recipe.model.head_dropout == 0.2
+    assert [f.backbone for f in found.features] == ["egemaps"]
+    trace = Predictor(found)(Rendered(corpus).clips()[0].video)
+    assert "face" not in trace.present
+    assert not trace.gates
