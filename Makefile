@@ -35,8 +35,10 @@ weights: $(INSTALLED)  ## train the demonstration weights that come with avgate
 	$(BIN)/avgate train --data work/weights/clips --recipe demonstration-weights --demonstration --out work/weights/run
 	cp work/weights/run/checkpoint.safetensors src/avgate/weights/demonstration.safetensors
 
-docs: $(INSTALLED)  ## make the figures in docs/ anew; needs ../shared/clips
+docs: $(INSTALLED)  ## make docs/example.md, and the README's tree and picture anew; after make demo
+	$(BIN)/python docs/tree.py
 	$(BIN)/python docs/example.py
+	$(BIN)/python docs/picture.py
 
 clean:
 	rm -rf demo work build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -35,13 +35,13 @@ def text(trace: Trace) -> str:
         f"| {name} | {np.nanmean(values):.2f} |" for name, values in trace.gates.items() if "attended" in name
     )
     notes = "\n".join(f"- {note}" for note in trace.notes)
+    seconds = trace.time_s[-1] - trace.time_s[0]
     return f"""# A real speech through the demonstration weights
 
-Made by `make docs`; every number comes from that command.
+Made by `python docs/example.py` (`make docs`); every number comes from that command.
 
-`{trace.source}` is {trace.time_s[-1] - trace.time_s[0]:.1f} s of a White House address (public domain), {len(trace)}
-frames at an odd rate, with a second, smaller
-face in view. This is what `avgate predict` makes of it without a checkpoint of its own:
+`{trace.source}` is {seconds:.1f} s of a White House address (public domain): {len(trace)} frames at an odd rate,
+with a second, smaller face in view. This is what `avgate predict` makes of it without a checkpoint of its own:
 
 ![Valence and arousal over time, the plane, presence and gates](example.png)
 
@@ -64,22 +64,17 @@ What avgate says beside it:
 ## What this shows
 
 The whole way works on a recording that has nothing to do with the clips the weights were trained on: one row per
-decoded frame, on the
-container's own clock; the speaker is followed although another face is in view; voice and face are told apart from
-their absence; and the gates
-say, moment by moment, how far the model mixed the two.
+decoded frame, on the container's own clock; the speaker is followed although another face is in view; voice and
+face are told apart from their absence; and the gates say, moment by moment, how far the model mixed the two.
 
 ## What it doesn't show
 
 Nobody rated this speech here, so there is no figure for how right the curves are, and none should be read into them.
-The weights have
-seen one public-domain face, moved by a program that smiles when valence is high, and a synthetic voice that rises
-when arousal is. A real
-person's smile can be polite, a raised voice can be emphasis, and a camera far away changes both. A level that is off
-by a constant, or a curve that
-follows speech rhythm rather than feeling, is what such weights must be expected to give. Use weights trained on
-rated recordings of
-people for any statement about a person, and even then report their CCC beside it.
+The weights have seen one public-domain face, moved by a program that smiles when valence is high, and a synthetic
+voice that rises when arousal does. A real person's smile can be polite, a raised voice can be emphasis, and a distant
+camera changes both. A level that is off by a constant, or a curve that follows the rhythm of speech rather than any
+feeling, is what such weights must be expected to give. For any statement about a person, use weights trained on rated
+recordings of people, and even then report their CCC beside it.
 """
 
 

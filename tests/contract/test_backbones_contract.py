@@ -1,0 +1,105 @@
+"""What every backbone promises; a new one in BACKBONES is covered without a new test."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.sounds import babble
+
+from avgate.backbones import BACKBONES, build_backbones
+from avgate.backbones.base import Backbone
+from avgate.errors import UsageError
+from avgate.faces import FaceTracker
+from avgate.types import SAMPLE_RATE, FaceTrack, FeatureTrack, VideoFrame, Waveform
+
+RATE = 10.0
+SECONDS = 3.0
+FPS = 25
+
+
+@pytest.fixture(scope="module")
+def face() -> FaceTrack:
+    """75 frames of a face that sways, out of sight from 1.2 to 1.8 s."""
+    from skimage.data import astronaut
+
+    picture = np.ascontiguousarray(astronaut()[:300, 60:400])
+    frames = []
+    for i in range(round(SECONDS * FPS)):
+        hidden = 30 <= i < 45
+        image = np.zeros_like(picture) if hidden else np.roll(picture, round(4 * np.sin(i / 5)), axis=1)
+        frames.append(VideoFrame(i / FPS, image))
+    (track,) = FaceTracker(crops=True).track(frames, block=len(frames))
+    return track
+
+
+def part(track: FaceTrack, rows: slice) -> FaceTrack:
+    """Some consecutive frames of a track."""
+    crop = None if track.crop is None else track.crop[rows]
+    return FaceTrack(
+        track.time_s[rows], track.present[rows], track.mesh[rows], track.box[rows], crop, track.others[rows],
+        track.frame_size,
+    )  # fmt: skip
+
+
+def pieces(backbone: Backbone, face: FaceTrack, size_s: float) -> list[FaceTrack | Waveform]:
+    """The same clip in pieces of a length: sound from 0.5 s on, or the face."""
+    if backbone.modality == "video":
+        n = max(1, round(size_s * FPS))
+        return [part(face, slice(i, i + n)) for i in range(0, len(face), n)]
+    samples, n = babble(SECONDS - 0.5), round(size_s * SAMPLE_RATE)
+    return [Waveform(samples[i : i + n], 0.5 + i / SAMPLE_RATE) for i in range(0, len(samples), n)]
+
+
+def extracted(backbone: Backbone, given: list[FaceTrack | Waveform]) -> FeatureTrack:
+    extraction = backbone.start()
+    for piece in given:
+        extraction.push(piece)
+    return extraction.finish(SECONDS)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+class TestBackbone:
+    def test_gives_a_named_track_on_a_grid_that_covers_the_clip(self, name, face):
+        (backbone,) = build_backbones([name], RATE)
+        track = extracted(backbone, pieces(backbone, face, 1.0))
+        assert track.backbone == backbone.name == name
+        assert track.modality == backbone.modality
+        assert track.columns == backbone.columns
+        assert len(set(track.columns)) == len(track.columns) == track.values.shape[1]
+        assert track.fingerprint == backbone.fingerprint
+        assert (track.grid.rate, track.grid.start_s, len(track.values)) == (RATE, 0.0, SECONDS * RATE)
+
+    def test_is_a_number_where_present_and_unknown_where_absent(self, name, face):
+        (backbone,) = build_backbones([name], RATE)
+        track = extracted(backbone, pieces(backbone, face, 1.0))
+        assert np.isfinite(track.values[track.present]).all()
+        assert np.isnan(track.values[~track.present]).all()
+        absent = slice(13, 17) if backbone.modality == "video" else slice(0, 4)
+        assert not track.present[absent].any()
+        assert track.present[20:28].all()
+
+    def test_does_not_depend_on_how_the_clip_comes_in_pieces(self, name, face):
+        (backbone,) = build_backbones([name], RATE)
+        whole, parts = (extracted(backbone, pieces(backbone, face, size)) for size in (10.0, 0.24))
+        assert np.array_equal(whole.values, parts.values, equal_nan=True)
+        assert np.array_equal(whole.present, parts.present)
+
+    def test_an_empty_clip_is_absent_throughout(self, name, face):
+        (backbone,) = build_backbones([name], RATE)
+        track = extracted(backbone, [])
+        assert len(track.present) == SECONDS * RATE
+        assert not track.present.any()
+
+    def test_one_instance_extracts_many_clips_alike(self, name, face):
+        (backbone,) = build_backbones([name], RATE)
+        first, second = (extracted(backbone, pieces(backbone, face, 1.0)) for _ in range(2))
+        assert np.array_equal(first.values, second.values, equal_nan=True)
+
+    def test_fingerprint_changes_with_the_rate_and_with_nothing_else(self, name, face):
+        (one,), (same,), (other,) = (build_backbones([name], rate) for rate in (RATE, RATE, 25.0))
+        assert one.fingerprint == same.fingerprint != other.fingerprint
+
+
+def test_an_unknown_backbone_is_answered_with_what_there_is():
+    with pytest.raises(UsageError, match="did you mean 'egemaps'"):
+        build_backbones(["egemap"], RATE)
