@@ -32,7 +32,7 @@ bench: $(INSTALLED)  ## measure speed and memory, write docs/benchmarks.md
 weights: $(INSTALLED)  ## train the demonstration weights that come with avgate 
 	$(BIN)/avgate render --out work/weights/clips --identities 32 --clips 3 --seed 1
 	$(BIN)/avgate extract --data work/weights/clips --recipe demonstration-weights
-	$(BIN)/avgate train --data work/weights/clips --recipe demonstration-weights --demonstration --out work/weights/run
+	$(BIN)/avgate train --data work/weights/clips --recipe demonstration-weights --out work/weights/run
 	cp work/weights/run/checkpoint.safetensors src/avgate/weights/demonstration.safetensors
 
 docs: $(INSTALLED)  ## make docs/example.md, and the README's tree and picture anew; after make demo

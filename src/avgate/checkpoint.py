@@ -63,7 +63,7 @@ class Checkpoint:
         smooth_steps: width of the mean filter, chosen on validation data; 1 is none.
         trained_on: corpus, clips per split, seed, epoch.
         scores: validation scores, raw and smoothed.
-        demonstration: whether its estimates must be labelled as demonstrations.
+        demonstration: whether it was trained on a synthetic corpus, and its estimates must be labelled so.
         avgate: version that wrote it.
     """
 

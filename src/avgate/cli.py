@@ -86,7 +86,6 @@ def train(
     corpus: str = "rendered",
     accelerator: str = "auto",
     precision: Literal["32-true", "16-mixed", "bf16-mixed", "64-true"] = "32-true",
-    demonstration: bool = False,
 ) -> None:
     """Train a recipe on a corpus whose features are extracted; run it again to continue after an interruption.
 
@@ -101,7 +100,6 @@ def train(
         corpus: Kind of corpus.
         accelerator: auto, cpu, cuda, ...
         precision: Numeric precision.
-        demonstration: Mark the checkpoint as demonstration weights, so that every output says it.
     """
     from avgate.config import override
     from avgate.console import console
@@ -125,7 +123,6 @@ def train(
         make_folder(out),
         accelerator=accelerator,
         precision=precision,
-        demonstration=demonstration,
     )
     scores = checkpoint.scores["validation"]
     console.print(

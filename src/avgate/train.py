@@ -143,7 +143,6 @@ def train(
     accelerator: str = "auto",
     precision: Any = "32-true",
     prepared: Prepared | None = None,
-    demonstration: bool = False,
 ) -> Checkpoint:
     """Train a recipe; an existing run folder of the same recipe goes on as if it had never stopped (exactly, on CPU).
 
@@ -155,7 +154,6 @@ def train(
         accelerator: lightning-fabric's: "auto", "cpu", "cuda", ...
         precision: lightning-fabric's: "32-true", "bf16-mixed", ...
         prepared: data loaded before, to train several models on it.
-        demonstration: mark the checkpoint as demonstration weights.
 
     Returns:
         The checkpoint of the best epoch.
@@ -186,7 +184,7 @@ def train(
             state = state.next(bare, optimizer, loss, mean_ccc(found, data.validation, data.targets, raw=True))
             state.save(run)
             bar.update(task, advance=1, description=f"Training {recipe.fusion}, validation CCC {state.best_score:.3f}")
-    checkpoint = _finish(corpus, data, recipe, state, demonstration)
+    checkpoint = _finish(corpus, data, recipe, state)
     checkpoint.save(run / "checkpoint.safetensors")
     return checkpoint
 
@@ -210,7 +208,7 @@ def _run_epoch(fabric: Fabric, model: Any, optimizer: Any, data: Prepared, recip
     return float(np.mean(losses))
 
 
-def _finish(corpus: Corpus, data: Prepared, recipe: Recipe, state: RunState, demonstration: bool) -> Checkpoint:
+def _finish(corpus: Corpus, data: Prepared, recipe: Recipe, state: RunState) -> Checkpoint:
     """The best epoch as a checkpoint, with the mean filter chosen on the validation clips."""
     checkpoint = Checkpoint(
         recipe=recipe,
@@ -218,7 +216,7 @@ def _finish(corpus: Corpus, data: Prepared, recipe: Recipe, state: RunState, dem
         targets=data.targets,
         stats=data.stats,
         weights=state.best,
-        demonstration=demonstration,
+        demonstration=corpus.synthetic,
         trained_on={
             "corpus": corpus.name,
             "train_clips": len(data.train),

@@ -65,6 +65,7 @@ def test_predict_writes_one_row_per_decoded_frame_with_everything_a_reader_needs
     stem = tmp_path / "new" / "folder" / video.stem
     rows = pd.read_csv(stem.with_suffix(".csv"))
     assert rows["time_s"].to_numpy() == pytest.approx([f.time_s for f in Media(video).frames()], abs=1e-6)
+    assert (rows["weights"] == "demonstration").all()  # the model has seen rendered people only
     assert rows[["valence", "arousal"]].abs().max().max() <= 1
     assert {"face_present", "voice_present", "voice_attended", "face_attended", "face_iteration_2"} <= set(rows)
     stages = rows[["voice_iteration_1", "voice_iteration_2"]].sum(axis=1)

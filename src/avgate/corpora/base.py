@@ -26,10 +26,17 @@ class Mark:
 
 
 class Corpus(Protocol):
-    """A folder of recordings, opened for reading; opening raises CorpusError where something is wrong with it."""
+    """A folder of recordings, opened for reading; opening raises CorpusError where something is wrong with it.
+
+    Attributes:
+        name: what the command line calls this kind of corpus.
+        targets: what its labels say.
+        synthetic: whether no real person is in it; models trained on it are marked as demonstrations.
+    """
 
     name: str
     targets: tuple[str, ...]
+    synthetic: bool
 
     def clips(self) -> list[Clip]:
         """All clips, in the corpus' own order."""

@@ -35,6 +35,7 @@ class Rendered:
 
     name = "rendered"
     targets: tuple[str, ...] = TARGETS
+    synthetic = True
 
     def __init__(self, root: Path):
         self.root = Path(root)
