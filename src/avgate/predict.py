@@ -96,6 +96,8 @@ def _notes(trace: Trace, extracted: Extracted) -> list[str]:
     if len(extracted.face) and not extracted.face.any():
         heard = trace.present.get("audio", np.zeros(0, bool)).any()
         notes.append("No face was found in any frame" + (": the estimate rests on the sound alone." if heard else "."))
+    elif len(extracted.face) and not any(t.present.any() for t in extracted.tracks if t.modality == "video"):
+        notes.append("A face was seen, but in too few frames a second to measure how it moves: it is left out.")
     if extracted.others.any():
         notes.append(
             f"Further faces were in view (up to {extracted.others.max()}); "

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from tests.clips import cut, greys, make_clip, tone
 
+from avgate import Predictor
 from avgate.checkpoint import load_checkpoint
 from avgate.cli import main
 from avgate.corpora.rendered import Rendered
 from avgate.errors import CheckpointError, FeatureError, MediaError, OutputError, UsageError
+from avgate.media import Media
 from avgate.store import FeatureStore
 
 pytestmark = pytest.mark.xdist_group("whole way")
@@ -71,6 +73,14 @@ def test_a_video_without_sound_and_face_has_rows_but_no_estimate_and_says_so(tmp
     assert "No face was found in any frame." in said
     assert "30 of 30 frames have no estimate" in said
     assert (tmp_path / "mute.csv").read_text().splitlines()[1].startswith("0.000000,,,,,0,0,0")
+
+
+def test_a_face_in_too_few_frames_a_second_is_left_out_and_that_is_said(tmp_path, corpus, checkpoint):
+    images = [frame.image for frame in Media(Rendered(corpus).clips()[0].video).frames()][::13]
+    video = make_clip(tmp_path / "slow.mp4", images, rate=2)
+    trace = Predictor(checkpoint)(video)
+    assert trace.present["face"].any()
+    assert any("too few frames a second" in note for note in trace.notes)
 
 
 def test_a_truncated_video_gives_what_decodes_and_says_so(tmp_path, corpus, checkpoint, capsys):

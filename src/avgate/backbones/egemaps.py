@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 
 from avgate.backbones.base import fingerprint
+from avgate.backbones.listening import Listening
 from avgate.errors import UsageError
-from avgate.framing import Chunk, Chunks, StepPool
+from avgate.framing import StepPool
 from avgate.timeline import Grid
-from avgate.types import SAMPLE_RATE, FeatureTrack, Modality, Waveform
-from avgate.voice import CONTEXT_S, HOP, voice_activity
+from avgate.types import SAMPLE_RATE, Modality
+from avgate.voice import HOP
 
 VERSION = 1
-"""To be raised whenever this file, framing.py or voice.py change what comes out."""
+"""To be raised whenever this file, listening.py, framing.py or voice.py change what comes out."""
 
 LLDS = (
     # of any sound, from 20-ms frames
@@ -113,52 +114,21 @@ class Egemaps:
         """Hash of code version, parameters and openSMILE's version."""
         return fingerprint(self.name, VERSION, self.config, version("opensmile"))
 
-    def start(self) -> EgemapsExtraction:
+    def start(self) -> Listening:
         """Begin a clip."""
-        return EgemapsExtraction(self)
-
-
-class EgemapsExtraction:
-    """One clip's extraction; holds a chunk of sound and the pooled rows, whatever the length of the clip."""
-
-    def __init__(self, backbone: Egemaps):
-        self._backbone, config = backbone, backbone.config
-        self._chunks = Chunks(config.chunk_s, CONTEXT_S)  # more than openSMILE's pitch smoother remembers, 0.4 s
+        config = self.config
         least = np.where(np.arange(len(LLDS) + 1) < _VOICED, 1, LEAST_VOICED)
         least[-1] = 1
-        self._descriptors = StepPool(backbone.grid, config.context_s, least)
-        self._activity = StepPool(backbone.grid, max(1 / config.rate, HOP / SAMPLE_RATE), np.ones(1))
+        pool = StepPool(self.grid, config.context_s, least)
+        return Listening(self, self.grid, config.chunk_s, pool, descriptors, self._arrange)
 
-    def push(self, piece: Waveform) -> None:
-        """Take the next piece of sound.
-
-        Raises:
-            FeatureError: samples that aren't finite, or a clock that jumps back.
-        """
-        self._take(self._chunks.push(piece))
-
-    def finish(self, end_s: float) -> FeatureTrack:
-        """The clip's features, float32 [n 51]; absent where half of the step has no sound, or too little to analyse."""
-        self._take(self._chunks.close())
-        backbone, n = self._backbone, self._backbone.grid.steps(end_s)
-        mean, sd = self._descriptors.rows(n)
-        active = self._activity.rows(n)[0][:, 0]
-        longest = round(backbone.config.hold_s * backbone.config.rate)
+    def _arrange(self, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
+        longest = round(self.config.hold_s * self.config.rate)
         neutral_mean, neutral_sd = np.array([NEUTRAL[lld] for lld in LLDS[_VOICED:]], np.float32).T
         voiced = slice(_VOICED, len(LLDS))
         mean[:, voiced] = hold(mean[:, voiced], longest, neutral_mean)
         sd[:, voiced] = hold(sd[:, voiced], longest, neutral_sd)
-        values = np.concatenate([mean[:, :-1], sd[:, :-1], mean[:, -1:]], axis=1)
-        present = self._chunks.covered(backbone.grid, n, end_s) & np.isfinite(values).all(axis=1) & np.isfinite(active)
-        values[~present], active[~present] = np.nan, np.nan
-        how = (backbone.grid, backbone.name, backbone.modality, backbone.columns, backbone.fingerprint)
-        return FeatureTrack(values, present, *how, active)
-
-    def _take(self, chunks: list[Chunk]) -> None:
-        for chunk in chunks:
-            centre, active = voice_activity(chunk.samples)
-            self._activity.add(chunk, centre, active[:, None])
-            self._descriptors.add(chunk, *descriptors(chunk.samples))
+        return np.concatenate([mean[:, :-1], sd[:, :-1], mean[:, -1:]], axis=1)
 
 
 def descriptors(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
+from functools import cache, partial
 
 import numpy as np
 
 from avgate.backbones.base import fingerprint
+from avgate.backbones.listening import Listening
 from avgate.errors import UsageError
-from avgate.framing import Chunk, Chunks, StepPool
+from avgate.framing import StepPool
 from avgate.timeline import Grid
-from avgate.types import SAMPLE_RATE, FeatureTrack, Modality, Waveform
-from avgate.voice import CONTEXT_S, HOP, voice_activity
+from avgate.types import SAMPLE_RATE, Modality
+from avgate.voice import HOP
 
 VERSION = 1
-"""To be raised whenever this file, framing.py or voice.py change what comes out."""
+"""To be raised whenever this file, listening.py, framing.py or voice.py change what comes out."""
 
 WINDOW = SAMPLE_RATE // 40
 """Samples in a frame (25 ms)."""
@@ -73,44 +74,15 @@ class Logmel:
         """Hash of code version and parameters."""
         return fingerprint(self.name, VERSION, self.config)
 
-    def start(self) -> LogmelExtraction:
+    def start(self) -> Listening:
         """Begin a clip."""
-        return LogmelExtraction(self)
+        config = self.config
+        pool = StepPool(self.grid, config.context_s, np.ones(config.bands))
+        return Listening(self, self.grid, config.chunk_s, pool, partial(log_mel, bands=config.bands), self._arrange)
 
-
-class LogmelExtraction:
-    """One clip's extraction; holds a chunk of sound and the pooled rows, whatever the length of the clip."""
-
-    def __init__(self, backbone: Logmel):
-        self._backbone, config = backbone, backbone.config
-        self._chunks = Chunks(config.chunk_s, CONTEXT_S)
-        self._energies = StepPool(backbone.grid, config.context_s, np.ones(config.bands))
-        self._activity = StepPool(backbone.grid, max(1 / config.rate, HOP / SAMPLE_RATE), np.ones(1))
-
-    def push(self, piece: Waveform) -> None:
-        """Take the next piece of sound.
-
-        Raises:
-            FeatureError: samples that aren't finite, or a clock that jumps back.
-        """
-        self._take(self._chunks.push(piece))
-
-    def finish(self, end_s: float) -> FeatureTrack:
-        """The clip's features: float32 [n 2 * bands], NaN where the file has no sound for half of the step."""
-        self._take(self._chunks.close())
-        backbone, n = self._backbone, self._backbone.grid.steps(end_s)
-        values = np.concatenate(self._energies.rows(n), axis=1)
-        active = self._activity.rows(n)[0][:, 0]
-        present = self._chunks.covered(backbone.grid, n, end_s) & np.isfinite(values).all(axis=1) & np.isfinite(active)
-        values[~present], active[~present] = np.nan, np.nan
-        how = (backbone.grid, backbone.name, backbone.modality, backbone.columns, backbone.fingerprint)
-        return FeatureTrack(values, present, *how, active)
-
-    def _take(self, chunks: list[Chunk]) -> None:
-        for chunk in chunks:
-            centre, active = voice_activity(chunk.samples)
-            self._activity.add(chunk, centre, active[:, None])
-            self._energies.add(chunk, *log_mel(chunk.samples, self._backbone.config.bands))
+    @staticmethod
+    def _arrange(mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
+        return np.concatenate([mean, sd], axis=1)
 
 
 def log_mel(samples: np.ndarray, bands: int) -> tuple[np.ndarray, np.ndarray]:
@@ -140,7 +112,7 @@ def log_mel(samples: np.ndarray, bands: int) -> tuple[np.ndarray, np.ndarray]:
     return np.arange(n) * HOP + WINDOW // 2, out
 
 
-@functools.cache
+@cache
 def mel_weights(bands: int) -> np.ndarray:
     """Triangles of equal width on HTK's mel scale, 2595 log10(1 + f / 700), peak 1; float32 [FFT / 2 + 1, bands]."""
     top = 2595 * np.log10(1 + SAMPLE_RATE / 2 / 700)

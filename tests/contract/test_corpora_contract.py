@@ -1,0 +1,70 @@
+"""What every corpus promises; a new one in CORPORA adds how its folder is made to FOLDERS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avgate.corpora import CORPORA, open_corpus
+from avgate.corpora.base import Corpus
+from avgate.errors import CorpusError, UsageError
+
+
+def rendered(root: Path) -> None:
+    from avgate.corpora.rendered import RenderConfig, render
+
+    render(root, RenderConfig(identities=3, clips_per_identity=1, seconds=1.0), workers=1)
+
+
+FOLDERS: dict[str, Callable[[Path], None]] = {"rendered": rendered}
+
+
+@pytest.fixture(scope="module", params=CORPORA)
+def corpus(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    root = tmp_path_factory.mktemp(request.param)
+    FOLDERS[request.param](root)
+    return open_corpus(request.param, root)
+
+
+def test_clips_have_unique_names_and_existing_files(corpus):
+    clips = corpus.clips()
+    assert len({clip.name for clip in clips}) == len(clips) > 0
+    assert all(clip.video.is_file() and clip.labels.is_file() for clip in clips if clip.labels is not None)
+    assert not any(set(clip.name) & set("/\\\0") for clip in clips)
+
+
+def test_splits_are_all_there_and_share_no_group(corpus):
+    groups = {split: {c.group for c in corpus.clips() if c.split == split} for split in ("train", "validation", "test")}
+    assert all(groups.values())
+    assert sum(map(len, groups.values())) == len(set.union(*groups.values()))
+
+
+def test_labels_are_of_the_corpus_targets_in_range_and_in_time_order(corpus):
+    for clip in corpus.clips():
+        labels = corpus.labels(clip)
+        assert labels.targets == corpus.targets
+        assert labels.values.shape == (len(labels.time_s), len(corpus.targets))
+        assert np.nanmax(np.abs(labels.values)) <= 1
+        assert (np.diff(labels.time_s) > 0).all()
+
+
+def test_marks_lie_within_the_clip_or_are_not_known(corpus):
+    for clip in corpus.clips():
+        end_s = corpus.labels(clip).time_s[-1] + 1.0
+        for mark in corpus.marks(clip) or []:
+            assert 0 <= mark.start_s < mark.end_s <= end_s
+            assert mark.modality in ("audio", "video")
+
+
+@pytest.mark.parametrize("name", CORPORA)
+def test_a_folder_that_is_none_is_refused_with_what_to_do(name, tmp_path):
+    with pytest.raises(CorpusError, match="->"):
+        open_corpus(name, tmp_path / "nothing")
+
+
+def test_an_unknown_kind_is_answered_with_what_there_is(tmp_path):
+    with pytest.raises(UsageError, match="did you mean 'rendered'"):
+        open_corpus("renderd", tmp_path)
