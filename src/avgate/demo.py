@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from avgate.batches import load_splits
 from avgate.console import console, progress
 from avgate.corpora.rendered import RenderConfig, Rendered, render
 from avgate.evaluate import evaluate, table, write_results
@@ -13,7 +14,7 @@ from avgate.extract import extract
 from avgate.predict import Predictor, predict_one
 from avgate.recipes import recipe_named
 from avgate.store import FeatureStore
-from avgate.train import prepare, train
+from avgate.train import train
 from avgate.writers import WRITERS
 
 FUSIONS = ("audio", "video", "concat", "hgrjca")
@@ -38,7 +39,7 @@ def demo(out: Path, *, fusions: Sequence[str] = FUSIONS, workers: int | None = N
     corpus = Rendered(data)
     extract(corpus.clips(), out / "features", recipe.backbones, recipe.label_rate, workers=workers)
     store = FeatureStore(out / "features")
-    prepared = prepare(corpus, store, recipe)
+    prepared = load_splits(corpus, store, recipe)
     results = []
     for fusion in fusions:
         run = out / "runs" / fusion

@@ -114,14 +114,14 @@ def estimate(model: Model, clip: ClipFeatures, stats: Mapping[str, FeatureStats]
         recipe: for window and hop.
     """
     n, values = len(clip), standardised(clip, stats)
-    device = next(model.parameters()).device
+    weight = next(model.parameters())
     targets: list[tuple[int, np.ndarray]] = []
     gates: dict[str, list[tuple[int, np.ndarray]]] = {}
     for first in cut(n, recipe.window, recipe.hop):
         part = slice(first, first + recipe.window)
         out = model(
-            {m: torch.from_numpy(values[m][None, part]).to(device) for m in model.modalities},
-            {m: torch.from_numpy(clip.present[m][None, part]).to(device) for m in model.modalities},
+            {m: torch.from_numpy(values[m][None, part]).to(weight) for m in model.modalities},
+            {m: torch.from_numpy(clip.present[m][None, part]).to(weight.device) for m in model.modalities},
         )
         targets.append((first, out.targets[0].cpu().double().numpy()))
         for name, gate in gates_in_words({k: v[0].cpu().double().numpy() for k, v in out.gates.items()}).items():

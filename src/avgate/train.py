@@ -8,122 +8,28 @@ RUN/history.csv              one row per epoch
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from rich.markup import escape
 
-from avgate.checkpoint import Checkpoint, FeatureSpec, modality_dims
+from avgate.batches import Prepared, batches, load_splits
+from avgate.checkpoint import Checkpoint, modality_dims
 from avgate.config import Recipe, to_plain
 from avgate.console import console, progress
 from avgate.corpora.base import Corpus
-from avgate.errors import CorpusError, UsageError
-from avgate.examples import Example, groups, load_examples
+from avgate.errors import UsageError
+from avgate.examples import groups
 from avgate.fusions import fusion_class
-from avgate.inference import standardised
 from avgate.losses import ccc_loss
 from avgate.model import Model
 from avgate.runstate import RunState
 from avgate.scoring import choose_smoothing, label_traces, mean_ccc, score
-from avgate.stats import FeatureStats
 from avgate.store import FeatureStore
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What does not change while a model is trained: both splits, the statistics and the standardised features."""
-
-    train: list[Example]
-    validation: list[Example]
-    specs: tuple[FeatureSpec, ...]
-    stats: dict[str, FeatureStats]
-    values: list[dict[str, np.ndarray]]
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """What is estimated."""
-        return self.train[0].labels.targets
-
-    def only(self, modalities: Sequence[str]) -> Prepared:
-        """The same data with some of the modalities' features."""
-        return replace(
-            self,
-            specs=tuple(s for s in self.specs if s.modality in modalities),
-            stats={m: self.stats[m] for m in modalities},
-        )
-
-
-def prepare(corpus: Corpus, store: FeatureStore, recipe: Recipe) -> Prepared:
-    """Load both splits and fit the statistics on the training clips alone.
-
-    Raises:
-        CorpusError: a split is empty, a person is in both, or a modality never occurs.
-    """
-    train, specs = load_examples(corpus, store, recipe, "train")
-    validation, _ = load_examples(corpus, store, recipe, "validation")
-    shared = groups(train) & groups(validation)
-    if shared:
-        raise CorpusError(
-            f"these groups are in the training and in the validation split: {', '.join(sorted(shared))}",
-            where=corpus.name,
-            hint="split by group: scores on people seen in training say nothing about others",
-        )
-    stats = {}
-    for modality in modality_dims(specs):
-        rows = [e.features.values[modality][e.features.present[modality]] for e in train]
-        if not sum(map(len, rows)):
-            raise CorpusError(f"no training clip has any {modality}", where=corpus.name)
-        stats[modality] = FeatureStats.fit(rows)
-    return Prepared(train, validation, specs, stats, [standardised(e.features, stats) for e in train])
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Windows side by side: modality -> [b L d], modality -> bool [b L], labels [b L k] (NaN where there is none)."""
-
-    features: dict[str, Tensor]
-    present: dict[str, Tensor]
-    labels: Tensor
-
-
-def batches(data: Prepared, recipe: Recipe, epoch: int, device: torch.device) -> Iterator[Batch]:
-    """One epoch of training windows: from a random first step on, every hop, in random order.
-
-    The order depends on seed and epoch alone, so that a resumed run sees what an uninterrupted one would have seen.
-    """
-    random = np.random.default_rng((recipe.train.seed, epoch))
-    window, hop = recipe.window, recipe.hop
-    starts = []
-    for i, example in enumerate(data.train):
-        last = max(0, len(example.features) - window)
-        first = int(random.integers(0, min(hop, last + 1)))
-        starts += [(i, s) for s in {*range(first, last + 1, hop), last}]
-    starts.sort()
-    order = random.permutation(len(starts))
-    for at in range(0, len(order), recipe.train.batch):
-        yield _stack([starts[j] for j in order[at : at + recipe.train.batch]], data, window, device)
-
-
-def _stack(picked: Sequence[tuple[int, int]], data: Prepared, window: int, device: torch.device) -> Batch:
-    def padded(parts: list[np.ndarray], fill: float | bool) -> Tensor:
-        out = np.full((len(parts), window, *parts[0].shape[1:]), fill, parts[0].dtype)
-        for row, part in zip(out, parts, strict=True):
-            row[: len(part)] = part
-        return torch.from_numpy(out).to(device)
-
-    cuts = [(i, slice(s, s + window)) for i, s in picked]
-    evidence = [np.any([data.train[i].features.present[m][c] for m in data.stats], axis=0) for i, c in cuts]
-    labels = [np.where(e[:, None], data.train[i].steps[c], np.nan) for (i, c), e in zip(cuts, evidence, strict=True)]
-    return Batch(
-        {m: padded([data.values[i][m][c] for i, c in cuts], 0.0) for m in data.stats},
-        {m: padded([data.train[i].features.present[m][c] for i, c in cuts], False) for m in data.stats},
-        padded([x.astype(np.float32) for x in labels], np.nan),
-    )
 
 
 def learning_rate(recipe: Recipe, epoch: int) -> float:
@@ -158,7 +64,7 @@ def train(
     Returns:
         The checkpoint of the best epoch.
     """
-    data = prepared or prepare(corpus, store, recipe)
+    data = prepared or load_splits(corpus, store, recipe)
     data = data.only(fusion_class(recipe.model.fusion).modalities(tuple(data.stats)))
     fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
     fabric.launch()
@@ -175,10 +81,11 @@ def train(
     model, optimizer = fabric.setup(bare, optimizer)
     run.mkdir(parents=True, exist_ok=True)
     if state.epoch:
-        console.print(f"Continuing {run} after epoch {state.epoch}")
+        word = "Continuing" if _goes_on(state, recipe) else "Already finished:"
+        console.print(f"{word} {escape(str(run))} after epoch {state.epoch}")
     with progress() as bar:
         task = bar.add_task(f"Training {recipe.fusion}", total=recipe.train.epochs, completed=state.epoch)
-        while state.epoch < recipe.train.epochs and state.epoch - state.best_epoch < recipe.train.patience:
+        while _goes_on(state, recipe):
             loss = _run_epoch(fabric, model, optimizer, data, recipe, state.epoch)
             found = label_traces(bare.eval(), data.validation, data.stats, recipe, data.targets, [1])[1]
             state = state.next(bare, optimizer, loss, mean_ccc(found, data.validation, data.targets, raw=True))
@@ -187,6 +94,10 @@ def train(
     checkpoint = _finish(corpus, data, recipe, state)
     checkpoint.save(run / "checkpoint.safetensors")
     return checkpoint
+
+
+def _goes_on(state: RunState, recipe: Recipe) -> bool:
+    return state.epoch < recipe.train.epochs and state.epoch - state.best_epoch < recipe.train.patience
 
 
 def _run_epoch(fabric: Fabric, model: Any, optimizer: Any, data: Prepared, recipe: Recipe, epoch: int) -> float:
