@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from avgate.checkpoint import FeatureSpec, modality_dims
-from avgate.config import Recipe
+from avgate.config import CorruptConfig, Recipe
 from avgate.corpora.base import Corpus
+from avgate.corruption import CORRUPTIONS, Feature, stretches
 from avgate.errors import CorpusError
 from avgate.examples import Example, groups, load_examples
 from avgate.inference import standardised
@@ -102,21 +103,51 @@ def batches(data: Prepared, recipe: Recipe, epoch: int, device: torch.device) ->
     starts.sort()
     order = random.permutation(len(starts))
     for at in range(0, len(order), recipe.train.batch):
-        yield _stack([starts[j] for j in order[at : at + recipe.train.batch]], data, window, device)
+        picked = [starts[j] for j in order[at : at + recipe.train.batch]]
+        features = [_corrupted(_cut(data, i, s, window), data, recipe.train.corrupt, random) for i, s in picked]
+        yield _stack(features, [data.train[i].steps[s : s + window] for i, s in picked], window, device)
 
 
-def _stack(picked: Sequence[tuple[int, int]], data: Prepared, window: int, device: torch.device) -> Batch:
+def _cut(data: Prepared, i: int, start: int, window: int) -> dict[str, Feature]:
+    part = slice(start, start + window)
+    return {m: Feature(data.values[i][m][part], data.train[i].features.present[m][part]) for m in data.stats}
+
+
+def _corrupted(
+    clean: dict[str, Feature], data: Prepared, config: CorruptConfig, random: np.random.Generator
+) -> dict[str, Feature]:
+    """One window after what CorruptConfig says; the window itself where it says nothing."""
+    features = dict(clean)
+    for m, feature in clean.items():
+        if config.kinds and random.random() < config.probability:
+            kind = CORRUPTIONS[config.kinds[random.integers(len(config.kinds))]]
+            other = int(random.integers(len(data.train)))
+            donor = Feature(data.values[other][m], data.train[other].features.present[m])
+            (least, greatest), (shortest, longest) = config.share, config.steps
+            share = random.uniform(least, greatest)
+            _, where = stretches(len(feature.present), share, (shortest, longest), random)
+            features[m] = kind(feature, where, random, donor)
+    if config.dropout and random.random() < config.dropout:
+        m = list(clean)[random.integers(len(clean))]
+        features[m] = Feature(np.zeros_like(clean[m].values), np.zeros_like(clean[m].present))
+    return features
+
+
+def _stack(
+    features: Sequence[dict[str, Feature]], steps: Sequence[np.ndarray], window: int, device: torch.device
+) -> Batch:
+    """Windows side by side, padded to one length; steps without any evidence have no label."""
+
     def padded(parts: list[np.ndarray], fill: float | bool) -> Tensor:
         out = np.full((len(parts), window, *parts[0].shape[1:]), fill, parts[0].dtype)
         for row, part in zip(out, parts, strict=True):
             row[: len(part)] = part
         return torch.from_numpy(out).to(device)
 
-    cuts = [(i, slice(s, s + window)) for i, s in picked]
-    evidence = [np.any([data.train[i].features.present[m][c] for m in data.stats], axis=0) for i, c in cuts]
-    labels = [np.where(e[:, None], data.train[i].steps[c], np.nan) for (i, c), e in zip(cuts, evidence, strict=True)]
+    evidence = [np.any([f.present for f in one.values()], axis=0) for one in features]
+    labels = [np.where(e[:, None], x, np.nan).astype(np.float32) for e, x in zip(evidence, steps, strict=True)]
     return Batch(
-        {m: padded([data.values[i][m][c] for i, c in cuts], 0.0) for m in data.stats},
-        {m: padded([data.train[i].features.present[m][c] for i, c in cuts], False) for m in data.stats},
-        padded([x.astype(np.float32) for x in labels], np.nan),
+        {m: padded([one[m].values.astype(np.float32, copy=False) for one in features], 0.0) for m in features[0]},
+        {m: padded([one[m].present for one in features], False) for m in features[0]},
+        padded(labels, np.nan),
     )

@@ -7,11 +7,42 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from avgate.corruption import CORRUPTIONS
 from avgate.encoders import GruConfig, TcnConfig
 from avgate.errors import CheckpointError, UsageError, choose
 from avgate.fusions import FUSIONS, fusion_class, fusion_named
 from avgate.model import ModelConfig
 from avgate.timeline import Grid
+
+
+@dataclass(frozen=True)
+class CorruptConfig:
+    """What training does to its windows, so that a model learns to withstand missing and misleading modalities.
+
+    Args:
+        kinds: kinds of corruption to draw from (see corruption.py); none switches stretches off.
+        probability: that a modality of a window is corrupted in stretches.
+        share: least and greatest share of the window's steps that the stretches cover.
+        steps: shortest and longest stretch in steps.
+        dropout: probability that one modality of a window, drawn at random, is absent throughout.
+    """
+
+    kinds: tuple[str, ...] = ()
+    probability: float = 0.5
+    share: tuple[float, ...] = (0.1, 0.6)
+    steps: tuple[int, ...] = (10, 60)
+    dropout: float = 0.0
+
+    def __post_init__(self):
+        unknown = [kind for kind in self.kinds if kind not in CORRUPTIONS]
+        if unknown:
+            raise ValueError(f"there is no corruption {', '.join(unknown)}: the kinds are {', '.join(CORRUPTIONS)}")
+        if not (len(self.share) == 2 and 0 <= self.share[0] <= self.share[1] <= 1):
+            raise ValueError(f"share needs a least and a greatest share from 0 to 1, not {self.share}")
+        if not (len(self.steps) == 2 and 1 <= self.steps[0] <= self.steps[1]):
+            raise ValueError(f"steps needs a shortest and a longest stretch of at least 1 step, not {self.steps}")
+        if not (0 <= self.probability <= 1 and 0 <= self.dropout <= 1):
+            raise ValueError(f"probability and dropout are from 0 to 1, not {self.probability} and {self.dropout}")
 
 
 @dataclass(frozen=True)
@@ -26,6 +57,7 @@ class TrainConfig:
         weight_decay: of AdamW.
         mse_weight: weight of a mean squared error beside the CCC loss.
         clip_norm: largest gradient norm.
+        corrupt: what is done to training windows.
         seed: of initial weights, data order and dropout.
     """
 
@@ -36,6 +68,7 @@ class TrainConfig:
     weight_decay: float = 1e-2
     mse_weight: float = 0.0
     clip_norm: float = 1.0
+    corrupt: CorruptConfig = field(default_factory=CorruptConfig)
     seed: int = 0
 
     def __post_init__(self):
@@ -106,7 +139,10 @@ class Recipe:
         return replace(self, model=replace(self.model, fusion=wanted.Config()))
 
 
-_TYPES = {c.__name__: c for c in (Recipe, ModelConfig, TrainConfig, TcnConfig, GruConfig, *(f.Config for f in FUSIONS))}
+_TYPES = {
+    c.__name__: c
+    for c in (Recipe, ModelConfig, TrainConfig, CorruptConfig, TcnConfig, GruConfig, *(f.Config for f in FUSIONS))
+}
 
 
 def to_plain(value: Any) -> Any:
