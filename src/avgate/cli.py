@@ -12,7 +12,9 @@ from tyro.conf import Positional, arg
 from avgate.errors import AvgateError
 
 Videos = Annotated[tuple[Path, ...], Positional, arg(metavar="VIDEO...")]
-Fusion = Annotated[str | None, arg(help="Fusion to use instead of the recipe's: audio, video, concat, hgrjca.")]
+Fusion = Annotated[
+    str | None, arg(help="Fusion to use instead of the recipe's: audio, video, concat, hgrjca, rjca, dca, ...")
+]
 
 
 def render(

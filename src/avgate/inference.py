@@ -124,7 +124,8 @@ def estimate(model: Model, clip: ClipFeatures, stats: Mapping[str, FeatureStats]
             {m: torch.from_numpy(clip.present[m][None, part]).to(weight.device) for m in model.modalities},
         )
         targets.append((first, out.targets[0].cpu().double().numpy()))
-        for name, gate in gates_in_words({k: v[0].cpu().double().numpy() for k, v in out.gates.items()}).items():
+        found = {k: v[0].cpu().double().numpy() for k, v in out.gates.items()}
+        for name, gate in gates_in_words(found, model.modalities).items():
             gates.setdefault(name, []).append((first, gate))
     margin = recipe.window - recipe.hop
     evidence = np.any([clip.present[m] for m in model.modalities], axis=0)
@@ -133,23 +134,30 @@ def estimate(model: Model, clip: ClipFeatures, stats: Mapping[str, FeatureStats]
     return Estimate(clip.grid, raw, merged)
 
 
-def gates_in_words(gates: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def gates_in_words(gates: Mapping[str, np.ndarray], modalities: Sequence[str]) -> dict[str, np.ndarray]:
     """Gates as a reader sees them, each [L].
 
     `face_attended` is the share of attended (cross-modal) features in what the model used of the face: the iteration
-    gate's share, weighted by the stage gate. `face_iteration_2` is the stage gate's weight of the second iteration.
+    gate's share, weighted by the stage gate. `face_iteration_2` is the stage gate's weight of the second iteration,
+    `face_iteration_0` that of the input where it is a candidate, `face_weight` that of the face beside the voice.
 
     Args:
-        gates: a FusionOutput's gates for one sequence, [L T] each.
+        gates: a FusionOutput's gates for one sequence, [L n] each.
+        modalities: the model's, in their order.
     """
     words = {}
-    for modality, plain in PLAIN_NAMES.items():
+    for i, modality in enumerate(modalities):
+        plain = PLAIN_NAMES[modality]
         attended, stage = gates.get(f"attended/{modality}"), gates.get(f"iteration/{modality}")
         if attended is not None:
             weight = stage if stage is not None else np.full_like(attended, 1 / attended.shape[1])
             words[f"{plain}_attended"] = (attended * weight).sum(1)
         if stage is not None:
             words |= {f"{plain}_iteration_{t + 1}": stage[:, t] for t in range(stage.shape[1])}
+        if f"candidate/{modality}" in gates:
+            words |= {f"{plain}_iteration_{t}": weight for t, weight in enumerate(gates[f"candidate/{modality}"].T)}
+        if "modality" in gates:
+            words[f"{plain}_weight"] = gates["modality"][:, i]
     return words
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.dialogues import write_hazumi
 
 from avgate.corpora import CORPORA, open_corpus
 from avgate.corpora.base import Corpus
@@ -19,7 +20,11 @@ def rendered(root: Path) -> None:
     render(root, RenderConfig(identities=3, clips_per_identity=1, seconds=1.0), workers=1)
 
 
-FOLDERS: dict[str, Callable[[Path], None]] = {"rendered": rendered}
+def hazumi(root: Path) -> None:
+    write_hazumi(root)
+
+
+FOLDERS: dict[str, Callable[[Path], None]] = {"rendered": rendered, "hazumi": hazumi}
 
 
 @pytest.fixture(scope="module", params=CORPORA)
@@ -57,6 +62,20 @@ def test_marks_lie_within_the_clip_or_are_not_known(corpus):
         for mark in corpus.marks(clip) or []:
             assert 0 <= mark.start_s < mark.end_s <= end_s
             assert mark.modality in ("audio", "video")
+
+
+def test_features_that_come_along_are_finite_where_present_and_cover_the_labels(corpus):
+    kinds = set()
+    for clip in corpus.clips():
+        tracks, times_s = corpus.tracks(clip), corpus.labels(clip).time_s
+        for track in tracks or []:
+            assert np.isfinite(track.values[track.present]).all()
+            assert np.isnan(track.values[~track.present]).all()
+            step = track.grid.index(times_s)
+            assert step.min() >= 0
+            assert step.max() < len(track.present)
+        kinds.add(None if tracks is None else tuple((t.modality, t.backbone, t.columns, t.fingerprint) for t in tracks))
+    assert len(kinds) == 1
 
 
 @pytest.mark.parametrize("name", CORPORA)

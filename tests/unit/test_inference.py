@@ -218,7 +218,7 @@ def test_the_same_clip_gives_the_same_estimate_to_the_bit(run):
 
 def test_the_attended_share_is_weighted_by_the_stage_gate():
     attended, stage = np.array([[0.2, 0.6], [1.0, 0.0]]), np.array([[0.25, 0.75], [0.0, 1.0]])
-    words = gates_in_words({"attended/video": attended, "iteration/video": stage})
+    words = gates_in_words({"attended/video": attended, "iteration/video": stage}, ("audio", "video"))
 
     assert set(words) == {"face_attended", "face_iteration_1", "face_iteration_2"}
     assert words["face_attended"] == pytest.approx([0.25 * 0.2 + 0.75 * 0.6, 0.0])
@@ -226,14 +226,14 @@ def test_the_attended_share_is_weighted_by_the_stage_gate():
 
 
 def test_without_a_stage_gate_all_iterations_count_alike():
-    words = gates_in_words({"attended/audio": np.array([[0.2, 0.6]])})
+    words = gates_in_words({"attended/audio": np.array([[0.2, 0.6]])}, ("audio",))
 
     assert set(words) == {"voice_attended"}
     assert words["voice_attended"] == pytest.approx([0.4])
 
 
 def test_a_fusion_without_gates_shows_none():
-    assert gates_in_words({}) == {}
+    assert gates_in_words({}, ("audio", "video")) == {}
 
 
 def test_gates_of_an_estimate_are_named_in_words_and_stage_weights_sum_to_1(run):

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from avgate.corpora.base import Corpus
+from avgate.corpora.hazumi import Hazumi
 from avgate.corpora.rendered import Rendered
 from avgate.errors import choose
 
-CORPORA: dict[str, Callable[[Path], Corpus]] = {"rendered": Rendered}
+CORPORA: dict[str, Callable[[Path], Corpus]] = {"rendered": Rendered, "hazumi": Hazumi}
 """Name -> what opens a folder as that corpus."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from avgate.types import Clip, LabelTrack, Modality
+from avgate.types import Clip, FeatureTrack, LabelTrack, Modality
 
 
 @dataclass(frozen=True)
@@ -46,3 +46,6 @@ class Corpus(Protocol):
 
     def marks(self, clip: Clip) -> list[Mark] | None:
         """The stretches in which a modality is known to mislead; None where the corpus doesn't know."""
+
+    def tracks(self, clip: Clip) -> list[FeatureTrack] | None:
+        """Features that the corpus brings along; None where they are extracted from its videos."""

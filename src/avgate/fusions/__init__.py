@@ -7,11 +7,34 @@ from typing import Any
 
 from avgate.errors import choose
 from avgate.fusions.base import Fusion, FusionOutput
+from avgate.fusions.ca import Ca
 from avgate.fusions.concat import Concat
+from avgate.fusions.crossmodal import Crossmodal
+from avgate.fusions.dca import Dca
+from avgate.fusions.grjca import Grjca
 from avgate.fusions.hgrjca import Hgrjca
+from avgate.fusions.iaca import Iaca
+from avgate.fusions.jca import Jca
+from avgate.fusions.lfan import Lfan
+from avgate.fusions.rjca import Rjca
 from avgate.fusions.single import Audio, Video
+from avgate.fusions.tagf import Tagf
 
-FUSIONS: tuple[type[Fusion], ...] = (Audio, Video, Concat, Hgrjca)
+FUSIONS: tuple[type[Fusion], ...] = (
+    Audio,
+    Video,
+    Concat,
+    Ca,
+    Jca,
+    Rjca,
+    Dca,
+    Iaca,
+    Grjca,
+    Hgrjca,
+    Lfan,
+    Tagf,
+    Crossmodal,
+)
 
 __all__ = ["FUSIONS", "Fusion", "FusionOutput", "build_fusion", "fusion_class", "fusion_named"]
 

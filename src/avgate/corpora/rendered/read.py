@@ -10,7 +10,7 @@ import numpy as np
 
 from avgate.corpora.base import Mark
 from avgate.errors import CorpusError
-from avgate.types import Clip, LabelTrack
+from avgate.types import Clip, FeatureTrack, LabelTrack
 
 TARGETS = ("valence", "arousal")
 MANIFEST_COLUMNS = ("clip", "video", "labels", "marks", "split", "group")
@@ -73,6 +73,10 @@ class Rendered:
                 raise CorpusError(what, where=clip.marks, hint=_AGAIN)
             marks.append(Mark(start_s, end_s, "audio" if row["modality"] == "audio" else "video", row["kind"]))
         return marks
+
+    def tracks(self, clip: Clip) -> list[FeatureTrack] | None:
+        """None: features are extracted from the videos."""
+        return None
 
     def _read_manifest(self) -> list[Clip]:
         manifest = self.root / "manifest.csv"

@@ -1,0 +1,273 @@
+"""Hazumi: real people in spoken dialogue with an agent, rated exchange by exchange, with features instead of videos.
+
+Komatani and Okada, "Multimodal Human-Agent Dialogue Corpus with Annotations at Utterance and Dialogue Levels", ACII
+2021. The authors publish one CSV file per session and no video; users clone their repositories themselves.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from avgate.corpora.base import Mark
+from avgate.errors import CorpusError
+from avgate.timeline import Grid
+from avgate.types import Clip, FeatureTrack, LabelTrack, Modality
+
+CLONES = ("Hazumi2010", "Hazumi2012", "Hazumi2105")
+TARGETS = {"impression": "UI", "continuance": "TC"}
+"""Target -> how its raters' columns begin: user impression (valence-like), topic continuance (engagement-like)."""
+RATERS = 5
+SCALE = (1, 7)
+EXCHANGES = Grid(rate=1.0)
+"""The clock of labels and features. Its unit is the exchange, not the second: step i is exchange i, of any length."""
+
+_VERSION = 1
+_SPLIT_SEED = 0
+_TIMES = ("start(exchange)", "end(system)", "end(exchange)")
+_CLONE = (
+    "clone the authors' repositories https://github.com/ouktlab/Hazumi2010, .../Hazumi2012 and .../Hazumi2105 "
+    "into one folder, and give that folder"
+)
+_AGAIN = "put the authors' own file back, for example with `git checkout .` in the clone"
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Neighbouring columns that make one modality's features."""
+
+    modality: Modality
+    backbone: str
+    first: str
+    last: str
+    width: int
+
+
+_BLOCKS = (
+    _Block("audio", "is09", "pcm_RMSenergy_sma_max", "F0_sma_de_kurtosis", 384),
+    _Block("video", "openface", "17_acceleration_max", "AU45_c_mean", 66),
+)
+
+
+@dataclass(frozen=True)
+class Session:
+    """What is used of a session's file, for n exchanges.
+
+    Attributes:
+        times_s: float64 [n 3], seconds: start of the exchange, end of the system's utterance (NaN where unknown), end
+            of the exchange.
+        ratings: float64 [n 2 5] in [1, 7]: targets, then raters in the file's order; NaN where missing.
+        tracks: audio and video features.
+    """
+
+    times_s: np.ndarray
+    ratings: np.ndarray
+    tracks: tuple[FeatureTrack, ...]
+
+
+class Hazumi:
+    """The folder that holds clones of the authors' three repositories; a clip is a session, named as its file.
+
+    Sessions of one person share a group: Hazumi2105 records people of the other two again. Every clip's `video` is the
+    session's CSV file, for there is no video. Files are read when they are first asked for and then kept.
+
+    Args:
+        root: the folder.
+
+    Raises:
+        CorpusError: a clone, its sessions or the list of persons who were recorded twice is missing or wrong.
+    """
+
+    name = "hazumi"
+    targets: tuple[str, ...] = tuple(TARGETS)
+    synthetic = False
+
+    def __init__(self, root: Path):
+        self.root = Path(root)
+        self._sessions: dict[Path, Session] = {}
+        self._clips = self._find_clips()
+
+    def clips(self) -> list[Clip]:
+        """All sessions, by year and name, in splits of 60, 20 and 20 % of the persons, the same ones every time."""
+        return list(self._clips)
+
+    def session(self, clip: Clip) -> Session:
+        """All that is used of a session's file; CorpusError where that is missing or wrong."""
+        if clip.video not in self._sessions:
+            self._sessions[clip.video] = _read_session(clip.video)
+        return self._sessions[clip.video]
+
+    def labels(self, clip: Clip) -> LabelTrack:
+        """Mean of the five raters as (mean - 4) / 3, at i + 0.5 for exchange i.
+
+        An exchange in which any rating is missing is NaN in both targets.
+
+        Raises:
+            CorpusError: the session's file is missing or wrong.
+        """
+        ratings = self.session(clip).ratings
+        low, high = SCALE
+        values = (ratings.mean(2) - (high + low) / 2) / ((high - low) / 2)
+        values[np.isnan(values).any(1)] = np.nan
+        return LabelTrack(EXCHANGES.times(len(values)), values.astype(np.float32), self.targets)
+
+    def marks(self, clip: Clip) -> list[Mark] | None:
+        """None: nobody marked where a modality misleads."""
+        return None
+
+    def tracks(self, clip: Clip) -> list[FeatureTrack] | None:
+        """The authors' features, one step per exchange (not per second): audio [n 384], then video [n 66].
+
+        Audio is openSMILE's IS09 set; video is 48 statistics of landmark motion, then 18 means of OpenFace's action
+        units. An exchange is absent where a value is missing or no finite number, or where all values are 0, which is
+        what the files hold where there was nothing to measure.
+
+        Raises:
+            CorpusError: the session's file is missing or wrong.
+        """
+        return list(self.session(clip).tracks)
+
+    def _find_clips(self) -> list[Clip]:
+        files: list[Path] = []
+        for clone in CLONES:
+            folder = self.root / clone / "dumpfiles"
+            if not folder.is_dir():
+                raise CorpusError(f"there is no folder {clone}/dumpfiles", where=self.root, hint=_CLONE)
+            # Participants are numbered within a year, so a name that begins with the year is unique in the corpus.
+            found = sorted(folder.glob(f"{clone.removeprefix('Hazumi')}*.csv"))
+            if not found:
+                raise CorpusError("there are no sessions", where=folder, hint=_CLONE)
+            files += found
+        group = {file.stem: file.stem for file in files} | _earlier_sessions(found)
+        splits = _splits({group[file.stem] for file in files})
+        return [Clip(f.stem, f, splits[group[f.stem]], group[f.stem], labels=f) for f in files]
+
+
+def _earlier_sessions(files: Sequence[Path]) -> dict[str, str]:
+    """Session of Hazumi2105 -> the same person's session in Hazumi2010 or 2012, which names the person.
+
+    It does so even where there is no file of it. A session of Hazumi2105 that isn't listed can be of anybody in the
+    other two, so it is an error.
+    """
+    path = files[0].parents[1] / "correspondence.csv"
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [[cell.strip() for cell in row] for row in csv.reader(file) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        what = f"the list of persons who were recorded twice can't be read: {error}"
+        raise CorpusError(what, where=path, hint=_AGAIN) from error
+    for row in rows:
+        if len(row) != 2 or not all(row):
+            what = f"a row must be two sessions of one person, not '{','.join(row)}'"
+            raise CorpusError(what, where=path, hint=_AGAIN)
+    earlier = dict(rows)
+    unlisted = [file.stem for file in files if file.stem not in earlier]
+    if unlisted:
+        what = f"it doesn't say who is in {', '.join(unlisted)}, so a person could come to be in two splits"
+        raise CorpusError(what, where=path, hint=_AGAIN)
+    return {file.stem: earlier[file.stem] for file in files}
+
+
+def _splits(groups: set[str]) -> dict[str, str]:
+    """Group -> split: the first 60 % in the order of a seeded hash train, 20 % validate, 20 % test."""
+    order = sorted(groups, key=lambda group: hashlib.sha256(f"{_SPLIT_SEED} {group}".encode()).hexdigest())
+    train, validation = round(0.6 * len(order)), round(0.8 * len(order))
+    return {g: "train" if i < train else "validation" if i < validation else "test" for i, g in enumerate(order)}
+
+
+def _read_session(path: Path) -> Session:
+    import pandas as pd  # here, since every verb imports the corpora and few read this one
+
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            header = [name.strip() for name in next(csv.reader(file), [])]
+        where = _Columns(header, path)
+        times = [where.one(name) for name in _TIMES]
+        raters = [where.raters(prefix) for prefix in TARGETS.values()]
+        blocks = [where.block(block) for block in _BLOCKS]
+        wanted = sorted({*times, *(i for group in (*raters, *blocks) for i in group)})
+        # pandas would take the first column for an index if the first row had one field too many.
+        table = pd.read_csv(path, usecols=wanted, index_col=False, low_memory=False, encoding="utf-8-sig")
+    except (OSError, ValueError, csv.Error) as error:
+        raise CorpusError(f"the file can't be read as CSV: {error}", where=path, hint=_AGAIN) from error
+    words = table.select_dtypes(exclude="number").columns
+    if len(words):
+        table[words] = table[words].apply(pd.to_numeric, errors="coerce")
+    numbers = table.to_numpy(np.float64)
+    place = {column: i for i, column in enumerate(wanted)}
+
+    def read(columns: list[int]) -> np.ndarray:
+        return numbers[:, [place[c] for c in columns]]
+
+    return Session(
+        _times(read(times), path),
+        np.stack([_ratings(read(columns), path) for columns in raters], axis=1),
+        tuple(_track(block, read(c), tuple(header[i] for i in c)) for block, c in zip(_BLOCKS, blocks, strict=True)),
+    )
+
+
+class _Columns:
+    """Where a header has the columns that are used; CorpusError for those that it hasn't."""
+
+    def __init__(self, header: list[str], path: Path):
+        self._header, self._path = header, path
+
+    def one(self, name: str) -> int:
+        if name not in self._header:
+            raise CorpusError(f"the column '{name}' is missing", where=self._path, hint=_AGAIN)
+        return self._header.index(name)
+
+    def raters(self, prefix: str) -> list[int]:
+        """Columns such as UI_F1 and UI_M2 (raters are women and men), but not UI_Aver."""
+        found = [i for i, name in enumerate(self._header) if re.fullmatch(rf"{prefix}_[FM]\d+", name)]
+        if len(found) != RATERS:
+            what = f"there must be {RATERS} columns of ratings {prefix}_F1, {prefix}_M1, ..., not {len(found)}"
+            raise CorpusError(what, where=self._path, hint=_AGAIN)
+        return found
+
+    def block(self, block: _Block) -> list[int]:
+        first, last = self.one(block.first), self.one(block.last)
+        if last - first + 1 != block.width:
+            what = f"there must be {block.width} columns from {block.first} to {block.last}, not {last - first + 1}"
+            raise CorpusError(what, where=self._path, hint=_AGAIN)
+        return list(range(first, last + 1))
+
+
+def _times(milliseconds: np.ndarray, path: Path) -> np.ndarray:
+    if not len(milliseconds):
+        raise CorpusError("there are no exchanges", where=path, hint=_AGAIN)
+    start, system, end = milliseconds.T
+    right = np.isfinite(start) & np.isfinite(end) & (start <= end)
+    right[1:] &= start[1:] >= end[:-1]
+    if not right.all():
+        what = f"row {int(np.argmin(right)) + 1}: an exchange must begin after the one before, and end after its start"
+        raise CorpusError(what, where=path, hint=_AGAIN)
+    # Some of 2012 have another exchange's time here, minutes away, and some of 2010 and 2105 none.
+    system = np.where((start <= system) & (system <= end), system, np.nan)
+    return np.stack([start, system, end], axis=1) / 1000
+
+
+def _ratings(values: np.ndarray, path: Path) -> np.ndarray:
+    low, high = SCALE
+    wrong = (values < low) | (values > high)
+    if wrong.any():
+        row = int(np.argmax(wrong.any(1)))
+        what = f"row {row + 1}: ratings must lie between {low} and {high}, not be {values[row][wrong[row]][0]:g}"
+        raise CorpusError(what, where=path, hint=_AGAIN)
+    return values
+
+
+def _track(block: _Block, values: np.ndarray, columns: tuple[str, ...]) -> FeatureTrack:
+    with np.errstate(over="ignore"):
+        values = values.astype(np.float32)
+    present = np.isfinite(values).all(1) & (values != 0).any(1)
+    values[~present] = np.nan
+    text = "\n".join((block.backbone, str(_VERSION), *columns))
+    fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return FeatureTrack(values, present, EXCHANGES, block.backbone, block.modality, columns, fingerprint)

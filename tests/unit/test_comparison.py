@@ -1,0 +1,82 @@
+"""Folds share no person, and differences are judged by drawing the same clips for both models."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from avgate.comparison import folds, holm, paired_bootstrap
+from avgate.metrics import ccc
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 9), min_size=7, max_size=40), st.integers(2, 5), st.integers(0, 99))
+def test_every_group_is_tested_once_and_no_fold_shares_one(sizes, count, seed):
+    groups = {f"person{i}": n for i, n in enumerate(sizes)}
+    found = folds(groups, count, seed=seed)
+    assert sorted(g for fold in found for g in fold.test) == sorted(groups)
+    for fold in found:
+        assert fold.train
+        assert fold.validation
+        assert fold.train | fold.validation | fold.test == set(groups)
+        assert len(fold.train) + len(fold.validation) + len(fold.test) == len(groups)
+
+
+def test_folds_are_of_about_equal_size_and_the_same_for_the_same_seed():
+    sizes = {f"person{i}": 1 + i % 3 for i in range(60)}
+    found = folds(sizes, 5, seed=1)
+    tested = [sum(sizes[g] for g in fold.test) for fold in found]
+    assert max(tested) - min(tested) <= 1
+    assert found == folds(sizes, 5, seed=1) != folds(sizes, 5, seed=2)
+    validated = [sum(sizes[g] for g in fold.validation) / (120 - t) for fold, t in zip(found, tested, strict=True)]
+    assert validated == pytest.approx([0.15] * 5, abs=0.03)
+
+
+def test_too_few_groups_are_refused():
+    with pytest.raises(ValueError, match="3 groups"):
+        folds({"a": 1, "b": 1, "c": 1}, 2)
+
+
+def clips(error: float, seed: int, n: int = 30) -> list[tuple[np.ndarray, np.ndarray]]:
+    labels = np.random.default_rng(99).uniform(-1, 1, (n, 40))
+    return [
+        (y + error * e, y) for y, e in zip(labels, np.random.default_rng(seed).standard_normal((n, 40)), strict=True)
+    ]
+
+
+def test_a_better_model_is_found_better_and_the_effect_is_the_difference_of_pooled_ccc():
+    good, bad = [clips(0.3, s) for s in (1, 2)], [clips(0.6, s) for s in (3, 4)]
+    found = paired_bootstrap(good, bad, draws=500)
+
+    def pooled(pairs):
+        return ccc(np.concatenate([p for p, _ in pairs]), np.concatenate([y for _, y in pairs]))
+
+    expected = np.mean([pooled(a) - pooled(b) for a, b in zip(good, bad, strict=True)])
+    assert found.effect == pytest.approx(expected, abs=1e-12)
+    assert 0 < found.low < found.effect < found.high
+    assert found.p == 2 / 500
+
+
+def test_models_of_equal_worth_do_not_differ_and_a_model_does_not_differ_from_itself():
+    same = [clips(0.5, 1)]
+    assert paired_bootstrap(same, same, draws=200).p == 1.0
+    assert paired_bootstrap(same, [clips(0.5, 2)], draws=500).p > 0.05
+
+
+def test_bootstrap_draws_equal_a_loop_over_the_same_draws():
+    first, second = clips(0.3, 1, n=6), clips(0.5, 2, n=6)
+    pick = np.random.default_rng(0).integers(0, 6, (50, 6))
+
+    def pooled(pairs, row):
+        return ccc(np.concatenate([pairs[i][0] for i in row]), np.concatenate([pairs[i][1] for i in row]))
+
+    differences = [pooled(first, row) - pooled(second, row) for row in pick]
+    found = paired_bootstrap([first], [second], draws=50)
+    assert [found.low, found.high] == pytest.approx(np.quantile(differences, [0.025, 0.975]), abs=1e-9)
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
