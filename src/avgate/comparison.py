@@ -30,7 +30,7 @@ def folds(sizes: Mapping[str, int], count: int, validation_share: float = 0.15, 
         seed: of the dealing.
 
     Raises:
-        ValueError: there are too few groups for so many folds.
+        ValueError: there are too few groups for so many folds, or they are too unequal for so few.
     """
     if not 2 <= count <= len(sizes) - 2:
         raise ValueError(f"{len(sizes)} groups can't be dealt to {count} folds with a training and a validation part")
@@ -38,6 +38,8 @@ def folds(sizes: Mapping[str, int], count: int, validation_share: float = 0.15, 
     found = []
     for i, test in enumerate(parts):
         rest = {g: n for g, n in sizes.items() if g not in test}
+        if len(rest) < 2:
+            raise ValueError(f"a fold of {len(test)} groups leaves too few to train and validate on: use more folds")
         train, validation = _deal(rest, [1 - validation_share, validation_share], seed + 1 + i)
         found.append(Fold(train, validation, test))
     return found

@@ -12,7 +12,7 @@ from avgate.metrics import ccc
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(1, 9), min_size=7, max_size=40), st.integers(2, 5), st.integers(0, 99))
+@given(st.lists(st.integers(1, 4), min_size=10, max_size=40), st.integers(2, 5), st.integers(0, 99))
 def test_every_group_is_tested_once_and_no_fold_shares_one(sizes, count, seed):
     groups = {f"person{i}": n for i, n in enumerate(sizes)}
     found = folds(groups, count, seed=seed)
@@ -37,6 +37,11 @@ def test_folds_are_of_about_equal_size_and_the_same_for_the_same_seed():
 def test_too_few_groups_are_refused():
     with pytest.raises(ValueError, match="3 groups"):
         folds({"a": 1, "b": 1, "c": 1}, 2)
+
+
+def test_groups_too_unequal_for_the_folds_are_refused():
+    with pytest.raises(ValueError, match="use more folds"):
+        folds({f"person{i}": 1 for i in range(6)} | {"chatterbox": 6}, 2)
 
 
 def clips(error: float, seed: int, n: int = 30) -> list[tuple[np.ndarray, np.ndarray]]:
