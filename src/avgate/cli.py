@@ -169,6 +169,51 @@ def evaluate(
         write_results(results, out)
 
 
+def benchmark(
+    data: Path,
+    out: Path,
+    corpus: str = "rendered",
+    recipe: str = "demo",
+    fusions: tuple[str, ...] = ("audio", "video", "concat", "rjca", "hgrjca"),
+    reference: str = "hgrjca",
+    seeds: int = 3,
+    folds: int = 5,
+    set: tuple[str, ...] = (),
+    store: Path | None = None,
+    workers: int | None = None,
+) -> None:
+    """Compare fusions fairly: one protocol, one budget, several seeds, and a paired test of every difference.
+
+    Args:
+        data: The corpus' folder.
+        out: Folder for runs, results.json and results.md; run it again to continue after an interruption.
+        corpus: Kind of corpus.
+        recipe: What is trained; its fusion is replaced by each of the fusions.
+        fusions: What to compare.
+        reference: The fusion that all others are compared with.
+        seeds: How many training seeds.
+        folds: Cross-validation by person; 0 takes the corpus' own splits.
+        set: Settings to change, as path=value.
+        store: Folder of the features; DATA/features unless given.
+        workers: Processes; one per core unless given.
+    """
+    from rich.console import Console
+
+    from avgate.benchmark import Protocol, markdown
+    from avgate.benchmark import benchmark as run
+    from avgate.config import override
+    from avgate.fusions import fusion_named
+    from avgate.recipes import recipe_named
+
+    wanted = recipe_named(recipe)
+    for assignment in set:
+        wanted = override(wanted, assignment)
+    names = [fusion_named(name).name for name in fusions]
+    protocol = Protocol(corpus, data, store or data / "features", wanted, folds)
+    results = run(protocol, names, range(seeds), out, reference=reference, workers=workers)
+    Console().print(markdown(results), markup=False, soft_wrap=True)
+
+
 def predict(
     videos: Videos,
     out: Path,
@@ -223,7 +268,7 @@ def demo(out: Path = Path("demo"), workers: int | None = None) -> None:
     console.print(f"Report: {out / 'report.html'} (open it in a browser)")
 
 
-VERBS = {f.__name__: f for f in (demo, predict, report, render, extract, train, evaluate)}
+VERBS = {f.__name__: f for f in (demo, predict, report, render, extract, train, evaluate, benchmark)}
 
 
 def main(args: list[str] | None = None) -> None:

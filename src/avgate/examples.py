@@ -12,7 +12,7 @@ from avgate.backbones import build_backbones
 from avgate.checkpoint import FeatureSpec
 from avgate.config import Recipe
 from avgate.corpora.base import Corpus
-from avgate.errors import CorpusError
+from avgate.errors import CorpusError, choose
 from avgate.inference import ClipFeatures, on_common_grid
 from avgate.store import FeatureStore
 from avgate.timeline import Grid, cell_mean, fill_short_gaps
@@ -36,28 +36,36 @@ class Example:
     steps: np.ndarray
 
 
-def read_tracks(store: FeatureStore, clip: Clip, recipe: Recipe) -> list[FeatureTrack]:
-    """A clip's stored features, in the order of the recipe's backbones; FeatureError where they are missing."""
+def read_tracks(corpus: Corpus, store: FeatureStore, clip: Clip, recipe: Recipe) -> list[FeatureTrack]:
+    """A clip's features in the order of the recipe's backbones: those that its corpus brings along, or stored ones.
+
+    Raises:
+        FeatureError: features are missing.
+    """
+    brought = corpus.tracks(clip)
+    if brought is not None:
+        by_name = {track.backbone: track for track in brought}
+        return [choose(f"feature set in the corpus '{corpus.name}'", name, by_name) for name in recipe.backbones]
     backbones = build_backbones(recipe.backbones, recipe.label_rate)
     return [store.read(clip.name, store.find(f"{b.name}-{b.fingerprint}")) for b in backbones]
 
 
 def load_examples(
-    corpus: Corpus, store: FeatureStore, recipe: Recipe, split: str
+    corpus: Corpus, store: FeatureStore, recipe: Recipe, split: str | None
 ) -> tuple[list[Example], tuple[FeatureSpec, ...]]:
-    """All labelled clips of a split with their features, and what the features are.
+    """All labelled clips of a split (None: of all splits) with their features, and what the features are.
 
     Raises:
         CorpusError: the split has no labelled clip.
         FeatureError: features are missing or unusable.
     """
-    clips = [c for c in corpus.clips() if c.split == split and c.labels is not None]
+    clips = [c for c in corpus.clips() if split in (None, c.split) and c.labels is not None]
     if not clips:
         raise CorpusError(f"the split '{split}' has no labelled clips", where=corpus.name)
     examples = []
     specs: tuple[FeatureSpec, ...] = ()
     for clip in clips:
-        tracks = read_tracks(store, clip, recipe)
+        tracks = read_tracks(corpus, store, clip, recipe)
         specs = tuple(FeatureSpec.of(t) for t in tracks)
         features = on_common_grid(clip.name, tracks, recipe.grid)
         labels = corpus.labels(clip)

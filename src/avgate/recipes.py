@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from avgate.config import Recipe, TrainConfig
-from avgate.encoders import TcnConfig
+from avgate.encoders import GruConfig, TcnConfig
 from avgate.errors import choose
 from avgate.fusions.hgrjca import HgrjcaConfig
 from avgate.model import ModelConfig
@@ -22,6 +22,20 @@ RECIPES: tuple[Recipe, ...] = (
             fusion=HgrjcaConfig(time_mixing="relative", dropout=0.3), encoders=_SMALL_TCN, head_dropout=0.3
         ),
         train=TrainConfig(epochs=60, patience=15, lr=1e-3),
+    ),
+    Recipe(
+        name="hazumi",
+        backbones=("is09", "openface"),
+        label_rate=1.0,  # steps are exchanges, not seconds; a window holds the longest session
+        window_s=128.0,
+        hop_s=128.0,
+        model=ModelConfig(
+            fusion=HgrjcaConfig(dropout=0.3),
+            encoders={m: GruConfig(dim=64, dropout=0.3) for m in ("audio", "video")},
+            head_dropout=0.3,
+        ),
+        train=TrainConfig(epochs=40, patience=10, batch=8, lr=2e-3),
+        smooth_s=(0.0,),
     ),
     Recipe(
         name="smoke",

@@ -24,6 +24,7 @@ from avgate.console import console, progress
 from avgate.corpora.base import Corpus
 from avgate.errors import UsageError
 from avgate.examples import groups
+from avgate.files import make_folder
 from avgate.fusions import fusion_class
 from avgate.losses import ccc_loss
 from avgate.model import Model
@@ -44,7 +45,7 @@ def train(
     corpus: Corpus,
     store: FeatureStore,
     recipe: Recipe,
-    run: Path,
+    run: Path | None,
     *,
     accelerator: str = "auto",
     precision: Any = "32-true",
@@ -56,7 +57,7 @@ def train(
         corpus: labelled clips with the splits train and validation.
         store: their features.
         recipe: what to train.
-        run: folder for checkpoint, resume state and history.
+        run: folder for checkpoint, resume state and history; None keeps nothing.
         accelerator: lightning-fabric's: "auto", "cpu", "cuda", ...
         precision: lightning-fabric's: "32-true", "bf16-mixed", ...
         prepared: data loaded before, to train several models on it.
@@ -75,12 +76,11 @@ def train(
     }
     torch.manual_seed(recipe.train.seed)
     bare = Model(recipe.model, modality_dims(data.specs), len(data.targets), recipe.window)
-    state = RunState.load(run, identity) or RunState.new(identity, bare)
+    state = (RunState.load(run, identity) if run else None) or RunState.new(identity, bare)
     optimizer: Any = torch.optim.AdamW(bare.parameters(), lr=recipe.train.lr, weight_decay=recipe.train.weight_decay)
     state.restore(bare, optimizer)
     model, optimizer = fabric.setup(bare, optimizer)
-    run.mkdir(parents=True, exist_ok=True)
-    if state.epoch:
+    if run and state.epoch:
         word = "Continuing" if _goes_on(state, recipe) else "Already finished:"
         console.print(f"{word} {escape(str(run))} after epoch {state.epoch}")
     with progress() as bar:
@@ -89,10 +89,12 @@ def train(
             loss = _run_epoch(fabric, model, optimizer, data, recipe, state.epoch)
             found = label_traces(bare.eval(), data.validation, data.stats, recipe, data.targets, [1])[1]
             state = state.next(bare, optimizer, loss, mean_ccc(found, data.validation, data.targets, raw=True))
-            state.save(run)
+            if run:
+                state.save(make_folder(run))
             bar.update(task, advance=1, description=f"Training {recipe.fusion}, validation CCC {state.best_score:.3f}")
     checkpoint = _finish(corpus, data, recipe, state)
-    checkpoint.save(run / "checkpoint.safetensors")
+    if run:
+        checkpoint.save(run / "checkpoint.safetensors")
     return checkpoint
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.sounds import babble
 
 from avgate.backbones import BACKBONES, build_backbones
 from avgate.backbones.base import Backbone
 from avgate.errors import UsageError
 from avgate.faces import FaceTracker
 from avgate.types import SAMPLE_RATE, FaceTrack, FeatureTrack, VideoFrame, Waveform
+from tests.sounds import babble
 
 RATE = 10.0
 SECONDS = 3.0

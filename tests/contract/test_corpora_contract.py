@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.dialogues import write_hazumi
 
 from avgate.corpora import CORPORA, open_corpus
 from avgate.corpora.base import Corpus
 from avgate.errors import CorpusError, UsageError
+from tests.dialogues import write_hazumi
 
 
 def rendered(root: Path) -> None:

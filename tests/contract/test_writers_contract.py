@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from tests.traces import UNKNOWN_S, make_trace
 
 from avgate.errors import OutputError
 from avgate.types import Trace
 from avgate.writers import WRITERS, find_writer
 from avgate.writers.base import Writer
+from tests.traces import UNKNOWN_S, make_trace
 
 Columns = dict[str, np.ndarray]
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.clips import cut, greys, make_clip, tone
 
 from avgate import Predictor
 from avgate.checkpoint import load_checkpoint
@@ -17,6 +16,7 @@ from avgate.corpora.rendered import Rendered
 from avgate.errors import CheckpointError, FeatureError, MediaError, OutputError, UsageError
 from avgate.media import Media
 from avgate.store import FeatureStore
+from tests.clips import cut, greys, make_clip, tone
 
 pytestmark = pytest.mark.xdist_group("whole way")
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from tests.e2e.browser import Browser
-from tests.traces import make_trace
 
 from avgate.report import write_report
 from avgate.types import Trace
+from tests.e2e.browser import Browser
+from tests.traces import make_trace
 
 FRAMES, BITS = 250, 8
 

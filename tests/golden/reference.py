@@ -32,6 +32,31 @@ def mixing_matrix(weight: ndarray, steps: int, time_mixing: str, reach: int) -> 
     return matrix
 
 
+def joint_cross_attention(
+    weights: Mapping[str, ndarray],
+    name: str,
+    modality: str,
+    features: Mapping[str, ndarray],
+    present: Mapping[str, ndarray],
+    *,
+    time_mixing: str,
+    reach: int,
+    scale: str,
+) -> ndarray:
+    """X_att [L d_m] of one modality, on one sequence; its parameters are those whose names begin with `name`."""
+    # A step contributes to a correlation only where its modality is present.
+    known = {m: x * present[m][:, None] for m, x in features.items()}
+    joint = np.concatenate(list(known.values()), axis=1)  # J [L d]
+    steps, d = joint.shape
+    mixing = mixing_matrix(weights[f"{name}.mixing.weight"], steps, time_mixing, reach)
+    argument = np.einsum("si,st,tk->ik", known[modality], mixing, joint) / np.sqrt(d)
+    if scale == "sqrt_d_and_steps":
+        argument = argument / np.sqrt(max(present[modality].sum(), 1))
+    c = np.tanh(argument)  # [d_m d]
+    h = relu(features[modality] @ weights[f"{name}.w_c"] @ c)  # [L d]
+    return features[modality] + h @ weights[f"{name}.w_h"]
+
+
 def hgrjca(
     weights: Mapping[str, ndarray],
     features: Mapping[str, ndarray],
@@ -73,20 +98,12 @@ def _hgrjca_of_one(
     gated_outputs: dict[str, list[ndarray]] = {m: [] for m in features}
     attended_shares: dict[str, list[ndarray]] = {m: [] for m in features}
     for t in range(iterations):
-        # A step contributes to a correlation only where its modality is present.
-        known = {m: x * present[m][:, None] for m, x in current.items()}
-        joint = np.concatenate(list(known.values()), axis=1)  # J [L d]
-        steps, d = joint.shape
         following = {}
         for m, x in current.items():
             name = f"iterations.{t}.{m}"
-            mixing = mixing_matrix(weights[f"{name}.attention.mixing.weight"], steps, time_mixing, reach)
-            argument = np.einsum("si,st,tk->ik", known[m], mixing, joint) / np.sqrt(d)
-            if scale == "sqrt_d_and_steps":
-                argument = argument / np.sqrt(max(present[m].sum(), 1))
-            c = np.tanh(argument)  # [d_m d]
-            h = relu(x @ weights[f"{name}.attention.w_c"] @ c)  # [L d]
-            attended = x + h @ weights[f"{name}.attention.w_h"]
+            attended = joint_cross_attention(
+                weights, f"{name}.attention", m, current, present, time_mixing=time_mixing, reach=reach, scale=scale
+            )
             seen = np.concatenate([x, attended], axis=1) if gate_sees == "both" else attended
             gate = softmax(seen @ weights[f"{name}.gate.w"] / tau)  # [L 2]: untouched, attended
             gated = gate[:, 0:1] * x + gate[:, 1:2] * attended

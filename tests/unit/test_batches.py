@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.tiny import BACKBONES, COLUMNS, RECIPE, TARGETS, make_clip
 
 from avgate.batches import Prepared, batches, prepare
 from avgate.checkpoint import FeatureSpec
@@ -16,6 +15,7 @@ from avgate.config import CorruptConfig, Recipe
 from avgate.errors import CorpusError
 from avgate.examples import Example, labels_on_grid
 from avgate.types import Clip, LabelTrack
+from tests.tiny import BACKBONES, COLUMNS, RECIPE, TARGETS, make_clip
 
 SPECS = tuple(FeatureSpec(BACKBONES[m], m, COLUMNS[m], "f" * 16) for m in COLUMNS)
 CPU = torch.device("cpu")

@@ -10,7 +10,6 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from tests.tiny import disk_full_after, make_checkpoint, make_clip, make_track
 
 from avgate.checkpoint import FORMAT, FeatureSpec, load_checkpoint, modality_dims
 from avgate.errors import CheckpointError, FeatureError, OutputError
@@ -18,6 +17,7 @@ from avgate.inference import estimate
 from avgate.recipes import RECIPES
 from avgate.runstate import RunState
 from avgate.store import FeatureStore
+from tests.tiny import disk_full_after, make_checkpoint, make_clip, make_track
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.golden.reference import tcn
 from torch import nn
 
 from avgate.encoders import GruConfig, Tcn, TcnConfig, build_encoder
+from tests.golden.reference import tcn
 
 IN_DIM = 5
 CONFIGS = (TcnConfig(), TcnConfig(causal=True), GruConfig(), GruConfig(causal=True), GruConfig(dim=6, layers=2))

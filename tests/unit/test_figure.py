@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.image import imread
-from tests.traces import make_trace
 
 from avgate import figure
 from avgate.errors import MediaError, OutputError, UsageError
 from avgate.figure import WIDTH, write_figure
 from avgate.types import Trace, VideoFrame
+from tests.traces import make_trace
 
 DPI, GREEN = 100, (10, 250, 20)
 

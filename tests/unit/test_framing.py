@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.sounds import noise, pieces
 
 from avgate.errors import FeatureError
 from avgate.framing import Chunk, Chunks, StepPool
 from avgate.timeline import Grid
 from avgate.types import SAMPLE_RATE, Waveform
+from tests.sounds import noise, pieces
 
 
 def cut(waveforms, core_s=2, context_s=1) -> list[Chunk]:

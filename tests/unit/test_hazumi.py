@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.conftest import SHARED
-from tests.dialogues import AUDIO, SAME_PERSON, SESSIONS, VIDEO, edit, read_rows, write_hazumi
 
 from avgate.corpora.hazumi import Hazumi, Session
 from avgate.corpora.hazumi_references import durations, rater_agreement
 from avgate.errors import CorpusError
 from avgate.types import Clip
+from tests.conftest import SHARED
+from tests.dialogues import AUDIO, SAME_PERSON, SESSIONS, VIDEO, edit, read_rows, write_hazumi
 
 FIRST = Path("Hazumi2010/dumpfiles/2010F2001.csv")
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.tiny import COLUMNS, RECIPE, TARGETS, make_checkpoint, make_clip, make_stats, make_track
 
 from avgate.errors import FeatureError
 from avgate.inference import estimate, gates_in_words, on_common_grid, read_trace, standardised
 from avgate.timeline import Grid
+from tests.tiny import COLUMNS, RECIPE, TARGETS, make_checkpoint, make_clip, make_stats, make_track
 
 GRID = RECIPE.grid
 

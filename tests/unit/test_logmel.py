@@ -7,11 +7,11 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from tests.sounds import babble, noise, pieces
 
 from avgate.backbones.logmel import FFT, FLOOR, WINDOW, Logmel, LogmelConfig, log_mel, mel_weights
 from avgate.errors import FeatureError, UsageError
 from avgate.types import SAMPLE_RATE, FeatureTrack, Waveform
+from tests.sounds import babble, noise, pieces
 
 
 def extract(sound: np.ndarray, start_s: float = 0.0, end_s: float | None = None, **config) -> FeatureTrack:

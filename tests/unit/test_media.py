@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from tests.clips import bend_clock, greys, make_clip, order, packet_places, tone
 
 from avgate.media import Media, probe
+from tests.clips import bend_clock, greys, make_clip, order, packet_places, tone
 
 PLAIN = {"bf": "0", "crf": "5"}
 """x264 without reordering, so that packets come in the order of display."""

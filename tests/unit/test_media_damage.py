@@ -10,10 +10,10 @@ import av
 import numpy as np
 import pytest
 from av.stream import Disposition
-from tests.clips import break_packet, cut, greys, make_clip, order, packet_places, tone
 
 from avgate.errors import MediaError
 from avgate.media import Media
+from tests.clips import break_packet, cut, greys, make_clip, order, packet_places, tone
 
 INTRA = {"g": "1", "bf": "0", "crf": "5"}
 """x264 with key frames only, so that a broken packet costs one frame."""

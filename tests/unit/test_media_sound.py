@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.clips import break_packet, greys, make_clip, tone
 
 from avgate.media import Media
 from avgate.types import SAMPLE_RATE
+from tests.clips import break_packet, greys, make_clip, tone
 
 
 def heard(path: Path) -> np.ndarray:

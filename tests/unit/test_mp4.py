@@ -6,12 +6,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from tests.clips import greys, order, tone
-from tests.tiny import disk_full_after
 
 from avgate.errors import OutputError
 from avgate.media import Media, Mp4Writer
 from avgate.types import SAMPLE_RATE, VideoFrame, Waveform
+from tests.clips import greys, order, tone
+from tests.tiny import disk_full_after
 
 TIMES = list(accumulate(np.random.default_rng(0).uniform(0.004, 0.2, 40).tolist()))
 SOUND = Waveform(tone(3.0, SAMPLE_RATE).astype(np.float32))

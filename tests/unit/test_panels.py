@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.traces import make_trace
 
 from avgate.panels import frame_edges, strip_panels
 from avgate.types import Trace
+from tests.traces import make_trace
 
 
 def test_panels_of_the_default_model_in_order():

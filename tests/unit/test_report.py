@@ -11,13 +11,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from tests.traces import make_trace
 
 from avgate import report as report_module
 from avgate.errors import MediaError, OutputError, UsageError
 from avgate.report import report, write_report
 from avgate.types import Trace
 from avgate.writers.json import JsonWriter
+from tests.traces import make_trace
 
 HOSTILE = """</script><script>alert(1)</script><img src=x onerror="alert('2')">&amp; $data ${plotly} $$.mp4"""
 

@@ -8,12 +8,12 @@ import math
 import pandas as pd
 import pytest
 import torch
-from tests.tiny import RECIPE, disk_full_after, make_checkpoint
 from torch import nn
 
 from avgate.config import override, to_plain
 from avgate.errors import CheckpointError, OutputError, UsageError
 from avgate.runstate import RunState
+from tests.tiny import RECIPE, disk_full_after, make_checkpoint
 
 IDENTITY = {"recipe": to_plain(RECIPE), "features": ["aa", "bb"], "clips": ["c1", "c2"]}
 

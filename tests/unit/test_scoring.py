@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.tiny import RECIPE, TARGETS, make_checkpoint, make_clip
 
 from avgate.examples import Example
 from avgate.inference import estimate, read_trace
 from avgate.scoring import choose_smoothing, label_traces, mean_ccc, pairs, score
 from avgate.types import Clip, LabelTrack, Trace
+from tests.tiny import RECIPE, TARGETS, make_checkpoint, make_clip
 
 
 def concordance(x, y):

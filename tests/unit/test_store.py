@@ -8,11 +8,11 @@ import json
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from tests.tiny import disk_full_after, make_track
 
 from avgate.errors import FeatureError, OutputError
 from avgate.store import FeatureStore, source_fingerprint
 from avgate.timeline import Grid
+from tests.tiny import disk_full_after, make_track
 
 KEY, SOURCE = "tinyvoice-0123456789abcdef", "fedcba9876543210"
 

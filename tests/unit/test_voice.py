@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.sounds import babble, noise, vowel
 
 from avgate.types import SAMPLE_RATE
 from avgate.voice import CONTEXT_S, HOP, voice_activity
+from tests.sounds import babble, noise, vowel
 
 
 def active(sound: np.ndarray) -> np.ndarray:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.traces import make_trace
 
 from avgate.errors import UsageError
 from avgate.types import Trace
@@ -13,6 +12,7 @@ from avgate.writers import find_writer
 from avgate.writers.base import plain
 from avgate.writers.csv import CsvWriter
 from avgate.writers.json import JsonWriter, read_json
+from tests.traces import make_trace
 
 
 def small_trace() -> Trace:

@@ -18,7 +18,8 @@ class FusionOutput:
     Attributes:
         fused: [b L out_dim], what the head regresses from.
         gates: name -> [b L n], values in [0, 1] as the fusion used them, per step.
-            `attended/M`: [b L T], share of the attended features of modality M in each of T iterations.
+            `attended/M`: [b L T], share of the attended features of modality M in each of T iterations, or [b L 1] of
+                all iterations together.
             `iteration/M`: [b L T], weight of each iteration's output of modality M in the stage gate; they sum to 1.
             `candidate/M`: [b L T + 1], weight of modality M's input and of each iteration's output; they sum to 1.
             `modality`: [b L M], weight of each modality; they sum to 1.

@@ -42,7 +42,7 @@ class WindowMixing(nn.Module):
 class RelativeMixing(nn.Module):
     """W_j[s, t] = w[s - t], for any length; offsets beyond the reach share the weight at the reach (Shaw et al. 2018).
 
-    Begins at the identity.
+    The weight holds w[-reach] ... w[reach] in this order, and begins at the identity.
     """
 
     def __init__(self, reach: int):
@@ -82,7 +82,8 @@ class JointCrossAttention(nn.Module):
         joint_dim: d, features of all modalities together.
         mixing: W_j.
         dropout: on the attended part.
-        scale: what C is divided by: sqrt(d), or sqrt(d) and the square root of this modality's present steps.
+        scale: what the argument of the tanh is divided by: sqrt(d), or sqrt(d) and the square root of this modality's
+            present steps; where there are none, C is zero either way.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ from avgate.fusions.blocks import attend
 
 @dataclass(frozen=True)
 class LfanConfig:
-    """Settings of lfan; the defaults are those of the authors' code.
+    """Settings of lfan; leader, dim and heads are those of the authors' code for one head.
 
     Args:
         leader: the modality whose own features reach the head, beside what all modalities attend to.
@@ -52,7 +52,8 @@ class Lfan(Fusion):
     have no bias; LayerNorm_m has a scale and a shift and eps 1e-5.
 
     The authors normalise all modalities' values together; here each is normalised by itself, so that an absent one
-    doesn't shift the others.
+    doesn't shift the others. Their projections have biases, and their code for several heads another linear layer
+    before the normalisation and dropout after that layer; here one equation stands for any number of heads.
     """
 
     name = "lfan"
