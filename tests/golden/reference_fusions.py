@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy import ndarray
+
 from tests.golden.reference import hgrjca, joint_cross_attention, relu, softmax
 
 Weights = Mapping[str, ndarray]
@@ -92,11 +93,11 @@ def hgrjca_of_one(weights: Weights, features: PerModality, present: PerModality,
 
 
 def sigmoid(x: ndarray) -> ndarray:
-    return 1 / (1 + np.exp(-x))
+    return (1 + np.tanh(x / 2)) / 2  # unlike 1 / (1 + exp(-x)), without overflow
 
 
 def lstm(weights: Weights, name: str, direction: str, inputs: list[ndarray]) -> list[ndarray]:
-    """The states h of one direction after each input, from zero; gates in torch's order: input, forget, cell, output."""
+    """The state h of one direction after each input, from zero; torch stacks input, forget, cell and output gate."""
     w_x, w_h = weights[f"{name}.weight_ih_l0{direction}"], weights[f"{name}.weight_hh_l0{direction}"]
     bias = weights[f"{name}.bias_ih_l0{direction}"] + weights[f"{name}.bias_hh_l0{direction}"]
     h = cell = np.zeros(w_h.shape[1])

@@ -8,9 +8,9 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import torch
-from tests.golden.reference import hgrjca
 
 from avgate.fusions.hgrjca import Hgrjca, HgrjcaConfig
+from tests.golden.reference import hgrjca
 
 WINDOW = 12
 TOLERANCE = 1e-9
