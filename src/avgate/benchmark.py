@@ -143,11 +143,8 @@ def _begin(protocol: Protocol) -> None:
     """Worker: load the corpus once."""
     import signal
 
-    import torch
-
     # Ctrl-C reaches every process of the terminal; the parent alone decides what happens then.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
     console.quiet = True
     global _loaded
     corpus = open_corpus(protocol.corpus, protocol.data)

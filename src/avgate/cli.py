@@ -44,7 +44,10 @@ def render(
     given: dict[str, Any] = {"identities": identities, "clips_per_identity": clips, "seconds": seconds}
     config = replace(RenderConfig(seed=seed), **{k: v for k, v in given.items() if v is not None})
     render_with_progress(out, config, workers)
-    console.print(f"{config.identities * config.clips_per_identity} clips in {out}; next: avgate extract --data {out}")
+    console.print(
+        f"{config.identities * config.clips_per_identity} clips in {out}; next: avgate extract --data {out}",
+        soft_wrap=True,
+    )
 
 
 def extract(
@@ -74,7 +77,10 @@ def extract(
     store = store or data / "features"
     model = str(face_model) if face_model else None
     done = run(clips, store, wanted.backbones, wanted.label_rate, face_model=model, workers=workers)
-    console.print(f"{done} clips extracted, {len(clips) - done} were there; next: avgate train --data {data} --out RUN")
+    console.print(
+        f"{done} clips extracted, {len(clips) - done} were there; next: avgate train --data {data} --out RUN",
+        soft_wrap=True,
+    )
 
 
 def train(
@@ -129,7 +135,8 @@ def train(
     scores = checkpoint.scores["validation"]
     console.print(
         f"best epoch {checkpoint.trained_on['epoch']}: validation CCC {scores['raw']['mean']['ccc']:.3f} raw, "
-        f"{scores['smoothed']['mean']['ccc']:.3f} smoothed -> {out / 'checkpoint.safetensors'}"
+        f"{scores['smoothed']['mean']['ccc']:.3f} smoothed -> {out / 'checkpoint.safetensors'}",
+        soft_wrap=True,
     )
 
 
@@ -163,7 +170,13 @@ def evaluate(
     if not checkpoints:
         raise UsageError("there is nothing to evaluate", hint="name one or more checkpoint.safetensors")
     opened, features = open_corpus(corpus, data), FeatureStore(store or data / "features")
-    results = [run(load_checkpoint(path), opened, features, split) for path in checkpoints]
+    loaded = [load_checkpoint(path) for path in checkpoints]
+    fusions = [checkpoint.recipe.fusion for checkpoint in loaded]
+    # Several runs of one fusion are told apart by their folders.
+    names = [
+        f if fusions.count(f) == 1 else f"{f} ({p.parent.name})" for f, p in zip(fusions, checkpoints, strict=True)
+    ]
+    results = [run(c, opened, features, split, name) for c, name in zip(loaded, names, strict=True)]
     Console().print(table(results))
     if out:
         write_results(results, out)
@@ -275,6 +288,11 @@ def main(args: list[str] | None = None) -> None:
     """Run the command line; AvgateErrors become one message and their exit code, Ctrl-C ends with 130."""
     from avgate.console import console
 
+    if (sys.argv[1:] if args is None else args) == ["--version"]:
+        from importlib.metadata import version
+
+        print(f"avgate {version('avgate')}")
+        return
     try:
         tyro.extras.subcommand_cli_from_dict(
             VERBS,

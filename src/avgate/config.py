@@ -58,6 +58,8 @@ class TrainConfig:
         mse_weight: weight of a mean squared error beside the CCC loss.
         clip_norm: largest gradient norm.
         corrupt: what is done to training windows.
+        threads: processor threads; small models gain nothing by more, wait long for them on busy machines, and end
+            with other digits for another number. 0 takes torch's own choice.
         seed: of initial weights, data order and dropout.
     """
 
@@ -69,6 +71,7 @@ class TrainConfig:
     mse_weight: float = 0.0
     clip_norm: float = 1.0
     corrupt: CorruptConfig = field(default_factory=CorruptConfig)
+    threads: int = 1
     seed: int = 0
 
     def __post_init__(self):

@@ -18,8 +18,17 @@ from avgate.scoring import label_traces, score
 from avgate.store import FeatureStore
 
 
-def evaluate(checkpoint: Checkpoint, corpus: Corpus, store: FeatureStore, split: str = "test") -> dict[str, Any]:
+def evaluate(
+    checkpoint: Checkpoint, corpus: Corpus, store: FeatureStore, split: str = "test", name: str = ""
+) -> dict[str, Any]:
     """Score a checkpoint on one split of a corpus.
+
+    Args:
+        checkpoint: what to score.
+        corpus: labelled clips.
+        store: their features.
+        split: which of the clips.
+        name: what to call the checkpoint beside others; its fusion unless given.
 
     Returns:
         Model, split and number of clips; under "raw" and "smoothed" what scoring.score returns.
@@ -37,9 +46,11 @@ def evaluate(checkpoint: Checkpoint, corpus: Corpus, store: FeatureStore, split:
         checkpoint.build(), examples, checkpoint.stats, checkpoint.recipe, checkpoint.targets, [width]
     )[width]
     return {
+        "name": name or checkpoint.recipe.fusion,
         "fusion": checkpoint.recipe.fusion,
         "recipe": checkpoint.recipe.name,
         "corpus": corpus.name,
+        "seed": checkpoint.recipe.train.seed,
         "split": split,
         "clips": len(examples),
         "smooth_s": width / checkpoint.recipe.label_rate if width > 1 else 0.0,
@@ -54,7 +65,7 @@ def table(results: Sequence[dict[str, Any]]) -> Table:
     """CCC per target with its interval, PCC and RMSE: one row per model, raw and smoothed."""
     targets = list(results[0]["raw"]["interval"])
     shown = Table(title="{corpus}, {split} split, {clips} clips, pooled over all frames".format_map(results[0]))
-    shown.add_column("fusion")
+    shown.add_column("model")
     shown.add_column("estimate")
     for target in targets:
         shown.add_column(f"{target}\nCCC [95 %]", justify="right")
@@ -69,7 +80,7 @@ def table(results: Sequence[dict[str, Any]]) -> Table:
             ]
             label = kind if kind == "raw" else f"mean filter {result['smooth_s']:.1f} s"
             means = [f"{found['pooled']['mean'][m]:.3f}" for m in ("ccc", "pcc", "rmse")]
-            shown.add_row(result["fusion"], label, *cells, *means)
+            shown.add_row(result["name"], label, *cells, *means)
     return shown
 
 

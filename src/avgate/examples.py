@@ -61,7 +61,8 @@ def load_examples(
     """
     clips = [c for c in corpus.clips() if split in (None, c.split) and c.labels is not None]
     if not clips:
-        raise CorpusError(f"the split '{split}' has no labelled clips", where=corpus.name)
+        splits = ", ".join(sorted({c.split for c in corpus.clips() if c.labels is not None})) or "none"
+        raise CorpusError(f"the split '{split}' has no labelled clips", where=corpus.name, hint=f"splits: {splits}")
     examples = []
     specs: tuple[FeatureSpec, ...] = ()
     for clip in clips:

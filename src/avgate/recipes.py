@@ -14,7 +14,7 @@ RECIPES: tuple[Recipe, ...] = (
     Recipe(
         name="demo",
         model=ModelConfig(fusion=HgrjcaConfig(dropout=0.3), encoders=_SMALL_TCN, head_dropout=0.3),
-        train=TrainConfig(epochs=40, patience=12, batch=8, lr=1e-3),
+        train=TrainConfig(epochs=40, patience=12, batch=8, lr=1e-3, seed=1),
     ),
     Recipe(
         name="demonstration-weights",

@@ -74,6 +74,8 @@ def train(
         "features": [spec.fingerprint for spec in data.specs],
         "clips": [e.clip.name for e in (*data.train, *data.validation)],
     }
+    if recipe.train.threads:
+        torch.set_num_threads(recipe.train.threads)
     torch.manual_seed(recipe.train.seed)
     bare = Model(recipe.model, modality_dims(data.specs), len(data.targets), recipe.window)
     state = (RunState.load(run, identity) if run else None) or RunState.new(identity, bare)
