@@ -14,6 +14,11 @@ from avgate.fusions import FUSIONS, fusion_class, fusion_named
 from avgate.model import ModelConfig
 from avgate.timeline import Grid
 
+MAX_WINDOW = 100_000
+"""Steps; a window is run as one piece, and matrices over its steps must fit into memory."""
+
+MAX_SMOOTH_S = 3600
+
 
 @dataclass(frozen=True)
 class CorruptConfig:
@@ -79,6 +84,8 @@ class TrainConfig:
             raise ValueError("training needs epochs, patience and batch of at least 1, and lr and clip_norm above 0")
         if min(self.weight_decay, self.mse_weight, self.seed) < 0:
             raise ValueError("training needs weight_decay, mse_weight and seed of at least 0")
+        if self.seed >= 2**32 or self.threads < 0:
+            raise ValueError("training needs a seed below 2^32, and threads of at least 0")
 
 
 @dataclass(frozen=True)
@@ -106,13 +113,19 @@ class Recipe:
     smooth_s: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0, 3.0)
 
     def __post_init__(self):
+        if not self.backbones or len(set(self.backbones)) < len(self.backbones):
+            raise ValueError(f"a recipe needs at least one backbone, and none twice, not {self.backbones}")
         if self.label_rate <= 0 or not 0 < self.hop_s <= self.window_s:
             raise ValueError(
                 f"windows need label_rate > 0 and 0 < hop_s <= window_s, "
                 f"not label_rate={self.label_rate}, hop_s={self.hop_s} and window_s={self.window_s}"
             )
-        if not self.smooth_s or min(self.smooth_s) < 0:
-            raise ValueError(f"smooth_s needs at least one width, each 0 or more seconds, not {self.smooth_s}")
+        if self.label_rate * self.window_s > MAX_WINDOW:
+            raise ValueError(f"a window has at most {MAX_WINDOW} steps, not {self.label_rate * self.window_s:g}")
+        if not self.smooth_s or min(self.smooth_s) < 0 or max(self.smooth_s) > MAX_SMOOTH_S:
+            raise ValueError(
+                f"smooth_s needs widths from 0 to {MAX_SMOOTH_S} seconds, at least one, not {self.smooth_s}"
+            )
 
     @property
     def grid(self) -> Grid:

@@ -115,10 +115,11 @@ def _run_epoch(fabric: Fabric, model: Any, optimizer: Any, data: Prepared, recip
         loss = ccc_loss(out.targets, batch.labels, recipe.train.mse_weight)
         optimizer.zero_grad()
         fabric.backward(loss)
-        fabric.clip_gradients(model, optimizer, max_norm=recipe.train.clip_norm)
+        # Gradients that aren't numbers are told below, with the losses that follow from them.
+        fabric.clip_gradients(model, optimizer, max_norm=recipe.train.clip_norm, error_if_nonfinite=False)
         optimizer.step()
         losses.append(float(loss.detach()))
-    if not np.isfinite(losses).all():
+    if not (np.isfinite(losses).all() and all(bool(p.isfinite().all()) for p in model.parameters())):
         raise UsageError(f"training diverged in epoch {epoch + 1}", hint="lower train.lr, or raise train.batch")
     return float(np.mean(losses))
 

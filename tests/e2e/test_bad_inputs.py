@@ -148,6 +148,25 @@ def test_an_output_that_can_not_be_written_is_refused_before_the_work(verb, corp
     assert str(out) in said.replace(" ", "")
 
 
+def test_a_training_that_diverges_ends_in_an_error_and_keeps_no_checkpoint(corpus, tmp_path, fails):
+    out = tmp_path / "run"
+    said = fails(
+        UsageError.exit_code, "train", "--data", corpus, "--out", out, "--recipe", "smoke", "--set", "train.lr=1e30"
+    )
+    assert "diverged" in said
+    assert "lower train.lr" in said
+    assert not (out / "checkpoint.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["window_s=1e9", "smooth_s=(1e9,)", "backbones=()", "backbones=('egemaps','egemaps')", "train.seed=99999999999999"],
+)
+def test_impossible_settings_are_refused(setting, corpus, tmp_path, fails):
+    args = ["train", "--data", corpus, "--out", tmp_path, "--recipe", "smoke", "--set", setting]
+    assert setting.partition("=")[0] in fails(UsageError.exit_code, *args)
+
+
 def test_wrong_names_are_answered_with_what_there_is(corpus, tmp_path, fails):
     said = fails(UsageError.exit_code, "train", "--data", corpus, "--out", tmp_path, "--fusion", "hgrcja")
     assert "did you mean 'hgrjca'" in said
