@@ -30,6 +30,7 @@ from avgate.metrics import ccc, pooled
 from avgate.scoring import Pairs, label_traces, pairs
 from avgate.store import FeatureStore
 from avgate.train import train
+from avgate.writers.base import plain
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def benchmark(
             raise
     results = _compare(protocol, fusions, seeds, folder, reference)
     with atomic_write(out / "results.json") as temporary:
-        temporary.write_text(json.dumps(results, indent=1))
+        temporary.write_text(json.dumps(plain(results), indent=1, allow_nan=False))
     with atomic_write(out / "results.md") as temporary:
         temporary.write_text(markdown(results))
     return results

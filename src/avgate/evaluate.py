@@ -16,6 +16,7 @@ from avgate.examples import load_examples
 from avgate.files import atomic_write
 from avgate.scoring import label_traces, score
 from avgate.store import FeatureStore
+from avgate.writers.base import plain
 
 
 def evaluate(
@@ -85,8 +86,8 @@ def table(results: Sequence[dict[str, Any]]) -> Table:
 
 
 def write_results(results: Sequence[dict[str, Any]], path: Path) -> Path:
-    """The same numbers, per clip too, as JSON."""
+    """The same numbers, per clip too, as JSON; what can't be measured is null."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as temporary:
-        Path(temporary).write_text(json.dumps(list(results), indent=1))
+        temporary.write_text(json.dumps(plain(list(results)), indent=1, allow_nan=False))
     return path

@@ -48,6 +48,7 @@ def test_evaluate_writes_table_and_json_with_raw_beside_smoothed(corpus: Path, c
     shown = capsys.readouterr().out
     assert "hgrjca" in shown
     assert "raw" in shown
+    assert "NaN" not in out.read_text()  # strict JSON, for other programs
     (result,) = json.loads(out.read_text())
     assert result["split"] == "test"
     assert result["clips"] == 2
