@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup demo test check bench weights docs clean
+.PHONY: setup demo test check bench weights results docs clean
 
 setup: $(INSTALLED)  ## make .venv and install avgate with the tested set of versions
 
@@ -35,8 +35,12 @@ weights: $(INSTALLED)  ## train the demonstration weights that come with avgate
 	$(BIN)/avgate train --data work/weights/clips --recipe demonstration-weights --out work/weights/run
 	cp work/weights/run/checkpoint.safetensors src/avgate/weights/demonstration.safetensors
 
-docs: $(INSTALLED)  ## make docs/example.md, and the README's tree and picture anew; after make demo
+results: $(INSTALLED)  ## compare all fusions on rendered and real people, clean and stressed, write docs/results.md; hours, resumable
+	$(BIN)/python docs/results.py
+
+docs: $(INSTALLED)  ## make docs/fusions.md, docs/example.md, and the README's tree and picture anew; after make demo
 	$(BIN)/python docs/tree.py
+	$(BIN)/python docs/fusions.py
 	$(BIN)/python docs/example.py
 	$(BIN)/python docs/picture.py
 

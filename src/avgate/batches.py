@@ -81,11 +81,20 @@ def prepare(train: list[Example], validation: list[Example], specs: tuple[Featur
 
 @dataclass(frozen=True)
 class Batch:
-    """Windows side by side: modality -> [b L d], modality -> bool [b L], labels [b L k] (NaN where there is none)."""
+    """Windows side by side, as long as the longest of them.
+
+    Attributes:
+        features: modality -> [b L d].
+        present: modality -> bool [b L].
+        labels: [b L k]; NaN where there is none.
+        reliable: modality -> [b L], 1 where it is as it was recorded, 0 where it is absent or corrupted; NaN behind the
+            window's end.
+    """
 
     features: dict[str, Tensor]
     present: dict[str, Tensor]
     labels: Tensor
+    reliable: dict[str, Tensor]
 
 
 def batches(data: Prepared, recipe: Recipe, epoch: int, device: torch.device) -> Iterator[Batch]:
@@ -104,8 +113,8 @@ def batches(data: Prepared, recipe: Recipe, epoch: int, device: torch.device) ->
     order = random.permutation(len(starts))
     for at in range(0, len(order), recipe.train.batch):
         picked = [starts[j] for j in order[at : at + recipe.train.batch]]
-        features = [_corrupted(_cut(data, i, s, window), data, recipe.train.corrupt, random) for i, s in picked]
-        yield _stack(features, [data.train[i].steps[s : s + window] for i, s in picked], window, device)
+        windows = [_corrupted(_cut(data, i, s, window), data, recipe.train.corrupt, random) for i, s in picked]
+        yield _stack(windows, [data.train[i].steps[s : s + window] for i, s in picked], device)
 
 
 def _cut(data: Prepared, i: int, start: int, window: int) -> dict[str, Feature]:
@@ -113,41 +122,44 @@ def _cut(data: Prepared, i: int, start: int, window: int) -> dict[str, Feature]:
     return {m: Feature(data.values[i][m][part], data.train[i].features.present[m][part]) for m in data.stats}
 
 
-def _corrupted(
-    clean: dict[str, Feature], data: Prepared, config: CorruptConfig, random: np.random.Generator
-) -> dict[str, Feature]:
+Window = dict[str, tuple[Feature, np.ndarray]]
+"""Modality -> features, and float32 [n]: 1 where they are reliable."""
+
+
+def _corrupted(clean: dict[str, Feature], data: Prepared, config: CorruptConfig, random: np.random.Generator) -> Window:
     """One window after what CorruptConfig says; the window itself where it says nothing."""
-    features = dict(clean)
-    for m, feature in clean.items():
-        if config.kinds and random.random() < config.probability:
-            kind = CORRUPTIONS[config.kinds[random.integers(len(config.kinds))]]
-            other = int(random.integers(len(data.train)))
-            donor = Feature(data.values[other][m], data.train[other].features.present[m])
-            (least, greatest), (shortest, longest) = config.share, config.steps
-            share = random.uniform(least, greatest)
-            _, where = stretches(len(feature.present), share, (shortest, longest), random)
-            features[m] = kind(feature, where, random, donor)
+    window = {m: (feature, feature.present.astype(np.float32)) for m, feature in clean.items()}
+    if config.kinds and random.random() < config.probability:
+        m = list(clean)[random.integers(len(clean))]
+        kind = CORRUPTIONS[config.kinds[random.integers(len(config.kinds))]]
+        other = int(random.integers(len(data.train)))
+        donor = Feature(data.values[other][m], data.train[other].features.present[m])
+        share = random.uniform(config.share[0], config.share[1])
+        mask, where = stretches(len(clean[m].present), share, (config.steps[0], config.steps[1]), random)
+        corrupted = kind(clean[m], where, random, donor)
+        window[m] = corrupted, (corrupted.present & ~mask).astype(np.float32)
     if config.dropout and random.random() < config.dropout:
         m = list(clean)[random.integers(len(clean))]
-        features[m] = Feature(np.zeros_like(clean[m].values), np.zeros_like(clean[m].present))
-    return features
+        gone = Feature(np.zeros_like(clean[m].values), np.zeros_like(clean[m].present))
+        window[m] = gone, gone.present.astype(np.float32)
+    return window
 
 
-def _stack(
-    features: Sequence[dict[str, Feature]], steps: Sequence[np.ndarray], window: int, device: torch.device
-) -> Batch:
-    """Windows side by side, padded to one length; steps without any evidence have no label."""
+def _stack(windows: Sequence[Window], steps: Sequence[np.ndarray], device: torch.device) -> Batch:
+    """Windows side by side, padded to the longest; steps without any evidence have no label."""
+    length = max(map(len, steps))
 
     def padded(parts: list[np.ndarray], fill: float | bool) -> Tensor:
-        out = np.full((len(parts), window, *parts[0].shape[1:]), fill, parts[0].dtype)
+        out = np.full((len(parts), length, *parts[0].shape[1:]), fill, parts[0].dtype)
         for row, part in zip(out, parts, strict=True):
             row[: len(part)] = part
         return torch.from_numpy(out).to(device)
 
-    evidence = [np.any([f.present for f in one.values()], axis=0) for one in features]
+    evidence = [np.any([f.present for f, _ in one.values()], axis=0) for one in windows]
     labels = [np.where(e[:, None], x, np.nan).astype(np.float32) for e, x in zip(evidence, steps, strict=True)]
     return Batch(
-        {m: padded([one[m].values.astype(np.float32, copy=False) for one in features], 0.0) for m in features[0]},
-        {m: padded([one[m].present for one in features], False) for m in features[0]},
+        {m: padded([one[m][0].values.astype(np.float32, copy=False) for one in windows], 0.0) for m in windows[0]},
+        {m: padded([one[m][0].present for one in windows], False) for m in windows[0]},
         padded(labels, np.nan),
+        {m: padded([one[m][1] for one in windows], np.nan) for m in windows[0]},
     )

@@ -1,7 +1,7 @@
 """`avgate benchmark`: every fusion under one protocol and one budget, and which differences are more than chance.
 
-OUT/runs/FUSION-seedS-foldF.safetensors    estimates of that run's test clips, kept so that an interruption costs little
-OUT/results.json, OUT/results.md           the tables
+OUT/runs/*.safetensors         what each training came to on its test clips, kept so that an interruption costs little
+OUT/results.json, results.md   the tables; curves.png with them if models are stressed
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -19,56 +19,98 @@ from typing import Any
 import numpy as np
 
 from avgate.batches import prepare
-from avgate.comparison import Fold, folds, holm, paired_bootstrap
-from avgate.config import Recipe, to_plain
+from avgate.checkpoint import Checkpoint
+from avgate.comparison import Fold, folds
+from avgate.config import Recipe, override, to_plain
 from avgate.console import console, progress
 from avgate.corpora import open_corpus
 from avgate.errors import UsageError
 from avgate.examples import Example, load_examples
-from avgate.files import atomic_write, make_folder
-from avgate.metrics import ccc, pooled
-from avgate.scoring import Pairs, label_traces, pairs
+from avgate.files import make_folder
+from avgate.results import Outcome, compare, write_results
+from avgate.scoring import label_moments, label_traces
 from avgate.store import FeatureStore
+from avgate.stress import stress
 from avgate.train import train
-from avgate.writers.base import plain
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of the comparison: its name, and the recipe that is trained for it."""
+
+    name: str
+    recipe: Recipe
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """What all fusions of one comparison share.
+    """What all variants of one comparison share.
 
     Attributes:
         corpus: kind of corpus.
         data: its folder.
         store: folder of its features.
-        recipe: what is trained; its fusion and seed are replaced.
         folds: cross-validation by group; 0 takes the corpus' own splits.
+        stress: whether models are tried on corrupted clips too.
     """
 
     corpus: str
     data: Path
     store: Path
-    recipe: Recipe
     folds: int
+    stress: bool = False
+
+    @property
+    def count(self) -> int:
+        """How many splits there are."""
+        return max(1, self.folds)
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training: fusion, seed, fold."""
+    """One training, or several of which the best on validation clips is kept.
 
-    fusion: str
-    seed: int
+    Attributes:
+        name: its file's stem.
+        recipe: what is trained.
+        fold: on which split.
+        seed: with which seed.
+        settings: what is tried, one string of settings each.
+    """
+
+    name: str
+    recipe: Recipe
     fold: int
+    seed: int
+    settings: tuple[str, ...]
 
-    @property
-    def name(self) -> str:
-        """Its file's stem."""
-        return f"{self.fusion}-seed{self.seed}-fold{self.fold}"
+    def recipes(self) -> dict[str, Recipe]:
+        """Setting -> the recipe with it ("train.lr=1e-3 model.head_dropout=0.5" changes two things)."""
+        found = {}
+        for setting in self.settings:
+            recipe = override(self.recipe, f"train.seed={self.seed}")
+            for assignment in setting.split():
+                recipe = override(recipe, assignment)
+            found[setting] = recipe
+        return found
+
+    def identity(self, protocol: Protocol) -> str:
+        """Changes with whatever its outcome depends on."""
+        depends = [
+            to_plain(self.recipe),
+            self.settings,
+            self.fold,
+            self.seed,
+            protocol.corpus,
+            str(protocol.data.resolve()),
+        ]
+        text = json.dumps([*depends, protocol.folds], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def benchmark(
     protocol: Protocol,
-    fusions: Sequence[str],
+    variants: Sequence[Variant],
     seeds: Sequence[int],
     out: Path,
     *,
@@ -77,70 +119,101 @@ def benchmark(
 ) -> dict[str, Any]:
     """Train every combination, in parallel, and compare; runs that are there from an earlier call are kept.
 
+    Each variant is tuned alike: on every fold, each setting of its recipe's `tuning` is trained with the first seed,
+    and the one with the best score on the fold's validation clips is kept for all seeds. Test clips have no part in it.
+
     Args:
         protocol: what is the same for all.
-        fusions: names.
+        variants: what is compared; their names differ.
         seeds: training seeds.
         out: folder for runs and tables.
-        reference: the fusion that all others are compared with.
+        reference: name of the variant that all others are compared with.
         workers: processes of one thread each; None is one per core.
 
     Returns:
         What results.json holds.
     """
-    if reference not in fusions:
+    names = [variant.name for variant in variants]
+    if reference not in names:
         raise UsageError(f"the reference '{reference}' is not among the fusions", hint="add it to --fusions")
+    if len(set(names)) < len(names):
+        raise UsageError("a fusion is named twice", hint="name each once")
     folder = make_folder(out / "runs")
-    identity = _identity(protocol)
-    count = max(1, protocol.folds)
-    runs = [Run(f, s, k) for f in fusions for s in seeds for k in range(count)]
-    todo = [run for run in runs if not _is_done(folder, run, identity)]
-    with (
-        progress() as bar,
-        ProcessPoolExecutor(
-            min(workers or os.cpu_count() or 1, max(1, len(todo))), get_context("spawn"), _begin, (protocol,)
-        ) as pool,
-    ):
-        task = bar.add_task("Training", total=len(runs), completed=len(runs) - len(todo))
-        running = {pool.submit(_do, run, folder, identity) for run in todo}
-        try:
-            while running:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    future.result()
-                    bar.advance(task)
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-    results = _compare(protocol, fusions, seeds, folder, reference)
-    with atomic_write(out / "results.json") as temporary:
-        temporary.write_text(json.dumps(plain(results), indent=1, allow_nan=False))
-    with atomic_write(out / "results.md") as temporary:
-        temporary.write_text(markdown(results))
+    with progress() as bar, _Pool(protocol, variants[0].recipe, folder, workers) as pool:
+
+        def complete(runs: list[Run], description: str) -> list[Outcome]:
+            task = bar.add_task(description, total=len(runs))
+            return pool.complete(runs, lambda: bar.advance(task))
+
+        first, *others = seeds
+        cells = [(v, fold) for v in variants for fold in range(protocol.count)]
+        tuning = [Run(f"{v.name}-seed{first}-fold{k}", v.recipe, k, first, v.recipe.tuning or ("",)) for v, k in cells]
+        outcomes = complete(tuning, "First seed")
+        settings = [outcome.setting for outcome in outcomes]
+        further = [
+            Run(f"{v.name}-seed{seed}-fold{k}", v.recipe, k, seed, (setting,))
+            for seed in others
+            for (v, k), setting in zip(cells, settings, strict=True)
+        ]
+        outcomes += complete(further, "Other seeds") if further else []
+
+    def of(variant: int, values: list[Any], seed: int = 0) -> list[Any]:
+        start = seed * len(cells) + variant * protocol.count
+        return values[start : start + protocol.count]
+
+    held = {name: [Outcome.joined(of(i, outcomes, seed)) for seed in range(len(seeds))] for i, name in enumerate(names)}
+    about = {
+        "corpus": protocol.corpus,
+        "recipe": to_plain(variants[0].recipe),
+        "folds": protocol.folds,
+        "seeds": list(seeds),
+        "tuned": {name: of(i, settings) for i, name in enumerate(names)},
+    }
+    results = about | compare(held, reference)
+    write_results(results, out)
     return results
 
 
-def _identity(protocol: Protocol) -> str:
-    """Changes with whatever the runs depend on but for fusion, seed and fold."""
-    plain = to_plain(replace(protocol.recipe, train=replace(protocol.recipe.train, seed=0)))
-    text = json.dumps([plain, protocol.corpus, str(protocol.data.resolve()), protocol.folds], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+class _Pool:
+    """Processes that train runs; an outcome that is already in the folder is read instead."""
 
+    def __init__(self, protocol: Protocol, recipe: Recipe, folder: Path, workers: int | None):
+        self._protocol, self._folder = protocol, folder
+        count = workers or os.cpu_count() or 1
+        self._executor = ProcessPoolExecutor(count, get_context("spawn"), _begin, (protocol, recipe))
 
-def _is_done(folder: Path, run: Run, identity: str) -> bool:
-    from safetensors import SafetensorError, safe_open
+    def __enter__(self) -> _Pool:
+        return self
 
-    try:
-        with safe_open(folder / f"{run.name}.safetensors", "np") as file:
-            return (file.metadata() or {}).get("identity") == identity
-    except (SafetensorError, OSError):
-        return False
+    def __exit__(self, *_: object) -> None:
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def complete(self, runs: list[Run], on_done: Callable[[], object]) -> list[Outcome]:
+        """The outcomes of all runs, in their order."""
+        found: dict[str, Outcome] = {}
+        for run in runs:
+            outcome = Outcome.load(self._path(run), run.identity(self._protocol))
+            if outcome is not None and (outcome.stressed or not self._protocol.stress):
+                found[run.name] = outcome
+                on_done()
+        running = {self._executor.submit(_do, run): run for run in runs if run.name not in found}
+        while running:
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                run, outcome = running.pop(future), future.result()
+                outcome.save(self._path(run), run.identity(self._protocol))
+                found[run.name] = outcome
+                on_done()
+        return [found[run.name] for run in runs]
+
+    def _path(self, run: Run) -> Path:
+        return self._folder / f"{run.name}.safetensors"
 
 
 _loaded: tuple[Protocol, list[Example], Any] | None = None
 
 
-def _begin(protocol: Protocol) -> None:
+def _begin(protocol: Protocol, recipe: Recipe) -> None:
     """Worker: load the corpus once."""
     import signal
 
@@ -149,32 +222,35 @@ def _begin(protocol: Protocol) -> None:
     console.quiet = True
     global _loaded
     corpus = open_corpus(protocol.corpus, protocol.data)
-    examples, specs = load_examples(corpus, FeatureStore(protocol.store), protocol.recipe, None)
+    examples, specs = load_examples(corpus, FeatureStore(protocol.store), recipe, None)
     _loaded = protocol, examples, (corpus, specs)
 
 
-def _do(run: Run, folder: Path, identity: str) -> None:
-    """Worker: train one run and keep its estimates of the test clips at the label times."""
-    from safetensors.numpy import save
-
+def _do(run: Run) -> Outcome:
+    """Worker: train with every setting, and measure the best of them on the test clips."""
     if _loaded is None:
         raise RuntimeError("the worker has not been started")
     protocol, examples, (corpus, specs) = _loaded
     fold = split(examples, protocol.folds)[run.fold]
     parts = [[e for e in examples if e.clip.group in groups] for groups in (fold.train, fold.validation, fold.test)]
-    recipe = protocol.recipe.with_fusion(run.fusion)
-    recipe = replace(recipe, train=replace(recipe.train, seed=run.seed))
     data = prepare(parts[0], parts[1], specs, corpus.name)
-    checkpoint = train(corpus, FeatureStore(protocol.store), recipe, None, prepared=data, accelerator="cpu")
-    width = checkpoint.smooth_steps
-    args = (checkpoint.stats, checkpoint.recipe, checkpoint.targets, [width])
-    traces = label_traces(checkpoint.build(), parts[2], *args)[width]
-    tensors = {}
-    for target in checkpoint.targets:
-        for example, (prediction, label) in zip(parts[2], pairs(traces, parts[2], target), strict=True):
-            tensors[f"{target}/{example.clip.name}"] = np.stack([prediction, label])
-    with atomic_write(folder / f"{run.name}.safetensors") as temporary:
-        temporary.write_bytes(save(tensors, {"identity": identity, "epoch": str(checkpoint.trained_on["epoch"])}))
+    store = FeatureStore(protocol.store)
+    trained = {s: train(corpus, store, r, None, prepared=data, accelerator="cpu") for s, r in run.recipes().items()}
+    setting, checkpoint = max(trained.items(), key=lambda found: np.nan_to_num(_validation(found[1]), nan=-1.0))
+    prior = np.nanmean(np.concatenate([e.steps for e in parts[0]]), axis=0)
+    width, recipe = checkpoint.smooth_steps, checkpoint.recipe
+    traces = label_traces(checkpoint.build(), parts[2], checkpoint.stats, recipe, checkpoint.targets, [width])[width]
+    clean = label_moments(traces, parts[2], checkpoint.targets, prior)
+    names = tuple(e.clip.name for e in parts[2])
+    outcome = Outcome(_validation(checkpoint), setting, checkpoint.targets, names, clean)
+    if not protocol.stress:
+        return outcome
+    found = stress(checkpoint, parts[1], parts[2], tuple(data.stats), prior)
+    return replace(outcome, stressed=found.moments, auroc=found.auroc)
+
+
+def _validation(checkpoint: Checkpoint) -> float:
+    return checkpoint.scores["validation"]["smoothed"]["mean"]["ccc"]
 
 
 def split(examples: Sequence[Example], count: int) -> list[Fold]:
@@ -186,71 +262,3 @@ def split(examples: Sequence[Example], count: int) -> list[Fold]:
         return folds(sizes, count)
     own = {s: frozenset(e.clip.group for e in examples if e.clip.split == s) for s in ("train", "validation", "test")}
     return [Fold(own["train"], own["validation"], own["test"])]
-
-
-def _estimates(folder: Path, fusion: str, seed: int, count: int) -> dict[str, Pairs]:
-    """Target -> (prediction, label) of all test clips of all folds of one fusion and seed, in the clips' order."""
-    from safetensors.numpy import load_file
-
-    found: dict[str, dict[str, np.ndarray]] = {}
-    for fold in range(count):
-        for key, both in load_file(folder / f"{Run(fusion, seed, fold).name}.safetensors").items():
-            target, clip = key.split("/", 1)
-            found.setdefault(target, {})[clip] = both
-    return {target: [(clips[c][0], clips[c][1]) for c in sorted(clips)] for target, clips in found.items()}
-
-
-def _compare(
-    protocol: Protocol, fusions: Sequence[str], seeds: Sequence[int], folder: Path, reference: str
-) -> dict[str, Any]:
-    count = max(1, protocol.folds)
-    held = {f: [_estimates(folder, f, s, count) for s in seeds] for f in fusions}
-    targets = sorted(held[reference][0])
-    rows: dict[str, Any] = {}
-    for fusion, by_seed in held.items():
-        scores = {t: [pooled(ccc, estimates[t]) for estimates in by_seed] for t in targets}
-        rows[fusion] = {"ccc": scores, "against": {}}
-    others = [f for f in fusions if f != reference]
-    for target in targets:
-        mine = [e[target] for e in held[reference]]
-        found = [paired_bootstrap([e[target] for e in held[f]], mine) for f in others]
-        for fusion, difference, p in zip(others, found, holm([d.p for d in found]), strict=True):
-            rows[fusion]["against"][target] = vars(difference) | {"p_holm": p}
-    return {
-        "corpus": protocol.corpus,
-        "recipe": to_plain(protocol.recipe),
-        "folds": protocol.folds,
-        "seeds": list(seeds),
-        "reference": reference,
-        "targets": targets,
-        "clips": len(held[reference][0][targets[0]]),
-        "fusions": rows,
-    }
-
-
-def markdown(results: dict[str, Any]) -> str:
-    """The table: CCC per target, mean and deviation over seeds, and the difference from the reference."""
-    targets, reference = results["targets"], results["reference"]
-    protocol = f"{results['folds']}-fold cross-validation by person" if results["folds"] else "the corpus' own splits"
-    lines = [
-        f"{results['corpus']}, {protocol}, {results['clips']} clips, seeds {', '.join(map(str, results['seeds']))}: "
-        "CCC pooled over all held-out steps, mean and standard deviation over seeds; difference from "
-        f"{reference} with its 95 % interval (paired bootstrap over clips) and Holm-corrected p.",
-        "",
-        "| fusion | " + " | ".join(f"{t} | {t}, less {reference} | p" for t in targets) + " |",
-        "|---" * (1 + 3 * len(targets)) + "|",
-    ]
-    for fusion, row in results["fusions"].items():
-        cells = []
-        for t in targets:
-            values = row["ccc"][t]
-            cells.append(f"{np.mean(values):.3f} ± {np.std(values):.3f}")
-            difference = row["against"].get(t)
-            cells += (
-                [f"{difference['effect']:+.3f} [{difference['low']:+.3f}, {difference['high']:+.3f}]"]
-                if difference
-                else [""]
-            )
-            cells.append(f"{difference['p_holm']:.3f}" if difference else "")
-        lines.append(f"| {fusion} | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, ""])

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Pairs = Sequence[tuple[np.ndarray, np.ndarray]]
-"""Per clip: prediction and label of one target."""
+from avgate.metrics import ccc_of
 
 
 @dataclass(frozen=True)
@@ -72,11 +71,11 @@ class Difference:
     p: float
 
 
-def paired_bootstrap(first: Sequence[Pairs], second: Sequence[Pairs], draws: int = 2000, seed: int = 0) -> Difference:
+def paired_bootstrap(first: np.ndarray, second: np.ndarray, draws: int = 2000, seed: int = 0) -> Difference:
     """Draw clips with replacement, the same ones for both models, and see how their pooled CCCs differ.
 
     Args:
-        first: one model's clips, once per training seed, in one order.
+        first: one model's moments (see metrics.moments), float64 [seeds clips 6].
         second: the other model's, alike.
         draws: bootstrap samples.
         seed: of the draws.
@@ -84,26 +83,13 @@ def paired_bootstrap(first: Sequence[Pairs], second: Sequence[Pairs], draws: int
     Returns:
         The difference; p is twice the smaller share of draws on either side of 0, at least 2 / draws.
     """
-    clips = len(first[0])
+    clips = first.shape[1]
     pick = np.random.default_rng(seed).integers(0, clips, (draws, clips))
-    whole = np.arange(clips)[None]
-    differences = np.mean([_pooled_ccc(a, pick) - _pooled_ccc(b, pick) for a, b in zip(first, second, strict=True)], 0)
-    effect = np.mean([_pooled_ccc(a, whole) - _pooled_ccc(b, whole) for a, b in zip(first, second, strict=True)])
+    differences = (ccc_of(first[:, pick].sum(2)) - ccc_of(second[:, pick].sum(2))).mean(0)
+    effect = (ccc_of(first.sum(1)) - ccc_of(second.sum(1))).mean()
     low, high = np.nanquantile(differences, [0.025, 0.975])
     tail = min((differences <= 0).mean(), (differences >= 0).mean())
     return Difference(float(effect), float(low), float(high), float(min(1.0, max(2 * tail, 2 / draws))))
-
-
-def _pooled_ccc(pairs: Pairs, pick: np.ndarray) -> np.ndarray:
-    """Pooled CCC of each row of clip numbers, from the clips' moments: float64 [draws]."""
-    moments = []
-    for prediction, label in pairs:
-        both = np.isfinite(prediction) & np.isfinite(label)
-        x, y = prediction[both].astype(np.float64), label[both].astype(np.float64)
-        moments.append((len(x), x.sum(), y.sum(), (x * x).sum(), (y * y).sum(), (x * y).sum()))
-    n, sx, sy, sxx, syy, sxy = np.array(moments)[pick].sum(1).T
-    mx, my = sx / n, sy / n
-    return 2 * (sxy / n - mx * my) / ((sxx / n - mx**2) + (syy / n - my**2) + (mx - my) ** 2)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

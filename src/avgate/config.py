@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from avgate.corruption import CORRUPTIONS
-from avgate.encoders import GruConfig, TcnConfig
+from avgate.encoders import GruConfig, LstmConfig, TcnConfig
 from avgate.errors import CheckpointError, UsageError, choose
 from avgate.fusions import FUSIONS, fusion_class, fusion_named
 from avgate.model import ModelConfig
@@ -26,7 +26,7 @@ class CorruptConfig:
 
     Args:
         kinds: kinds of corruption to draw from (see corruption.py); none switches stretches off.
-        probability: that a modality of a window is corrupted in stretches.
+        probability: that one modality of a window, drawn at random, is corrupted in stretches.
         share: least and greatest share of the window's steps that the stretches cover.
         steps: shortest and longest stretch in steps.
         dropout: probability that one modality of a window, drawn at random, is absent throughout.
@@ -61,6 +61,9 @@ class TrainConfig:
         lr: peak learning rate of AdamW; one epoch of warm-up, then a cosine down to a tenth.
         weight_decay: of AdamW.
         mse_weight: weight of a mean squared error beside the CCC loss.
+        unimodal_weight: weight of the mean CCC loss of the model's unimodal heads, where it has such.
+        reliability_weight: weight of the cross-entropy between a fusion's reliability gates, where it has such, and
+            what training left as it was recorded.
         clip_norm: largest gradient norm.
         corrupt: what is done to training windows.
         threads: processor threads; small models gain nothing by more, wait long for them on busy machines, and end
@@ -74,6 +77,8 @@ class TrainConfig:
     lr: float = 2e-3
     weight_decay: float = 1e-2
     mse_weight: float = 0.0
+    unimodal_weight: float = 0.3
+    reliability_weight: float = 0.0
     clip_norm: float = 1.0
     corrupt: CorruptConfig = field(default_factory=CorruptConfig)
     threads: int = 1
@@ -82,8 +87,9 @@ class TrainConfig:
     def __post_init__(self):
         if min(self.epochs, self.patience, self.batch) < 1 or min(self.lr, self.clip_norm) <= 0:
             raise ValueError("training needs epochs, patience and batch of at least 1, and lr and clip_norm above 0")
-        if min(self.weight_decay, self.mse_weight, self.seed) < 0:
-            raise ValueError("training needs weight_decay, mse_weight and seed of at least 0")
+        from_0 = ("weight_decay", "mse_weight", "unimodal_weight", "reliability_weight", "seed")
+        if min(getattr(self, name) for name in from_0) < 0:
+            raise ValueError(f"training needs {', '.join(from_0)} of at least 0")
         if self.seed >= 2**32 or self.threads < 0:
             raise ValueError("training needs a seed below 2^32, and threads of at least 0")
 
@@ -101,6 +107,8 @@ class Recipe:
         model: the model's shape.
         train: how it is trained.
         smooth_s: widths of the mean filter in seconds to choose from on validation data; 0 is no filter.
+        tuning: what a comparison tries for every fusion alike, choosing on validation clips: one string of settings
+            each, such as "train.lr=1e-3 model.head_dropout=0.5".
     """
 
     name: str
@@ -111,6 +119,7 @@ class Recipe:
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     smooth_s: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0, 3.0)
+    tuning: tuple[str, ...] = ()
 
     def __post_init__(self):
         if not self.backbones or len(set(self.backbones)) < len(self.backbones):
@@ -148,16 +157,31 @@ class Recipe:
         return fusion_class(self.model.fusion).name
 
     def with_fusion(self, name: str) -> Recipe:
-        """The same recipe with another fusion at its default settings (or this one's own, if it already has it)."""
-        wanted = fusion_named(name)
+        """The same recipe with another fusion, at its defaults but for what this recipe changed and both have.
+
+        So a recipe that asks for more dropout than usual asks every fusion alike.
+        """
+        wanted, own = fusion_named(name), self.model.fusion
         if wanted.name == self.fusion:
             return self
-        return replace(self, model=replace(self.model, fusion=wanted.Config()))
+        usual, there = type(own)(), {f.name for f in fields(wanted.Config)}
+        changed = {f.name: getattr(own, f.name) for f in fields(own) if getattr(own, f.name) != getattr(usual, f.name)}
+        kept = {name: value for name, value in changed.items() if name in there}
+        return replace(self, model=replace(self.model, fusion=wanted.Config(**kept)))
 
 
 _TYPES = {
     c.__name__: c
-    for c in (Recipe, ModelConfig, TrainConfig, CorruptConfig, TcnConfig, GruConfig, *(f.Config for f in FUSIONS))
+    for c in (
+        Recipe,
+        ModelConfig,
+        TrainConfig,
+        CorruptConfig,
+        TcnConfig,
+        GruConfig,
+        LstmConfig,
+        *(f.Config for f in FUSIONS),
+    )
 }
 
 

@@ -139,7 +139,8 @@ def gates_in_words(gates: Mapping[str, np.ndarray], modalities: Sequence[str]) -
 
     `face_attended` is the share of attended (cross-modal) features in what the model used of the face: the iteration
     gate's share, weighted by the stage gate. `face_iteration_2` is the stage gate's weight of the second iteration,
-    `face_iteration_0` that of the input where it is a candidate, `face_weight` that of the face beside the voice.
+    `face_iteration_0` that of the input where it is a candidate, `face_weight` that of the face beside the voice,
+    `face_reliability` how far the face was relied on.
 
     Args:
         gates: a FusionOutput's gates for one sequence, [L n] each.
@@ -150,12 +151,15 @@ def gates_in_words(gates: Mapping[str, np.ndarray], modalities: Sequence[str]) -
         plain = PLAIN_NAMES[modality]
         attended, stage = gates.get(f"attended/{modality}"), gates.get(f"iteration/{modality}")
         if attended is not None:
-            weight = stage if stage is not None else np.full_like(attended, 1 / attended.shape[1])
+            # Without a stage gate, only the last iteration's output is used.
+            weight = stage if stage is not None else np.eye(attended.shape[1])[-1]
             words[f"{plain}_attended"] = (attended * weight).sum(1)
         if stage is not None:
             words |= {f"{plain}_iteration_{t + 1}": stage[:, t] for t in range(stage.shape[1])}
         if f"candidate/{modality}" in gates:
             words |= {f"{plain}_iteration_{t}": weight for t, weight in enumerate(gates[f"candidate/{modality}"].T)}
+        if f"reliability/{modality}" in gates:
+            words[f"{plain}_reliability"] = gates[f"reliability/{modality}"][:, 0]
         if "modality" in gates:
             words[f"{plain}_weight"] = gates["modality"][:, i]
     return words

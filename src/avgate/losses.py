@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def ccc(prediction: Tensor, label: Tensor, eps: float = 1e-8) -> Tensor:
@@ -39,3 +41,34 @@ def ccc_loss(prediction: Tensor, label: Tensor, mse_weight: float = 0.0) -> Tens
     x, y = prediction[valid], label[valid]
     loss = torch.stack([1 - ccc(x[:, k], y[:, k]) for k in range(x.shape[1])]).sum()
     return loss + mse_weight * ((x - y) ** 2).mean() if mse_weight else loss
+
+
+def reliability_loss(gates: Mapping[str, Tensor], reliable: Mapping[str, Tensor]) -> Tensor | float:
+    """Cross-entropy between `reliability/M` gates and what is known of M, the mean over modalities; 0 without them.
+
+    Args:
+        gates: a FusionOutput's.
+        reliable: modality -> [b L], 1 reliable, 0 not, NaN unknown.
+    """
+    losses = []
+    for m, truth in reliable.items():
+        gate = gates.get(f"reliability/{m}")
+        if gate is not None:
+            known = ~torch.isnan(truth)
+            losses.append(nn.functional.binary_cross_entropy(gate[..., 0][known], truth[known]))
+    return torch.stack(losses).mean() if losses else 0.0
+
+
+def unimodal_loss(unimodal: Mapping[str, Tensor], labels: Tensor, reliable: Mapping[str, Tensor]) -> Tensor | float:
+    """CCC loss of what each modality says alone, on the steps where it is reliable; mean over modalities, 0 without.
+
+    Args:
+        unimodal: modality -> [b L k].
+        labels: [b L k]; NaN where there is none.
+        reliable: modality -> [b L], 1 where that modality is as it was recorded.
+    """
+    losses = [
+        ccc_loss(estimate, labels.masked_fill((reliable[m] != 1)[..., None], torch.nan))
+        for m, estimate in unimodal.items()
+    ]
+    return torch.stack(losses).mean() if losses else 0.0

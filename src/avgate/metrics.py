@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from scipy.stats import rankdata
 
 
 def _paired(prediction: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -49,6 +50,43 @@ def pooled(metric: Callable[[np.ndarray, np.ndarray], float], clips: Sequence[tu
     return metric(np.concatenate([p for p, _ in clips]), np.concatenate([y for _, y in clips]))
 
 
+def moments(prediction: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """All that pooled scores need of one clip: float64 [6] of n, and the sums of x, y, x^2, y^2 and xy.
+
+    Moments of several clips add up to those of the clips put together. Steps where either is unknown don't count.
+    """
+    x, y = _paired(prediction, label)
+    return np.array([len(x), x.sum(), y.sum(), (x * x).sum(), (y * y).sum(), (x * y).sum()])
+
+
+def ccc_of(moments: np.ndarray) -> np.ndarray:
+    """CCC from moments: float64 [...] from [... 6]; NaN where there is nothing to measure."""
+    n, sx, sy, sxx, syy, sxy = np.moveaxis(moments, -1, 0)
+    n = np.where(n < 2, np.nan, n)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mx, my = sx / n, sy / n
+        spread = (sxx / n - mx**2) + (syy / n - my**2) + (mx - my) ** 2
+        return 2 * (sxy / n - mx * my) / spread
+
+
+def auroc(score: np.ndarray, truth: np.ndarray) -> float:
+    """Area under the receiver operating characteristic: how often a true step's score is above another one's.
+
+    Args:
+        score: float [n]; ties count half.
+        truth: bool [n].
+
+    Returns:
+        In [0, 1], 0.5 for chance; NaN where all steps are true or none is.
+    """
+    true = int(truth.sum())
+    false = len(truth) - true
+    if not true or not false:
+        return float("nan")
+    # Mann and Whitney: the ranks of the true steps say how many others lie below them.
+    return float((rankdata(score)[truth].sum() - true * (true + 1) / 2) / (true * false))
+
+
 def bootstrap_ccc(
     clips: Sequence[tuple[np.ndarray, np.ndarray]], draws: int = 2000, level: float = 0.95, seed: int = 0
 ) -> tuple[float, float]:
@@ -70,14 +108,9 @@ def bootstrap_ccc(
         return float("nan"), float("nan")
     # CCC doesn't change when both are moved alike; moments around a value near their own lose no digits.
     origin = pairs[0][1][0]
-    pairs = [(x - origin, y - origin) for x, y in pairs]
-    moments = np.array([(len(x), x.sum(), y.sum(), (x * x).sum(), (y * y).sum(), (x * y).sum()) for x, y in pairs])
-    pick = np.random.default_rng(seed).integers(0, len(moments), (draws, len(moments)))
-    n, sx, sy, sxx, syy, sxy = moments[pick].sum(1).T
-    mx, my = sx / n, sy / n
-    spread = (sxx / n - mx**2) + (syy / n - my**2) + (mx - my) ** 2
-    with np.errstate(invalid="ignore", divide="ignore"):
-        values = 2 * (sxy / n - mx * my) / spread
+    by_clip = np.array([moments(x - origin, y - origin) for x, y in pairs])
+    pick = np.random.default_rng(seed).integers(0, len(by_clip), (draws, len(by_clip)))
+    values = ccc_of(by_clip[pick].sum(1))
     if np.isnan(values).all():
         return float("nan"), float("nan")
     low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])

@@ -22,11 +22,15 @@ class ModelConfig:
         fusion: config of the fusion; its type chooses which.
         encoders: modality -> encoder config; modalities that aren't named take the default TCN.
         head_dropout: before the last linear layer.
+        unimodal_heads: whether every modality has a head of its own besides, so that training can ask each encoder to
+            be of use alone; what they say has no part in the estimate. A fusion that falls back on single modalities
+            shares its head with them.
     """
 
     fusion: Any = field(default_factory=HgrjcaConfig)
     encoders: Mapping[str, EncoderConfig] = field(default_factory=dict)
     head_dropout: float = 0.1
+    unimodal_heads: bool = False
 
     def __post_init__(self):
         if not 0 <= self.head_dropout < 1:
@@ -34,13 +38,19 @@ class ModelConfig:
 
 
 class ModelOutput(NamedTuple):
-    """What a model gives back: `targets` [b L k] in [-1, 1], and the fusion's gates (see FusionOutput).
+    """What a model gives back.
 
     A tuple, because lightning-fabric walks through what a model returns and refuses frozen dataclasses.
+
+    Attributes:
+        targets: [b L k] in [-1, 1].
+        gates: the fusion's, see FusionOutput.
+        unimodal: modality -> [b L k], what each modality says alone; in training only, and only with unimodal heads.
     """
 
     targets: Tensor
     gates: dict[str, Tensor]
+    unimodal: dict[str, Tensor]
 
 
 class Model(nn.Module):
@@ -63,6 +73,9 @@ class Model(nn.Module):
         self.fusion = build_fusion(config.fusion, {m: encoders[m].dim for m in self.modalities}, window)
         self.dropout = nn.Dropout(config.head_dropout)
         self.head = nn.Linear(self.fusion.out_dim, targets)
+        alone = self.modalities if config.unimodal_heads and not self.fusion.falls_back else ()
+        self.unimodal = nn.ModuleDict({m: nn.Linear(encoders[m].dim, targets) for m in alone})
+        self.unimodal_heads = config.unimodal_heads
 
     def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> ModelOutput:
         """Estimate the targets of a batch.
@@ -94,11 +107,13 @@ class Model(nn.Module):
                 ModelOutput(
                     nn.functional.pad(one.targets, tail, value=torch.nan),
                     {name: nn.functional.pad(gate, tail, value=torch.nan) for name, gate in one.gates.items()},
+                    {},
                 )
             )
         return ModelOutput(
             torch.cat([r.targets for r in rows]),
             {name: torch.cat([r.gates[name] for r in rows]) for name in rows[0].gates},
+            {},
         )
 
     def encode(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -111,5 +126,15 @@ class Model(nn.Module):
         return encoded
 
     def _run(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> ModelOutput:
-        out: FusionOutput = self.fusion(self.encode(features, present), present)
-        return ModelOutput(torch.tanh(self.head(self.dropout(out.fused))), out.gates)
+        encoded = self.encode(features, present)
+        out: FusionOutput = self.fusion(encoded, present)
+        alone = self._alone(encoded) if self.training and self.unimodal_heads else {}
+        return ModelOutput(self._targets(self.head, out.fused), out.gates, alone)
+
+    def _alone(self, encoded: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if self.fusion.falls_back:
+            return {m: self._targets(self.head, fused) for m, fused in self.fusion.alone(encoded).items()}
+        return {m: self._targets(head, encoded[m]) for m, head in self.unimodal.items()}
+
+    def _targets(self, head: nn.Module, features: Tensor) -> Tensor:
+        return torch.tanh(head(self.dropout(features)))

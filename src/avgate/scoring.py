@@ -10,7 +10,7 @@ import numpy as np
 from avgate.config import Recipe
 from avgate.examples import Example
 from avgate.inference import estimate, read_trace
-from avgate.metrics import METRICS, bootstrap_ccc, ccc, pooled
+from avgate.metrics import METRICS, bootstrap_ccc, ccc, moments, pooled
 from avgate.model import Model
 from avgate.stats import FeatureStats
 from avgate.types import Trace
@@ -51,6 +51,23 @@ def mean_ccc(
 ) -> float:
     """Pooled CCC, averaged over the targets."""
     return float(np.mean([pooled(ccc, pairs(traces, examples, t, raw=raw)) for t in targets]))
+
+
+def label_moments(
+    traces: Sequence[Trace], examples: Sequence[Example], targets: Sequence[str], prior: np.ndarray
+) -> np.ndarray:
+    """Moments of every clip and target (see metrics.moments), float64 [clips k 6], at the same steps for every model.
+
+    Where a model has nothing to go on, and so no estimate, `prior` [k] stands for it: leaving such steps out would
+    score a model that knows of half of the clip by the half that it knows.
+    """
+    return np.stack(
+        [
+            [moments(np.where(np.isnan(estimate), prior[k], estimate), label) for estimate, label in by_clip]
+            for k, by_clip in enumerate(pairs(traces, examples, t) for t in targets)
+        ],
+        axis=1,
+    )
 
 
 def choose_smoothing(

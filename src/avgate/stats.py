@@ -30,6 +30,11 @@ class FeatureStats:
         std[std < 1e-8] = 1.0
         return cls(*(a.astype(np.float32) for a in (low, high, rows.mean(0), std)))
 
+    @classmethod
+    def identity(cls, d: int) -> FeatureStats:
+        """Statistics that leave d columns as they are, for features that are standardised already."""
+        return cls(*(np.full(d, value, np.float32) for value in (-np.inf, np.inf, 0.0, 1.0)))
+
     def apply(self, values: np.ndarray) -> np.ndarray:
         """Clipped and standardised, float32 [n d]; NaN stays NaN."""
         return (np.clip(values, self.low, self.high) - self.mean) / self.std

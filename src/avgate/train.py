@@ -26,7 +26,7 @@ from avgate.errors import UsageError
 from avgate.examples import groups
 from avgate.files import make_folder
 from avgate.fusions import fusion_class
-from avgate.losses import ccc_loss
+from avgate.losses import ccc_loss, reliability_loss, unimodal_loss
 from avgate.model import Model
 from avgate.runstate import RunState
 from avgate.scoring import choose_smoothing, label_traces, mean_ccc, score
@@ -105,6 +105,7 @@ def _goes_on(state: RunState, recipe: Recipe) -> bool:
 
 
 def _run_epoch(fabric: Fabric, model: Any, optimizer: Any, data: Prepared, recipe: Recipe, epoch: int) -> float:
+    config = recipe.train
     torch.manual_seed(recipe.train.seed * 1_000_003 + epoch + 1)  # dropout: the same in a resumed run
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(recipe, epoch)
@@ -112,11 +113,13 @@ def _run_epoch(fabric: Fabric, model: Any, optimizer: Any, data: Prepared, recip
     losses = []
     for batch in batches(data, recipe, epoch, fabric.device):
         out = model(batch.features, batch.present)
-        loss = ccc_loss(out.targets, batch.labels, recipe.train.mse_weight)
+        loss = ccc_loss(out.targets, batch.labels, config.mse_weight)
+        loss = loss + config.unimodal_weight * unimodal_loss(out.unimodal, batch.labels, batch.reliable)
+        loss = loss + config.reliability_weight * reliability_loss(out.gates, batch.reliable)
         optimizer.zero_grad()
         fabric.backward(loss)
         # Gradients that aren't numbers are told below, with the losses that follow from them.
-        fabric.clip_gradients(model, optimizer, max_norm=recipe.train.clip_norm, error_if_nonfinite=False)
+        fabric.clip_gradients(model, optimizer, max_norm=config.clip_norm, error_if_nonfinite=False)
         optimizer.step()
         losses.append(float(loss.detach()))
     if not (np.isfinite(losses).all() and all(bool(p.isfinite().all()) for p in model.parameters())):

@@ -10,24 +10,30 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from avgate.encoders import GruConfig, TcnConfig
+from avgate.encoders import GruConfig, LstmConfig, TcnConfig
 from avgate.errors import UsageError
 from avgate.fusions import FUSIONS, Fusion, build_fusion, fusion_class, fusion_named
 from avgate.fusions.single import AudioConfig, VideoConfig
+from avgate.losses import ccc_loss, unimodal_loss
 from avgate.model import Model, ModelConfig, ModelOutput
 
 WINDOW = 12
 DIMS = {"audio": 8, "video": 12}
-ENCODERS = {"tcn": TcnConfig(channels=(8, 8)), "gru": GruConfig(dim=8)}
+ENCODERS = {"tcn": TcnConfig(channels=(8, 8)), "gru": GruConfig(dim=8), "lstm": LstmConfig(dim=8)}
 GARBAGE = (float("nan"), float("inf"), -float("inf"), 1e30, 0.0)
 
 
 def variants() -> list[Any]:
-    """Every fusion's default config, and each single departure from it that a Literal or a bool offers."""
+    """Every fusion's default config, and each single departure from it that a Literal or a bool offers.
+
+    Of a fusion that is another one with other defaults, the defaults will do.
+    """
     found = []
     for fusion in FUSIONS:
         default, kinds = fusion.Config(), get_type_hints(fusion.Config)
         found.append(pytest.param(default, id=fusion.name))
+        if any(issubclass(fusion, other) for other in FUSIONS if other is not fusion):
+            continue
         for field in fields(fusion.Config):
             kind, current = kinds[field.name], getattr(default, field.name)
             choices = get_args(kind) if get_origin(kind) is Literal else (True, False) if kind is bool else ()
@@ -50,7 +56,12 @@ def make_fusion(config: Any) -> Fusion:
 
 
 def make_model(
-    config: Any, encoder: str = "tcn", dims: dict[str, int] = DIMS, dropout: bool = True, seed: int = 0
+    config: Any,
+    encoder: str = "tcn",
+    dims: dict[str, int] = DIMS,
+    dropout: bool = True,
+    seed: int = 0,
+    heads: bool = False,
 ) -> Model:
     """Every parameter is moved off its initial value: identities and zeros would hide what leaks."""
     torch.manual_seed(seed)
@@ -58,7 +69,8 @@ def make_model(
     if not dropout:
         encoding, head_dropout = replace(encoding, dropout=0.0), 0.0
         config = replace(config, dropout=0.0) if hasattr(config, "dropout") else config
-    model = Model(ModelConfig(config, dict.fromkeys(dims, encoding), head_dropout), dims, targets=2, window=WINDOW)
+    settings = ModelConfig(config, dict.fromkeys(dims, encoding), head_dropout, unimodal_heads=heads)
+    model = Model(settings, dims, targets=2, window=WINDOW)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -91,7 +103,7 @@ def padded(features: dict[str, Tensor], present: dict[str, Tensor], steps: int, 
 
 
 def tensors(output: ModelOutput) -> dict[str, Tensor]:
-    return {"targets": output.targets, **output.gates}
+    return {"targets": output.targets, **output.gates, **{f"unimodal/{m}": x for m, x in output.unimodal.items()}}
 
 
 def assert_same_bits(
@@ -132,7 +144,7 @@ class TestFusion:
             assert gate.shape[:2] == (7, WINDOW), name
             assert gate.ndim == 3, name
             assert ((gate >= 0) & (gate <= 1)).all(), name
-            if not name.startswith("attended/"):
+            if not name.startswith(("attended/", "reliability/")):
                 torch.testing.assert_close(gate.sum(-1), torch.ones(7, WINDOW), msg=name)
 
     def test_export_gives_the_same_numbers(self, config):
@@ -152,29 +164,48 @@ class TestFusion:
         exported = torch.export.export(Exportable(), inputs).module()(*inputs)
         torch.testing.assert_close(exported, Exportable()(*inputs), rtol=1e-6, atol=1e-6)
 
+    def test_a_fusion_that_falls_back_says_what_it_fuses_of_one_modality_alone(self, config):
+        fusion, (features, _) = make_fusion(config), make_batch()
+        own = {m: features[m] for m in fusion.dims}
+        if fusion.falls_back:
+            assert {m: x.shape for m, x in fusion.alone(own).items()} == dict.fromkeys(own, (7, WINDOW, fusion.out_dim))
+        else:
+            with pytest.raises(NotImplementedError, match=f"{fusion.name} doesn't fall back"):
+                fusion.alone(own)
+
+    # Heads of single modalities speak in training only; what is tested in training is tested with them.
     @pytest.mark.parametrize("training", [True, False], ids=("train", "eval"))
     def test_targets_are_in_range_wherever_there_is_evidence(self, config, training):
-        model = make_model(config).train(training)
+        model = make_model(config, heads=True).train(training)
         features, present = make_batch()
-        targets = model(features, present).targets
+        out = model(features, present)
         evidence = torch.stack([present[m] for m in model.modalities]).any(0)
-        assert targets.shape == (7, WINDOW, 2)
-        assert (targets[evidence].abs() <= 1).all()
+        assert list(out.unimodal) == (list(model.modalities) if training else [])
+        for targets in (out.targets, *out.unimodal.values()):
+            assert targets.shape == (7, WINDOW, 2)
+            assert (targets[evidence].abs() <= 1).all()
 
     @pytest.mark.parametrize("training", [True, False], ids=("train", "eval"))
     def test_single_steps_work(self, config, training):
         features, present = make_batch(steps=1)
-        targets = make_model(config).train(training)(features, present).targets
-        assert targets.shape == (7, 1, 2)
-        assert torch.isfinite(targets).all()
+        out = make_model(config, heads=training).train(training)(features, present)
+        for targets in (out.targets, *out.unimodal.values()):
+            assert targets.shape == (7, 1, 2)
+            assert torch.isfinite(targets).all()
 
     @torch.enable_grad()
-    def test_every_parameter_learns_with_finite_gradients_whatever_is_absent(self, config):
+    @pytest.mark.parametrize("heads", [False, True], ids=("fused", "unimodal too"))
+    def test_every_parameter_learns_with_finite_gradients_whatever_is_absent(self, config, heads):
         features, present = make_batch()
-        idle = {name for name, _ in make_model(config).named_parameters()}
+        reliable = {m: here.float() for m, here in present.items()}
+        labels = torch.rand(7, WINDOW, 2, generator=torch.Generator().manual_seed(2)) * 2 - 1
+        labels[~torch.stack(list(present.values())).any(0)] = torch.nan
+        idle = {name for name, _ in make_model(config, heads=heads).named_parameters()}
         for seed in range(4):  # in a few initialisations a ReLU is closed everywhere, and what is behind it rests
-            model = make_model(config, seed=seed).train()
-            model(with_garbage(features, present, torch.nan), present).targets.square().mean().backward()
+            model = make_model(config, seed=seed, heads=heads).train()
+            out = model(with_garbage(features, present, torch.nan), present)
+            assert set(out.unimodal) == (set(model.modalities) if heads else set())
+            (ccc_loss(out.targets, labels) + unimodal_loss(out.unimodal, labels, reliable)).backward()
             for name, parameter in model.named_parameters():
                 assert parameter.grad is not None, name
                 assert torch.isfinite(parameter.grad).all(), name
@@ -187,16 +218,17 @@ class TestFusion:
         assert_same_bits(model(*batch), model(*batch))
 
     def test_saved_and_loaded_weights_give_the_same_bits(self, config, tmp_path):
-        model, batch = make_model(config), make_batch()
+        model, batch = make_model(config, heads=True), make_batch()
         save_file(model.state_dict(), tmp_path / "model.safetensors")
-        fresh = Model(ModelConfig(config, dict.fromkeys(DIMS, ENCODERS["tcn"])), DIMS, targets=2, window=WINDOW).eval()
+        settings = ModelConfig(config, dict.fromkeys(DIMS, ENCODERS["tcn"]), unimodal_heads=True)
+        fresh = Model(settings, DIMS, targets=2, window=WINDOW).eval()
         fresh.load_state_dict(load_file(tmp_path / "model.safetensors"))
         assert_same_bits(model(*batch), fresh(*batch))
 
     @pytest.mark.parametrize("encoder", ENCODERS)
     @pytest.mark.parametrize("training", [True, False], ids=("train", "eval"))
     def test_what_stands_in_absent_steps_changes_no_bit(self, config, encoder, training):
-        model = make_model(config, encoder, dropout=False).train(training)
+        model = make_model(config, encoder, dropout=False, heads=training).train(training)
         features, present = make_batch()
         expected = model(features, present)
         for garbage in GARBAGE:
@@ -225,7 +257,7 @@ class TestFusion:
     @pytest.mark.parametrize("encoder", ENCODERS)
     def test_padding_in_training_changes_nothing_beyond_rounding(self, config, encoder):
         """Eval mode cuts padding off; in training the encoders' and the fusion's own masks must do it."""
-        model = make_model(config, encoder, dropout=False).double().train()
+        model = make_model(config, encoder, dropout=False, heads=True).double().train()
         features, present = make_batch(steps=7)
         features = {m: x.double() for m, x in features.items()}
         expected = tensors(model(features, present))

@@ -1,18 +1,29 @@
-"""`avgate benchmark` on a tiny folder of dialogues: every combination once, resumable, with tables that add up."""
+"""`avgate benchmark` and `avgate ablate` on a tiny folder of dialogues: every run once, resumable, tables add up."""
 
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
+from avgate import benchmark
+from avgate.ablations import CHANGES, PUBLISHED
 from avgate.cli import main
+from avgate.config import override
+from avgate.corpora import open_corpus
+from avgate.corruption import CORRUPTIONS
 from avgate.errors import UsageError
+from avgate.examples import load_examples
+from avgate.recipes import recipe_named
+from avgate.store import FeatureStore
 from tests.dialogues import write_hazumi
 
-SETTINGS = ["train.epochs=2", "model.encoders.audio.dim=4", "model.encoders.video.dim=4", "hop_s=40.0", "window_s=40.0"]
+SETTINGS = ["train.epochs=2", "model.encoders.audio.dim=4", "model.encoders.video.dim=4", "hop_s=4.0", "window_s=8.0"]
+TARGETS = ("impression", "continuance")
 
 
 @pytest.fixture(scope="module")
@@ -20,11 +31,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_hazumi(tmp_path_factory.mktemp("hazumi"))
 
 
-def compare(folder: Path, out: Path, *more: str) -> dict:
-    args = ["--data", str(folder), "--corpus", "hazumi", "--recipe", "hazumi", "--out", str(out), "--folds", "2"]
-    args += ["--seeds", "2", "--fusions", "audio", "concat", "--reference", "concat", "--workers", "1", *more]
-    main(["benchmark", *args, "--set", *SETTINGS])
+def run(verb: str, folder: Path, out: Path, *more: str, settings: tuple[str, ...] = ("tuning=()",)) -> dict:
+    args = ["--data", str(folder), "--out", str(out), "--folds", "2", "--workers", "1", *more]
+    main([verb, "hazumi", *args, "--set", *SETTINGS, *settings])
     return json.loads((out / "results.json").read_text())
+
+
+def compare(folder: Path, out: Path, *more: str, **kwargs) -> dict:
+    chosen = ["--seeds", "2", "--fusions", "audio", "concat", "--reference", "concat"]
+    return run("benchmark", folder, out, *chosen, *more, **kwargs)
 
 
 def test_every_combination_is_trained_once_and_the_tables_are_written(folder, tmp_path, capsys):
@@ -32,7 +47,7 @@ def test_every_combination_is_trained_once_and_the_tables_are_written(folder, tm
     runs = sorted(path.stem for path in (tmp_path / "runs").iterdir())
     assert runs == [f"{f}-seed{s}-fold{k}" for f in ("audio", "concat") for s in (0, 1) for k in (0, 1)]
     assert set(results["fusions"]) == {"audio", "concat"}
-    for target in ("impression", "continuance"):
+    for target in TARGETS:
         assert len(results["fusions"]["audio"]["ccc"][target]) == 2
         difference = results["fusions"]["audio"]["against"][target]
         means = [np.mean(results["fusions"][f]["ccc"][target]) for f in ("audio", "concat")]
@@ -47,6 +62,80 @@ def test_every_combination_is_trained_once_and_the_tables_are_written(folder, tm
     assert {path.stem for path in again if again[path] != stamps[path]} == {"audio-seed1-fold0"}
 
 
+def test_every_fusion_tries_the_same_settings_on_validation_clips_and_keeps_the_better(folder, tmp_path):
+    settings = ('tuning="train.lr=1e-2", "train.lr=1e-9"',)
+    results = compare(folder, tmp_path, settings=settings)
+    assert len(list((tmp_path / "runs").iterdir())) == 2 * 2 * 2  # fusions, seeds, folds
+    for fusion in ("audio", "concat"):
+        assert set(results["tuned"][fusion]) <= {"train.lr=1e-2", "train.lr=1e-9"}
+        assert len(results["tuned"][fusion]) == 2
+        for fold, chosen in enumerate(results["tuned"][fusion]):
+            for seed in (0, 1):  # what was chosen with the first seed holds for the other
+                with safe_open(tmp_path / "runs" / f"{fusion}-seed{seed}-fold{fold}.safetensors", "np") as file:
+                    assert json.loads(file.metadata()["outcome"])["setting"] == chosen
+
+
+def test_of_several_settings_the_one_that_is_best_on_validation_clips_is_tested(folder, monkeypatch):
+    recipe = recipe_named("hazumi").with_fusion("concat")
+    for assignment in SETTINGS:
+        recipe = override(recipe, assignment)
+    corpus = open_corpus("hazumi", folder)
+    examples, specs = load_examples(corpus, FeatureStore(folder / "features"), recipe, None)
+    protocol = benchmark.Protocol("hazumi", folder, folder / "features", folds=2)
+    monkeypatch.setattr(benchmark, "_loaded", (protocol, examples, (corpus, specs)))
+    settings = ("train.lr=1e-9", "train.lr=1e-2", "train.lr=3e-2 model.head_dropout=0.5")
+    found = benchmark.Run("x", recipe, 0, 7, settings).recipes()[settings[2]]
+    assert (found.train.seed, found.train.lr, found.model.head_dropout) == (7, 3e-2, 0.5)
+
+    for fold in (0, 1):
+        alone = {s: benchmark._do(benchmark.Run("x", recipe, fold, 0, (s,))) for s in settings}
+        assert {s: outcome.setting for s, outcome in alone.items()} == {s: s for s in settings}
+        assert len({outcome.validation for outcome in alone.values()}) == len(settings)
+        best = max(settings, key=lambda s, alone=alone: alone[s].validation)
+        for order in (settings, settings[::-1]):
+            chosen = benchmark._do(benchmark.Run("x", recipe, fold, 0, order))
+            assert (chosen.setting, chosen.validation) == (best, alone[best].validation)
+            np.testing.assert_array_equal(chosen.clean, alone[best].clean)
+
+
+def test_stress_measures_every_kind_of_corruption_at_every_share(folder, tmp_path):
+    results = run("benchmark", folder, tmp_path, "--fusions", "audio", "hgrjca", "--seeds", "1", "--stress")
+    assert results["shares"] == [0, 0.25, 0.5, 0.75, 1]
+    for fusion in ("audio", "hgrjca"):
+        row = results["fusions"][fusion]
+        assert set(row["stress"]) == {f"{m} {kind}" for m in ("audio", "video") for kind in CORRUPTIONS}
+        for by_target in row["stress"].values():
+            for target, found in by_target.items():
+                (curve,) = found["curve"]
+                assert curve[0] == pytest.approx(row["ccc"][target][0])
+                assert found["drop"][0] == pytest.approx(curve[0] - curve[2])
+                mean_of_neighbours = np.mean([(a + b) / 2 for a, b in pairwise(curve)])
+                assert found["area"][0] == pytest.approx(mean_of_neighbours)
+    untouched = results["fusions"]["audio"]["stress"]["video noise"]["impression"]["curve"][0]
+    assert untouched == [untouched[0]] * 5
+    for target in TARGETS:  # without any sound, voice alone says the training mean, which agrees with nothing
+        gone = results["fusions"]["audio"]["stress"]["audio absent"][target]["curve"][0][-1]
+        assert gone == pytest.approx(0, abs=0.05)
+    gates = results["fusions"]["hgrjca"]["auroc"]["audio noise"]
+    assert {"voice_attended", "face_attended"} <= set(gates)
+    assert all(0 <= area <= 1 for areas in gates.values() for area in areas)
+    tables = (tmp_path / "results.md").read_text()
+    assert "hgrjca: voice_attended" in tables
+    assert (tmp_path / "curves.png").stat().st_size > 10_000
+
+
+def test_ablations_change_one_thing_at_a_time(folder, tmp_path):
+    results = run("ablate", folder, tmp_path, "--seeds", "1", settings=("tuning=()", "train.epochs=1"))
+    assert list(results["fusions"]) == list(CHANGES)
+    assert results["reference"] == PUBLISHED
+    assert "tau 0.05" in (tmp_path / "results.md").read_text()
+
+
 def test_a_reference_that_is_not_compared_is_refused(folder, tmp_path, fails):
-    args = ["benchmark", "--data", folder, "--out", tmp_path, "--fusions", "audio", "--reference", "rjca"]
+    args = ["benchmark", "hazumi", "--data", folder, "--out", tmp_path, "--fusions", "audio", "--reference", "rjca"]
     assert "rjca" in fails(UsageError.exit_code, *args)
+
+
+def test_a_fusion_named_twice_is_refused(folder, tmp_path, fails):
+    args = ["benchmark", "hazumi", "--data", folder, "--out", tmp_path, "--fusions", "hgrjca", "hgrjca"]
+    assert "twice" in fails(UsageError.exit_code, *args)

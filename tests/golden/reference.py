@@ -21,6 +21,10 @@ def softmax(x: ndarray) -> ndarray:
     return powers / powers.sum(-1, keepdims=True)
 
 
+def sigmoid(x: ndarray) -> ndarray:
+    return (1 + np.tanh(x / 2)) / 2  # unlike 1 / (1 + exp(-x)), without overflow
+
+
 def mixing_matrix(weight: ndarray, steps: int, time_mixing: str, reach: int) -> ndarray:
     """W_j [L L]; row s is the step of X_m, column t the step of J."""
     if time_mixing == "window":
@@ -57,6 +61,23 @@ def joint_cross_attention(
     return features[modality] + h @ weights[f"{name}.w_h"]
 
 
+def reliabilities(weights: Mapping[str, ndarray], features: Mapping[str, ndarray]) -> dict[str, ndarray]:
+    """r_m = sigmoid( ReLU( J U_m + a_m ) v_m + b_m ) of every modality, [L 1], one step after the other.
+
+    torch keeps them as `judges.m.0.weight` (U_m transposed), `0.bias`, `2.weight` (v_m transposed) and `2.bias`.
+    """
+    found = {}
+    for m, x in features.items():
+        u, a, v, b = (
+            weights[f"reliability.judges.{m}.{name}"] for name in ("0.weight", "0.bias", "2.weight", "2.bias")
+        )
+        found[m] = np.zeros((len(x), 1))
+        for step in range(len(x)):
+            shown = np.concatenate([of_one[step] for of_one in features.values()])  # J at this step
+            found[m][step] = sigmoid(v @ relu(u @ shown + a) + b)
+    return found
+
+
 def hgrjca(
     weights: Mapping[str, ndarray],
     features: Mapping[str, ndarray],
@@ -68,6 +89,9 @@ def hgrjca(
     reach: int,
     next_input: str,
     gate_sees: str,
+    reliability: str,
+    iteration_gate: bool,
+    stage_gate: bool,
     final_relu: bool,
     scale: str,
 ) -> tuple[ndarray, dict[str, ndarray]]:
@@ -77,14 +101,27 @@ def hgrjca(
         weights: the module's parameters under their state_dict names.
         features: modality -> [b L d_m], absent steps already replaced by the absence vector.
         present: modality -> bool [b L].
-        iterations, tau, time_mixing, reach, next_input, gate_sees, final_relu, scale: as in HgrjcaConfig.
+        iterations ... scale: as in HgrjcaConfig.
 
     Returns:
-        fused [b L sum d_m], and the gates "attended/m" and "iteration/m", each [b L T].
+        fused [b L sum d_m], twice as wide with a fallback, and the gates there are: "attended/m" and "iteration/m",
+        each [b L T], and "reliability/m" [b L 1].
     """
-    options = (iterations, tau, time_mixing, reach, next_input, gate_sees, final_relu, scale)
+    options = {
+        "iterations": iterations,
+        "tau": tau,
+        "next_input": next_input,
+        "gate_sees": gate_sees,
+        "reliability": reliability,
+        "iteration_gate": iteration_gate,
+        "stage_gate": stage_gate,
+        "final_relu": final_relu,
+        "attention": {"time_mixing": time_mixing, "reach": reach, "scale": scale},
+    }
     sequences = [
-        _hgrjca_of_one(weights, {m: x[i] for m, x in features.items()}, {m: p[i] for m, p in present.items()}, *options)
+        _hgrjca_of_one(
+            weights, {m: x[i] for m, x in features.items()}, {m: p[i] for m, p in present.items()}, **options
+        )
         for i in range(len(next(iter(features.values()))))
     ]
     fused = np.stack([one for one, _ in sequences])
@@ -92,35 +129,74 @@ def hgrjca(
 
 
 def _hgrjca_of_one(
-    weights, features, present, iterations, tau, time_mixing, reach, next_input, gate_sees, final_relu, scale
+    weights,
+    features,
+    present,
+    *,
+    iterations,
+    tau,
+    next_input,
+    gate_sees,
+    reliability,
+    iteration_gate,
+    stage_gate,
+    final_relu,
+    attention,
 ):
-    current = dict(features)
-    gated_outputs: dict[str, list[ndarray]] = {m: [] for m in features}
-    attended_shares: dict[str, list[ndarray]] = {m: [] for m in features}
+    current, gates = dict(features), {}
+    if reliability != "off":
+        for m, share in reliabilities(weights, features).items():
+            current[m] = share * features[m]
+            gates[f"reliability/{m}"] = share
+    outputs: dict[str, list[ndarray]] = {m: [] for m in features}
     for t in range(iterations):
+        attended = {
+            m: joint_cross_attention(weights, f"iterations.{t}.attention.{m}", m, current, present, **attention)
+            for m in current
+        }
         following = {}
         for m, x in current.items():
-            name = f"iterations.{t}.{m}"
-            attended = joint_cross_attention(
-                weights, f"{name}.attention", m, current, present, time_mixing=time_mixing, reach=reach, scale=scale
-            )
-            seen = np.concatenate([x, attended], axis=1) if gate_sees == "both" else attended
-            gate = softmax(seen @ weights[f"{name}.gate.w"] / tau)  # [L 2]: untouched, attended
-            gated = gate[:, 0:1] * x + gate[:, 1:2] * attended
-            if final_relu:
-                gated = relu(gated)
-            gated_outputs[m].append(gated)
-            attended_shares[m].append(gate[:, 1])
-            following[m] = gated if next_input == "gated" else attended
+            chosen = attended[m]
+            if iteration_gate:
+                seen = {
+                    "attended": [attended[m]],
+                    "both": [x, attended[m]],
+                    "all": [*current.values(), *attended.values()],
+                }[gate_sees]
+                gate = softmax(np.concatenate(seen, axis=1) @ weights[f"iterations.{t}.gate.{m}.w"] / tau)  # [L 2]
+                chosen = gate[:, 0:1] * x + gate[:, 1:2] * attended[m]  # 0: untouched, 1: attended
+                gates.setdefault(f"attended/{m}", np.zeros((len(x), iterations)))[:, t] = gate[:, 1]
+            outputs[m].append(relu(chosen) if final_relu else chosen)
+            following[m] = outputs[m][-1] if next_input == "gated" else attended[m]
         current = following
 
-    parts, gates = [], {}
+    parts = []
     for m in features:
-        stage = softmax(np.concatenate(gated_outputs[m], axis=1) @ weights[f"stage_gate.{m}.w"] / tau)  # [L T]
-        parts.append(sum(stage[:, t : t + 1] * gated_outputs[m][t] for t in range(iterations)))
-        gates[f"attended/{m}"] = np.stack(attended_shares[m], axis=1)
-        gates[f"iteration/{m}"] = stage
+        stage = np.zeros((len(features[m]), iterations))
+        stage[:, -1] = 1  # without a gate, the last iteration's output
+        if stage_gate:
+            stage = softmax(np.concatenate(outputs[m], axis=1) @ weights[f"stage_gate.{m}.w"] / tau)  # [L T]
+            gates[f"iteration/{m}"] = stage
+        parts.append(sum(stage[:, t : t + 1] * outputs[m][t] for t in range(iterations)))
+    if reliability == "fallback":
+        relied = {m: gates[f"reliability/{m}"][:, 0] for m in features}
+        parts = [*parts, *(np.zeros(x.shape) for x in features.values())]
+        for step in range(len(parts[0])):
+            rho = np.prod([share[step] for share in relied.values()])
+            for i, m in enumerate(features):
+                parts[i][step] *= rho
+                parts[len(features) + i][step] = (1 - rho) * relied[m][step] * features[m][step]
     return np.concatenate(parts, axis=1), gates
+
+
+def hgrjca_alone(features: Mapping[str, ndarray], modality: str) -> ndarray:
+    """What hgrjca with a fallback fuses where r is 1 for one of several modalities and 0 for all others.
+
+    Then rho is 0: of the gated half nothing is left, of the other one that modality's features as they came.
+    """
+    gated = [np.zeros(x.shape) for x in features.values()]
+    untouched = [x if m == modality else np.zeros(x.shape) for m, x in features.items()]
+    return np.concatenate([*gated, *untouched], axis=-1)
 
 
 def convolve_over_time(x: ndarray, weight: ndarray, bias: ndarray, dilation: int, causal: bool) -> ndarray:

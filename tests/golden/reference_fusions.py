@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from tests.golden.reference import hgrjca, joint_cross_attention, relu, softmax
+from tests.golden.reference import hgrjca, joint_cross_attention, relu, sigmoid, softmax
 
 Weights = Mapping[str, ndarray]
 PerModality = Mapping[str, ndarray]
@@ -90,10 +90,6 @@ def hgrjca_of_one(weights: Weights, features: PerModality, present: PerModality,
     batch_of_one = ({m: x[None] for m, x in part.items()} for part in (features, present))
     fused, gates = hgrjca(weights, *batch_of_one, **settings)
     return fused[0], {name: gate[0] for name, gate in gates.items()}
-
-
-def sigmoid(x: ndarray) -> ndarray:
-    return (1 + np.tanh(x / 2)) / 2  # unlike 1 / (1 + exp(-x)), without overflow
 
 
 def lstm(weights: Weights, name: str, direction: str, inputs: list[ndarray]) -> list[ndarray]:
@@ -278,6 +274,7 @@ REFERENCES: dict[str, Callable[..., Fused]] = {
     "iaca": iaca,
     "grjca": grjca,
     "hgrjca": hgrjca_of_one,
+    "rhgrjca": hgrjca_of_one,
     "lfan": lfan,
     "tagf": tagf,
     "crossmodal": crossmodal,

@@ -20,6 +20,8 @@ WINDOW = 12
 TOLERANCE = 1e-9
 MODALITIES = (("audio", "video"), ("video", "audio", "text"))
 # Settings that are numbers or names; those that are a Literal or a bool are tried in all their combinations.
+# Of a fusion with very many (hgrjca, see test_hgrjca.py) some are drawn: enough for each pair of choices to meet.
+MOST_COMBINATIONS = 64
 CHOICES: dict[str, tuple[Any, ...]] = {"leader": ("video", "audio"), "heads": (1, 2, 4)}
 DRAWS: dict[str, Callable[[np.random.Generator], Any]] = {
     "iterations": lambda rng: int(rng.integers(1, 5)),
@@ -32,13 +34,22 @@ DRAWS: dict[str, Callable[[np.random.Generator], Any]] = {
 }
 
 
+def is_another_with_other_defaults(fusion: type[Fusion]) -> bool:
+    return any(issubclass(fusion, other) for other in FUSIONS if other is not fusion)
+
+
 def combinations_of_choices(fusion: type[Fusion]) -> list[dict[str, Any]]:
+    if is_another_with_other_defaults(fusion):  # the other one is tried in all ways already
+        return [{f.name: f.default for f in fields(fusion.Config)}]
     choices = dict(CHOICES)
     for name, kind in get_type_hints(fusion.Config).items():
         if get_origin(kind) is Literal or kind is bool:
             choices[name] = get_args(kind) or (True, False)
     names = [f.name for f in fields(fusion.Config) if f.name in choices]
-    return [dict(zip(names, values, strict=True)) for values in itertools.product(*(choices[n] for n in names))]
+    found = [dict(zip(names, values, strict=True)) for values in itertools.product(*(choices[n] for n in names))]
+    if len(found) <= MOST_COMBINATIONS:
+        return found
+    return [found[i] for i in np.random.default_rng(0).choice(len(found), MOST_COMBINATIONS, replace=False)]
 
 
 CASES = [
@@ -95,6 +106,20 @@ def assert_agreement(
         for name, gate in gates.items():
             assert ours.gates[name][i].shape == gate.shape
             np.testing.assert_allclose(ours.gates[name][i].numpy(), gate, rtol=TOLERANCE, atol=TOLERANCE, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "fusion", [f for f in FUSIONS if not is_another_with_other_defaults(f)], ids=lambda fusion: fusion.name
+)
+def test_every_pair_of_choices_is_tried(fusion):
+    tried = combinations_of_choices(fusion)
+    values = {name: {chosen[name] for chosen in tried} for name in tried[0]}
+    for name, kind in get_type_hints(fusion.Config).items():
+        if get_origin(kind) is Literal or kind is bool:
+            assert values[name] == set(get_args(kind) or (True, False))
+    for one, other in itertools.combinations(values, 2):
+        pairs = {(chosen[one], chosen[other]) for chosen in tried}
+        assert pairs == set(itertools.product(values[one], values[other]))
 
 
 def test_every_fusion_has_a_second_implementation():

@@ -167,7 +167,7 @@ def hgrjca_with_attention_of(fusion: Jca | Rjca | Grjca, **settings: object) -> 
     other = Hgrjca(HgrjcaConfig(iterations=iterations, **settings), DIMS, WINDOW).eval()
     for mine, its in zip(fusion.attention.iterations, other.iterations, strict=True):
         for m in DIMS:
-            its[m].attention.load_state_dict(mine[m].state_dict())
+            its.attention[m].load_state_dict(mine[m].state_dict())
     return other
 
 
@@ -187,7 +187,7 @@ def test_rjca_is_hgrjca_whose_gates_always_take_the_last_attended_features(itera
     for m in DIMS:
         hgrjca.stage_gate[m] = Always(iterations - 1, iterations)
         for iteration in hgrjca.iterations:
-            iteration[m].gate = Always(1, 2)
+            iteration.gate[m] = Always(1, 2)
     torch.testing.assert_close(rjca(features, present).fused, hgrjca(features, present).fused)
 
 
@@ -198,7 +198,7 @@ def test_grjca_with_one_iteration_is_hgrjca_with_one_iteration(gate_sees, final_
     grjca, (features, present) = random_fusion(GrjcaConfig(iterations=1, **settings)), with_gaps()
     hgrjca = hgrjca_with_attention_of(grjca, **settings)
     for m in DIMS:
-        hgrjca.iterations[0][m].gate.load_state_dict(grjca.gate[m].state_dict())
+        hgrjca.iterations[0].gate[m].load_state_dict(grjca.gate[m].state_dict())
     one, other = grjca(features, present), hgrjca(features, present)
     torch.testing.assert_close(one.fused, other.fused)
     for m in DIMS:

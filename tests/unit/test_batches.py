@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from avgate.batches import Prepared, batches, prepare
+from avgate.batches import Batch, Prepared, batches, prepare
 from avgate.checkpoint import FeatureSpec
 from avgate.config import CorruptConfig, Recipe
+from avgate.corruption import CORRUPTIONS
 from avgate.errors import CorpusError
 from avgate.examples import Example, labels_on_grid
 from avgate.types import Clip, LabelTrack
@@ -21,20 +24,36 @@ SPECS = tuple(FeatureSpec(BACKBONES[m], m, COLUMNS[m], "f" * 16) for m in COLUMN
 CPU = torch.device("cpu")
 
 
-def example(n: int, seed: int, group: str) -> Example:
-    features = make_clip(n, seed=seed, name=f"clip{seed}")
+def example(n: int, seed: int, group: str, absent: Mapping[str, range] | None = None) -> Example:
+    features = make_clip(n, seed=seed, absent=absent, name=f"clip{seed}")
     labels = LabelTrack(features.grid.times(n), np.random.default_rng(seed).uniform(-1, 1, (n, 2)), TARGETS)
     clip = Clip(features.name, Path("x.mp4"), "train", group)
     return Example(clip, features, labels, labels_on_grid(labels, features.grid, n))
 
 
-def data(lengths: tuple[int, ...] = (95, 40, 12)) -> Prepared:
-    train = [example(n, i, f"person{i}") for i, n in enumerate(lengths)]
+def data(lengths: tuple[int, ...] = (95, 40, 12), absent: Mapping[str, range] | None = None) -> Prepared:
+    train = [example(n, i, f"person{i}", absent) for i, n in enumerate(lengths)]
     return prepare(train, [example(30, 9, "somebody else")], SPECS, "tiny")
 
 
 def corrupting(**changes: object) -> Recipe:
     return replace(RECIPE, train=replace(RECIPE.train, corrupt=CorruptConfig(**changes)))
+
+
+def by_clip(prepared: Prepared, seen: list[Batch]) -> Iterator[tuple[int, dict[str, np.ndarray], Batch, int]]:
+    """Every window of clips that are one window each: which clip it is, what was recorded there, batch and row.
+
+    A window is known by its labels, which no two clips share; where nothing is left to see there are none.
+    """
+    for batch in seen:
+        for row, labels in enumerate(batch.labels.numpy()):
+            fits = [
+                i
+                for i, e in enumerate(prepared.train)
+                if ((labels[: len(e.steps)] == e.steps) | np.isnan(labels[: len(e.steps)])).all()
+            ]
+            assert len(fits) == 1
+            yield fits[0], prepared.values[fits[0]], batch, row
 
 
 def test_a_person_in_both_splits_is_refused():
@@ -54,14 +73,46 @@ def test_the_order_depends_on_seed_and_epoch_alone():
     assert not all(torch.equal(a.features["audio"], b.features["audio"]) for a, b in zip(one, other, strict=True))
 
 
-def test_windows_reach_the_end_of_every_clip_and_padding_has_neither_features_nor_labels():
+def test_windows_reach_the_end_of_every_clip():
     prepared = data()
     seen = torch.cat([b.labels for b in batches(prepared, RECIPE, 0, CPU)]).reshape(-1, 2).numpy()
     for clip in prepared.train:
         assert (seen == clip.steps[-1]).all(1).any()
-    short = next(iter(batches(data((12,)), RECIPE, 0, CPU)))
-    assert not short.present["audio"][0, 12:].any()
-    assert torch.isnan(short.labels[0, 12:]).all()
+
+
+def test_padding_has_neither_features_nor_presence_nor_labels_nor_reliability():
+    prepared = data((12, 7, 15))
+    (batch,) = batches(prepared, corrupting(kinds=("noise",), probability=1.0, share=(1.0, 1.0)), 0, CPU)
+    lengths = {}
+    for i, _, _, row in by_clip(prepared, [batch]):
+        lengths[i] = n = len(prepared.train[i].steps)
+        for m in COLUMNS:
+            assert batch.present[m][row, :n].all()
+            assert not batch.present[m][row, n:].any()
+            assert not batch.features[m][row, n:].any()
+            assert not torch.isnan(batch.reliable[m][row, :n]).any()
+            assert torch.isnan(batch.reliable[m][row, n:]).all()
+        assert torch.isnan(batch.labels[row, n:]).all()
+    assert lengths == {0: 12, 1: 7, 2: 15}
+
+
+@pytest.mark.parametrize(
+    "lengths", [(12, 7, 15), (1,), (RECIPE.window,) * 2, (95, 40, 12), tuple(range(3, 20))], ids=str
+)
+def test_batches_are_as_long_as_their_longest_window(lengths):
+    """Every step of these clips has a label, so that labels end where the window does."""
+    for batch in batches(data(lengths), RECIPE, 0, CPU):
+        longest = int((~torch.isnan(batch.labels)).all(-1).sum(1).max())
+        assert longest <= RECIPE.window
+        assert batch.labels.shape[1] == longest
+        for part in (batch.features, batch.present, batch.reliable):
+            assert all(x.shape[:2] == batch.labels.shape[:2] for x in part.values())
+
+
+def test_short_clips_alone_fill_no_window_and_a_long_one_among_them_does():
+    short, mixed = ([b.labels.shape[1] for b in batches(data(n), RECIPE, 0, CPU)] for n in ((9, 11), (9, 11, 50)))
+    assert short == [11]
+    assert max(mixed) == RECIPE.window
 
 
 def test_without_corruption_windows_hold_the_clips_own_features():
@@ -80,12 +131,110 @@ def test_modality_dropout_takes_one_whole_modality_and_leaves_the_data_alone():
     assert all(np.array_equal(a[m], b[m]) for a, b in zip(before, prepared.values, strict=True) for m in a)
 
 
-def test_stretches_of_absence_cover_about_the_share_that_was_asked_for():
-    prepared = data((RECIPE.window,) * 40)
+def test_stretches_of_absence_cover_the_share_of_one_modality_and_steps_without_any_lose_their_labels():
+    prepared = data((RECIPE.window,) * 40, absent={"audio": range(5), "video": range(10, 15)})
     recipe = corrupting(kinds=("absent",), probability=1.0, share=(0.5, 0.5), steps=(2, 5))
-    clean = np.mean([e.features.present["audio"].mean() for e in prepared.train])
-    present = torch.cat([b.present["audio"] for b in batches(prepared, recipe, 0, CPU)]).float().mean()
-    assert float(present) == pytest.approx(clean / 2, abs=0.05)
-    nothing = list(batches(prepared, recipe, 0, CPU))
-    blind = torch.cat([~(b.present["audio"] | b.present["video"]) for b in nothing])
-    assert torch.isnan(torch.cat([b.labels for b in nothing])[blind]).all()
+    blind, left = 0, dict.fromkeys(COLUMNS, 0)
+    for batch in batches(prepared, recipe, 0, CPU):
+        lost = torch.zeros(len(batch.labels))
+        for m, gap in (("audio", slice(0, 5)), ("video", slice(10, 15))):
+            absent = ~batch.present[m]
+            assert absent[:, gap].all()
+            absent[:, gap] = False
+            left[m] += int((~absent).all(1).sum())
+            lost += absent.sum(1)
+        assert ((lost >= 10 - 5) & (lost <= 10)).all(), "half of the steps, less what was missing anyway"
+        nothing = ~torch.stack(list(batch.present.values())).any(0)
+        assert torch.equal(torch.isnan(batch.labels).all(-1), nothing)
+        blind += int(nothing.sum())
+    assert blind > 40
+    assert sum(left.values()) == 40, "one of the two is left alone"
+    assert min(left.values()) > 10, "now this one, now that one"
+
+
+# ---- what is reliable
+
+
+def test_clean_windows_are_reliable_wherever_the_modality_was_recorded():
+    prepared = data((RECIPE.window,) * 3, absent={"audio": range(3, 9), "video": range(15, 20)})
+    (batch,) = batches(prepared, RECIPE, 0, CPU)
+    assert batch.reliable.keys() == batch.present.keys()
+    for m, gone in (("audio", slice(3, 9)), ("video", slice(15, 20))):
+        expected = torch.ones(3, RECIPE.window)
+        expected[:, gone] = 0
+        assert batch.reliable[m].dtype == torch.float32
+        assert torch.equal(batch.reliable[m], expected)
+
+
+@pytest.mark.parametrize("recorded", [None, {"audio": range(4), "video": range(8, 13)}], ids=("complete", "with gaps"))
+@pytest.mark.parametrize("kind", CORRUPTIONS)
+def test_reliable_steps_are_as_recorded_and_the_share_that_was_asked_for_is_not(kind, recorded):
+    prepared = data((RECIPE.window,) * 30, recorded)
+    recipe = corrupting(kinds=(kind,), probability=1.0, share=(0.4, 0.4), steps=(2, 5))
+    corrupted, changed, seen = 0, 0, []
+    for i, values, batch, row in by_clip(prepared, list(batches(prepared, recipe, 0, CPU))):
+        lost = {}
+        for m in COLUMNS:
+            here = prepared.train[i].features.present[m]
+            reliable, present = batch.reliable[m][row].numpy(), batch.present[m][row].numpy()
+            features = batch.features[m][row].numpy()
+            assert set(np.unique(reliable)) <= {0.0, 1.0}
+            kept = reliable == 1
+            np.testing.assert_array_equal(features[kept], values[m][kept])
+            assert present[kept].all()
+            assert not kept[~here].any(), "absent, whatever the corruption puts there"
+            if kind == "absent":
+                np.testing.assert_array_equal(kept, present)
+            lost[m] = int((~kept & here).sum())
+            corrupted += lost[m]
+            changed += ((features != values[m]).any(1) & here).sum()
+        seen.append(i)
+        if recorded is None:
+            assert sorted(lost.values()) == [0, round(0.4 * RECIPE.window)], "one modality"
+        else:
+            assert min(lost.values()) == 0
+            assert 0 < max(lost.values()) <= round(0.4 * RECIPE.window)
+    assert sorted(seen) == list(range(30))
+    # Only where a stream freezes does the first step of a stretch, of 2 or more, stay what it was; few coincide.
+    assert corrupted * (0.4 if kind == "frozen" else 0.95) <= changed <= corrupted
+
+
+def test_features_swapped_into_a_gap_are_there_and_not_reliable():
+    prepared = data((RECIPE.window,) * 10, absent={"audio": range(10)}).only(("audio",))
+    recipe = corrupting(kinds=("swapped",), probability=1.0, share=(1.0, 1.0))
+    seen = list(batches(prepared, recipe, 0, CPU))
+    assert torch.cat([b.present["audio"][:, :10] for b in seen]).any()
+    assert not any(b.reliable["audio"].any() for b in seen)
+
+
+def test_now_one_modality_and_now_the_other_is_corrupted_with_the_probability_that_was_asked_for():
+    prepared = data((RECIPE.window,) * 200)
+    recipe = corrupting(kinds=("noise",), probability=0.6, share=(0.5, 0.5))
+    seen = list(batches(prepared, recipe, 0, CPU))
+    shares = [torch.cat([b.reliable[m] for b in seen]).mean(1).tolist() for m in COLUMNS]
+    found = Counter(zip(*shares, strict=True))
+    assert set(found) == {(1.0, 1.0), (0.5, 1.0), (1.0, 0.5)}
+    assert found[0.5, 1.0] == pytest.approx(60, abs=20)  # three standard deviations
+    assert found[1.0, 0.5] == pytest.approx(60, abs=20)
+
+
+@pytest.mark.parametrize("kinds", [(), ("noise",)], ids=("alone", "after noise"))
+def test_a_dropped_modality_is_not_reliable_and_the_other_one_as_much_as_before(kinds):
+    prepared = data((RECIPE.window,) * 24)
+    recipe = corrupting(kinds=kinds, probability=1.0, share=(0.25, 0.25), dropout=1.0)
+    dropped, shares = set(), set()
+    for batch in batches(prepared, recipe, 0, CPU):
+        for row in range(len(batch.labels)):
+            (gone,) = [m for m in COLUMNS if not batch.present[m][row].any()]
+            (left,) = set(COLUMNS) - {gone}
+            assert not batch.reliable[gone][row].any()
+            assert batch.present[left][row].all()
+            shares.add(float(batch.reliable[left][row].mean()))
+            dropped.add(gone)
+    assert dropped == set(COLUMNS)
+    assert shares == ({0.75, 1.0} if kinds else {1.0})
+
+
+def test_a_model_of_one_modality_gets_that_ones_reliability_alone():
+    (batch,) = batches(data((RECIPE.window,)).only(("video",)), RECIPE, 0, CPU)
+    assert set(batch.reliable) == set(batch.features) == {"video"}

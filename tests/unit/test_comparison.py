@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avgate.comparison import folds, holm, paired_bootstrap
-from avgate.metrics import ccc
+from avgate.metrics import ccc, moments
 
 
 @settings(max_examples=60, deadline=None)
@@ -44,7 +44,14 @@ def test_groups_too_unequal_for_the_folds_are_refused():
         folds({f"person{i}": 1 for i in range(6)} | {"chatterbox": 6}, 2)
 
 
-def clips(error: float, seed: int, n: int = 30) -> list[tuple[np.ndarray, np.ndarray]]:
+Clips = list[tuple[np.ndarray, np.ndarray]]
+
+
+def measured(*by_seed: Clips) -> np.ndarray:
+    return np.array([[moments(p, y) for p, y in clips] for clips in by_seed])
+
+
+def clips(error: float, seed: int, n: int = 30) -> Clips:
     labels = np.random.default_rng(99).uniform(-1, 1, (n, 40))
     return [
         (y + error * e, y) for y, e in zip(labels, np.random.default_rng(seed).standard_normal((n, 40)), strict=True)
@@ -53,7 +60,7 @@ def clips(error: float, seed: int, n: int = 30) -> list[tuple[np.ndarray, np.nda
 
 def test_a_better_model_is_found_better_and_the_effect_is_the_difference_of_pooled_ccc():
     good, bad = [clips(0.3, s) for s in (1, 2)], [clips(0.6, s) for s in (3, 4)]
-    found = paired_bootstrap(good, bad, draws=500)
+    found = paired_bootstrap(measured(*good), measured(*bad), draws=500)
 
     def pooled(pairs):
         return ccc(np.concatenate([p for p, _ in pairs]), np.concatenate([y for _, y in pairs]))
@@ -65,9 +72,9 @@ def test_a_better_model_is_found_better_and_the_effect_is_the_difference_of_pool
 
 
 def test_models_of_equal_worth_do_not_differ_and_a_model_does_not_differ_from_itself():
-    same = [clips(0.5, 1)]
+    same = measured(clips(0.5, 1))
     assert paired_bootstrap(same, same, draws=200).p == 1.0
-    assert paired_bootstrap(same, [clips(0.5, 2)], draws=500).p > 0.05
+    assert paired_bootstrap(same, measured(clips(0.5, 2)), draws=500).p > 0.05
 
 
 def test_bootstrap_draws_equal_a_loop_over_the_same_draws():
@@ -78,7 +85,7 @@ def test_bootstrap_draws_equal_a_loop_over_the_same_draws():
         return ccc(np.concatenate([pairs[i][0] for i in row]), np.concatenate([pairs[i][1] for i in row]))
 
     differences = [pooled(first, row) - pooled(second, row) for row in pick]
-    found = paired_bootstrap([first], [second], draws=50)
+    found = paired_bootstrap(measured(first), measured(second), draws=50)
     assert [found.low, found.high] == pytest.approx(np.quantile(differences, [0.025, 0.975]), abs=1e-9)
 
 

@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from avgate.config import Recipe, TrainConfig, from_plain, override, to_plain
-from avgate.encoders import GruConfig, TcnConfig
+from avgate.encoders import GruConfig, LstmConfig, TcnConfig
 from avgate.errors import CheckpointError, UsageError
 from avgate.fusions import FUSIONS
 from avgate.model import Model, ModelConfig
 from avgate.recipes import RECIPES, recipe_named
 
 every_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: r.name)
+TRIED = ("train.lr=1e-3", "train.lr=1e-2 train.batch=4")
 every_fusion = pytest.mark.parametrize("fusion", [f.name for f in FUSIONS])
 
 
@@ -54,10 +55,16 @@ def test_every_fusion_comes_back_from_json_as_it_was(fusion):
     assert recipe.fusion == fusion
 
 
-def test_every_kind_of_encoder_comes_back_from_json_as_it_was():
-    model = ModelConfig(encoders={"audio": GruConfig(dim=6), "video": TcnConfig(channels=(4, 5))})
+def test_what_a_comparison_tries_comes_back_from_json_as_it_was():
+    assert through_json(replace(RECIPES[0], tuning=TRIED)).tuning == TRIED
 
-    assert through_json(Recipe("mixed", model=model)).model.encoders == model.encoders
+
+def test_every_kind_of_encoder_comes_back_from_json_as_it_was():
+    encoders = {"audio": GruConfig(dim=6), "video": TcnConfig(channels=(4, 5)), "text": LstmConfig(layers=2)}
+    found = through_json(Recipe("mixed", model=ModelConfig(encoders=encoders))).model.encoders
+
+    assert found == encoders
+    assert [type(found[m]) for m in encoders] == [GruConfig, TcnConfig, LstmConfig]
 
 
 def test_recipe_names_are_unique_and_lead_to_their_recipe():
@@ -106,6 +113,13 @@ def test_an_unknown_fusion_is_refused_with_the_choices():
         (" window_s = 8 ", lambda r: r.window_s, 8.0),
         ("name=mine", lambda r: r.name, "mine"),
         ("model.fusion.final_relu=False", lambda r: r.model.fusion.final_relu, False),
+        ("model.fusion.gate_sees=all", lambda r: r.model.fusion.gate_sees, "all"),
+        ("model.fusion.reliability=fallback", lambda r: r.model.fusion.reliability, "fallback"),
+        ("model.unimodal_heads=True", lambda r: r.model.unimodal_heads, True),
+        ("train.reliability_weight=1", lambda r: r.train.reliability_weight, 1.0),
+        ("train.unimodal_weight=1", lambda r: r.train.unimodal_weight, 1.0),
+        ("tuning='train.lr=1e-3', 'train.lr=1e-2 train.batch=4'", lambda r: r.tuning, TRIED),
+        ("tuning=('train.lr=1e-3',)", lambda r: r.tuning, TRIED[:1]),
         ("model.fusion.time_mixing=relative", lambda r: r.model.fusion.time_mixing, "relative"),
         ("model.encoders.audio.causal=True", lambda r: r.model.encoders["audio"].causal, True),
         ("model.encoders.video.channels=(4, 6)", lambda r: r.model.encoders["video"].channels, (4, 6)),
@@ -138,7 +152,8 @@ def test_one_changed_setting_changes_nothing_else():
         ("trian.epochs=5", "did you mean 'train'"),
         ("model.encoders.audo.kernel=3", "did you mean 'audio'"),
         ("model.fusion.time_mixing=relativ", "did you mean 'relative'"),
-        ("model.fusion.gate_sees=all", "choose one of: attended, both"),
+        ("model.fusion.gate_sees=everything", "choose one of: attended, both, all"),
+        ("model.fusion.reliability=True", "choose one of: off, scaled, fallback"),
         ("train.epochs", "path=value"),
         ("train.epochs.first=1", "its value is 2"),
     ],
@@ -162,6 +177,7 @@ def test_a_wrong_path_or_choice_says_what_was_meant(assignment, guess):
         ("backbones=egemaps", "'egemaps' is no tuple"),
         ("smooth_s=(0, 'wide')", "is no tuple"),
         ("model.encoders.audio.channels=(8.5,)", "is no tuple"),
+        ("tuning='train.lr=1e-3'", "is no tuple"),
         ("model.fusion=concat", "'concat' is no HgrjcaConfig"),
     ],
 )
@@ -186,6 +202,9 @@ def test_a_value_of_the_wrong_type_is_refused_beside_the_present_one(assignment,
         "train.batch=0",
         "train.lr=0",
         "train.seed=-1",
+        "train.mse_weight=-1",
+        "train.reliability_weight=-1",
+        "train.unimodal_weight=-1",
         "model.fusion.iterations=0",
         "model.fusion.tau=0",
     ],
@@ -218,9 +237,15 @@ def test_a_recipe_of_a_newer_version_is_refused_by_naming_what_is_new(change, na
 
 def test_a_recipe_of_an_older_version_takes_defaults_for_what_it_did_not_have():
     plain = to_plain(recipe_named("smoke"))
-    del plain["train"]["clip_norm"]
+    del plain["train"]["clip_norm"], plain["train"]["reliability_weight"], plain["train"]["unimodal_weight"]
+    del plain["model"]["fusion"]["reliability"], plain["model"]["unimodal_heads"], plain["tuning"]
+    found = from_plain(plain)
 
-    assert from_plain(plain).train.clip_norm == TrainConfig().clip_norm
+    assert found.train.clip_norm == TrainConfig().clip_norm
+    assert found.train.reliability_weight == 0
+    assert found.model.fusion.reliability == "off"
+    assert found.model.unimodal_heads is False
+    assert found.tuning == ()
 
 
 @every_recipe

@@ -7,11 +7,17 @@ import pytest
 import torch
 from torch import nn
 
-from avgate.encoders import GruConfig, Tcn, TcnConfig, build_encoder
+from avgate.encoders import GruConfig, LstmConfig, Tcn, TcnConfig, build_encoder
 from tests.golden.reference import tcn
 
 IN_DIM = 5
-CONFIGS = (TcnConfig(), TcnConfig(causal=True), GruConfig(), GruConfig(causal=True), GruConfig(dim=6, layers=2))
+UNITS = {GruConfig: nn.GRU, LstmConfig: nn.LSTM}
+WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+CONFIGS = (
+    TcnConfig(),
+    TcnConfig(causal=True),
+    *(kind(**changes) for kind in UNITS for changes in ({}, {"causal": True}, {"dim": 6, "layers": 2})),
+)
 
 
 def random_encoder(config, seed: int = 0) -> nn.Module:
@@ -46,19 +52,67 @@ def test_tcn_agrees_with_the_equations(kernel, steps, channels, causal):
         np.testing.assert_allclose(encoder(x, present).numpy(), np.stack(expected), rtol=1e-10, atol=1e-10)
 
 
+def torch_unit(encoder: nn.Module, config: GruConfig) -> nn.GRU | nn.LSTM:
+    """torch's own stack of units, in one or both directions, with the encoder's weights."""
+    unit = UNITS[type(config)](
+        config.dim,
+        config.dim if config.causal else config.dim // 2,
+        config.layers,
+        batch_first=True,
+        bidirectional=not config.causal,
+    ).double()
+    taken = {}
+    for units, suffix in ((encoder.forward_units, ""), (encoder.backward_units, "_reverse")):
+        for i, one in enumerate(units):
+            taken |= {f"{name}_l{i}{suffix}": getattr(one, f"{name}_l0") for name in WEIGHTS}
+    unit.load_state_dict(taken)  # refuses what is missing or left over
+    return unit
+
+
 @pytest.mark.parametrize("causal", [True, False], ids=("causal", "both directions"))
 @pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("kind", UNITS)
 @torch.no_grad()
-def test_gru_is_a_gru_over_the_present_steps_only(layers, causal):
-    encoder = random_encoder(GruConfig(dim=6, layers=layers, causal=causal))
+def test_recurrent_encoders_are_torchs_units_over_the_present_steps_only(kind, layers, causal):
+    config = kind(dim=6, layers=layers, causal=causal)
+    encoder = random_encoder(config)
+    unit = torch_unit(encoder, config)
     x, present = random_batch(15)
     out = encoder(x, present)
     for i in range(len(x)):
         expected = torch.zeros(15, 6, dtype=torch.float64)
         if present[i].any():
             steps = torch.relu(encoder.project(x[i][present[i]]))
-            expected[present[i]] = encoder.gru(steps)[0]
+            expected[present[i]] = unit(steps)[0]
         torch.testing.assert_close(out[i], expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", UNITS)
+@torch.no_grad()
+def test_the_second_direction_is_the_first_one_on_the_present_steps_reversed(kind):
+    encoder = random_encoder(kind(dim=6))
+    x, present = random_batch(15)
+    out = encoder(x, present)
+    for i in range(len(x) - 1):  # the last has no present step
+        steps = torch.relu(encoder.project(x[i][present[i]]))
+        (there,), (back,) = encoder.forward_units, encoder.backward_units
+        ways = out[i][present[i]].split(3, dim=-1)
+        torch.testing.assert_close(ways[0], there(steps)[0], rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(ways[1], back(steps.flip(0))[0].flip(0), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", UNITS)
+@torch.no_grad()
+def test_recurrent_encoders_drop_features_before_each_unit_in_training_alone(kind):
+    encoder, batch = random_encoder(kind(dim=6, layers=3, dropout=0.5)), random_batch(15)
+    zero: list[float] = []
+    for unit in (*encoder.forward_units, *encoder.backward_units):
+        unit.register_forward_pre_hook(lambda _, inputs: zero.append(float((inputs[0] == 0).double().mean())))
+    encoder(*batch)
+    encoder.train()(*batch)
+    kept, dropped = np.split(np.array(zero), 2)
+    assert len(kept) == 6
+    assert dropped == pytest.approx(kept + 0.5 * (1 - kept), abs=0.1)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
@@ -110,9 +164,11 @@ def test_tcn_sees_exactly_its_receptive_field():
         assert (int(touched.min()), int(touched.max())) == (75 - before, 75 + after)
 
 
-def test_gru_with_both_directions_refuses_an_odd_dim():
-    with pytest.raises(ValueError, match=r"dim \(even in both directions\)"):
-        build_encoder(IN_DIM, GruConfig(dim=7))
+@pytest.mark.parametrize("kind", UNITS)
+def test_recurrent_encoders_with_both_directions_refuse_an_odd_dim(kind):
+    with pytest.raises(ValueError, match=rf"dim \(even in both directions\), not {kind.__name__}"):
+        build_encoder(IN_DIM, kind(dim=7))
+    assert kind(dim=7, causal=True).dim == 7
 
 
 def test_channels_that_change_get_a_linear_skip_path_and_others_none():

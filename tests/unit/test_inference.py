@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from avgate.errors import FeatureError
+from avgate.fusions.hgrjca import HgrjcaConfig
 from avgate.inference import estimate, gates_in_words, on_common_grid, read_trace, standardised
 from avgate.timeline import Grid
 from tests.tiny import COLUMNS, RECIPE, TARGETS, make_checkpoint, make_clip, make_stats, make_track
@@ -225,11 +226,35 @@ def test_the_attended_share_is_weighted_by_the_stage_gate():
     np.testing.assert_array_equal(words["face_iteration_2"], stage[:, 1])
 
 
-def test_without_a_stage_gate_all_iterations_count_alike():
-    words = gates_in_words({"attended/audio": np.array([[0.2, 0.6]])}, ("audio",))
+def test_without_a_stage_gate_only_the_last_iteration_counts():
+    words = gates_in_words({"attended/audio": np.array([[0.2, 0.6], [1.0, 0.25]])}, ("audio",))
 
     assert set(words) == {"voice_attended"}
-    assert words["voice_attended"] == pytest.approx([0.4])
+    assert words["voice_attended"].tolist() == [0.6, 0.25]
+
+
+def test_reliability_is_told_of_voice_and_face():
+    reliability = {"reliability/audio": np.array([[0.25], [0.75]]), "reliability/video": np.array([[1.0], [0.0]])}
+    words = gates_in_words(reliability, ("audio", "video"))
+
+    assert set(words) == {"voice_reliability", "face_reliability"}
+    assert words["voice_reliability"].tolist() == [0.25, 0.75]
+    assert words["face_reliability"].tolist() == [1.0, 0.0]
+    assert set(gates_in_words(reliability, ("video",))) == {"face_reliability"}
+
+
+@pytest.mark.parametrize("reliability", ["scaled", "fallback"])
+def test_reliability_of_an_estimate_is_known_wherever_something_is_present(reliability):
+    fusion = HgrjcaConfig(iterations=2, reliability=reliability)
+    recipe = replace(RECIPE, model=replace(RECIPE.model, fusion=fusion))
+    checkpoint = make_checkpoint(recipe)
+    clip = make_clip(50, absent={"audio": range(10), "video": range(5)})
+    gates = estimate(checkpoint.build(), clip, checkpoint.stats, recipe).gates
+
+    for name in ("voice_reliability", "face_reliability"):
+        assert np.flatnonzero(np.isnan(gates[name])).tolist() == list(range(5))
+        assert ((gates[name][5:] > 0) & (gates[name][5:] < 1)).all()
+    assert not np.allclose(gates["voice_reliability"][5:], gates["face_reliability"][5:])
 
 
 def test_a_fusion_without_gates_shows_none():

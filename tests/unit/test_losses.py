@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from avgate import metrics
-from avgate.losses import ccc, ccc_loss
+from avgate.losses import ccc, ccc_loss, reliability_loss, unimodal_loss
 
 values = st.floats(-1, 1, width=32)
 vectors = st.integers(2, 40).flatmap(
@@ -106,3 +108,128 @@ def test_fewer_than_two_valid_steps_give_zero_with_zero_gradient(valid):
     loss.backward()
     assert float(loss.detach()) == 0
     assert (prediction.grad == 0).all()
+
+
+# ---- reliability
+
+
+def reliability() -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Gates of three steps in two windows, the second of which ends after its second step."""
+    gates = {
+        "reliability/audio": torch.tensor([[[0.9], [0.2], [0.5]], [[0.6], [0.3], [0.7]]]),
+        "reliability/video": torch.tensor([[[0.1], [0.8], [0.4]], [[0.5], [0.25], [0.01]]]),
+        "attended/audio": torch.rand(2, 3, 2, generator=torch.Generator().manual_seed(0)),
+    }
+    truth = {
+        "audio": torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, torch.nan]]),
+        "video": torch.tensor([[0.0, 1.0, torch.nan], [1.0, 0.0, torch.nan]]),
+    }
+    return gates, truth
+
+
+AUDIO_LOSS = -(math.log(0.9) + math.log(0.8) + math.log(0.5) + math.log(0.4) + math.log(0.3)) / 5
+VIDEO_LOSS = -(math.log(0.9) + math.log(0.8) + math.log(0.5) + math.log(0.75)) / 4
+
+
+def test_reliability_loss_is_the_mean_surprise_over_known_steps_then_over_modalities():
+    gates, truth = reliability()
+    assert float(reliability_loss(gates, truth)) == pytest.approx((AUDIO_LOSS + VIDEO_LOSS) / 2, rel=1e-6)
+
+
+@pytest.mark.parametrize(("modality", "expected"), [("audio", AUDIO_LOSS), ("video", VIDEO_LOSS)])
+def test_only_modalities_with_a_reliability_gate_count(modality, expected):
+    gates, truth = reliability()
+    one = {name: gate for name, gate in gates.items() if name == f"reliability/{modality}"}
+    assert float(reliability_loss(one, truth)) == pytest.approx(expected, rel=1e-6)
+    assert float(reliability_loss(gates, {modality: truth[modality]})) == pytest.approx(expected, rel=1e-6)
+
+
+def test_without_reliability_gates_there_is_no_reliability_loss():
+    gates, truth = reliability()
+    assert reliability_loss({}, truth) == 0
+    assert reliability_loss({"attended/audio": gates["attended/audio"]}, truth) == 0
+    assert reliability_loss(gates, {}) == 0
+
+
+def test_only_known_steps_pull_at_a_reliability_gate_and_in_the_right_direction():
+    gates, truth = reliability()
+    gates = {name: gate.requires_grad_() for name, gate in gates.items()}
+    reliability_loss(gates, truth).backward()
+    for m, known in truth.items():
+        slope, gate = (t[..., 0] for t in (gates[f"reliability/{m}"].grad, gates[f"reliability/{m}"].detach()))
+        steps = (~torch.isnan(known)).sum()
+        by_hand = torch.where(known == 1, -1 / gate, 1 / (1 - gate)) / steps / 2
+        torch.testing.assert_close(slope, torch.where(torch.isnan(known), 0.0, by_hand))
+
+
+def test_a_certain_and_right_reliability_costs_nothing_and_a_certain_and_wrong_one_stays_finite():
+    truth = {"audio": torch.tensor([[1.0, 0.0]])}
+    right, wrong = torch.tensor([[[1.0], [0.0]]]), torch.tensor([[[0.0], [1.0]]], requires_grad=True)
+    assert float(reliability_loss({"reliability/audio": right}, truth)) == 0
+    loss = reliability_loss({"reliability/audio": wrong}, truth)
+    loss.backward()
+    assert 10 < float(loss.detach()) < math.inf
+    assert torch.isfinite(wrong.grad).all()
+
+
+# ---- what each modality says alone
+
+
+def alone() -> tuple[dict[str, torch.Tensor], torch.Tensor, dict[str, torch.Tensor]]:
+    """Estimates of both modalities, labels [3 10 2], and where each modality is reliable."""
+    audio, label = random_batch(0)
+    video, _ = random_batch(1)
+    generator = torch.Generator().manual_seed(2)
+    reliable = {m: (torch.rand(3, 10, generator=generator) < 0.7).double() for m in ("audio", "video")}
+    for truth in reliable.values():
+        truth[1, 8:] = torch.nan  # behind the window's end
+    return {"audio": audio, "video": video}, label, reliable
+
+
+def missing_to_one(estimate: torch.Tensor, label: torch.Tensor, reliable: torch.Tensor) -> float:
+    """Sum over targets of 1 - CCC, on the steps that have all labels and where the modality is reliable."""
+    counted = [
+        (estimate[b, t].tolist(), label[b, t].tolist())
+        for b in range(3)
+        for t in range(10)
+        if reliable[b, t] == 1 and not any(math.isnan(y) for y in label[b, t])
+    ]
+    assert 5 < len(counted) < 22
+    x, y = (np.array(part) for part in zip(*counted, strict=True))
+    return sum(1 - metrics.ccc(x[:, k], y[:, k]) for k in range(2))
+
+
+def test_unimodal_loss_is_what_each_modality_misses_where_it_is_reliable_and_then_the_mean_over_modalities():
+    estimates, label, reliable = alone()
+    by_hand = {m: missing_to_one(estimates[m], label, reliable[m]) for m in estimates}
+    assert by_hand["audio"] != pytest.approx(by_hand["video"], abs=1e-3)
+    assert float(unimodal_loss(estimates, label, reliable)) == pytest.approx(sum(by_hand.values()) / 2, abs=1e-6)
+    for m, expected in by_hand.items():
+        assert float(unimodal_loss({m: estimates[m]}, label, reliable)) == pytest.approx(expected, abs=1e-6)
+
+
+def test_only_reliable_steps_with_a_label_pull_at_what_a_modality_says_alone():
+    estimates, label, reliable = alone()
+    estimates = {m: x.requires_grad_() for m, x in estimates.items()}
+    before = label.clone()
+    unimodal_loss(estimates, label, reliable).backward()
+    torch.testing.assert_close(label, before, rtol=0, atol=0, equal_nan=True)
+    for m, estimate in estimates.items():
+        counts = (reliable[m] == 1) & ~torch.isnan(label).any(-1)
+        assert (estimate.grad[counts] != 0).all()
+        assert (estimate.grad[~counts] == 0).all()
+
+
+def test_a_modality_that_is_nowhere_reliable_costs_nothing_and_one_that_is_counts_as_much_as_before():
+    estimates, label, reliable = alone()
+    estimates["video"].requires_grad_()
+    loss = unimodal_loss(estimates, label, reliable | {"video": torch.zeros(3, 10)})
+    loss.backward()
+    expected = missing_to_one(estimates["audio"], label, reliable["audio"]) / 2
+    assert float(loss.detach()) == pytest.approx(expected, abs=1e-6)
+    assert (estimates["video"].grad == 0).all()
+
+
+def test_without_unimodal_heads_there_is_no_unimodal_loss():
+    _, label, reliable = alone()
+    assert unimodal_loss({}, label, reliable) == 0

@@ -8,11 +8,18 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from avgate.metrics import METRICS, bootstrap_ccc, ccc, pcc, pooled, rmse
+from avgate.metrics import METRICS, auroc, bootstrap_ccc, ccc, ccc_of, moments, pcc, pooled, rmse
 
 values = st.floats(-1, 1, width=32)
 vectors = st.integers(2, 40).flatmap(
     lambda n: st.tuples(arrays(float, n, elements=values), arrays(float, n, elements=values))
+)
+clips_with_holes = st.lists(
+    st.integers(0, 12).flatmap(
+        lambda n: st.tuples(*(arrays(float, n, elements=st.one_of(values, values, st.just(np.nan))) for _ in "xy"))
+    ),
+    min_size=1,
+    max_size=5,
 )
 CONSTANTS = [0.0, 0.5, 0.1, -0.3]
 fast = settings(max_examples=60, deadline=None)
@@ -190,3 +197,85 @@ def test_bootstrap_needs_two_clips_with_known_steps():
 def test_bootstrap_of_one_and_the_same_constant_is_nan(constant):
     clips = [(np.full(n, constant), np.full(n, constant)) for n in (3, 4, 5)]
     assert np.isnan(bootstrap_ccc(clips, draws=50)).all()
+
+
+# ---- moments
+
+
+@fast
+@given(clips_with_holes)
+def test_ccc_of_added_moments_is_that_of_the_clips_put_together(clips):
+    x, y = (np.concatenate([clip[side] for clip in clips]) for side in (0, 1))
+    known = np.isfinite(x) & np.isfinite(y)
+    assume(known.sum() < 2 or x[known].var() + y[known].var() + (x[known].mean() - y[known].mean()) ** 2 > 1e-4)
+    added = sum(moments(*clip) for clip in clips)
+    assert added == pytest.approx(moments(x, y), abs=1e-12)
+    assert float(ccc_of(added)) == pytest.approx(ccc(x, y), abs=1e-9, nan_ok=True)
+
+
+def test_moments_by_hand():
+    x, y = np.array([0.5, np.nan, -1.0, 0.25, 1.0]), np.array([1.0, 0.5, 0.5, np.inf, -0.5])
+    assert moments(x, y).tolist() == [3, 0.5, 1.0, 0.25 + 1 + 1, 1 + 0.25 + 0.25, 0.5 - 0.5 - 0.5]
+    assert moments(np.zeros(0), np.zeros(0)).tolist() == [0] * 6
+
+
+def test_many_clips_and_targets_are_scored_at_once():
+    clips = random_clips(np.random.default_rng(5), 6)
+    table = np.array([moments(*clip) for clip in clips])
+    assert ccc_of(table) == pytest.approx([ccc(*clip) for clip in clips], abs=1e-12)
+    assert ccc_of(table.reshape(3, 2, 6)).shape == (3, 2)
+
+
+@pytest.mark.filterwarnings("error")
+def test_moments_of_fewer_than_two_steps_and_of_one_constant_have_no_ccc():
+    one, none = (np.array([0.5]), np.array([-0.25])), (np.zeros(0), np.zeros(0))
+    for clip in (none, one, (np.full(4, 0.5), np.full(4, 0.5))):
+        assert np.isnan(ccc_of(moments(*clip)))
+    assert ccc_of(moments(np.full(4, 0.5), np.full(4, 0.25))) == 0
+
+
+# ---- area under the receiver operating characteristic
+
+
+def share_of_pairs_in_order(score: np.ndarray, truth: np.ndarray) -> float:
+    """Of all pairs of a true and another step, how many have the higher score on the true one; a tie is half."""
+    won = [
+        1.0 if a > b else 0.5 if a == b else 0.0
+        for a, is_true in zip(score, truth, strict=True)
+        for b, other in zip(score, truth, strict=True)
+        if is_true and not other
+    ]
+    return sum(won) / len(won) if won else float("nan")
+
+
+marked_scores = st.lists(
+    st.tuples(st.one_of(st.integers(0, 3).map(lambda i: i / 3), st.floats(0, 1)), st.booleans()), max_size=30
+).map(lambda rows: (np.array([s for s, _ in rows], float), np.array([t for _, t in rows], bool)))
+
+
+@fast
+@given(marked_scores)
+def test_auroc_is_the_share_of_pairs_in_the_right_order(marked):
+    assert auroc(*marked) == pytest.approx(share_of_pairs_in_order(*marked), abs=1e-12, nan_ok=True)
+
+
+@fast
+@given(marked_scores)
+def test_auroc_turns_with_the_score_and_with_the_truth(marked):
+    score, truth = marked
+    expected = pytest.approx(1 - auroc(score, truth), abs=1e-12, nan_ok=True)
+    assert auroc(-score, truth) == expected
+    assert auroc(score, ~truth) == expected
+
+
+def test_auroc_by_hand():
+    truth = np.array([True, True, False, False])
+    assert auroc(np.array([0.9, 0.8, 0.2, 0.1]), truth) == 1
+    assert auroc(np.array([0.1, 0.2, 0.8, 0.9]), truth) == 0
+    assert auroc(np.full(4, 0.3), truth) == 0.5
+    assert auroc(np.array([0.5, 0.1, 0.5, 0.3]), truth) == 1.5 / 4
+
+
+@pytest.mark.parametrize("truth", [[], [True, True], [False, False]], ids=str)
+def test_auroc_of_one_kind_of_steps_is_unknown(truth):
+    assert np.isnan(auroc(np.linspace(0, 1, len(truth)), np.array(truth, bool)))

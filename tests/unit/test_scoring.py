@@ -11,7 +11,8 @@ import pytest
 
 from avgate.examples import Example
 from avgate.inference import estimate, read_trace
-from avgate.scoring import choose_smoothing, label_traces, mean_ccc, pairs, score
+from avgate.metrics import ccc_of
+from avgate.scoring import choose_smoothing, label_moments, label_traces, mean_ccc, pairs, score
 from avgate.types import Clip, LabelTrack, Trace
 from tests.tiny import RECIPE, TARGETS, make_checkpoint, make_clip
 
@@ -183,6 +184,52 @@ def test_of_equally_good_filters_the_narrowest_is_chosen(labelled):
     traces, examples = labelled
 
     assert choose_smoothing({21: traces, 5: traces, 9: traces}, examples, TARGETS) == 5
+
+
+def test_moments_of_every_clip_and_target_add_up_to_the_pooled_score(labelled):
+    traces, examples = labelled
+    found = label_moments(traces, examples, TARGETS, np.zeros(2))
+
+    assert found.shape == (3, 2, 6)
+    assert found[:, :, 0].tolist() == [[40, 40], [90, 90], [15, 15]]
+    pooled_scores = score(traces, examples, TARGETS)["pooled"]
+    for k, target in enumerate(TARGETS):
+        assert ccc_of(found[:, k].sum(0)) == pytest.approx(pooled_scores[target]["ccc"], abs=1e-12)
+
+
+def test_steps_without_an_estimate_are_scored_by_the_prior_and_all_models_at_the_same_steps():
+    rng = np.random.default_rng(6)
+    labels, estimates = rng.uniform(-1, 1, (2, 30, 2))
+    labels[20:, 1] = np.nan
+    knows_half = estimates.copy()
+    knows_half[5:25] = np.nan
+    prior = np.array([0.25, -0.5])
+    found = label_moments([traced(knows_half)], [example(labels)], TARGETS, prior)[0]
+
+    for k in range(2):
+        guess = np.where(np.arange(30) < 5, estimates[:, k], prior[k])[:20]
+        truth = np.float32(labels[:20, k]).astype(float)
+        sums = [20, guess.sum(), truth.sum(), guess @ guess, truth @ truth, guess @ truth]
+        assert found[k] == pytest.approx(sums, abs=1e-12)
+    knows_all = label_moments([traced(estimates)], [example(labels)], TARGETS, prior)[0]
+    np.testing.assert_array_equal(found[:, [0, 2, 4]], knows_all[:, [0, 2, 4]])
+
+
+def test_a_model_that_knows_nothing_agrees_with_nothing_whatever_the_prior():
+    rng = np.random.default_rng(7)
+    labels = rng.uniform(-1, 1, (40, 2))
+    found = label_moments([traced(np.full((40, 2), np.nan))], [example(labels)], TARGETS, np.array([0.3, -0.1]))
+
+    assert found[0, :, 0].tolist() == [40, 40]
+    assert ccc_of(found[0]) == pytest.approx([0, 0], abs=1e-12)
+
+
+def test_moments_count_the_smoothed_estimate():
+    labels = np.linspace(-1, 1, 20)[:, None].repeat(2, 1)
+    trace = traced(labels / 2, raw=labels)
+    found = label_moments([trace], [example(labels)], TARGETS, np.zeros(2))
+
+    assert ccc_of(found[0]) == pytest.approx([concordance(labels[:, 0] / 2, np.float32(labels[:, 0]))] * 2, abs=1e-9)
 
 
 def test_traces_are_read_off_at_the_label_times_once_per_filter():

@@ -71,3 +71,14 @@ def test_unknown_values_stay_unknown():
     out = stats.apply(np.float32([[np.nan, 0.5], [0.5, np.nan]]))
 
     assert np.isnan(out).tolist() == [[True, False], [False, True]]
+
+
+def test_the_identity_leaves_every_value_as_it_is_to_the_bit():
+    tiny = np.finfo(np.float32).smallest_subnormal
+    odd = np.float32([0.0, -0.0, np.nan, -np.nan, np.inf, -np.inf, 3.4e38, -3.4e38, tiny, -tiny, 1e-30, 0.1])
+    values = np.stack([odd, np.random.default_rng(4).standard_normal(len(odd)).astype(np.float32)], axis=1)
+    out = FeatureStats.identity(2).apply(values)
+
+    assert out.dtype == np.float32
+    assert out.shape == values.shape
+    np.testing.assert_array_equal(out.view(np.uint32), values.view(np.uint32))

@@ -12,7 +12,7 @@ from avgate.fusions.concat import Concat
 from avgate.fusions.crossmodal import Crossmodal
 from avgate.fusions.dca import Dca
 from avgate.fusions.grjca import Grjca
-from avgate.fusions.hgrjca import Hgrjca
+from avgate.fusions.hgrjca import Hgrjca, Rhgrjca
 from avgate.fusions.iaca import Iaca
 from avgate.fusions.jca import Jca
 from avgate.fusions.lfan import Lfan
@@ -31,6 +31,7 @@ FUSIONS: tuple[type[Fusion], ...] = (
     Iaca,
     Grjca,
     Hgrjca,
+    Rhgrjca,
     Lfan,
     Tagf,
     Crossmodal,

@@ -22,6 +22,7 @@ class FusionOutput:
                 all iterations together.
             `iteration/M`: [b L T], weight of each iteration's output of modality M in the stage gate; they sum to 1.
             `candidate/M`: [b L T + 1], weight of modality M's input and of each iteration's output; they sum to 1.
+            `reliability/M`: [b L 1], how far modality M was relied on.
             `modality`: [b L M], weight of each modality; they sum to 1.
     """
 
@@ -41,6 +42,7 @@ class Fusion(nn.Module, ABC):
     name: ClassVar[str]
     Config: ClassVar[type]
     out_dim: int
+    falls_back: bool = False
 
     def __init__(self, config: Any, dims: Mapping[str, int], window: int | None):
         super().__init__()
@@ -59,6 +61,14 @@ class Fusion(nn.Module, ABC):
             features: modality -> [b L d_m], the absence vector standing in absent steps.
             present: modality -> bool [b L].
         """
+
+    def alone(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Modality -> [b L out_dim], what is fused where only that modality can be relied on, if the fusion falls back.
+
+        Args:
+            features: as for forward.
+        """
+        raise NotImplementedError(f"{self.name} doesn't fall back on single modalities")
 
 
 def joint(parts: Mapping[str, Tensor]) -> Tensor:

@@ -98,8 +98,9 @@ class JointCrossAttention(nn.Module):
     def forward(self, x: Tensor, present: Tensor, joint_masked: Tensor) -> Tensor:
         """X_att [b L d_m] from x [b L d_m], its presence [b L] and the masked joint features [b L d]."""
         x_masked = x * present[..., None]
-        mixed = self.mixing.matrix(x.shape[1]) @ joint_masked
-        correlation = x_masked.transpose(1, 2) @ mixed / math.sqrt(joint_masked.shape[-1])
+        # X^T W_j first: it has fewer columns than W_j J, since d_m is below d.
+        mixed = x_masked.transpose(1, 2) @ self.mixing.matrix(x.shape[1])
+        correlation = mixed @ joint_masked / math.sqrt(joint_masked.shape[-1])
         if self.scale == "sqrt_d_and_steps":
             steps = present.sum(1).clamp(min=1).to(x.dtype)
             correlation = correlation / steps.sqrt()[:, None, None]

@@ -1,4 +1,4 @@
-"""Hierarchically gated recursive joint cross-attention: avgate's default.
+"""Hierarchically gated recursive joint cross-attention: as published, and as avgate goes beyond the paper.
 
 Praveen, Alam, Charton: "United we stand, Divided we fall: Handling Weak Complementary Relationships for Audio-Visual
 Emotion
@@ -28,7 +28,13 @@ class HgrjcaConfig:
         time_mixing: form of W_j: `window` (one matrix for a fixed window) or `relative` (any length).
         reach: largest offset in steps that has its own weight in `relative` mixing.
         next_input: what feeds the next iteration.
-        gate_sees: what the iteration gate is evaluated from.
+        gate_sees: what the iteration gate is evaluated from: the modality's `attended` features, `both` its input and
+            these, or the input and attended features of `all` modalities.
+        reliability: whether it is judged how far each modality can be relied on, see Reliability: not at all (`off`),
+            to scale the inputs by it (`scaled`), or also to fall back on what can be relied on (`fallback`); see
+            Hgrjca.
+        iteration_gate: whether there is a gate in every iteration; without it, attended features are always taken.
+        stage_gate: whether there is a gate between the iterations; without it, the last one's output is taken.
         final_relu: whether a gated output passes a ReLU.
         scale: what correlations are divided by.
         dropout: on the attended part of the features.
@@ -39,7 +45,10 @@ class HgrjcaConfig:
     time_mixing: TimeMixing = "window"
     reach: int = 50
     next_input: Literal["gated", "attended"] = "gated"
-    gate_sees: Literal["attended", "both"] = "attended"
+    gate_sees: Literal["attended", "both", "all"] = "attended"
+    reliability: Literal["off", "scaled", "fallback"] = "off"
+    iteration_gate: bool = True
+    stage_gate: bool = True
     final_relu: bool = True
     scale: CorrelationScale = "sqrt_d"
     dropout: float = 0.1
@@ -49,34 +58,82 @@ class HgrjcaConfig:
             raise ValueError(f"hgrjca needs iterations >= 1, tau > 0, reach >= 0 and dropout in [0, 1), not {self}")
 
 
-class GatedIteration(nn.Module):
-    """One modality in one iteration: attend, then choose step by step between untouched and attended features.
+class Reliability(nn.Module):
+    """How far each modality can be relied on at a step, judged from what all of them show there.
 
-    G = softmax( X_att W_g / tau )              [b L 2]
-    X_g = ReLU( G[0] * X + G[1] * X_att )       [b L d_m]
+        r_m = sigmoid( ReLU( J U_m + a_m ) v_m + b_m )      [b L 1]     U_m : d x d_m, v_m : d_m x 1
+
+    It begins near sigmoid(2) = 0.88.
     """
 
-    def __init__(self, config: HgrjcaConfig, dim: int, joint_dim: int, window: int | None):
+    def __init__(self, dims: Mapping[str, int]):
         super().__init__()
-        self.config = config
-        mixing = time_mixing(config.time_mixing, window, config.reach)
-        self.attention = JointCrossAttention(dim, joint_dim, mixing, config.dropout, config.scale)
-        self.gate = Gate(dim if config.gate_sees == "attended" else 2 * dim, 2, config.tau)
+        joint_dim = sum(dims.values())
+        self.judges = nn.ModuleDict()
+        for m, dim in dims.items():
+            last = nn.Linear(dim, 1)
+            nn.init.constant_(last.bias, 2.0)
+            self.judges[m] = nn.Sequential(nn.Linear(joint_dim, dim), nn.ReLU(), last)
 
-    def forward(self, x: Tensor, present: Tensor, joint_masked: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Gated output [b L d_m], attended features [b L d_m] and the gate [b L 2]."""
-        attended = self.attention(x, present, joint_masked)
-        seen = attended if self.config.gate_sees == "attended" else torch.cat([x, attended], dim=-1)
-        gate = self.gate(seen)
-        gated = gate[..., :1] * x + gate[..., 1:] * attended
-        return (torch.relu(gated) if self.config.final_relu else gated), attended, gate
+    def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """r_m [b L 1] of every modality from the features [b L d_m] of all."""
+        everything = joint(features)
+        return {m: torch.sigmoid(judge(everything)) for m, judge in self.judges.items()}
+
+
+class GatedIteration(nn.Module):
+    """One iteration: every modality attends, then chooses step by step between untouched and attended features.
+
+    G_m = softmax( X_att,m W_g,m / tau )                    [b L 2]
+    X_g,m = ReLU( G_m[0] * X_m + G_m[1] * X_att,m )         [b L d_m]
+    """
+
+    def __init__(self, config: HgrjcaConfig, dims: Mapping[str, int], window: int | None):
+        super().__init__()
+        self.config, joint_dim = config, sum(dims.values())
+        self.attention, self.gate = nn.ModuleDict(), nn.ModuleDict()
+        for m, dim in dims.items():
+            mixing = time_mixing(config.time_mixing, window, config.reach)
+            self.attention[m] = JointCrossAttention(dim, joint_dim, mixing, config.dropout, config.scale)
+            if config.iteration_gate:
+                seen = {"attended": dim, "both": 2 * dim, "all": 2 * joint_dim}[config.gate_sees]
+                self.gate[m] = Gate(seen, 2, config.tau)
+
+    def forward(
+        self, x: Mapping[str, Tensor], present: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+        """Of every modality the gated output [b L d_m], the attended features [b L d_m] and any gate [b L 2]."""
+        joint_masked = joint({m: x[m] * present[m][..., None] for m in x})
+        attended = {m: self.attention[m](x[m], present[m], joint_masked) for m in x}
+        gated, gates = {}, {}
+        for m in x:
+            gated[m] = attended[m]
+            if self.config.iteration_gate:
+                gates[m] = self.gate[m](self._seen(m, x, attended))
+                gated[m] = gates[m][..., :1] * x[m] + gates[m][..., 1:] * attended[m]
+            if self.config.final_relu:
+                gated[m] = torch.relu(gated[m])
+        return gated, attended, gates
+
+    def _seen(self, m: str, x: Mapping[str, Tensor], attended: Mapping[str, Tensor]) -> Tensor:
+        if self.config.gate_sees == "attended":
+            return attended[m]
+        if self.config.gate_sees == "both":
+            return torch.cat([x[m], attended[m]], dim=-1)
+        return torch.cat([joint(x), joint(attended)], dim=-1)
 
 
 class Hgrjca(Fusion):
     """The whole of it: T gated iterations per modality, then a stage gate between their outputs.
 
-    S_m = softmax( concat_t(X_g^(t)) W_s,m / tau )      [b L T]
-    Z_m = sum_t S_m[t] * X_g^(t)                        [b L d_m]
+    S_m = softmax( concat_t(X_g,m^(t)) W_s,m / tau )        [b L T]
+    Z_m = sum_t S_m[t] * X_g,m^(t)                          [b L d_m]
+
+    The output is the concatenation of all Z_m, [b L d]. With reliability `fallback`, and rho the product of all r_m,
+
+        concat( rho Z_1, ..., rho Z_M, (1 - rho) r_1 X_1, ..., (1 - rho) r_M X_M )      [b L 2d]
+
+    so that where one modality can't be relied on, the others reach the head untouched, as they would alone.
     """
 
     name = "hgrjca"
@@ -84,31 +141,62 @@ class Hgrjca(Fusion):
 
     def __init__(self, config: HgrjcaConfig, dims: Mapping[str, int], window: int | None):
         super().__init__(config, dims, window)
-        self.out_dim = sum(dims.values())
-        self.iterations = nn.ModuleList(
-            nn.ModuleDict({m: GatedIteration(config, dim, self.out_dim, window) for m, dim in dims.items()})
-            for _ in range(config.iterations)
-        )
+        self.falls_back = config.reliability == "fallback"
+        self.out_dim = sum(dims.values()) * (2 if self.falls_back else 1)
+        self.reliability = Reliability(dims) if config.reliability != "off" else None
+        self.iterations = nn.ModuleList(GatedIteration(config, dims, window) for _ in range(config.iterations))
+        choosing = dims if config.stage_gate else {}
         self.stage_gate = nn.ModuleDict(
-            {m: Gate(config.iterations * dim, config.iterations, config.tau) for m, dim in dims.items()}
+            {m: Gate(config.iterations * dim, config.iterations, config.tau) for m, dim in choosing.items()}
         )
 
     def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> FusionOutput:
-        """See Fusion.forward; gates are `attended/M` [b L T] and `iteration/M` [b L T]."""
+        """See Fusion.forward; gates, where set: `attended/M` and `iteration/M` [b L T], `reliability/M` [b L 1]."""
         x = {m: features[m] for m in self.dims}
+        gates = {}
+        if self.reliability is not None:
+            for m, reliability in self.reliability(x).items():
+                x[m] = x[m] * reliability
+                gates[f"reliability/{m}"] = reliability
+        scaled = x
         outputs: dict[str, list[Tensor]] = {m: [] for m in self.dims}
         shares: dict[str, list[Tensor]] = {m: [] for m in self.dims}
         for iteration in self.iterations:
-            joint_masked = joint({m: x[m] * present[m][..., None] for m in self.dims})
+            gated, attended, gate = iteration(x, present)
             for m in self.dims:
-                gated, attended, gate = iteration.get_submodule(m)(x[m], present[m], joint_masked)
-                outputs[m].append(gated)
-                shares[m].append(gate[..., 1])
-                x[m] = gated if self.config.next_input == "gated" else attended
-        fused, gates = {}, {}
-        for m in self.dims:
-            stage = self.stage_gate[m](torch.cat(outputs[m], dim=-1))
+                outputs[m].append(gated[m])
+            for m in gate:
+                shares[m].append(gate[m][..., 1])
+            x = gated if self.config.next_input == "gated" else attended
+        gates |= {f"attended/{m}": torch.stack(share, dim=-1) for m, share in shares.items() if share}
+        fused = {m: out[-1] for m, out in outputs.items()}
+        for m, choose in self.stage_gate.items():
+            stage = choose(torch.cat(outputs[m], dim=-1))
             fused[m] = (torch.stack(outputs[m], dim=-1) * stage[..., None, :]).sum(-1)
-            gates[f"attended/{m}"] = torch.stack(shares[m], dim=-1)
             gates[f"iteration/{m}"] = stage
-        return FusionOutput(joint(fused), gates)
+        if not self.falls_back:
+            return FusionOutput(joint(fused), gates)
+        rho = torch.stack([gates[f"reliability/{m}"] for m in self.dims]).prod(0)
+        return FusionOutput(torch.cat([rho * joint(fused), (1 - rho) * joint(scaled)], dim=-1), gates)
+
+    def alone(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See Fusion.alone: the output for r_m = 1 of that modality and 0 of the others."""
+        if not self.falls_back:
+            return super().alone(features)
+        nothing = {m: torch.zeros_like(features[m]) for m in self.dims}
+        return {m: torch.cat([joint(nothing), joint({**nothing, m: features[m]})], dim=-1) for m in self.dims}
+
+
+@dataclass(frozen=True)
+class RhgrjcaConfig(HgrjcaConfig):
+    """Settings of rhgrjca: hgrjca's, with other defaults."""
+
+    gate_sees: Literal["attended", "both", "all"] = "all"
+    reliability: Literal["off", "scaled", "fallback"] = "fallback"
+
+
+class Rhgrjca(Hgrjca):
+    """hgrjca whose gates see every modality, and which falls back on those that can be relied on: avgate's own."""
+
+    name = "rhgrjca"
+    Config = RhgrjcaConfig

@@ -1,0 +1,340 @@
+"""Make docs/results.md: all fusions on rendered and on real people, clean and stressed. Run by `make results`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avgate.ablations import PUBLISHED, ablations
+from avgate.benchmark import Protocol, Variant, benchmark
+from avgate.config import Recipe, override
+from avgate.console import console
+from avgate.corpora.hazumi import Hazumi
+from avgate.corpora.hazumi_references import rater_agreement
+from avgate.corpora.rendered import RenderConfig, Rendered
+from avgate.corruption import CORRUPTIONS
+from avgate.demo import render_with_progress
+from avgate.extract import extract
+from avgate.files import atomic_write, make_folder
+from avgate.fusions import FUSIONS
+from avgate.recipes import recipe_named
+from avgate.results import draw_curves, gates_table, scores_table, stress_tables, table
+
+HERE = Path(__file__).resolve().parent
+HAZUMI = HERE.parents[1] / "shared" / "data" / "hazumi"
+PUBLISHED_AFFWILD2 = {
+    "LFAN": (".469", ".649", ".463", ".492"),
+    "JCA": (".663", ".584", ".374", ".363"),
+    "RJCMA": (".585", ".674", ".542", ".619"),
+    "GRJCA": (".623", ".660", ".561", ".620"),
+    "one linear layer on HSEmotion face features": (".470", ".536", "", ""),
+    "the same after a 100-frame mean filter": (".519", ".616", "", ""),
+}
+"""Quoted from the papers, not measured here: valence and arousal on Aff-Wild2's validation set, then its test set."""
+
+
+MAIN = ("audio", "video", "concat", "rjca", "hgrjca", "rhgrjca")
+"""Fusions that are stressed; all of them are compared on clean clips."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is done; the small size is for trying the command out."""
+
+    seeds: int = 3
+    folds: int = 5
+    ablation_seeds: int = 1
+    identities: int = 24
+    clips: int = 2
+    seconds: float = 28.0
+    picture: int = 256
+    settings: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+
+
+SMALL = Size(
+    seeds=1,
+    folds=2,
+    identities=3,
+    clips=1,
+    seconds=5.0,
+    picture=128,
+    settings=("train.epochs=1", "tuning=()"),
+    only=("hazumi-absence", "rendered-absence"),
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One comparison that is to be made.
+
+    Attributes:
+        name: what its figure is called.
+        corpus: on which corpus.
+        recipe: with which recipe.
+        title: its heading.
+        fusions: what is compared; none where it is hgrjca with one thing changed at a time.
+        stress: whether clips are corrupted, too.
+        settings: what is changed in the recipe.
+    """
+
+    name: str
+    corpus: str
+    recipe: str
+    title: str
+    fusions: tuple[str, ...] = MAIN
+    stress: bool = True
+    settings: tuple[str, ...] = ()
+
+
+def plans(size: Size) -> list[Plan]:
+    """All comparisons, those that most depends on first: the page is written anew after each."""
+    every = tuple(f.name for f in FUSIONS)
+    untuned = ("tuning=()",)
+    found = [
+        Plan("hazumi-clean", "hazumi", "hazumi", "real people, trained on clean clips"),
+        Plan("hazumi-absence", "hazumi", "hazumi-absence", "real people, trained for absence", settings=untuned),
+        Plan("rendered-absence", "rendered", "demo-absence", "rendered people, trained for absence", settings=untuned),
+        Plan("hazumi-all", "hazumi", "hazumi", "real people, every fusion", every, stress=False),
+        Plan("rendered-clean", "rendered", "demo", "rendered people, trained on clean clips"),
+        Plan("rendered-all", "rendered", "demo", "rendered people, every fusion", every, stress=False),
+        Plan("ablations", "hazumi", "hazumi", "hgrjca with one thing changed", (), stress=False, settings=untuned),
+    ]
+    return [plan for plan in found if not size.only or plan.name in size.only]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A comparison that was made: its plan, the command that makes just this one, and its results."""
+
+    plan: Plan
+    command: str
+    results: dict[str, Any]
+
+
+def run(hazumi: Path, work: Path, size: Size, workers: int | None) -> Iterator[Study]:
+    """One study after the other; each keeps its trainings under `work` and is taken up again from there."""
+    if not hazumi.is_dir():
+        raise SystemExit(f"there is no {hazumi}: give the folder that holds clones of Hazumi's repositories, --hazumi")
+    clips, store = make_folder(work / "rendered"), work / "rendered" / "features"
+    look = RenderConfig(
+        identities=size.identities, clips_per_identity=size.clips, seconds=size.seconds, size=size.picture
+    )
+    render_with_progress(clips, look, workers)
+    demo = recipe_named("demo")
+    extract(Rendered(clips).clips(), store, demo.backbones, demo.label_rate, workers=workers)
+    places = {"hazumi": (hazumi, hazumi / "features", size.folds), "rendered": (clips, store, 0)}
+    for plan in plans(size):
+        console.print(f"[bold]{plan.title}[/]")
+        recipe = _changed(plan.recipe, (*plan.settings, *size.settings))
+        data, features, folds = places[plan.corpus]
+        seeds = size.seeds if plan.fusions else size.ablation_seeds
+        protocol = Protocol(plan.corpus, data, features, folds, plan.stress)
+        variants = [Variant(f, recipe.with_fusion(f)) for f in plan.fusions] or ablations(recipe)
+        reference = "hgrjca" if plan.fusions else PUBLISHED
+        # Plans of one recipe share a folder, so that what one has trained is there for the other.
+        folder = work / (plan.recipe if plan.fusions else plan.name)
+        results = benchmark(protocol, variants, range(seeds), folder, reference=reference, workers=workers)
+        options = [f"--recipe {plan.recipe} --folds {folds} --seeds {seeds}"]
+        options += ["--stress"] if plan.stress else []
+        options += [f"--fusions {' '.join(plan.fusions)}"] if plan.fusions else []
+        options += [f"--set {' '.join(plan.settings)}"] if plan.settings else []
+        verb = "benchmark" if plan.fusions else "ablate"
+        yield Study(plan, f"avgate {verb} {plan.corpus} --data DATA --out OUT {' '.join(options)}", results)
+
+
+def _changed(recipe: str, settings: Sequence[str]) -> Recipe:
+    found = recipe_named(recipe)
+    for assignment in settings:
+        found = override(found, assignment)
+    return found
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Something that was to be shown: what, how much is needed, what was measured, and whether it holds."""
+
+    what: str
+    needed: str
+    measured: str
+    holds: bool
+
+
+def claims(studies: Mapping[str, Study]) -> list[Claim]:
+    """What was to be shown, against the numbers of a first look and the better single modality."""
+    results = {name: study.results for name, study in studies.items()}
+    found = []
+    clean = results.get("hazumi-all", results.get("hazumi-clean"))
+    if clean:
+        found += _clean_claims(clean)
+    if "hazumi-absence" in results:
+        found += _absence_claims(results["hazumi-absence"])
+    for corpus, needed in (("rendered", 0.90), ("hazumi", 0.75)):
+        if f"{corpus}-absence" in results:
+            auroc = results[f"{corpus}-absence"]["fusions"]["rhgrjca"]["auroc"]
+            for modality, gate in (("audio", "voice_reliability"), ("video", "face_reliability")):
+                for kind in ("absent", "noise"):
+                    area = float(np.mean(auroc[f"{modality} {kind}"][gate]))
+                    what = f"rhgrjca on {corpus}: AUROC of {gate} for {modality} {kind}"
+                    found.append(Claim(what, f"{needed:.2f}", f"{area:.3f}", area >= needed))
+    return found
+
+
+def _clean_claims(clean: Mapping[str, Any]) -> list[Claim]:
+    found = [
+        _at_least("hgrjca, clean", (0.785, 0.670), _means(clean, "hgrjca")),
+        _at_least("hgrjca, clean, against voice alone", _means(clean, "audio"), _means(clean, "hgrjca")),
+    ]
+    for target in clean["targets"]:
+        scores = {name: np.array(row["ccc"][target]) for name, row in clean["fusions"].items()}
+        published = scores.pop("hgrjca")
+        best = max(scores, key=lambda name: scores[name].mean())
+        spread = max(scores[best].std(), published.std())
+        behind = scores[best].mean() - published.mean()
+        what = f"hgrjca, clean {target}, behind the best other fusion ({best}): at most one standard deviation"
+        found.append(Claim(what, f"{spread:.3f}", f"{behind:.3f}", bool(behind <= spread)))
+    return found
+
+
+def _absence_claims(absence: Mapping[str, Any]) -> list[Claim]:
+    found = []
+    for other in ("rjca", "concat"):
+        needed = [1.05 * area for area in _area(absence, other, "audio")]
+        what = f"hgrjca, area under the curves of corrupted audio: 5 % above {other}'s"
+        found.append(_at_least(what, needed, _area(absence, "hgrjca", "audio")))
+    found.append(_at_least("rhgrjca, clean", (0.785, 0.670), _means(absence, "rhgrjca")))
+    for kind in ("absent", "noise"):
+        half, whole = (_at(absence, "rhgrjca", f"audio {kind}", share) for share in (0.5, 1.0))
+        blind = _at(absence, "rhgrjca", f"video {kind}", 1.0)
+        found += [
+            _at_least(f"rhgrjca, half of the audio {kind}", (0.66, 0.53), half),
+            _at_least(f"rhgrjca, all of the audio {kind}", (0.545, 0.449), whole),
+            _at_least(f"rhgrjca, all of the audio {kind}, against face alone", _means(absence, "video"), whole),
+            _at_least(f"rhgrjca, all of the video {kind}, against voice alone", _means(absence, "audio"), blind),
+        ]
+    return found
+
+
+def _means(results: Mapping[str, Any], name: str) -> list[float]:
+    """CCC of each target, mean over seeds."""
+    return [float(np.mean(results["fusions"][name]["ccc"][t])) for t in results["targets"]]
+
+
+def _at(results: Mapping[str, Any], name: str, what: str, share: float) -> list[float]:
+    """CCC of each target under a corruption of that share of the steps, mean over seeds."""
+    place = results["shares"].index(share)
+    stressed = results["fusions"][name]["stress"][what]
+    return [float(np.mean(np.array(stressed[t]["curve"])[:, place])) for t in results["targets"]]
+
+
+def _area(results: Mapping[str, Any], name: str, modality: str) -> list[float]:
+    """Area under the curve of each target, mean over kinds of corruption and seeds."""
+    stressed = results["fusions"][name]["stress"]
+    return [float(np.mean([stressed[f"{modality} {k}"][t]["area"] for k in CORRUPTIONS])) for t in results["targets"]]
+
+
+def _at_least(what: str, needed: Sequence[float], measured: Sequence[float]) -> Claim:
+    """A claim about both targets."""
+    texts = (" / ".join(f"{x:.3f}" for x in values) for values in (needed, measured))
+    return Claim(what, *texts, holds=all(m >= n for m, n in zip(measured, needed, strict=True)))
+
+
+def in_words(found: Sequence[Claim], studies: Mapping[str, Study]) -> str:
+    """What holds and what doesn't, in one paragraph."""
+    fails = [c for c in found if not c.holds]
+    text = f"Of {len(found)} things that were to be shown, {len(found) - len(fails)} hold."
+    if "hazumi-clean" in studies:
+        clean = studies["hazumi-clean"].results["fusions"]
+        differences = [
+            f"{abs(d['effect']):.3f} {'above' if d['effect'] < 0 else 'below'} {other} in {target} "
+            f"(p = {d['p_holm']:.3f}, {'more than chance' if d['p_holm'] < 0.05 else 'which may be chance'})"
+            for other in ("rjca", "concat")
+            for target, d in clean[other]["against"].items()
+        ]
+        text += f" On real people and clean clips, hgrjca as published is {', '.join(differences)}."
+    if fails:
+        listed = "; ".join(f"{c.what} (needed {c.needed}, measured {c.measured})" for c in fails)
+        text += f" What doesn't hold: {listed}."
+    return text
+
+
+def page(studies: Sequence[Study], hazumi: Path, seconds: float) -> str:
+    """The whole page; every number but the quoted ones comes from the studies."""
+    named = {study.plan.name: study for study in studies}
+    found = claims(named)
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True, check=False
+    ).stdout.strip()
+    agreement = " / ".join(f"{x:.3f}" for x in _agreement(hazumi))
+    quoted = table(
+        "Quoted from the papers, not measured here: CCC on Aff-Wild2.",
+        "method",
+        ["valence, validation", "valence, test", "arousal, validation", "arousal, test"],
+        {name: (a, c, b, d) for name, (a, b, c, d) in PUBLISHED_AFFWILD2.items()},
+    )
+    rows = {c.what: (c.needed, c.measured, "yes" if c.holds else "**no**") for c in found}
+    parts = [
+        "# What gating does: results",
+        "",
+        f"Made by `{' '.join(['python docs/results.py', *sys.argv[1:]])}` (`make results`); every number but the "
+        "quoted ones comes from that command.",
+        f"avgate {commit or 'unknown'}, Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} "
+        f"cores; the last call took {seconds / 60:.0f} min and took up what earlier ones had finished.",
+        "",
+        "## What holds and what doesn't",
+        "",
+        in_words(found, named),
+        "",
+        table("What was to be shown, and what was measured.", "claim", ["needed", "measured", "holds"], rows),
+        f"One rater against the mean of the other four agrees by a CCC of {agreement} on hazumi.",
+        "",
+        "## Beside them: what the papers report",
+        "",
+        quoted,
+    ]
+    for study in studies:
+        results = study.results
+        parts += [f"## {study.plan.title[0].upper()}{study.plan.title[1:]}", "", f"`{study.command}`", ""]
+        parts.append(scores_table(results))
+        if study.plan.stress:
+            parts += [f"![CCC over the corrupted share of the steps](results-{study.plan.name}.png)", ""]
+            parts += [t for modality in results["corrupted"] for t in stress_tables(results, modality)]
+            parts.append(gates_table(results))
+    return "\n".join(parts)
+
+
+def _agreement(hazumi: Path) -> list[float]:
+    corpus = Hazumi(hazumi)
+    return list(rater_agreement([corpus.session(clip) for clip in corpus.clips()]).values())
+
+
+def main() -> None:
+    """Run every study, or go on where an earlier call stopped, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--hazumi", type=Path, default=HAZUMI, help="folder that holds clones of Hazumi's repositories")
+    parser.add_argument("--work", type=Path, default=HERE.parent / "work" / "results", help="folder for all trainings")
+    parser.add_argument("--out", type=Path, default=HERE, help="folder for results.md and its figures")
+    parser.add_argument("--small", action="store_true", help="a few minutes' worth, to see that the command works")
+    parser.add_argument("--workers", type=int, help="processes; one per core unless given")
+    given = parser.parse_args()
+    began, studies, out = time.monotonic(), [], make_folder(given.out)
+    for study in run(given.hazumi, given.work, SMALL if given.small else Size(), given.workers):
+        studies.append(study)
+        if study.plan.stress:
+            draw_curves(study.results, out / f"results-{study.plan.name}.png")
+        with atomic_write(out / "results.md") as temporary:
+            temporary.write_text(page(studies, given.hazumi, time.monotonic() - began))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""What training minimises: the fused estimate's loss, plus each other loss by its weight."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from avgate.batches import Prepared, batches, prepare
+from avgate.checkpoint import FeatureSpec, modality_dims
+from avgate.config import CorruptConfig, Recipe
+from avgate.encoders import TcnConfig
+from avgate.examples import Example, labels_on_grid
+from avgate.fusions.hgrjca import HgrjcaConfig, RhgrjcaConfig
+from avgate.losses import ccc_loss, reliability_loss, unimodal_loss
+from avgate.model import Model, ModelConfig
+from avgate.train import _run_epoch
+from avgate.types import Clip, LabelTrack
+from tests.tiny import BACKBONES, COLUMNS, RECIPE, TARGETS, make_clip
+
+SPECS = tuple(FeatureSpec(BACKBONES[m], m, COLUMNS[m], "f" * 16) for m in COLUMNS)
+
+
+@pytest.fixture(scope="module")
+def prepared() -> Prepared:
+    """Four clips of one window each: an epoch is a single batch."""
+
+    def example(seed: int, group: str) -> Example:
+        n = RECIPE.window
+        features = make_clip(n, seed=seed, absent={"audio": range(3), "video": range(8, 12)}, name=f"clip{seed}")
+        labels = LabelTrack(features.grid.times(n), np.random.default_rng(seed).uniform(-1, 1, (n, 2)), TARGETS)
+        clip = Clip(features.name, Path("x.mp4"), "train", group)
+        return Example(clip, features, labels, labels_on_grid(labels, features.grid, n))
+
+    return prepare([example(i, f"person{i}") for i in range(4)], [example(9, "somebody else")], SPECS, "tiny")
+
+
+def recipe_with(fusion: HgrjcaConfig, **weights: float) -> Recipe:
+    """No dropout, so that a model says the same twice; half of one modality's steps of every window are noise."""
+    encoders = {m: TcnConfig(channels=(4,), dropout=0.0) for m in COLUMNS}
+    model = ModelConfig(fusion, encoders, head_dropout=0.0, unimodal_heads=True)
+    corrupt = CorruptConfig(kinds=("noise",), probability=1.0, share=(0.5, 0.5))
+    return replace(RECIPE, model=model, train=replace(RECIPE.train, corrupt=corrupt, **weights))
+
+
+@pytest.mark.parametrize("weights", [(0.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.0, 0.7, 0.0), (2.0, 0.3, 0.5)], ids=str)
+@pytest.mark.parametrize("fusion", [HgrjcaConfig(dropout=0.0), RhgrjcaConfig(dropout=0.0)], ids=("hgrjca", "rhgrjca"))
+def test_the_loss_of_a_step_is_the_weighted_sum_of_its_parts(prepared, fusion, weights):
+    mse, unimodal, reliability = weights
+    recipe = recipe_with(fusion, mse_weight=mse, unimodal_weight=unimodal, reliability_weight=reliability)
+    torch.manual_seed(0)
+    model = Model(recipe.model, modality_dims(SPECS), len(TARGETS), recipe.window).train()
+    (batch,) = batches(prepared, recipe, 0, torch.device("cpu"))
+    with torch.no_grad():
+        out = model(batch.features, batch.present)
+        parts = {
+            "fused": float(ccc_loss(out.targets, batch.labels, mse)),
+            "unimodal": float(unimodal_loss(out.unimodal, batch.labels, batch.reliable)),
+            "reliability": float(reliability_loss(out.gates, batch.reliable)),
+        }
+    assert parts["unimodal"] > 0.5
+    assert (parts["reliability"] > 0.1) == isinstance(fusion, RhgrjcaConfig)
+
+    fabric = Fabric(accelerator="cpu", devices=1)
+    wrapped, optimizer = fabric.setup(model, torch.optim.AdamW(model.parameters()))
+    expected = parts["fused"] + unimodal * parts["unimodal"] + reliability * parts["reliability"]
+    assert _run_epoch(fabric, wrapped, optimizer, prepared, recipe, 0) == pytest.approx(expected, abs=1e-5)
