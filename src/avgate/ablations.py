@@ -1,4 +1,4 @@
-"""`avgate ablate`: hgrjca with one thing changed at a time, to see what each of its choices is worth."""
+"""`avgate benchmark --ablate`: hgrjca with one thing changed at a time, to see what each of its choices is worth."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -128,7 +128,7 @@ def benchmark(
         seeds: training seeds.
         out: folder for runs and tables.
         reference: name of the variant that all others are compared with.
-        workers: processes of one thread each; None is one per core.
+        workers: processes of one thread each, this one if it is 1; None is one per core.
 
     Returns:
         What results.json holds.
@@ -175,18 +175,20 @@ def benchmark(
 
 
 class _Pool:
-    """Processes that train runs; an outcome that is already in the folder is read instead."""
+    """Processes that train runs, or this one if one is enough; an outcome that is in the folder is read instead."""
 
     def __init__(self, protocol: Protocol, recipe: Recipe, folder: Path, workers: int | None):
-        self._protocol, self._folder = protocol, folder
+        self._protocol, self._recipe, self._folder = protocol, recipe, folder
         count = workers or os.cpu_count() or 1
-        self._executor = ProcessPoolExecutor(count, get_context("spawn"), _begin, (protocol, recipe))
+        others = ProcessPoolExecutor(count, get_context("spawn"), _begin, (protocol, recipe)) if count > 1 else None
+        self._executor = others
 
     def __enter__(self) -> _Pool:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        if self._executor:
+            self._executor.shutdown(wait=True, cancel_futures=True)
 
     def complete(self, runs: list[Run], on_done: Callable[[], object]) -> list[Outcome]:
         """The outcomes of all runs, in their order."""
@@ -196,15 +198,27 @@ class _Pool:
             if outcome is not None and (outcome.stressed or not self._protocol.stress):
                 found[run.name] = outcome
                 on_done()
-        running = {self._executor.submit(_do, run): run for run in runs if run.name not in found}
-        while running:
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                run, outcome = running.pop(future), future.result()
-                outcome.save(self._path(run), run.identity(self._protocol))
-                found[run.name] = outcome
-                on_done()
+        for run, outcome in self._trained([run for run in runs if run.name not in found]):
+            outcome.save(self._path(run), run.identity(self._protocol))
+            found[run.name] = outcome
+            on_done()
         return [found[run.name] for run in runs]
+
+    def _trained(self, runs: list[Run]) -> Iterator[tuple[Run, Outcome]]:
+        """Each run with its outcome, as they are done."""
+        if self._executor:
+            running = {self._executor.submit(_do, run): run for run in runs}
+            for future in as_completed(running):
+                yield running[future], future.result()
+        elif runs:
+            _load(self._protocol, self._recipe)
+            for run in runs:
+                before, console.quiet = console.quiet, True  # there is a progress bar already
+                try:
+                    outcome = _do(run)
+                finally:
+                    console.quiet = before
+                yield run, outcome
 
     def _path(self, run: Run) -> Path:
         return self._folder / f"{run.name}.safetensors"
@@ -214,12 +228,17 @@ _loaded: tuple[Protocol, list[Example], Any] | None = None
 
 
 def _begin(protocol: Protocol, recipe: Recipe) -> None:
-    """Worker: load the corpus once."""
+    """A worker's beginning."""
     import signal
 
     # Ctrl-C reaches every process of the terminal; the parent alone decides what happens then.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     console.quiet = True
+    _load(protocol, recipe)
+
+
+def _load(protocol: Protocol, recipe: Recipe) -> None:
+    """Load the corpus once for all runs of this process."""
     global _loaded
     corpus = open_corpus(protocol.corpus, protocol.data)
     examples, specs = load_examples(corpus, FeatureStore(protocol.store), recipe, None)
@@ -227,9 +246,9 @@ def _begin(protocol: Protocol, recipe: Recipe) -> None:
 
 
 def _do(run: Run) -> Outcome:
-    """Worker: train with every setting, and measure the best of them on the test clips."""
+    """Train with every setting, and measure the best of them on the test clips."""
     if _loaded is None:
-        raise RuntimeError("the worker has not been started")
+        raise RuntimeError("no corpus has been loaded")
     protocol, examples, (corpus, specs) = _loaded
     fold = split(examples, protocol.folds)[run.fold]
     parts = [[e for e in examples if e.clip.group in groups] for groups in (fold.train, fold.validation, fold.test)]

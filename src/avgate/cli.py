@@ -188,7 +188,8 @@ def benchmark(
     out: Path,
     recipe: str | None = None,
     fusions: tuple[str, ...] = ("audio", "video", "concat", "rjca", "hgrjca"),
-    reference: str = "hgrjca",
+    reference: str | None = None,
+    ablate: bool = False,
     seeds: int = 3,
     folds: int = 5,
     stress: bool = False,
@@ -204,7 +205,8 @@ def benchmark(
         out: Folder for runs, results.json and results.md; run it again to continue after an interruption.
         recipe: What is trained; its fusion is replaced by each of the fusions. The corpus' own recipe unless given.
         fusions: What to compare; "all" is every one.
-        reference: The fusion that all others are compared with.
+        reference: What all others are compared with; hgrjca unless given.
+        ablate: Instead of fusions, compare hgrjca with itself, one thing changed at a time.
         seeds: How many training seeds.
         folds: Cross-validation by person; 0 takes the corpus' own splits.
         stress: Also try every model on clips in which voice or face is missing or misleads.
@@ -212,66 +214,23 @@ def benchmark(
         store: Folder of the features; DATA/features unless given.
         workers: Processes; one per core unless given.
     """
-    from avgate.benchmark import Protocol, Variant
-    from avgate.fusions import FUSIONS, fusion_named
-
-    wanted = _recipe_for(corpus, recipe, set)
-    names = [f.name for f in FUSIONS] if fusions == ("all",) else [fusion_named(name).name for name in fusions]
-    protocol = Protocol(corpus, data, store or data / "features", folds, stress)
-    _compare(protocol, [Variant(n, wanted.with_fusion(n)) for n in names], seeds, out, reference, workers)
-
-
-def ablate(
-    corpus: Positional[str],
-    data: Path,
-    out: Path,
-    recipe: str | None = None,
-    seeds: int = 3,
-    folds: int = 5,
-    stress: bool = False,
-    set: tuple[str, ...] = (),
-    store: Path | None = None,
-    workers: int | None = None,
-) -> None:
-    """Train hgrjca with one thing changed at a time: iterations, gates, temperature, what gates see, time mixing, ...
-
-    Args:
-        corpus: Kind of corpus.
-        data: The corpus' folder.
-        out: Folder for runs, results.json and results.md; run it again to continue after an interruption.
-        recipe: What is trained, but for the fusion. The corpus' own recipe unless given.
-        seeds: How many training seeds.
-        folds: Cross-validation by person; 0 takes the corpus' own splits.
-        stress: Also try every model on clips in which voice or face is missing or misleads.
-        set: Settings to change in all of them, as path=value.
-        store: Folder of the features; DATA/features unless given.
-        workers: Processes; one per core unless given.
-    """
-    from avgate.ablations import PUBLISHED, ablations
-    from avgate.benchmark import Protocol
-
-    protocol = Protocol(corpus, data, store or data / "features", folds, stress)
-    _compare(protocol, ablations(_recipe_for(corpus, recipe, set)), seeds, out, PUBLISHED, workers)
-
-
-def _recipe_for(corpus: str, recipe: str | None, settings: tuple[str, ...]) -> Any:
-    """The named recipe, or the corpus' own, with some settings changed."""
-    from avgate.config import override
-    from avgate.recipes import OF_CORPUS, recipe_named
-
-    wanted = recipe_named(recipe or OF_CORPUS.get(corpus, "demo"))
-    for assignment in settings:
-        wanted = override(wanted, assignment)
-    return wanted
-
-
-def _compare(protocol: Any, variants: Any, seeds: int, out: Path, reference: str, workers: int | None) -> None:
-    """Run a comparison and print its tables."""
     from rich.console import Console
 
+    from avgate.ablations import PUBLISHED, ablations
+    from avgate.benchmark import Protocol, Variant
     from avgate.benchmark import benchmark as run
+    from avgate.config import override
+    from avgate.fusions import FUSIONS, fusion_named
+    from avgate.recipes import OF_CORPUS, recipe_named
     from avgate.results import markdown
 
+    wanted = recipe_named(recipe or OF_CORPUS.get(corpus, "demo"))
+    for assignment in set:
+        wanted = override(wanted, assignment)
+    names = [f.name for f in FUSIONS] if fusions == ("all",) else [fusion_named(name).name for name in fusions]
+    variants = ablations(wanted) if ablate else [Variant(name, wanted.with_fusion(name)) for name in names]
+    reference = reference or (PUBLISHED if ablate else "hgrjca")
+    protocol = Protocol(corpus, data, store or data / "features", folds, stress)
     results = run(protocol, variants, range(seeds), out, reference=reference, workers=workers)
     Console().print(markdown(results), markup=False, soft_wrap=True)
 
@@ -330,7 +289,7 @@ def demo(out: Path = Path("demo"), workers: int | None = None) -> None:
     console.print(f"Report: {out / 'report.html'} (open it in a browser)")
 
 
-VERBS = {f.__name__: f for f in (demo, predict, report, render, extract, train, evaluate, benchmark, ablate)}
+VERBS = {f.__name__: f for f in (demo, predict, report, render, extract, train, evaluate, benchmark)}
 
 
 def main(args: list[str] | None = None) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.stats import rankdata
 
 
 def _paired(prediction: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -79,6 +78,8 @@ def auroc(score: np.ndarray, truth: np.ndarray) -> float:
     Returns:
         In [0, 1], 0.5 for chance; NaN where all steps are true or none is.
     """
+    from scipy.stats import rankdata  # here, since it takes most of a second to load and predictions don't need it
+
     true = int(truth.sum())
     false = len(truth) - true
     if not true or not false:

@@ -32,10 +32,10 @@ _HAZUMI = Recipe(
         unimodal_heads=True,
     ),
     train=TrainConfig(
-        epochs=24,
-        patience=6,
+        epochs=30,
+        patience=8,
         batch=8,
-        lr=3e-3,
+        lr=2e-3,
         weight_decay=0.1,
         unimodal_weight=1.0,
         reliability_weight=1.0,

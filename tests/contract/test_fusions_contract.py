@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from avgate.encoders import GruConfig, LstmConfig, TcnConfig
+from avgate.encoders import LstmConfig, TcnConfig
 from avgate.errors import UsageError
 from avgate.fusions import FUSIONS, Fusion, build_fusion, fusion_class, fusion_named
 from avgate.fusions.single import AudioConfig, VideoConfig
@@ -19,7 +19,7 @@ from avgate.model import Model, ModelConfig, ModelOutput
 
 WINDOW = 12
 DIMS = {"audio": 8, "video": 12}
-ENCODERS = {"tcn": TcnConfig(channels=(8, 8)), "gru": GruConfig(dim=8), "lstm": LstmConfig(dim=8)}
+ENCODERS = {"tcn": TcnConfig(channels=(8, 8)), "lstm": LstmConfig(dim=8)}
 GARBAGE = (float("nan"), float("inf"), -float("inf"), 1e30, 0.0)
 
 

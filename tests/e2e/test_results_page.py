@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,17 +12,20 @@ import pytest
 
 from tests.dialogues import write_hazumi
 
+pytestmark = pytest.mark.xdist_group("whole way")
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The folders of trainings and of the page, after a small run."""
+def made(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The folders of trainings and of the page, after a small run on clips that are rendered and extracted already."""
     sys.path.insert(0, str(ROOT / "docs"))
     import results
 
     root = tmp_path_factory.mktemp("results")
     hazumi = write_hazumi(root / "hazumi", n=10)
+    shutil.copytree(corpus, root / "work" / "rendered")
     before = sys.argv
     args = ["--hazumi", hazumi, "--work", root / "work", "--out", root / "out", "--small", "--workers", "1"]
     sys.argv = ["results.py", *map(str, args)]
