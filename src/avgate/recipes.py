@@ -32,7 +32,7 @@ _HAZUMI = Recipe(
         unimodal_heads=True,
     ),
     train=TrainConfig(
-        epochs=30,
+        epochs=24,
         patience=8,
         batch=8,
         lr=2e-3,
