@@ -17,7 +17,7 @@ import numpy as np
 
 from avgate.ablations import PUBLISHED, ablations
 from avgate.benchmark import Protocol, Variant, benchmark
-from avgate.config import Recipe, override
+from avgate.config import override
 from avgate.console import console
 from avgate.corpora.hazumi import Hazumi
 from avgate.corpora.hazumi_references import rater_agreement
@@ -136,7 +136,7 @@ def run(hazumi: Path, work: Path, size: Size, workers: int | None) -> Iterator[S
     places = {"hazumi": (hazumi, hazumi / "features", size.folds), "rendered": (clips, store, 0)}
     for plan in plans(size):
         console.print(f"[bold]{plan.title}[/]")
-        recipe = _changed(plan.recipe, (*plan.settings, *size.settings))
+        recipe = override(recipe_named(plan.recipe), *plan.settings, *size.settings)
         data, features, folds = places[plan.corpus]
         seeds = size.seeds if plan.fusions else size.ablation_seeds
         protocol = Protocol(plan.corpus, data, features, folds, plan.stress)
@@ -150,13 +150,6 @@ def run(hazumi: Path, work: Path, size: Size, workers: int | None) -> Iterator[S
         options += [f"--fusions {' '.join(plan.fusions)}" if plan.fusions else "--ablate"]
         options += [f"--set {' '.join(plan.settings)}"] if plan.settings else []
         yield Study(plan, f"avgate benchmark {plan.corpus} --data DATA --out OUT {' '.join(options)}", results)
-
-
-def _changed(recipe: str, settings: Sequence[str]) -> Recipe:
-    found = recipe_named(recipe)
-    for assignment in settings:
-        found = override(found, assignment)
-    return found
 
 
 @dataclass(frozen=True)

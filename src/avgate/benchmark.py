@@ -86,13 +86,7 @@ class Run:
 
     def recipes(self) -> dict[str, Recipe]:
         """Setting -> the recipe with it ("train.lr=1e-3 model.head_dropout=0.5" changes two things)."""
-        found = {}
-        for setting in self.settings:
-            recipe = override(self.recipe, f"train.seed={self.seed}")
-            for assignment in setting.split():
-                recipe = override(recipe, assignment)
-            found[setting] = recipe
-        return found
+        return {s: override(self.recipe, f"train.seed={self.seed}", *s.split()) for s in self.settings}
 
     def identity(self, protocol: Protocol) -> str:
         """Changes with whatever its outcome depends on."""

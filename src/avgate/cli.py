@@ -122,8 +122,7 @@ def train(
         wanted = wanted.with_fusion(fusion)
     if seed is not None:
         wanted = override(wanted, f"train.seed={seed}")
-    for assignment in set:
-        wanted = override(wanted, assignment)
+    wanted = override(wanted, *set)
     checkpoint = run(
         open_corpus(corpus, data),
         FeatureStore(store or data / "features"),
@@ -224,9 +223,7 @@ def benchmark(
     from avgate.recipes import OF_CORPUS, recipe_named
     from avgate.results import markdown
 
-    wanted = recipe_named(recipe or OF_CORPUS.get(corpus, "demo"))
-    for assignment in set:
-        wanted = override(wanted, assignment)
+    wanted = override(recipe_named(recipe or OF_CORPUS.get(corpus, "demo")), *set)
     names = [f.name for f in FUSIONS] if fusions == ("all",) else [fusion_named(name).name for name in fusions]
     variants = ablations(wanted) if ablate else [Variant(name, wanted.with_fusion(name)) for name in names]
     reference = reference or (PUBLISHED if ablate else "hgrjca")

@@ -216,17 +216,19 @@ def from_plain(value: Any) -> Any:
     return kind(**inner)
 
 
-def override(recipe: Recipe, assignment: str) -> Recipe:
-    """A recipe with one setting changed, as `avgate train --set train.epochs=5` says it.
+def override(recipe: Recipe, *assignments: str) -> Recipe:
+    """A recipe with some settings changed, one after the other, as `avgate train --set train.epochs=5` says it.
 
     Args:
         recipe: the recipe to change.
-        assignment: `path=value`; the path leads through fields by dots, the value has the type that stands there.
+        assignments: `path=value`; the path leads through fields by dots, the value has the type that stands there.
     """
-    path, found, text = assignment.partition("=")
-    if not found:
-        raise UsageError(f"'{assignment}' is no setting", hint="write it as path=value, such as train.epochs=5")
-    return _set(recipe, path.strip().split("."), text.strip(), path.strip())
+    for assignment in assignments:
+        path, found, text = assignment.partition("=")
+        if not found:
+            raise UsageError(f"'{assignment}' is no setting", hint="write it as path=value, such as train.epochs=5")
+        recipe = _set(recipe, path.strip().split("."), text.strip(), path.strip())
+    return recipe
 
 
 def _set(owner: Any, path: list[str], text: str, whole: str) -> Any:

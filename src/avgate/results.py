@@ -97,7 +97,7 @@ class Outcome:
 
 
 def compare(held: Mapping[str, Sequence[Outcome]], reference: str) -> dict[str, Any]:
-    """Scores of every variant, and its difference from the reference; plain values but for arrays.
+    """Scores of every variant, and its difference from the reference, as JSON can hold them.
 
     Args:
         held: variant -> its outcome on all folds, once per seed.
