@@ -33,7 +33,7 @@ def tree() -> str:
     lines += [
         "tests/",
         "  unit/                       one file per module",
-        "  contract/                   what every backbone, corpus, fusion and writer promises",
+        "  contract/                   what every backbone, corpus, fusion, label format and writer promises",
         "  golden/                     the equations, written a second time",
         "  e2e/                        the command line, real recordings, a real browser",
     ]

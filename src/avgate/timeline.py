@@ -71,6 +71,25 @@ def cell_mean(
         return (total / count[:, None]).astype(np.float32), count > 0
 
 
+def touched_cells(start_s: np.ndarray, until_s: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """Which cells each stretch of time stands for: those whose centres lie in it, or else the one in which it begins.
+
+    Args:
+        start_s: float64 [m] seconds.
+        until_s: float64 [m] seconds, each after its start; a stretch doesn't contain its end.
+        grid: the cells.
+
+    Returns:
+        int64 [r] stretches and int64 [r] cells, in the stretches' order.
+    """
+    half = 0.5 / grid.rate
+    first = grid.index(np.asarray(start_s) + half - 2e-6)
+    count = np.maximum(grid.index(np.asarray(until_s) + half - 2e-6) - first, 0)
+    first, count = np.where(count == 0, grid.index(start_s), first), np.maximum(count, 1)
+    stretch = np.repeat(np.arange(len(count)), count)
+    return stretch, first[stretch] + np.arange(len(stretch)) - np.repeat(np.cumsum(count) - count, count)
+
+
 def fill_short_gaps(values: np.ndarray, present: np.ndarray, max_gap: int) -> tuple[np.ndarray, np.ndarray]:
     """Repeat the nearest present row in gaps of up to max_gap cells between two present ones.
 

@@ -112,11 +112,19 @@ class FeatureTrack:
 
 @dataclass(frozen=True)
 class LabelTrack:
-    """What raters said: `values` float32 [n k] in [-1, 1] at `time_s` float64 [n]; NaN where no label is valid."""
+    """What raters said.
+
+    Attributes:
+        time_s: float64 [n], increasing: the moment of each label, or when its stretch begins.
+        values: float32 [n k] in [-1, 1]; NaN where no label is valid.
+        targets: k names.
+        until_s: float64 [n], when each label's stretch ends; None where labels are of moments.
+    """
 
     time_s: np.ndarray
     values: np.ndarray
     targets: tuple[str, ...]
+    until_s: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,109 @@
+"""Label files of other programs. A new one is a file here and a line in LABEL_FORMATS; contract tests then cover it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from avgate.errors import CorpusError, choose
+from avgate.label_formats.affwild2 import AffWild2
+from avgate.label_formats.base import Frames, LabelFormat, scale
+from avgate.label_formats.carma import Carma
+from avgate.label_formats.elan import Elan
+from avgate.label_formats.muse import Muse
+from avgate.label_formats.nova import Nova
+from avgate.label_formats.table import Table
+from avgate.label_formats.textgrid import TextGrid
+from avgate.types import LabelTrack
+
+__all__ = ["LABEL_FORMATS", "LabelFormat", "label_format", "read_labels", "write_labels"]
+
+LABEL_FORMATS: tuple[LabelFormat, ...] = (
+    Nova(),
+    Nova("nova-binary", binary=True),
+    Elan(),
+    TextGrid(),
+    Carma(),
+    Muse(),
+    AffWild2(),
+    Table(),
+)
+"""Of several formats with one suffix, the first that recognises a file reads it."""
+
+_ROUNDING = 1e-4
+
+
+def label_format(name: str) -> LabelFormat:
+    """The format of that name; UsageError with the choices where there is none."""
+    return choose("label format", name, {f.name: f for f in LABEL_FORMATS})
+
+
+def read_labels(
+    path: Path,
+    *,
+    frames: Frames | None = None,
+    limits: tuple[float, float] | None = None,
+    target: str | None = None,
+) -> LabelTrack:
+    """A label file of any format, which its name and beginning tell.
+
+    Args:
+        path: the file.
+        frames: gives the timestamps of the video's frames, for formats without times.
+        limits: which values in the file are lowest and highest; [-1, 1] unless given. Formats that say so themselves
+            don't need it.
+        target: what a file's only target is called, instead of what the file says.
+
+    Raises:
+        CorpusError: the file is missing, of no known format, wrong in itself, or holds values outside the limits.
+    """
+    if not path.is_file():
+        raise CorpusError("there is no such label file", where=path, hint="check the path")
+    candidates = [f for f in LABEL_FORMATS if path.name.lower().endswith(f.suffix.lower())]
+    found = next((f for f in candidates if f.recognises(path)), None)
+    if found is None:
+        known = ", ".join(dict.fromkeys(f"{f.suffix} ({f.name})" for f in LABEL_FORMATS))
+        raise CorpusError("this is no known kind of label file", where=path, hint=f"known: {known}")
+    labels = found.read(path, frames)
+    if not len(labels.time_s):
+        raise CorpusError("there are no labels in it", where=path, hint="check what the program exported")
+    values = labels.values.astype(np.float64)
+    if limits is not None and not found.scaled:
+        values = scale(values, *limits)
+    outside = np.argwhere(np.abs(values) > 1 + _ROUNDING)
+    if len(outside):
+        row, column = outside[0]
+        low, high = limits or (-1.0, 1.0)
+        what = f"row {row + 1}, {labels.targets[column]}: {labels.values[row, column]:g} is not in [{low:g}, {high:g}]"
+        raise CorpusError(what, where=path, hint="say which values are lowest and highest, or correct the file")
+    if target is not None and len(labels.targets) > 1:
+        what = f"there are several targets in it ({', '.join(labels.targets)}), so they can't all be '{target}'"
+        raise CorpusError(what, where=path, hint="leave the name away")
+    names = labels.targets if target is None else (target,)
+    return replace(labels, values=np.clip(values, -1, 1).astype(np.float32), targets=names)
+
+
+def write_labels(labels: LabelTrack, path: Path, name: str) -> list[Path]:
+    """Write labels in a format, and return the files: one, or NAME.TARGET.SUFFIX each where a file holds one target.
+
+    Args:
+        labels: what to write; at least one row.
+        path: the file; its suffix is the format's.
+        name: the format's name.
+
+    Raises:
+        UsageError: there is no such format.
+        OutputError: a file can't be written.
+    """
+    chosen = label_format(name)
+    if not chosen.single or len(labels.targets) == 1:
+        chosen.write(labels, path)
+        return [path]
+    written = []
+    for k, target in enumerate(labels.targets):
+        file = path.with_name(f"{path.name.removesuffix(chosen.suffix)}.{target}{chosen.suffix}")
+        chosen.write(replace(labels, values=labels.values[:, k : k + 1], targets=(target,)), file)
+        written.append(file)
+    return written

@@ -1,0 +1,170 @@
+"""What every label format is: a named way from a file to a LabelTrack and back, and what formats share."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from avgate.errors import CorpusError
+from avgate.types import LabelTrack
+
+DECIMALS = 6
+"""Decimals of values and of seconds in text files."""
+
+Frames = Callable[[], np.ndarray]
+"""Gives the timestamps of the video's frames, float64 [n] seconds, to formats that have no clock of their own."""
+
+
+class LabelFormat(Protocol):
+    """A file format for labels.
+
+    Attributes:
+        name: what the command line calls it.
+        suffix: what its file names end with, dot included.
+        single: whether a file holds one target only.
+        scaled: whether files say which values are lowest and highest, so that reading brings them to [-1, 1].
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    @property
+    def suffix(self) -> str: ...  # noqa: D102
+
+    @property
+    def single(self) -> bool: ...  # noqa: D102
+
+    @property
+    def scaled(self) -> bool: ...  # noqa: D102
+
+    def recognises(self, path: Path) -> bool:
+        """Whether a file that has the suffix looks like one of this format; may read its beginning."""
+
+    def read(self, path: Path, frames: Frames | None) -> LabelTrack:
+        """What the file says; CorpusError where it can't be read or contradicts itself.
+
+        Where the format isn't `scaled`, values are as they stand in the file.
+        """
+
+    def write(self, labels: LabelTrack, path: Path) -> None:
+        """Write labels, atomically; of one target only if the format is `single`. OutputError where that fails."""
+
+
+def rows_of(path: Path, delimiter: str | None = None) -> list[list[str]]:
+    """All rows of a text table that aren't empty, cells stripped.
+
+    Args:
+        path: the file; UTF-8, with or without a byte order mark.
+        delimiter: what stands between cells; unless given, the one of tab, semicolon and comma that the first row has.
+
+    Raises:
+        CorpusError: it can't be read as text, or there is none.
+    """
+    try:
+        text = path.read_text("utf-8-sig")
+        if delimiter is None:
+            delimiter = next((d for d in "\t;" if d in text.split("\n", 1)[0]), ",")
+        rows = list(csv.reader(text.splitlines(), delimiter=delimiter))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        what = f"the file can't be read as a text table: {getattr(error, 'strerror', None) or error}"
+        raise CorpusError(what, where=path, hint="check the path, and that the file is UTF-8 text") from error
+    filled = [[cell.strip() for cell in row] for row in rows if any(cell.strip() for cell in row)]
+    if not filled:
+        raise CorpusError("the file is empty", where=path, hint="check what the program exported")
+    return filled
+
+
+def first_line(path: Path) -> str:
+    """The first line of a text file without a byte order mark, empty where there is none."""
+    try:
+        with path.open("rb") as file:
+            return file.readline(4096).decode("utf-8-sig", "replace").strip()
+    except OSError:
+        return ""
+
+
+def number(text: str, row: int, column: str, path: Path) -> float:
+    """A cell's number, NaN where it is empty or says NaN; CorpusError for anything else."""
+    if not text or text.lower() in ("nan", "na"):
+        return math.nan
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.inf
+    if math.isinf(value):
+        what = f"row {row}, column {column}: '{text}' is no number"
+        raise CorpusError(what, where=path, hint="write numbers with a decimal point; leave unknown ones empty")
+    return value
+
+
+def checked_times(time_s: np.ndarray, path: Path, hint: str) -> np.ndarray:
+    """Times that are there and increase; CorpusError for others, with the row."""
+    if not len(time_s):
+        raise CorpusError("there are no labels in it", where=path, hint=hint)
+    wrong = np.flatnonzero(~(np.diff(time_s, prepend=-np.inf) > 0))
+    if len(wrong):
+        raise CorpusError(f"times must increase, but row {wrong[0] + 1} doesn't come later", where=path, hint=hint)
+    return time_s
+
+
+def scale(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """From [low, high] to [-1, 1]."""
+    return (values - (high + low) / 2) / ((high - low) / 2)
+
+
+def stretches(labels: LabelTrack) -> tuple[np.ndarray, np.ndarray]:
+    """When each label begins and ends, in seconds: a label of a moment lasts until the next one.
+
+    The last one lasts as long as the median of the others; one that is alone lasts a second.
+    """
+    if labels.until_s is not None:
+        return labels.time_s, labels.until_s
+    gaps = np.diff(labels.time_s)
+    last = float(np.median(gaps)) if len(gaps) else 1.0
+    return labels.time_s, np.append(labels.time_s[1:], labels.time_s[-1:] + last)
+
+
+def rate_of(time_s: np.ndarray) -> float:
+    """Labels per second: the median over neighbours; 1 where there is one label only."""
+    return 1 / float(np.median(np.diff(time_s))) if len(time_s) > 1 else 1.0
+
+
+def joined(tiers: Mapping[str, Sequence[tuple[float, float, float]]]) -> LabelTrack:
+    """Stretches of several targets as one track: wherever any target begins or ends, a new row does.
+
+    Args:
+        tiers: target -> its stretches in any order, (start, end, value) with times in seconds.
+    """
+    borders = np.unique([time for tier in tiers.values() for start, end, _ in tier for time in (start, end)])
+    values = np.full((max(0, len(borders) - 1), len(tiers)), np.nan)
+    for k, tier in enumerate(tiers.values()):
+        for start, end, value in tier:
+            values[np.searchsorted(borders, start) : np.searchsorted(borders, end), k] = value
+    known = ~np.isnan(values).all(1)
+    return LabelTrack(borders[:-1][known], values[known].astype(np.float32), tuple(tiers), borders[1:][known])
+
+
+def numeric(
+    tiers: dict[str, list[tuple[float, float, str]]], path: Path, hint: str
+) -> dict[str, list[tuple[float, float, float]]]:
+    """Those tiers whose texts are all numbers, with their numbers; CorpusError where there is none.
+
+    Annotations without text say nothing and are left out.
+    """
+    found: dict[str, list[tuple[float, float, float]]] = {}
+    for name, tier in tiers.items():
+        spoken = [(start, end, text.strip()) for start, end, text in tier if text.strip()]
+        with contextlib.suppress(ValueError):
+            numbers = [(start, end, float(text)) for start, end, text in spoken]
+            if numbers and all(math.isfinite(value) for _, _, value in numbers):
+                found[name] = numbers
+    if not found:
+        what = f"no tier holds numbers only; tiers: {', '.join(tiers) or 'none'}"
+        raise CorpusError(what, where=path, hint=hint)
+    return found

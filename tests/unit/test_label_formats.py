@@ -1,0 +1,338 @@
+"""Label files as other programs write them."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avgate.errors import CorpusError
+from avgate.examples import labels_on_grid
+from avgate.label_formats import read_labels, write_labels
+from avgate.timeline import Grid
+from avgate.types import LabelTrack
+
+NOVA = """<?xml version="1.0" ?>
+<annotation ssi-v="3">
+    <info ftype="{ftype}" size="{size}" />
+    <meta annotator="gold" role="expert" />
+    <scheme name="engagement" type="CONTINUOUS" sr="25" min="0" max="1" mincolor="#FFFFFFFF" maxcolor="#FF4F81BD" />
+</annotation>
+"""
+
+ELAN = """<?xml version="1.0" encoding="UTF-8"?>
+<ANNOTATION_DOCUMENT AUTHOR="" DATE="2024-03-05T10:11:12+01:00" FORMAT="3.0" VERSION="3.0"
+    xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"
+    xsi:noNamespaceSchemaLocation="http://www.mpi.nl/tools/elan/EAFv3.0.xsd">
+    <HEADER MEDIA_FILE="" TIME_UNITS="milliseconds">
+        <MEDIA_DESCRIPTOR MEDIA_URL="file:///interview.mp4" MIME_TYPE="video/mp4"/>
+        <PROPERTY NAME="lastUsedAnnotationId">4</PROPERTY>
+    </HEADER>
+    <TIME_ORDER>
+        <TIME_SLOT TIME_SLOT_ID="ts1" TIME_VALUE="500"/>
+        <TIME_SLOT TIME_SLOT_ID="ts2" TIME_VALUE="1500"/>
+        <TIME_SLOT TIME_SLOT_ID="ts3" TIME_VALUE="1500"/>
+        <TIME_SLOT TIME_SLOT_ID="ts4" TIME_VALUE="4250"/>
+        <TIME_SLOT TIME_SLOT_ID="ts5" TIME_VALUE="1000"/>
+        <TIME_SLOT TIME_SLOT_ID="ts6" TIME_VALUE="2000"/>
+    </TIME_ORDER>
+    <TIER LINGUISTIC_TYPE_REF="default-lt" TIER_ID="valence">
+        <ANNOTATION>
+            <ALIGNABLE_ANNOTATION ANNOTATION_ID="a1" TIME_SLOT_REF1="ts1" TIME_SLOT_REF2="ts2">
+                <ANNOTATION_VALUE>0.25</ANNOTATION_VALUE>
+            </ALIGNABLE_ANNOTATION>
+        </ANNOTATION>
+        <ANNOTATION>
+            <ALIGNABLE_ANNOTATION ANNOTATION_ID="a2" TIME_SLOT_REF1="ts3" TIME_SLOT_REF2="ts4">
+                <ANNOTATION_VALUE>-0.5</ANNOTATION_VALUE>
+            </ALIGNABLE_ANNOTATION>
+        </ANNOTATION>
+    </TIER>
+    <TIER LINGUISTIC_TYPE_REF="default-lt" TIER_ID="words">
+        <ANNOTATION>
+            <ALIGNABLE_ANNOTATION ANNOTATION_ID="a3" TIME_SLOT_REF1="ts5" TIME_SLOT_REF2="ts6">
+                <ANNOTATION_VALUE>ja gern</ANNOTATION_VALUE>
+            </ALIGNABLE_ANNOTATION>
+        </ANNOTATION>
+    </TIER>
+    <LINGUISTIC_TYPE GRAPHIC_REFERENCES="false" LINGUISTIC_TYPE_ID="default-lt" TIME_ALIGNABLE="true"/>
+</ANNOTATION_DOCUMENT>
+"""
+
+PRAAT_LONG = """File type = "ooTextFile"
+Object class = "TextGrid"
+
+xmin = 0 
+xmax = 3.5 
+tiers? <exists> 
+size = 2 
+item []: 
+    item [1]:
+        class = "IntervalTier" 
+        name = "arousal" 
+        xmin = 0 
+        xmax = 3.5 
+        intervals: size = 3 
+        intervals [1]:
+            xmin = 0 
+            xmax = 1.25 
+            text = "0.5" 
+        intervals [2]:
+            xmin = 1.25 
+            xmax = 2 
+            text = "" 
+        intervals [3]:
+            xmin = 2 
+            xmax = 3.5 
+            text = "-1" 
+    item [2]:
+        class = "TextTier" 
+        name = "bell" 
+        xmin = 0 
+        xmax = 3.5 
+        points: size = 1 
+        points [1]:
+            number = 0.7 
+            mark = "ding" 
+"""
+
+PRAAT_SHORT_POINTS = """File type = "ooTextFile"
+Object class = "TextGrid"
+
+0
+3
+<exists>
+1
+"TextTier"
+"valence"
+0
+3
+2
+0.5
+"0.25"
+2
+"-0.25"
+"""
+
+CARMA = """Time of Rating,08-Jun-2017 10:11:12
+Multimedia File,2F10_08.avi
+Lower Label,very negative
+Upper Label,very positive
+Minimum Value,-100
+Maximum Value,100
+Number of Steps,9
+Second,Rating
+%%%%%%,%%%%%%
+0.25,7.5
+0.5,NaN
+0.75,-50
+1,100
+"""
+
+CARMA_FIRST = """\
+Filename,Lower Label,Upper Label,Minimum Value,Midpoint Value,Maximum Value,Number of Steps,Second,Rating
+C:\\clips\\a.avi,very negative,very positive,-100,0,100,9,1,7.5
+C:\\clips\\a.avi,very negative,very positive,-100,0,100,9,2,-50
+"""
+
+DARMA = """Time of Rating,08-Jun-2017 10:11:12,,
+Multimedia File,dyad 7.mp4,,
+Magnitude,1000,,
+Second,Affiliation,Dominance,Button
+%%%%%%,%%%%%%,%%%%%%,%%%%%%
+1,250,-500,0
+2,1000,0,1
+"""
+
+
+def written(folder: Path, name: str, text: str, encoding: str = "utf-8") -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+class TestNova:
+    def test_text(self, tmp_path):
+        path = written(tmp_path, "expert.annotation", NOVA.format(ftype="ASCII", size=3))
+        written(tmp_path, "expert.annotation~", "0.5;1\r\n0.75;0.6\r\nNaN;0\r\n")
+        labels = read_labels(path)
+        assert labels.targets == ("engagement",)
+        assert labels.time_s == pytest.approx([0, 0.04, 0.08])
+        assert labels.values[:, 0] == pytest.approx([0, 0.5, np.nan], nan_ok=True)
+
+    def test_binary(self, tmp_path):
+        path = written(tmp_path, "expert.annotation", NOVA.format(ftype="BINARY", size=2))
+        (tmp_path / "expert.annotation~").write_bytes(struct.pack("<4f", 1.0, 1.0, 0.25, 0.3))
+        assert read_labels(path).values[:, 0] == pytest.approx([1, -0.5])
+
+    def test_data_that_disagree_with_their_header_are_refused(self, tmp_path):
+        path = written(tmp_path, "expert.annotation", NOVA.format(ftype="ASCII", size=3))
+        with pytest.raises(CorpusError, match=r"expert\.annotation~: its data are missing"):
+            read_labels(path)
+        written(tmp_path, "expert.annotation~", "0.5;1\n")
+        with pytest.raises(CorpusError, match="1 samples, but its header says 3"):
+            read_labels(path)
+
+    def test_classes_are_no_values(self, tmp_path):
+        text = NOVA.format(ftype="ASCII", size=1).replace("CONTINUOUS", "DISCRETE")
+        with pytest.raises(CorpusError, match="DISCRETE, not CONTINUOUS"):
+            read_labels(written(tmp_path, "laughter.annotation", text))
+
+    def test_labels_off_its_clock_are_read_off_linearly_and_never_across_unknown_ones(self, tmp_path):
+        values = np.array([[0.0], [0.2], [np.nan], [0.6], [0.8]], np.float32)
+        labels = LabelTrack(np.arange(5) / 10 + 0.05, values, ("valence",))
+        (path,) = write_labels(labels, tmp_path / "a.annotation", "nova")
+        found = read_labels(path)
+        assert found.time_s == pytest.approx(np.arange(5) / 10)
+        assert found.values[:, 0] == pytest.approx([0, 0.1, np.nan, 0.6, 0.7], abs=1e-5, nan_ok=True)
+
+
+class TestElan:
+    def test_tiers_of_numbers_are_targets_and_others_are_passed_over(self, tmp_path):
+        labels = read_labels(written(tmp_path, "interview.eaf", ELAN))
+        assert labels.targets == ("valence",)
+        assert labels.time_s.tolist() == [0.5, 1.5]
+        assert labels.until_s.tolist() == [1.5, 4.25]
+        assert labels.values[:, 0].tolist() == [0.25, -0.5]
+
+    def test_without_a_tier_of_numbers_the_tiers_are_named(self, tmp_path):
+        text = ELAN.replace(">0.25<", ">good<")
+        with pytest.raises(CorpusError, match="no tier holds numbers only; tiers: valence, words"):
+            read_labels(written(tmp_path, "interview.eaf", text))
+
+    def test_stretches_of_several_tiers_are_cut_where_any_begins_or_ends(self, tmp_path):
+        text = ELAN.replace(">ja gern<", ">0.75<").replace('"words"', '"arousal"')
+        labels = read_labels(written(tmp_path, "interview.eaf", text))
+        assert labels.targets == ("valence", "arousal")
+        assert labels.time_s.tolist() == [0.5, 1.0, 1.5, 2.0]
+        assert labels.until_s.tolist() == [1.0, 1.5, 2.0, 4.25]
+        nan = np.nan
+        expected = [[0.25, nan], [0.25, 0.75], [-0.5, 0.75], [-0.5, nan]]
+        np.testing.assert_allclose(labels.values, expected)
+
+
+class TestTextGrid:
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+    def test_long_text_in_both_of_praats_encodings(self, tmp_path, encoding):
+        labels = read_labels(written(tmp_path, "a.TextGrid", PRAAT_LONG, encoding))
+        assert labels.targets == ("arousal",)
+        assert labels.time_s.tolist() == [0, 2]
+        assert labels.until_s.tolist() == [1.25, 3.5]
+        assert labels.values[:, 0].tolist() == [0.5, -1]
+
+    def test_points_last_until_the_next_one(self, tmp_path):
+        labels = read_labels(written(tmp_path, "a.textgrid", PRAAT_SHORT_POINTS))
+        assert labels.time_s.tolist() == [0.5, 2]
+        assert labels.until_s.tolist() == [2, 3]
+        assert labels.values[:, 0].tolist() == [0.25, -0.25]
+
+
+class TestCarma:
+    def test_bins_end_at_their_second(self, tmp_path):
+        labels = read_labels(written(tmp_path, "a.csv", CARMA))
+        assert labels.targets == ("rating",)
+        assert labels.time_s == pytest.approx([0, 0.25, 0.5, 0.75])
+        assert labels.until_s == pytest.approx([0.25, 0.5, 0.75, 1])
+        assert labels.values[:, 0] == pytest.approx([0.075, np.nan, -0.5, 1], nan_ok=True)
+
+    def test_first_versions(self, tmp_path):
+        labels = read_labels(written(tmp_path, "a.csv", CARMA_FIRST), target="valence")
+        assert labels.targets == ("valence",)
+        assert labels.until_s.tolist() == [1, 2]
+        assert labels.values[:, 0] == pytest.approx([0.075, -0.5])
+
+    def test_both_axes_of_darma(self, tmp_path):
+        labels = read_labels(written(tmp_path, "a.csv", DARMA))
+        assert labels.targets == ("affiliation", "dominance")
+        assert labels.time_s.tolist() == [0, 1]
+        np.testing.assert_allclose(labels.values, [[0.25, -0.5], [1, 0]])
+
+
+class TestMuse:
+    def test_milliseconds_and_the_folder_as_target(self, tmp_path):
+        text = "timestamp,value,segment_id\n0,0.1337,1\n250,-0.2,1\n9000,0.5,2\n"
+        labels = read_labels(written(tmp_path, "label_segments/arousal/17.csv", text))
+        assert labels.targets == ("arousal",)
+        assert labels.time_s.tolist() == [0, 0.25, 9]
+        assert labels.values[:, 0] == pytest.approx([0.1337, -0.2, 0.5])
+
+
+class TestAffWild2:
+    def test_frames_are_the_clock_and_a_frame_invalid_in_one_target_is_invalid_in_both(self, tmp_path):
+        text = "valence,arousal\n0.1,0.2\n-5,0.3\n-5,-5\n0.4,-0.5\n"
+        labels = read_labels(written(tmp_path, "video1.txt", text), frames=lambda: np.array([0.0, 0.04, 0.1, 0.14]))
+        assert labels.targets == ("valence", "arousal")
+        assert labels.time_s.tolist() == [0, 0.04, 0.1, 0.14]
+        nan = np.nan
+        np.testing.assert_allclose(labels.values, [[0.1, 0.2], [nan, nan], [nan, nan], [0.4, -0.5]], rtol=1e-6)
+
+    @pytest.mark.parametrize("frames", [2, 5])
+    def test_of_labels_and_frames_the_shorter_counts(self, tmp_path, frames):
+        path = written(tmp_path, "video1.txt", "valence,arousal\n0,0\n0,0\n0,0\n")
+        assert len(read_labels(path, frames=lambda: np.arange(float(frames))).time_s) == min(3, frames)
+
+    def test_a_row_with_a_number_too_few_is_named(self, tmp_path):
+        path = written(tmp_path, "video1.txt", "valence,arousal\n0,0\n0\n")
+        with pytest.raises(CorpusError, match="row 2 has 1 numbers, but there are 2 targets"):
+            read_labels(path, frames=lambda: np.arange(2.0))
+
+
+class TestTable:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "time_s,valence,arousal\n0.5,0.1,-0.2\n1,,0.4\n",
+            "\ufeffTime_ms;valence;arousal\n500;0.1;-0.2\n1000;NaN;0.4\n",
+            "arousal\tvalence\tseconds\n-0.2\t0.1\t0.5\n0.4\tnan\t1\n",
+        ],
+        ids=["seconds", "milliseconds", "tabs"],
+    )
+    def test_seconds_or_milliseconds_by_the_header_and_any_separator(self, tmp_path, text):
+        labels = read_labels(written(tmp_path, "a.csv", text))
+        assert labels.time_s.tolist() == [0.5, 1]
+        assert labels.values[:, labels.targets.index("valence")] == pytest.approx([0.1, np.nan], nan_ok=True)
+        assert labels.values[:, labels.targets.index("arousal")] == pytest.approx([-0.2, 0.4])
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("valence,arousal\n0,0\n", "one column of times, and there is none among: valence, arousal"),
+            ("time_s,time_ms,valence\n0,0,0\n", "more than one"),
+            ("time_s\n0\n", "a column with a name for each target"),
+            ("time_s,valence\n0,happy\n", "row 1, column valence: 'happy' is no number"),
+            ("time_s,valence\n0,0\n0,0\n", "row 2 doesn't come later"),
+            ("time_s,valence\n0,0\n1\n", "row 2 has 1 cells, but there are 2 columns"),
+            ("time_s,until_s,valence\n0,1,0\n1,1,0\n", "row 2 must end after it begins"),
+            ("time_s,valence\n,0\n", "row 1 doesn't come later"),
+            ("time_s,valence\ninf,0\n", "row 1, column time_s: 'inf' is no number"),
+        ],
+    )
+    def test_what_is_wrong_is_said_with_its_row(self, tmp_path, text, said):
+        with pytest.raises(CorpusError, match=said):
+            read_labels(written(tmp_path, "a.csv", text))
+
+
+class TestStretchesOnTheGrid:
+    def test_a_stretch_labels_the_steps_whose_middle_it_covers_and_no_others(self):
+        labels = LabelTrack(
+            np.array([0.1, 0.5]), np.array([[0.5], [-0.5]], np.float32), ("valence",), np.array([0.3, 1.0])
+        )
+        steps = labels_on_grid(labels, Grid(10.0), 12)[:, 0]
+        nan = np.nan
+        assert steps == pytest.approx([nan, 0.5, 0.5, nan, nan, *[-0.5] * 5, nan, nan], nan_ok=True)
+
+    def test_a_stretch_shorter_than_a_step_labels_the_step_it_begins_in(self):
+        labels = LabelTrack(
+            np.array([0.21, 0.46]), np.array([[0.5], [1.0]], np.float32), ("valence",), np.array([0.22, 0.48])
+        )
+        steps = labels_on_grid(labels, Grid(10.0), 5)[:, 0]
+        nan = np.nan
+        assert steps == pytest.approx([nan, nan, 0.5, nan, 1.0], nan_ok=True)
+
+    def test_several_stretches_in_a_step_are_averaged(self):
+        starts = np.arange(4) * 0.25
+        labels = LabelTrack(starts, np.array([[0], [1], [0], [1]], np.float32), ("valence",), starts + 0.25)
+        assert labels_on_grid(labels, Grid(1.0), 1)[0, 0] == 0.5
