@@ -74,7 +74,7 @@ def extract(
     from avgate.recipes import recipe_named
 
     wanted, clips = recipe_named(recipe), open_corpus(corpus, data).clips()
-    store = store or data / "features"
+    store = store or _features_of(data)
     model = str(face_model) if face_model else None
     done = run(clips, store, wanted.backbones, wanted.label_rate, face_model=model, workers=workers)
     console.print(
@@ -125,7 +125,7 @@ def train(
     wanted = override(wanted, *set)
     checkpoint = run(
         open_corpus(corpus, data),
-        FeatureStore(store or data / "features"),
+        FeatureStore(store or _features_of(data)),
         wanted,
         make_folder(out),
         accelerator=accelerator,
@@ -168,7 +168,7 @@ def evaluate(
 
     if not checkpoints:
         raise UsageError("there is nothing to evaluate", hint="name one or more checkpoint.safetensors")
-    opened, features = open_corpus(corpus, data), FeatureStore(store or data / "features")
+    opened, features = open_corpus(corpus, data), FeatureStore(store or _features_of(data))
     loaded = [load_checkpoint(path) for path in checkpoints]
     fusions = [checkpoint.recipe.fusion for checkpoint in loaded]
     # Several runs of one fusion are told apart by their folders.
@@ -227,9 +227,43 @@ def benchmark(
     names = [f.name for f in FUSIONS] if fusions == ("all",) else [fusion_named(name).name for name in fusions]
     variants = ablations(wanted) if ablate else [Variant(name, wanted.with_fusion(name)) for name in names]
     reference = reference or (PUBLISHED if ablate else "hgrjca")
-    protocol = Protocol(corpus, data, store or data / "features", folds, stress)
+    protocol = Protocol(corpus, data, store or _features_of(data), folds, stress)
     results = run(protocol, variants, range(seeds), out, reference=reference, workers=workers)
     Console().print(markdown(results), markup=False, soft_wrap=True)
+
+
+def inspect(
+    corpus: Positional[str],
+    data: Annotated[Path, arg(aliases=["--root"])],
+    out: Path | None = None,
+) -> None:
+    """Say what a corpus holds, what is missing and what disagrees, before anyone waits for an extraction.
+
+    Args:
+        corpus: Kind of corpus.
+        data: The corpus' folder, or its list of clips.
+        out: JSON file for the same.
+    """
+    import json
+
+    from rich.console import Console
+
+    from avgate.corpora import open_corpus
+    from avgate.files import atomic_write
+    from avgate.inspect import inspect as run
+    from avgate.inspect import plain, summary
+
+    opened = open_corpus(corpus, data)
+    reports = run(opened)
+    found = plain(opened, reports)
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(summary(opened, reports))
+    for clip, findings in found["findings"].items():
+        console.print(f"{clip}: {'; '.join(findings)}", markup=False)
+    console.print("nothing is missing" if not found["findings"] else f"{len(found['findings'])} clips to look at")
+    if out:
+        with atomic_write(out) as temporary:
+            temporary.write_text(json.dumps(found, indent=1, allow_nan=False))
 
 
 def predict(
@@ -286,7 +320,7 @@ def demo(out: Path = Path("demo"), workers: int | None = None) -> None:
     console.print(f"Report: {out / 'report.html'} (open it in a browser)")
 
 
-VERBS = {f.__name__: f for f in (demo, predict, report, render, extract, train, evaluate, benchmark)}
+VERBS = {f.__name__: f for f in (demo, predict, report, render, inspect, extract, train, evaluate, benchmark)}
 
 
 def main(args: list[str] | None = None) -> None:
@@ -311,6 +345,11 @@ def main(args: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         console.print("[bold]interrupted:[/] what is finished is kept; the same command continues from there.")
         sys.exit(130)
+
+
+def _features_of(data: Path) -> Path:
+    """Where a corpus' features are unless told otherwise: beside its clips."""
+    return (data.parent if data.is_file() else data) / "features"
 
 
 def _plain(text: str) -> str:

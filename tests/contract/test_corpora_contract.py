@@ -12,6 +12,7 @@ from avgate.corpora import CORPORA, open_corpus
 from avgate.corpora.base import Corpus
 from avgate.errors import CorpusError, UsageError
 from tests.dialogues import write_hazumi
+from tests.own_corpus import write_own_corpus
 
 
 def rendered(root: Path) -> None:
@@ -24,7 +25,11 @@ def hazumi(root: Path) -> None:
     write_hazumi(root)
 
 
-FOLDERS: dict[str, Callable[[Path], None]] = {"rendered": rendered, "hazumi": hazumi}
+def manifest(root: Path) -> None:
+    write_own_corpus(root)
+
+
+FOLDERS: dict[str, Callable[[Path], None]] = {"rendered": rendered, "hazumi": hazumi, "manifest": manifest}
 
 
 @pytest.fixture(scope="module", params=CORPORA)

@@ -122,3 +122,13 @@ def test_another_fusion_and_other_settings_are_taken_from_the_command_line(corpu
     trace = Predictor(found)(Rendered(corpus).clips()[0].video)
     assert "face" not in trace.present
     assert not trace.gates
+
+
+def test_the_same_clips_listed_in_a_manifest_train_the_same_model(corpus, checkpoint, tmp_path):
+    where = ["--corpus", "manifest", "--data", str(corpus / "manifest.csv")]
+    main(["train", *where, "--out", str(tmp_path), "--recipe", "smoke"])
+    same, found = load_checkpoint(checkpoint), load_checkpoint(tmp_path / "checkpoint.safetensors")
+    assert all((same.weights[name] == weight).all() for name, weight in found.weights.items())
+    assert not found.demonstration
+    main(["evaluate", str(tmp_path / "checkpoint.safetensors"), *where, "--out", str(tmp_path / "scores.json")])
+    assert json.loads((tmp_path / "scores.json").read_text())[0]["clips"] == 2

@@ -49,6 +49,15 @@ def test_variable_rates_keep_every_frames_own_time(tmp_path: Path):
     assert media.info.video_start_s == pytest.approx(given[0], abs=1 / 90_000)
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi", "ts", "flv", "mpg"])
+@pytest.mark.parametrize("options", [{}, PLAIN], ids=["reordered", "plain"])
+def test_times_of_frames_are_known_without_decoding(tmp_path: Path, suffix: str, options: dict[str, str]):
+    codec, options = ("mpeg2video", {}) if suffix == "mpg" else ("libx264", options)
+    times = None if suffix in ("avi", "flv", "mpg") else (np.arange(40) / 25 + np.arange(40) ** 2 * 1e-3).tolist()
+    path = make_clip(tmp_path / f"a.{suffix}", greys(40), times=times, codec=codec, video_options=options)
+    np.testing.assert_allclose(Media(path).frame_times(), times_of(Media(path)), rtol=0, atol=1e-9)
+
+
 @pytest.mark.parametrize("rate", [Fraction(30_000, 1001), Fraction(4500, 377), Fraction(7, 3), 120])
 def test_odd_rates_are_exact(tmp_path: Path, rate: Fraction):
     media = Media(make_clip(tmp_path / "a.mp4", greys(20), rate=rate))
@@ -202,6 +211,12 @@ def test_info_says_what_the_container_says(tmp_path: Path):
     assert (info.video_codec, info.audio_codec, info.audio_rate) == ("h264", "aac", 48_000)
     assert (info.average_rate, info.frames_hint, info.video_start_s) == (25.0, 50, 0.0)
     assert (info.duration_s, info.audio_start_s, info.audio_duration_s) == pytest.approx((2.0, 0.0, 2.0))
+
+
+def test_times_of_real_frames_are_known_without_decoding(clips_dir: Path):
+    for path in sorted(clips_dir.glob("*.m*")):
+        if path.suffix != ".md":
+            np.testing.assert_allclose(Media(path).frame_times(), times_of(Media(path)), rtol=0, atol=1e-9)
 
 
 def test_real_clips_have_their_documented_frames(clips_dir: Path):

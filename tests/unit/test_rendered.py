@@ -344,5 +344,5 @@ def test_what_is_wrong_in_a_corpus_is_named_with_its_file(corpus, tmp_path, file
 def test_missing_columns_are_named(corpus, tmp_path):
     root = shutil.copytree(corpus.root, tmp_path / "copy")
     (root / "manifest.csv").write_text("clip,video\n")
-    with pytest.raises(CorpusError, match="group, labels, marks, split"):
+    with pytest.raises(CorpusError, match="labels, marks, split, group"):
         Rendered(root)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from avgate.corpora.base import Corpus
 from avgate.corpora.hazumi import Hazumi
+from avgate.corpora.manifest import Manifest
 from avgate.corpora.rendered import Rendered
 from avgate.errors import choose
 
-CORPORA: dict[str, Callable[[Path], Corpus]] = {"rendered": Rendered, "hazumi": Hazumi}
-"""Name -> what opens a folder as that corpus."""
+CORPORA: dict[str, Callable[[Path], Corpus]] = {"rendered": Rendered, "hazumi": Hazumi, "manifest": Manifest}
+"""Name -> what opens a folder, or for some a file, as that corpus."""
 
 
 def open_corpus(name: str, root: Path) -> Corpus:

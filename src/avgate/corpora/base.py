@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
+from avgate.errors import CorpusError
 from avgate.types import Clip, FeatureTrack, LabelTrack, Modality
 
 
@@ -49,3 +52,23 @@ class Corpus(Protocol):
 
     def tracks(self, clip: Clip) -> list[FeatureTrack] | None:
         """Features that the corpus brings along; None where they are extracted from its videos."""
+
+    def findings(self, clip: Clip) -> list[str]:
+        """What is missing of a clip or disagrees in it without making it useless, one sentence each."""
+
+
+SPLITS = ("train", "validation", "test")
+"""What a clip can be for."""
+
+
+def read_table(path: Path, columns: tuple[str, ...], hint: str) -> list[dict[str, str]]:
+    """All rows of a CSV file that must have these columns; CorpusError with the hint where it can't be read."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restval="")
+            missing = [column for column in columns if column not in (reader.fieldnames or ())]
+            if missing:
+                raise CorpusError(f"the columns {', '.join(missing)} are missing", where=path, hint=hint)
+            return list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CorpusError(f"the file can't be read as CSV: {error}", where=path, hint=hint) from error

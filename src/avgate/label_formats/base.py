@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -116,38 +116,6 @@ def checked_times(time_s: np.ndarray, path: Path, hint: str) -> np.ndarray:
 def scale(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """From [low, high] to [-1, 1]."""
     return (values - (high + low) / 2) / ((high - low) / 2)
-
-
-def stretches(labels: LabelTrack) -> tuple[np.ndarray, np.ndarray]:
-    """When each label begins and ends, in seconds: a label of a moment lasts until the next one.
-
-    The last one lasts as long as the median of the others; one that is alone lasts a second.
-    """
-    if labels.until_s is not None:
-        return labels.time_s, labels.until_s
-    gaps = np.diff(labels.time_s)
-    last = float(np.median(gaps)) if len(gaps) else 1.0
-    return labels.time_s, np.append(labels.time_s[1:], labels.time_s[-1:] + last)
-
-
-def rate_of(time_s: np.ndarray) -> float:
-    """Labels per second: the median over neighbours; 1 where there is one label only."""
-    return 1 / float(np.median(np.diff(time_s))) if len(time_s) > 1 else 1.0
-
-
-def joined(tiers: Mapping[str, Sequence[tuple[float, float, float]]]) -> LabelTrack:
-    """Stretches of several targets as one track: wherever any target begins or ends, a new row does.
-
-    Args:
-        tiers: target -> its stretches in any order, (start, end, value) with times in seconds.
-    """
-    borders = np.unique([time for tier in tiers.values() for start, end, _ in tier for time in (start, end)])
-    values = np.full((max(0, len(borders) - 1), len(tiers)), np.nan)
-    for k, tier in enumerate(tiers.values()):
-        for start, end, value in tier:
-            values[np.searchsorted(borders, start) : np.searchsorted(borders, end), k] = value
-    known = ~np.isnan(values).all(1)
-    return LabelTrack(borders[:-1][known], values[known].astype(np.float32), tuple(tiers), borders[1:][known])
 
 
 def numeric(

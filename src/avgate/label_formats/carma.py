@@ -9,7 +9,8 @@ import numpy as np
 
 from avgate.errors import CorpusError
 from avgate.files import atomic_write
-from avgate.label_formats.base import DECIMALS, Frames, checked_times, first_line, number, rows_of, scale, stretches
+from avgate.label_formats.base import DECIMALS, Frames, checked_times, first_line, number, rows_of, scale
+from avgate.label_tracks import stretches
 from avgate.types import LabelTrack
 
 _RULE = "%%%%%%"

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from avgate.errors import CorpusError
 from avgate.files import atomic_write
-from avgate.label_formats.base import DECIMALS, Frames, joined, numeric, stretches
+from avgate.label_formats.base import DECIMALS, Frames, numeric
+from avgate.label_tracks import joined, stretches
 from avgate.types import LabelTrack
 
 _HINT = "save the annotation in ELAN again, with a tier of numbers for each target"

@@ -10,8 +10,8 @@ import numpy as np
 
 from avgate.errors import CorpusError
 from avgate.files import atomic_write
-from avgate.label_formats.base import DECIMALS, Frames, number, rate_of, rows_of, scale
-from avgate.timeline import Grid, read_off
+from avgate.label_formats.base import DECIMALS, Frames, number, rows_of, scale
+from avgate.label_tracks import rate_of, values_at
 from avgate.types import LabelTrack
 
 _HINT = "export a continuous annotation from NOVA, header and data side by side"
@@ -68,7 +68,7 @@ class Nova:
         n = int(np.floor(labels.time_s[-1] * rate + 1e-3)) + 1
         clock = np.arange(n) / rate
         regular = len(labels.time_s) == n and np.abs(labels.time_s - clock).max() < 1e-3 / rate
-        values = labels.values if regular else _read_off(labels, clock)
+        values = labels.values if regular else values_at(labels, clock)
         scores = np.stack([values[:, 0], (~np.isnan(values[:, 0])).astype(float)], axis=1).astype("<f4")
         with atomic_write(path.with_name(f"{path.name}~")) as temporary:
             if self.binary:
@@ -104,14 +104,3 @@ class Nova:
             return float(scheme.attrib[name])
         except (KeyError, ValueError):
             raise CorpusError(f"the scheme has no number '{name}'", where=path, hint=_HINT) from None
-
-
-def _read_off(labels: LabelTrack, clock: np.ndarray) -> np.ndarray:
-    """Values at other times: linear between neighbours, NaN beside unknown ones and outside."""
-    # read_off works on a regular grid; positions on one take irregular times to it.
-    n = len(labels.time_s)
-    position = np.interp(clock, labels.time_s, np.arange(n) + 0.5)
-    values = read_off(labels.values, Grid(1.0), position)
-    margin = 0.5 / rate_of(labels.time_s)
-    values[(clock < labels.time_s[0] - margin) | (clock > labels.time_s[-1] + margin)] = np.nan
-    return values

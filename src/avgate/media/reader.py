@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 
 from avgate.errors import MediaError
 from avgate.media.container import (
@@ -139,6 +140,26 @@ class Media:
         except _DamagedError:
             # Around a broken packet several decoder threads lose good frames too, how many depends on the machine.
             yield from self._shown("SLICE", last_s)
+
+    def frame_times(self) -> np.ndarray:
+        """Times of all frames, float64 [n], without decoding them, which takes a hundredth of the time.
+
+        They are those of `frames` but for damaged files: what doesn't decode is counted here and left out there.
+        """
+        times: list[float] = []
+        with opened(self.path) as container:
+            streams = chosen(container, self.path)
+            for packet in packets(container, streams, self._note):
+                mark = packet.pts if packet.pts is not None else packet.dts
+                if packet.stream.index == streams.video.index and packet.size and not packet.is_discard:
+                    times.append(math.nan if mark is None else float(mark * packet.time_base))
+        if any(math.isnan(time_s) for time_s in times):
+            return np.array([frame.time_s for frame in self.frames()])
+        times.sort()
+        for i in range(1, len(times)):
+            if times[i] <= times[i - 1]:
+                times[i] = times[i - 1] + NUDGE_S
+        return np.array(times, np.float64)
 
     def sound(self, chunk_s: float = 30.0) -> Iterator[Waveform]:
         """The sound as pieces of up to chunk_s seconds, in order and without overlap; nothing when there is none.

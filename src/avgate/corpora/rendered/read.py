@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from pathlib import Path
 
 import numpy as np
 
-from avgate.corpora.base import Mark
+from avgate.corpora.base import SPLITS, Mark, read_table
 from avgate.errors import CorpusError
 from avgate.types import Clip, FeatureTrack, LabelTrack
 
@@ -16,7 +15,6 @@ TARGETS = ("valence", "arousal")
 MANIFEST_COLUMNS = ("clip", "video", "labels", "marks", "split", "group")
 LABEL_COLUMNS = ("time_s", *TARGETS)
 MARK_COLUMNS = ("start_s", "end_s", "modality", "kind")
-SPLITS = ("train", "validation", "test")
 
 _AGAIN = (
     "delete the file, if it is there, and run `avgate render` with the same options again: it makes what is missing"
@@ -53,7 +51,7 @@ class Rendered:
         """
         if clip.labels is None:
             raise CorpusError(f"the clip '{clip.name}' has no labels", where=self.root)
-        table = _numbers(_read(clip.labels, LABEL_COLUMNS), LABEL_COLUMNS, clip.labels)
+        table = _numbers(read_table(clip.labels, LABEL_COLUMNS, _AGAIN), LABEL_COLUMNS, clip.labels)
         if not len(table) or (np.diff(table[:, 0]) <= 0).any():
             raise CorpusError("there must be rows, with times that increase", where=clip.labels, hint=_AGAIN)
         if (np.abs(table[:, 1:]) > 1).any():
@@ -64,7 +62,7 @@ class Rendered:
         """The stretches in which a modality misleads, in order of time; CorpusError as for labels."""
         if clip.marks is None:
             return None
-        rows = _read(clip.marks, MARK_COLUMNS)
+        rows = read_table(clip.marks, MARK_COLUMNS, _AGAIN)
         spans = _numbers(rows, MARK_COLUMNS[:2], clip.marks)
         marks = []
         for (start_s, end_s), row in zip(spans.tolist(), rows, strict=True):
@@ -78,6 +76,10 @@ class Rendered:
         """None: features are extracted from the videos."""
         return None
 
+    def findings(self, clip: Clip) -> list[str]:
+        """None: what is wrong is an error here."""
+        return []
+
     def _read_manifest(self) -> list[Clip]:
         manifest = self.root / "manifest.csv"
         if not manifest.is_file():
@@ -86,7 +88,7 @@ class Rendered:
             raise CorpusError(what, where=self.root, hint=hint)
         clips: dict[str, Clip] = {}
         home: dict[str, str] = {}
-        for row in _read(manifest, MANIFEST_COLUMNS):
+        for row in read_table(manifest, MANIFEST_COLUMNS, _AGAIN):
             clip = self._clip(row, manifest)
             if clip.name in clips:
                 raise CorpusError(f"the clip '{clip.name}' is listed twice", where=manifest, hint=_AGAIN)
@@ -108,19 +110,6 @@ class Rendered:
             if not row[column] or not file.is_file():
                 raise CorpusError(f"the clip '{name}' has no file of {column} there", where=file, hint=_AGAIN)
         return Clip(name, files["video"], row["split"], row["group"], files["labels"], files["marks"])
-
-
-def _read(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    """All rows of a CSV file that must have these columns."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file, restval="")
-            missing = set(columns) - set(reader.fieldnames or ())
-            if missing:
-                raise CorpusError(f"the columns {', '.join(sorted(missing))} are missing", where=path, hint=_AGAIN)
-            return list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CorpusError(f"the file can't be read as CSV: {error}", where=path, hint=_AGAIN) from error
 
 
 def _numbers(rows: list[dict[str, str]], columns: tuple[str, ...], path: Path) -> np.ndarray:

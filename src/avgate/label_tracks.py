@@ -1,0 +1,78 @@
+"""Arithmetic on LabelTracks: stretches and moments, several targets side by side, values at other times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from avgate.timeline import Grid, read_off
+from avgate.types import LabelTrack
+
+
+def rate_of(time_s: np.ndarray) -> float:
+    """Labels per second: the median over neighbours; 1 where there is one label only."""
+    return 1 / float(np.median(np.diff(time_s))) if len(time_s) > 1 else 1.0
+
+
+def stretches(labels: LabelTrack) -> tuple[np.ndarray, np.ndarray]:
+    """When each label begins and ends, in seconds: a label of a moment lasts until the next one.
+
+    The last one lasts as long as the median of the others; one that is alone lasts a second.
+    """
+    if labels.until_s is not None:
+        return labels.time_s, labels.until_s
+    return labels.time_s, np.append(labels.time_s[1:], labels.time_s[-1:] + 1 / rate_of(labels.time_s))
+
+
+def joined(tiers: Mapping[str, Sequence[tuple[float, float, float]]]) -> LabelTrack:
+    """Stretches of several targets as one track: wherever any target begins or ends, a new row does.
+
+    Args:
+        tiers: target -> its stretches in any order, (start, end, value) with times in seconds.
+    """
+    borders = np.unique([time for tier in tiers.values() for start, end, _ in tier for time in (start, end)])
+    values = np.full((max(0, len(borders) - 1), len(tiers)), np.nan)
+    for k, tier in enumerate(tiers.values()):
+        for start, end, value in tier:
+            values[np.searchsorted(borders, start) : np.searchsorted(borders, end), k] = value
+    known = ~np.isnan(values).all(1)
+    return LabelTrack(borders[:-1][known], values[known].astype(np.float32), tuple(tiers), borders[1:][known])
+
+
+def values_at(labels: LabelTrack, time_s: np.ndarray) -> np.ndarray:
+    """Labels at other times, float64 [m k]: of a stretch its own value, of moments the line between neighbours.
+
+    Beside an unknown label it is the nearer one; NaN outside by more than half the usual distance between labels.
+    """
+    time_s = np.asarray(time_s, np.float64)
+    if labels.until_s is not None:
+        at = np.searchsorted(labels.time_s, time_s, side="right") - 1
+        inside = (at >= 0) & (time_s < labels.until_s[at])
+        return np.where(inside[:, None], labels.values[at].astype(np.float64), np.nan)
+    # Positions on a regular grid, so that the rule about unknown neighbours is read_off's own.
+    n = len(labels.time_s)
+    values = read_off(labels.values, Grid(1.0), np.interp(time_s, labels.time_s, np.arange(n) + 0.5))
+    margin = 0.5 / rate_of(labels.time_s) + 1e-6
+    values[(time_s < labels.time_s[0] - margin) | (time_s > labels.time_s[-1] + margin)] = np.nan
+    return values
+
+
+def side_by_side(tracks: Sequence[LabelTrack]) -> LabelTrack:
+    """Tracks of different targets as one, at the times of the first; ValueError where two have the same target."""
+    first, *others = tracks
+    targets = [target for track in tracks for target in track.targets]
+    if len(set(targets)) < len(targets):
+        raise ValueError(f"a target is there twice: {', '.join(targets)}")
+    if not others:
+        return first
+    if first.until_s is not None and all(track.until_s is not None for track in others):
+        tiers = {
+            target: list(zip(*map(np.ndarray.tolist, (*stretches(t), t.values[:, k])), strict=True))
+            for t in tracks
+            for k, target in enumerate(t.targets)
+        }
+        known = {name: [row for row in tier if row[2] == row[2]] for name, tier in tiers.items()}
+        return joined(known)
+    values = [first.values, *(values_at(track, first.time_s) for track in others)]
+    return LabelTrack(first.time_s, np.concatenate(values, 1).astype(np.float32), tuple(targets), first.until_s)

@@ -1,0 +1,177 @@
+"""A corpus of one's own, and what `avgate inspect` says of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avgate.cli import main
+from avgate.corpora import open_corpus
+from avgate.corpora.manifest import Manifest
+from avgate.errors import CorpusError
+from tests.own_corpus import edit, write_own_corpus
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_own_corpus(tmp_path_factory.mktemp("own")).parent
+
+
+@pytest.fixture
+def manifest(original: Path, tmp_path: Path) -> Path:
+    """A copy that a test may spoil."""
+    return Path(shutil.copytree(original, tmp_path / "own")) / "manifest.csv"
+
+
+def problems(manifest: Path) -> str:
+    with pytest.raises(CorpusError) as error:
+        Manifest(manifest)
+    return str(error.value)
+
+
+def test_labels_of_all_formats_say_the_same_at_the_same_times(manifest):
+    corpus = Manifest(manifest)
+    assert corpus.targets == ("valence", "arousal")
+    for i, clip in enumerate(corpus.clips()):
+        labels = corpus.labels(clip)
+        known = ~np.isnan(labels.values).any(1)
+        expected = np.stack([np.sin(labels.time_s + i), np.cos(labels.time_s + i)], 1)
+        assert 49 <= known.sum() <= 50
+        np.testing.assert_allclose(labels.values[known], expected[known], atol=1e-3)
+
+
+def test_the_folder_and_the_file_open_the_same_corpus(manifest):
+    assert open_corpus("manifest", manifest.parent).clips() == open_corpus("manifest", manifest).clips()
+
+
+def test_a_clip_without_labels_is_listed_but_has_none(manifest):
+    edit(manifest, lambda rows: rows[1].update(labels=""))
+    corpus = Manifest(manifest)
+    assert corpus.clips()[1].labels is None
+    with pytest.raises(CorpusError, match="'clip1' has no labels"):
+        corpus.labels(corpus.clips()[1])
+
+
+def test_limits_and_names_of_targets_come_from_the_manifest(manifest):
+    for target in ("joy", "stress"):
+        (manifest.parent / f"{target}.csv").write_text("time_ms,rating\n0,1\n500,4\n1000,7\n")
+
+    def change(rows):
+        rows[:] = [{**row, "labels": "joy=joy.csv; stress=stress.csv", "limits": "1 7"} for row in rows]
+
+    edit(manifest, change)
+    corpus = Manifest(manifest)
+    assert corpus.targets == ("joy", "stress")
+    labels = corpus.labels(corpus.clips()[0])
+    assert labels.time_s.tolist() == [0, 0.5, 1]
+    assert labels.values.tolist() == [[-1, -1], [0, 0], [1, 1]]
+
+
+def test_files_of_a_clip_with_clocks_of_their_own_are_brought_to_the_first_ones(manifest):
+    (manifest.parent / "joy.csv").write_text("time_s,joy\n0,0\n0.5,0.5\n1,1\n")
+    (manifest.parent / "stress.csv").write_text("time_s,stress\n0,0\n0.25,0.1\n0.75,0.3\n")
+    edit(manifest, lambda rows: rows.__setitem__(slice(None), [{**rows[0], "labels": "joy.csv;stress.csv"}]))
+    corpus = Manifest(manifest)
+    labels = corpus.labels(corpus.clips()[0])
+    np.testing.assert_allclose(labels.values, [[0, 0], [0.5, 0.2], [1, np.nan]], atol=1e-6)
+
+
+def test_everything_that_is_wrong_is_told_at_once_with_file_and_row(manifest):
+    (manifest.parent / "labels" / "clip0.csv").write_text("time_s,valence,arousal\n0,0,0\n0.5,much,0\n")
+
+    def change(rows):
+        rows[1].update(clip="clip0", group="ben")
+        rows[2].update(video="videos/gone.mp4", split="trian")
+        rows[3].update(labels="labels/gone.eaf")
+        rows.append({**rows[0], "clip": "a/b", "group": "", "labels": "", "video": rows[0]["video"]})
+
+    edit(manifest, change)
+    said = problems(manifest)
+    assert "manifest.csv: 7 things are wrong" in said.replace("\n", " ")
+    for expected in (
+        "row 1: ",
+        "clip0.csv: row 2, column valence: 'much' is no number",
+        "row 2: the clip 'clip0' is listed twice",
+        "row 3: there is no video 'videos/gone.mp4'",
+        "row 3: the split must be train, validation, test, not 'trian'",
+        "row 4: ",
+        "gone.eaf: there is no such label file",
+        "row 5: 'a/b' can't be a clip's name",
+        "row 5: there is no group",
+    ):
+        assert expected in said, said
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda rows: rows[2].update(group="anna"),
+            "row 3: the group 'anna' is in the validation split here, but in t",
+        ),
+        (lambda rows: rows[0].update(labels="labels/clip0.csv; labels/clip0.csv"), "a target is there twice"),
+        (lambda rows: [r.update(limits="7 1") for r in rows], "limits must be the lowest and the highest value, not"),
+        (
+            lambda rows: rows[2].update(labels="labels/clip2.valence.annotation"),
+            "the clip 'clip2' has labels for valence, but 'clip0' for valence, arousal",
+        ),
+        (lambda rows: rows[0].update(labels="valence=labels/clip0.csv"), "several targets in it"),
+        (lambda rows: [r.update(labels="") for r in rows], "no clip has labels"),
+        (lambda rows: rows[3].update(video="labels/clip0.csv"), "no video file of a kind that is read here"),
+    ],
+)
+def test_what_is_wrong_is_said(manifest, change, said):
+    edit(manifest, change)
+    assert said in problems(manifest)
+
+
+def test_missing_columns_and_empty_lists_say_which_columns_there_are(manifest):
+    manifest.write_text("clip,video\na,b\n")
+    assert "the columns labels, split, group are missing" in problems(manifest)
+    manifest.write_text("clip,video,labels,split,group\n")
+    assert "no clip is listed" in problems(manifest)
+
+
+def test_long_lists_of_problems_are_cut(manifest):
+    edit(manifest, lambda rows: rows.extend([{**rows[0], "video": "gone.mp4"} for _ in range(40)]))
+    said = problems(manifest)
+    assert "80 things are wrong" in said
+    assert "... and 50 more" in said
+
+
+class TestInspect:
+    def test_says_what_is_there_per_split(self, manifest, tmp_path, capsys):
+        main(["inspect", "manifest", "--data", str(manifest), "--out", str(tmp_path / "found.json")])
+        said = capsys.readouterr().out
+        assert "manifest: 4 clips" in said
+        assert "nothing is missing" in said
+        found = json.loads((tmp_path / "found.json").read_text())
+        assert found["targets"] == ["valence", "arousal"]
+        assert found["splits"]["train"]["clips"] == 2
+        assert found["splits"]["train"]["groups"] == 1
+        assert found["splits"]["test"]["labels"] == 50
+        assert found["splits"]["test"]["known"] == pytest.approx(0.98)
+        assert found["splits"]["test"]["video_s"] == pytest.approx(1.96)
+        assert found["findings"] == {}
+
+    def test_says_what_is_missing_and_what_disagrees(self, manifest, capsys):
+        labels = manifest.parent / "labels"
+        (labels / "clip0.csv").write_text("time_s,valence,arousal\n1,0,0\n9,0,0\n")
+        (manifest.parent / "videos" / "clip1.mp4").write_bytes(b"no video")
+        edit(manifest, lambda rows: rows[2].update(labels=""))
+        main(["inspect", "manifest", "--root", str(manifest)])
+        said = capsys.readouterr().out
+        assert "clip0: its labels end at 17.00 s, its video at 1.96 s; its first 1.00 s have no labels" in said
+        assert "clip1.mp4: no video file of a kind that is read here" in said
+        assert "clip2: it has no labels" in said
+        assert "3 clips to look at" in said
+
+    def test_says_of_a_corpus_with_features_of_its_own_what_it_can(self, tmp_path, capsys):
+        from tests.dialogues import write_hazumi
+
+        main(["inspect", "hazumi", "--data", str(write_hazumi(tmp_path / "hazumi"))])
+        assert "nothing is missing" in capsys.readouterr().out
