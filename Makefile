@@ -38,9 +38,10 @@ weights: $(INSTALLED)  ## train the demonstration weights that come with avgate
 results: $(INSTALLED)  ## compare all fusions on rendered and real people, clean and stressed, write docs/results.md; hours, resumable
 	$(BIN)/python docs/results.py
 
-docs: $(INSTALLED)  ## make docs/fusions.md, docs/example.md, and the README's tree and picture anew; after make demo
+docs: $(INSTALLED)  ## make docs/fusions.md, raters.md, example.md, and the README's tree and picture anew; after make demo
 	$(BIN)/python docs/tree.py
 	$(BIN)/python docs/fusions.py
+	$(BIN)/python docs/raters.py
 	$(BIN)/python docs/example.py
 	$(BIN)/python docs/picture.py
 

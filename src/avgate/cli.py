@@ -266,6 +266,75 @@ def inspect(
             temporary.write_text(json.dumps(found, indent=1, allow_nan=False))
 
 
+def labels(
+    files: Annotated[tuple[Path, ...], Positional, arg(metavar="FILE...")],
+    out: Path,
+    how: Literal["mean", "ewe", "raaw"] = "ewe",
+    rate: float | None = None,
+    delay: str = "0",
+    features: tuple[Path, ...] = (),
+    longest_delay: float = 6.0,
+    limits: tuple[float, float] | None = None,
+    target: str | None = None,
+    targets: tuple[str, ...] = (),
+    video: Path | None = None,
+    format: str | None = None,
+    plot: Path | None = None,
+    report: Path | None = None,
+) -> None:
+    """Make one label of several raters' files of a clip, say how well they agree, or turn one format into another.
+
+    Reads NOVA, ELAN, Praat, CARMA, DARMA, MuSe, Aff-Wild2 and CSV tables. Files with the same target are raters of it.
+
+    Args:
+        files: Label files, one or more per rater.
+        out: File to write; its suffix says the format.
+        how: Mean of the raters, EWE (weighted by correlation with the mean), or RAAW (warped onto each other first).
+        rate: Labels per second in the result; that of the fastest rater unless given.
+        delay: Seconds by which raters lag behind, or mi or ccc: the lag at which labels fit the features best.
+        features: For that: feature files of avgate extract, or CSV tables with a column of times.
+        longest_delay: Longest lag to try, in seconds.
+        limits: Lowest and highest value in the files, if not -1 and 1 and the files don't say so themselves.
+        target: What the files' only target is called.
+        targets: Which targets to take; all unless given.
+        video: The video, whose frames are the clock of Aff-Wild2's files.
+        format: Format to write, where the suffix doesn't say: nova, nova-binary, elan, textgrid, carma, muse, ...
+        plot: Figure of all raters and the result; .png or .pdf.
+        report: JSON file for agreement and delays.
+    """
+    import json
+
+    from rich.console import Console
+
+    from avgate.errors import UsageError
+    from avgate.files import atomic_write
+    from avgate.labels import labels as run
+    from avgate.labels import report as about
+    from avgate.labels import table
+
+    if not files:
+        raise UsageError("there is nothing to read", hint="name one or more label files")
+    found = run(
+        files,
+        out,
+        how=how,
+        rate=rate,
+        delay=delay,
+        features=features,
+        longest_s=longest_delay,
+        limits=limits,
+        target=target,
+        targets=targets,
+        video=video,
+        format=format,
+        plot=plot,
+    )
+    Console().print(table(found))
+    if report:
+        with atomic_write(report) as temporary:
+            temporary.write_text(json.dumps(about(found), indent=1, allow_nan=False))
+
+
 def predict(
     videos: Videos,
     out: Path,
@@ -320,7 +389,7 @@ def demo(out: Path = Path("demo"), workers: int | None = None) -> None:
     console.print(f"Report: {out / 'report.html'} (open it in a browser)")
 
 
-VERBS = {f.__name__: f for f in (demo, predict, report, render, inspect, extract, train, evaluate, benchmark)}
+VERBS = {f.__name__: f for f in (demo, predict, report, render, inspect, labels, extract, train, evaluate, benchmark)}
 
 
 def main(args: list[str] | None = None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,8 +13,8 @@ from avgate.config import Recipe
 from avgate.corpora.base import Corpus
 from avgate.errors import CorpusError, choose
 from avgate.inference import ClipFeatures, on_common_grid
+from avgate.label_tracks import labels_on_grid
 from avgate.store import FeatureStore
-from avgate.timeline import Grid, cell_mean, fill_short_gaps, touched_cells
 from avgate.types import Clip, FeatureTrack, LabelTrack
 
 
@@ -75,24 +74,6 @@ def load_examples(
             labels = LabelTrack(recipe.grid.times(len(steps)), steps, labels.targets)
         examples.append(Example(clip, features, labels, steps))
     return examples, specs
-
-
-def labels_on_grid(labels: LabelTrack, grid: Grid, n: int) -> np.ndarray:
-    """Labels on the common grid: means of the valid labels in each step, float32 [n k]; NaN where there is none.
-
-    A frame that is invalid in one target is invalid in all. Labels of moments that are slower than the grid hold until
-    the next one; labels of stretches hold for just these.
-    """
-    valid = np.isfinite(labels.values).all(1)
-    if labels.until_s is not None:
-        stretch, cell = touched_cells(labels.time_s, labels.until_s, grid)
-        return cell_mean(labels.values[stretch], valid[stretch], grid.start_s + (cell + 0.5) / grid.rate, grid, n)[0]
-    values, known = cell_mean(labels.values, valid, labels.time_s, grid, n)
-    if len(labels.time_s) > 1:
-        spacing = float(np.median(np.diff(labels.time_s)))
-        values, known = fill_short_gaps(values, known, math.ceil(spacing * grid.rate) - 1)
-    values[~known] = np.nan
-    return values
 
 
 def groups(examples: Sequence[Example]) -> set[str]:

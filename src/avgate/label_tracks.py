@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from avgate.timeline import Grid, read_off
+from avgate.timeline import Grid, cell_mean, fill_short_gaps, read_off, touched_cells
 from avgate.types import LabelTrack
 
 
@@ -76,3 +77,21 @@ def side_by_side(tracks: Sequence[LabelTrack]) -> LabelTrack:
         return joined(known)
     values = [first.values, *(values_at(track, first.time_s) for track in others)]
     return LabelTrack(first.time_s, np.concatenate(values, 1).astype(np.float32), tuple(targets), first.until_s)
+
+
+def labels_on_grid(labels: LabelTrack, grid: Grid, n: int) -> np.ndarray:
+    """Labels on the common grid: means of the valid labels in each step, float32 [n k]; NaN where there is none.
+
+    A frame that is invalid in one target is invalid in all. Labels of moments that are slower than the grid hold until
+    the next one; labels of stretches hold for just these.
+    """
+    valid = np.isfinite(labels.values).all(1)
+    if labels.until_s is not None:
+        stretch, cell = touched_cells(labels.time_s, labels.until_s, grid)
+        return cell_mean(labels.values[stretch], valid[stretch], grid.start_s + (cell + 0.5) / grid.rate, grid, n)[0]
+    values, known = cell_mean(labels.values, valid, labels.time_s, grid, n)
+    if len(labels.time_s) > 1:
+        spacing = float(np.median(np.diff(labels.time_s)))
+        values, known = fill_short_gaps(values, known, math.ceil(spacing * grid.rate) - 1)
+    values[~known] = np.nan
+    return values

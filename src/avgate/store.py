@@ -93,21 +93,7 @@ class FeatureStore:
 
     def read(self, clip: str, key: str) -> FeatureTrack:
         """A stored track; FeatureError when it isn't there or isn't readable."""
-        from safetensors.numpy import load_file
-
-        path = self.path(clip, key)
-        header = _header(path)
-        tensors = load_file(path)
-        return FeatureTrack(
-            values=tensors["values"],
-            present=tensors["present"],
-            grid=Grid(header["rate"], header["start_s"]),
-            backbone=header["backbone"],
-            modality=header["modality"],
-            columns=tuple(header["columns"]),
-            fingerprint=header["fingerprint"],
-            active=tensors.get("active"),
-        )
+        return read_track(self.path(clip, key))
 
     def find(self, prefix: str) -> str:
         """The one key that begins with a prefix; FeatureError where there is none, or more than one."""
@@ -146,6 +132,24 @@ class FeatureStore:
             writer.writerow(["clip", "backbone", "key", "file", "rate", "steps", "source"])
             writer.writerows(rows)
         return manifest
+
+
+def read_track(path: Path) -> FeatureTrack:
+    """The track in a file of a store; FeatureError when it isn't there or isn't readable."""
+    from safetensors.numpy import load_file
+
+    header = _header(path)
+    tensors = load_file(path)
+    return FeatureTrack(
+        values=tensors["values"],
+        present=tensors["present"],
+        grid=Grid(header["rate"], header["start_s"]),
+        backbone=header["backbone"],
+        modality=header["modality"],
+        columns=tuple(header["columns"]),
+        fingerprint=header["fingerprint"],
+        active=tensors.get("active"),
+    )
 
 
 def _header(path: Path) -> dict[str, Any]:

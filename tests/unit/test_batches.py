@@ -16,7 +16,8 @@ from avgate.checkpoint import FeatureSpec
 from avgate.config import CorruptConfig, Recipe
 from avgate.corruption import CORRUPTIONS
 from avgate.errors import CorpusError
-from avgate.examples import Example, labels_on_grid
+from avgate.examples import Example
+from avgate.label_tracks import labels_on_grid
 from avgate.types import Clip, LabelTrack
 from tests.tiny import BACKBONES, COLUMNS, RECIPE, TARGETS, make_clip
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from avgate.errors import CorpusError
-from avgate.examples import labels_on_grid
 from avgate.label_formats import read_labels, write_labels
+from avgate.label_tracks import labels_on_grid
 from avgate.timeline import Grid
 from avgate.types import LabelTrack
 

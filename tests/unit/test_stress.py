@@ -12,8 +12,9 @@ from torch import nn
 
 from avgate.checkpoint import Checkpoint
 from avgate.corruption import CORRUPTIONS
-from avgate.examples import Example, labels_on_grid
+from avgate.examples import Example
 from avgate.inference import estimate
+from avgate.label_tracks import labels_on_grid
 from avgate.metrics import ccc, moments
 from avgate.model import ModelOutput
 from avgate.scoring import label_moments, label_traces

@@ -14,8 +14,9 @@ from avgate.batches import Prepared, batches, prepare
 from avgate.checkpoint import FeatureSpec, modality_dims
 from avgate.config import CorruptConfig, Recipe
 from avgate.encoders import TcnConfig
-from avgate.examples import Example, labels_on_grid
+from avgate.examples import Example
 from avgate.fusions.hgrjca import HgrjcaConfig, RhgrjcaConfig
+from avgate.label_tracks import labels_on_grid
 from avgate.losses import ccc_loss, reliability_loss, unimodal_loss
 from avgate.model import Model, ModelConfig
 from avgate.train import _run_epoch

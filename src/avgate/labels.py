@@ -1,0 +1,247 @@
+"""`avgate labels`: several raters' files of one clip to one label, in any format, with how well they agree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from avgate.delay import MEASURES, delays
+from avgate.errors import FeatureError, UsageError, choose
+from avgate.files import atomic_write
+from avgate.label_formats import LABEL_FORMATS, label_format, read_labels, write_labels
+from avgate.label_tracks import labels_on_grid, rate_of, stretches, values_at
+from avgate.media import Media
+from avgate.raters import MERGES, Agreement, agreement
+from avgate.timeline import Grid, resample
+from avgate.types import LabelTrack
+from avgate.writers.base import plain
+
+_DEFAULT_RATE = 10.0
+"""Steps per second where labels are of stretches, which have no rate of their own."""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """One target's raters and what was made of them.
+
+    Attributes:
+        ratings: float32 [raters n] as read, on the common grid.
+        raters: name of each rater.
+        label: float64 [n], merged and moved to where it belongs; NaN where unknown.
+        agreement: of the raters; None where there is one only.
+        delay_s: by how much the label was moved to an earlier time.
+        judged: per delay from 0 on, a step apart, how well it fits the features; empty where nobody asked.
+    """
+
+    ratings: np.ndarray
+    raters: tuple[str, ...]
+    label: np.ndarray
+    agreement: Agreement | None
+    delay_s: float
+    judged: tuple[float, ...]
+
+
+def merge(
+    tracks: Mapping[str, LabelTrack],
+    grid: Grid,
+    *,
+    how: str,
+    delay: str = "0",
+    features: np.ndarray | None = None,
+    longest_s: float = 6.0,
+) -> dict[str, Merged]:
+    """Each target's label, made of all raters who rated it.
+
+    Args:
+        tracks: rater -> labels.
+        grid: the clock of the result.
+        how: of MERGES.
+        delay: seconds, or a name of MEASURES: then the delay at which features and label fit best.
+        features: float [n d] on the grid, for that.
+        longest_s: longest delay that is tried.
+
+    Raises:
+        UsageError: no such way to merge, or a delay that is neither a number nor a measure.
+    """
+    chosen = choose("way to merge", how, MERGES)
+    n = max(grid.steps(float(stretches(track)[1][-1])) for track in tracks.values())
+    steps = {rater: labels_on_grid(track, grid, n) for rater, track in tracks.items()}
+    found = {}
+    for target in dict.fromkeys(t for track in tracks.values() for t in track.targets):
+        raters = tuple(rater for rater, track in tracks.items() if target in track.targets)
+        ratings = np.stack([steps[r][:, tracks[r].targets.index(target)] for r in raters])
+        label = chosen(ratings)
+        delay_s, judged = _delay(delay, label, features, grid, longest_s)
+        shift = round(delay_s * grid.rate)
+        label = np.append(label[shift:], np.full(min(shift, n), np.nan))
+        agreed = agreement(ratings) if len(raters) > 1 else None
+        found[target] = Merged(ratings, raters, label, agreed, shift / grid.rate, judged)
+    return found
+
+
+def _delay(
+    delay: str, label: np.ndarray, features: np.ndarray | None, grid: Grid, longest_s: float
+) -> tuple[float, tuple[float, ...]]:
+    if delay not in MEASURES:
+        try:
+            seconds = float(delay)
+        except ValueError:
+            seconds = -1.0
+        if not 0 <= seconds < np.inf:
+            hint = f"give seconds, such as 2.5, or one of {', '.join(MEASURES)} to find it from features"
+            raise UsageError(f"'{delay}' is no delay", where="--delay", hint=hint)
+        return seconds, ()
+    if features is None:
+        hint = "give --features FILE: a feature file of avgate extract, or a CSV table with a column of times"
+        raise UsageError(f"to find the delay by {delay}, features are needed", where="--delay", hint=hint)
+    n = min(len(label), len(features))
+    judged = delays(label[:n], features[:n], grid.rate, longest_s, delay)
+    if np.isnan(judged).all():
+        what = "too few steps have both features and labels at all delays"
+        raise FeatureError(what, where="--features", hint=f"give a longer clip, or try less than {longest_s:g} s")
+    return int(np.nanargmax(judged)) / grid.rate, tuple(judged.tolist())
+
+
+def read_features(paths: Sequence[Path], grid: Grid) -> np.ndarray:
+    """Features on a grid, float [n d]: of avgate's feature files, or of CSV tables with a column of times.
+
+    Raises:
+        FeatureError: a file can't be read as either.
+    """
+    from avgate.store import read_track
+
+    found = []
+    for path in paths:
+        if path.suffix == ".safetensors":
+            track = read_track(path)
+            n = grid.steps(track.grid.start_s + len(track.present) / track.grid.rate)
+            found.append(resample(track.values, track.present, track.grid, grid, n)[0])
+        else:
+            table = label_format("csv").read(path, None)
+            found.append(labels_on_grid(table, grid, grid.steps(float(stretches(table)[1][-1]))))
+    n = min(len(values) for values in found)
+    return np.concatenate([values[:n] for values in found], 1)
+
+
+def labels(
+    files: Sequence[Path],
+    out: Path,
+    *,
+    how: str = "ewe",
+    rate: float | None = None,
+    delay: str = "0",
+    features: Sequence[Path] = (),
+    longest_s: float = 6.0,
+    limits: tuple[float, float] | None = None,
+    target: str | None = None,
+    targets: Sequence[str] = (),
+    video: Path | None = None,
+    format: str | None = None,
+    plot: Path | None = None,
+) -> dict[str, Merged]:
+    """Read, align, merge, move and write; see the command line's help.
+
+    Returns:
+        Per target what was made.
+    """
+    named = {f.suffix.lower(): f.name for f in reversed(LABEL_FORMATS)} | {".csv": "csv"}
+    format = label_format(format or choose("suffix of a label file", out.suffix.lower(), named)).name
+    frames = (lambda: Media(video).frame_times()) if video else None
+    read = [read_labels(file, frames=frames, limits=limits, target=target) for file in files]
+    tracks = dict(zip(_names(files), read, strict=True))
+    if targets:
+        tracks = {name: _only(track, targets) for name, track in tracks.items() if set(track.targets) & set(targets)}
+        if not tracks:
+            raise UsageError(f"no file has labels for {', '.join(targets)}", where="--targets", hint="name others")
+    rates = [rate_of(track.time_s) for track in tracks.values() if track.until_s is None]
+    grid = Grid(rate or (round(max(rates), 3) if rates else _DEFAULT_RATE))
+    found = merge(
+        tracks,
+        grid,
+        how=how,
+        delay=delay,
+        features=read_features(features, grid) if features else None,
+        longest_s=longest_s,
+    )
+    write_labels(_track(found, grid, frames() if frames and format == "affwild2" else None), out, format)
+    if plot:
+        draw(found, grid, plot)
+    return found
+
+
+def _names(files: Sequence[Path]) -> list[str]:
+    """The files' stems where these differ, else their paths."""
+    stems = [file.stem for file in files]
+    return stems if len(set(stems)) == len(stems) else [str(file) for file in files]
+
+
+def _only(track: LabelTrack, targets: Sequence[str]) -> LabelTrack:
+    kept = [k for k, target in enumerate(track.targets) if target in targets]
+    names = tuple(track.targets[k] for k in kept)
+    return LabelTrack(track.time_s, track.values[:, kept], names, track.until_s)
+
+
+def _track(found: Mapping[str, Merged], grid: Grid, frames: np.ndarray | None) -> LabelTrack:
+    """The labels as stretches of a step each, or at the times of a video's frames."""
+    values = np.stack([merged.label for merged in found.values()], 1).astype(np.float32)
+    start_s = np.arange(len(values)) / grid.rate
+    whole = LabelTrack(start_s, values, tuple(found), np.append(start_s[1:], len(values) / grid.rate))
+    if frames is None:
+        return whole
+    return LabelTrack(frames, values_at(whole, frames).astype(np.float32), whole.targets)
+
+
+def report(found: Mapping[str, Merged]) -> dict[str, Any]:
+    """Agreement and delays as JSON can hold them; `fit` has a number per delay from 0 on, a step apart."""
+    return {
+        target: plain(
+            {
+                "raters": m.raters,
+                "agreement": None if m.agreement is None else vars(m.agreement),
+                "delay_s": m.delay_s,
+                "fit": m.judged,
+            }
+        )
+        for target, m in found.items()
+    }
+
+
+def table(found: Mapping[str, Merged]) -> Table:
+    """One row per target: raters, their agreement, and by how much the label was moved."""
+    shown = Table(title="Agreement of raters")
+    for column in ("target", "raters", "CCC of pairs", "CCC with the others", "Cronbach's alpha", "delay"):
+        shown.add_column(column, justify="left" if column == "target" else "right")
+    for target, m in found.items():
+        agreed = m.agreement
+        cells = ["", "", ""]
+        if agreed:
+            lowest, highest = min(agreed.others), max(agreed.others)
+            cells = [f"{agreed.pairs:.3f}", f"{lowest:.3f} to {highest:.3f}", f"{agreed.alpha:.3f}"]
+        shown.add_row(target, str(len(m.raters)), *cells, f"{m.delay_s:.2f} s")
+    return shown
+
+
+def draw(found: Mapping[str, Merged], grid: Grid, path: Path) -> None:
+    """One panel per target: all raters, and the label made of them."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 2.6 * len(found)), layout="constrained")
+    axes = figure.subplots(len(found), 1, sharex=True, squeeze=False)[:, 0]
+    for axis, (target, m) in zip(axes, found.items(), strict=True):
+        time_s = grid.times(len(m.label))
+        for rater, rating in zip(m.raters, m.ratings, strict=True):
+            axis.plot(time_s, rating, lw=0.9, alpha=0.7, label=rater)
+        moved = f", moved by {m.delay_s:g} s" if m.delay_s else ""
+        axis.plot(time_s, m.label, color="black", lw=1.8, label=f"label{moved}")
+        axis.set_ylabel(target)
+        axis.set_ylim(-1.05, 1.05)
+        axis.grid(alpha=0.3)
+        axis.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8, frameon=False)
+    axes[-1].set_xlabel("time (s)")
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=130)

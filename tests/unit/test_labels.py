@@ -1,0 +1,153 @@
+"""`avgate labels`, from the command line."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from avgate.cli import main
+from avgate.label_formats import read_labels, write_labels
+from avgate.store import FeatureStore
+from avgate.timeline import Grid
+from avgate.types import FeatureTrack, LabelTrack
+from tests.clips import greys, make_clip
+
+RATE, N = 10.0, 600
+
+
+def course(seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    smooth = np.convolve(rng.normal(size=N + 40), np.hanning(20) / 10, "valid")[:N]
+    return (smooth / np.abs(smooth).max()).astype(np.float32)
+
+
+@pytest.fixture
+def raters(tmp_path):
+    """Three raters of valence and arousal in three formats, who lag 1.5 s in valence and 0.8 s in arousal."""
+    rng = np.random.default_rng(0)
+    truth = np.stack([course(1), course(2)], 1)
+    late = np.stack([np.roll(truth[:, 0], 15), np.roll(truth[:, 1], 8)], 1)
+    files = []
+    for name, suffix, chosen in (("ann", ".eaf", "elan"), ("bob", ".csv", "csv"), ("cy", ".TextGrid", "textgrid")):
+        values = np.clip(late + 0.05 * rng.normal(size=late.shape), -1, 1).astype(np.float32)
+        labels = LabelTrack(np.arange(N) / RATE, values, ("valence", "arousal"))
+        files += write_labels(labels, tmp_path / f"{name}{suffix}", chosen)
+    grid = Grid(RATE)
+    track = FeatureTrack(truth, np.ones(N, bool), grid, "tiny", "video", ("a", "b"), "f" * 16)
+    features = FeatureStore(tmp_path / "features").write("clip", "tiny-0", track, "0")
+    return [str(f) for f in files], str(features), truth
+
+
+def run(*args: object) -> None:
+    main(["labels", *map(str, args)])
+
+
+def test_raters_in_several_formats_become_one_label_with_their_agreement(raters, tmp_path, capsys):
+    files, _, truth = raters
+    run(*files, "--out", tmp_path / "gold.csv", "--report", tmp_path / "gold.json", "--plot", tmp_path / "gold.png")
+    gold = pd.read_csv(tmp_path / "gold.csv")
+    assert list(gold) == ["time_s", "until_s", "valence", "arousal"]
+    assert gold["time_s"].to_numpy() == pytest.approx(np.arange(N) / RATE)
+    assert np.abs(gold["valence"] - np.roll(truth[:, 0], 15))[20:].mean() < 0.04
+    about = json.loads((tmp_path / "gold.json").read_text())
+    assert about["valence"]["raters"] == ["ann", "bob", "cy"]
+    assert 0.9 < about["valence"]["agreement"]["pairs"] < 1
+    assert about["arousal"]["agreement"]["alpha"] > 0.95
+    assert (tmp_path / "gold.png").read_bytes().startswith(b"\x89PNG")
+    assert "Agreement of raters" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("measure", ["mi", "ccc"])
+def test_the_delay_is_found_from_features_per_target(raters, tmp_path, measure):
+    files, features, truth = raters
+    args = ["--delay", measure, "--features", features, "--longest-delay", "3"]
+    run(*files, "--out", tmp_path / "gold.csv", "--report", tmp_path / "gold.json", *args)
+    about = json.loads((tmp_path / "gold.json").read_text())
+    assert about["valence"]["delay_s"] == pytest.approx(1.5, abs=0.11)
+    assert about["arousal"]["delay_s"] == pytest.approx(0.8, abs=0.11)
+    assert len(about["valence"]["fit"]) == 31
+    gold = pd.read_csv(tmp_path / "gold.csv")
+    assert np.abs(gold["valence"] - truth[:, 0])[:560].mean() < 0.06
+    assert gold["valence"].isna()[-10:].all()
+
+
+def test_features_may_be_a_table(raters, tmp_path):
+    files, _, truth = raters
+    table = pd.DataFrame({"time_s": np.arange(N) / RATE + 0.05, "a": truth[:, 0], "b": truth[:, 1]})
+    table.to_csv(tmp_path / "features.csv", index=False)
+    args = ["--delay", "ccc", "--features", tmp_path / "features.csv"]
+    run(files[1], "--out", tmp_path / "gold.csv", "--report", tmp_path / "gold.json", *args)
+    assert json.loads((tmp_path / "gold.json").read_text())["valence"]["delay_s"] == pytest.approx(1.5, abs=0.11)
+
+
+def test_a_fixed_delay_moves_labels_to_an_earlier_time(raters, tmp_path):
+    files, _, _ = raters
+    for delay in ("0", "1.5"):
+        run(files[1], "--out", tmp_path / f"{delay}.csv", "--delay", delay)
+    still, moved = (pd.read_csv(tmp_path / f"{delay}.csv")["valence"].to_numpy() for delay in ("0", "1.5"))
+    np.testing.assert_array_equal(moved[:-15], still[15:])
+
+
+def test_one_file_is_turned_into_another_format_at_another_rate(raters, tmp_path):
+    files, _, truth = raters
+    run(files[0], "--out", tmp_path / "clip.annotation", "--rate", "5", "--targets", "arousal")
+    labels = read_labels(tmp_path / "clip.annotation")
+    assert labels.targets == ("arousal",)
+    assert len(labels.time_s) == N // 2
+    pairs = np.roll(truth[:, 1], 8).reshape(-1, 2).mean(1)
+    assert np.abs(labels.values[:, 0] - pairs).mean() < 0.05
+
+
+def test_files_of_one_target_each_are_raters_of_it_where_they_share_it(tmp_path):
+    for rater, shift in (("ann", 0.1), ("bob", 0.3)):
+        for target in ("valence", "arousal"):
+            (tmp_path / rater / target).mkdir(parents=True)
+            rows = "".join(f"{i * 100},{shift},1\n" for i in range(20))
+            (tmp_path / rater / target / "7.csv").write_text(f"timestamp,value,segment_id\n{rows}")
+    files = sorted(tmp_path.glob("*/*/7.csv"))
+    run(*files, "--out", tmp_path / "gold.csv", "--how", "mean", "--report", tmp_path / "gold.json")
+    gold = pd.read_csv(tmp_path / "gold.csv")
+    assert list(gold)[2:] == ["arousal", "valence"]
+    assert gold["valence"].to_numpy() == pytest.approx(0.2)
+    assert len(json.loads((tmp_path / "gold.json").read_text())["valence"]["raters"]) == 2
+
+
+def test_labels_of_a_videos_frames_have_a_row_per_frame(raters, tmp_path):
+    files, _, _ = raters
+    times = (np.arange(30) ** 2 * 1e-3 + np.arange(30) / 25).tolist()
+    video = make_clip(tmp_path / "clip.mp4", greys(30), times=times)
+    run(files[1], "--out", tmp_path / "clip.txt", "--video", video)
+    rows = (tmp_path / "clip.txt").read_text().splitlines()
+    assert rows[0] == "valence,arousal"
+    assert len(rows) == 31
+    run(tmp_path / "clip.txt", "--video", video, "--out", tmp_path / "back.csv", "--rate", "25")
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--delay", "soon"], "'soon' is no delay"),
+        (["--delay", "-1"], "'-1' is no delay"),
+        (["--delay", "mi"], "features are needed"),
+        (["--targets", "joy"], "no file has labels for joy"),
+        (["--format", "novva"], "did you mean 'nova'"),
+        (["--target", "joy"], "several targets in it"),
+    ],
+)
+def test_wrong_options_are_told(raters, tmp_path, capsys, args, said):
+    files, _, _ = raters
+    with pytest.raises(SystemExit) as ended:
+        run(*files, "--out", tmp_path / "gold.csv", *args)
+    assert ended.value.code in (2, 7)
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "gold.csv").exists()
+
+
+def test_a_suffix_that_says_nothing_is_answered_with_those_that_do(raters, tmp_path, capsys):
+    files, _, _ = raters
+    with pytest.raises(SystemExit):
+        run(files[0], "--out", tmp_path / "gold.xlsx")
+    assert ".eaf" in capsys.readouterr().err
