@@ -335,6 +335,52 @@ def labels(
             temporary.write_text(json.dumps(about(found), indent=1, allow_nan=False))
 
 
+def submit(
+    checkpoints: Annotated[tuple[Path, ...], Positional, arg(metavar="CHECKPOINT...")],
+    data: Path,
+    sample: Path,
+    out: Path,
+    store: Path | None = None,
+) -> None:
+    """Write Aff-Wild2's test results as the challenge wants them: the rows and order of its sample file.
+
+    Args:
+        checkpoints: Trained models; several are joined by CCC centring.
+        data: The release's folder.
+        sample: The challenge's sample file.
+        out: File to write.
+        store: Folder of the features; DATA/features unless given.
+    """
+    from avgate.checkpoint import load_checkpoint
+    from avgate.console import console
+    from avgate.corpora import open_corpus
+    from avgate.errors import UsageError
+    from avgate.store import FeatureStore
+    from avgate.submission import submit as run
+
+    if not checkpoints:
+        raise UsageError("there is nothing to submit", hint="name one or more checkpoint.safetensors")
+    features = FeatureStore(store or _features_of(data))
+    loaded = [load_checkpoint(path) for path in checkpoints]
+    filled = run(loaded, open_corpus("affwild2", data), features, sample, out)
+    for video, count in filled.items():
+        console.print(f"[yellow]{video}:[/] {count} frames without an estimate were interpolated")
+    console.print(f"{out} is written and has the rows of {sample}", soft_wrap=True)
+
+
+def check_submission(submission: Annotated[Path, Positional], sample: Path) -> None:
+    """Refuse an Aff-Wild2 submission that isn't what the challenge's sample file asks for, naming the row.
+
+    Args:
+        submission: The file to check.
+        sample: The challenge's sample file.
+    """
+    from avgate.console import console
+    from avgate.submission import check_submission as run
+
+    console.print(f"{submission}: {run(submission, sample)} rows, as asked for", soft_wrap=True)
+
+
 def predict(
     videos: Videos,
     out: Path,
@@ -389,7 +435,23 @@ def demo(out: Path = Path("demo"), workers: int | None = None) -> None:
     console.print(f"Report: {out / 'report.html'} (open it in a browser)")
 
 
-VERBS = {f.__name__: f for f in (demo, predict, report, render, inspect, labels, extract, train, evaluate, benchmark)}
+VERBS = {
+    f.__name__.replace("_", "-"): f
+    for f in (
+        demo,
+        predict,
+        report,
+        render,
+        inspect,
+        labels,
+        extract,
+        train,
+        evaluate,
+        submit,
+        check_submission,
+        benchmark,
+    )
+}
 
 
 def main(args: list[str] | None = None) -> None:

@@ -49,6 +49,14 @@ def read_tracks(corpus: Corpus, store: FeatureStore, clip: Clip, recipe: Recipe)
     return [store.read(clip.name, store.find(f"{b.name}-{b.fingerprint}")) for b in backbones]
 
 
+def read_clip(
+    corpus: Corpus, store: FeatureStore, clip: Clip, recipe: Recipe
+) -> tuple[ClipFeatures, tuple[FeatureSpec, ...]]:
+    """A clip's features on the common grid, and what they are; FeatureError where they are missing or unusable."""
+    tracks = read_tracks(corpus, store, clip, recipe)
+    return on_common_grid(clip.name, tracks, recipe.grid), tuple(FeatureSpec.of(t) for t in tracks)
+
+
 def load_examples(
     corpus: Corpus, store: FeatureStore, recipe: Recipe, split: str | None
 ) -> tuple[list[Example], tuple[FeatureSpec, ...]]:
@@ -65,9 +73,7 @@ def load_examples(
     examples = []
     specs: tuple[FeatureSpec, ...] = ()
     for clip in clips:
-        tracks = read_tracks(corpus, store, clip, recipe)
-        specs = tuple(FeatureSpec.of(t) for t in tracks)
-        features = on_common_grid(clip.name, tracks, recipe.grid)
+        features, specs = read_clip(corpus, store, clip, recipe)
         labels = corpus.labels(clip)
         steps = labels_on_grid(labels, recipe.grid, len(features))
         if labels.until_s is not None:  # a label of a stretch is asked for throughout it, not once

@@ -18,10 +18,10 @@ from avgate.backbones import build_backbones
 from avgate.backbones.base import Backbone
 from avgate.console import console, progress
 from avgate.errors import AvgateError, MediaError
-from avgate.faces import FaceTracker, face_fingerprint
+from avgate.faces import FaceTracker, face_fingerprint, track_crops
 from avgate.media import Media
 from avgate.store import FeatureStore, source_fingerprint
-from avgate.types import Clip, FeatureTrack, VideoFrame, Waveform
+from avgate.types import Clip, FaceTrack, FeatureTrack, VideoFrame, Waveform
 
 _Item = TypeVar("_Item")
 
@@ -50,6 +50,7 @@ def extract_media(
     backbones: Sequence[Backbone],
     face_model: str | Path | None = None,
     *,
+    crops: Path | None = None,
     on_frame: Callable[[VideoFrame], None] | None = None,
     on_sound: Callable[[Waveform], None] | None = None,
 ) -> Extracted:
@@ -62,6 +63,7 @@ def extract_media(
         path: the media file.
         backbones: extractors, any modalities.
         face_model: face_landmarker.task, or None for the default one.
+        crops: folder of the person's face crops; then no frame is decoded, and the file gives its clock and sound.
         on_frame: called with every decoded frame, from the decoding thread.
         on_sound: called with every piece of sound, from the sound thread.
     """
@@ -87,17 +89,17 @@ def extract_media(
     with ThreadPoolExecutor(1, thread_name_prefix="sound") as pool:
         sound = pool.submit(listen)
         try:
-            frames = prefetch(_passed_to(on_frame, media.frames()))
             if watching:
-                tracker = FaceTracker(face_model, crops=any(b.needs_crops for b in backbones if b.modality == "video"))
-                for block in tracker.track(frames):
+                for block in _faces(media, [b for b in backbones if b.name in watching], face_model, crops, on_frame):
                     for extraction in watching.values():
                         extraction.push(block)
                     time_s.append(block.time_s)
                     face.append(block.present)
                     others.append(block.others)
+            elif crops is not None:
+                time_s.append(media.frame_times())
             else:
-                time_s.append(np.array([frame.time_s for frame in frames]))
+                time_s.append(np.array([frame.time_s for frame in prefetch(_passed_to(on_frame, media.frames()))]))
             sound.result()
         finally:
             stop.set()
@@ -112,6 +114,22 @@ def extract_media(
         others=np.concatenate(others) if others else np.zeros(0, int),
         notes=tuple(media.notes),
     )
+
+
+def _faces(
+    media: Media,
+    backbones: Sequence[Backbone],
+    face_model: str | Path | None,
+    crops: Path | None,
+    on_frame: Callable[[VideoFrame], None] | None,
+) -> Iterator[FaceTrack]:
+    """The followed person's face, found in the frames or taken from the corpus' own crops."""
+    if crops is None:
+        tracker = FaceTracker(face_model, crops=any(b.needs_crops for b in backbones))
+        yield from tracker.track(prefetch(_passed_to(on_frame, media.frames())))
+    else:
+        mesh = any(b.needs_mesh for b in backbones)
+        yield from track_crops(crops, media.frame_times(), face_model, mesh=mesh, note=media.notes.append)
 
 
 def _passed_to(on_frame: Callable[[VideoFrame], None] | None, frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
@@ -169,9 +187,9 @@ def _extract_clip(
     clip: Clip, names: Sequence[str], rate: float, face_model: str | None, root: Path
 ) -> tuple[str, tuple[str, ...]]:
     """Worker: compute and store what is missing of one clip; returns its name and notes."""
-    store, source = FeatureStore(root), source_fingerprint(clip.video)
+    store, source = FeatureStore(root), source_fingerprint(clip.video, clip.crops)
     missing = [b for b in build_backbones(names, rate) if not store.has(clip.name, store_key(b, face_model), source)]
-    extracted = extract_media(clip.video, missing, face_model)
+    extracted = extract_media(clip.video, missing, face_model, crops=clip.crops)
     for backbone, track in zip(missing, extracted.tracks, strict=True):
         store.write(clip.name, store_key(backbone, face_model), track, source)
     return clip.name, extracted.notes
@@ -222,7 +240,7 @@ def extract(
     failed: dict[str, AvgateError] = {}
     for clip in clips:
         try:
-            source = source_fingerprint(clip.video)
+            source = source_fingerprint(clip.video, clip.crops)
         except OSError:
             failed[clip.name] = MediaError("there is no such file, or it can't be read", where=clip.video)
             continue

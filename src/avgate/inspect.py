@@ -70,7 +70,7 @@ def _look(corpus: Corpus, clip: Clip) -> ClipReport:
                 findings += _disagreements(labels, video_s)
     except AvgateError as error:
         findings.append(f"{error.where}: {error.what}")
-    return ClipReport(clip, labels, video_s, (*findings, *corpus.findings(clip)))
+    return ClipReport(clip, labels, video_s, tuple(findings))
 
 
 def _disagreements(labels: LabelTrack, video_s: np.ndarray) -> list[str]:
@@ -124,5 +124,8 @@ def plain(corpus: Corpus, reports: Sequence[ClipReport]) -> dict[str, Any]:
                 for k, target in enumerate(corpus.targets)
             },
         }
-    findings = {r.clip.name: list(r.findings) for r in reports if r.findings}
+    findings = corpus.findings()
+    for report in reports:
+        if report.findings:
+            findings.setdefault(report.clip.name, []).extend(report.findings)
     return {"corpus": corpus.name, "targets": list(corpus.targets), "splits": splits, "findings": findings}

@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,11 @@ _SAMPLES, _SAMPLE_BYTES = 16, 1 << 16
 _HEADER = ("clip", "backbone", "modality", "fingerprint", "source", "rate", "start_s", "columns")
 
 
-def source_fingerprint(path: Path) -> str:
+def source_fingerprint(path: Path, crops: Path | None = None) -> str:
     """16 hex digits from a media file's size and 16 samples of 64 KiB spread over it, the whole file when it is small.
 
-    Reading all of a large corpus would cost as much as decoding it.
+    Of a folder of crops the files' names and sizes count. Reading all of a large corpus would cost as much as decoding
+    it.
     """
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())
@@ -40,6 +42,9 @@ def source_fingerprint(path: Path) -> str:
             for i in range(_SAMPLES):
                 file.seek(i * (size - _SAMPLE_BYTES) // (_SAMPLES - 1))
                 digest.update(file.read(_SAMPLE_BYTES))
+    if crops is not None:
+        for entry in sorted(os.scandir(crops), key=lambda entry: entry.name):
+            digest.update(f"{entry.name} {entry.stat().st_size}\n".encode())
     return digest.hexdigest()[:16]
 
 

@@ -138,6 +138,8 @@ class Clip:
         group: what must not be shared between splits, such as the person.
         labels: the label file, or None for unlabelled clips.
         marks: the file of marked stretches (corpora that know where a modality misleads), or None.
+        crops: the folder of the person's face crops, one per frame (00001.jpg is the first), or None where the face is
+            to be found in the video.
     """
 
     name: str
@@ -146,6 +148,7 @@ class Clip:
     group: str
     labels: Path | None = None
     marks: Path | None = None
+    crops: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ import pytest
 from avgate.corpora import CORPORA, open_corpus
 from avgate.corpora.base import Corpus
 from avgate.errors import CorpusError, UsageError
+from avgate.types import Clip
+from tests.affwild2 import write_affwild2
 from tests.dialogues import write_hazumi
 from tests.own_corpus import write_own_corpus
 
@@ -29,7 +31,16 @@ def manifest(root: Path) -> None:
     write_own_corpus(root)
 
 
-FOLDERS: dict[str, Callable[[Path], None]] = {"rendered": rendered, "hazumi": hazumi, "manifest": manifest}
+def affwild2(root: Path) -> None:
+    write_affwild2(root)
+
+
+FOLDERS: dict[str, Callable[[Path], None]] = {
+    "rendered": rendered,
+    "hazumi": hazumi,
+    "affwild2": affwild2,
+    "manifest": manifest,
+}
 
 
 @pytest.fixture(scope="module", params=CORPORA)
@@ -37,6 +48,10 @@ def corpus(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     root = tmp_path_factory.mktemp(request.param)
     FOLDERS[request.param](root)
     return open_corpus(request.param, root)
+
+
+def labelled(corpus: Corpus) -> list[Clip]:
+    return [clip for clip in corpus.clips() if clip.labels is not None]
 
 
 def test_clips_have_unique_names_and_existing_files(corpus):
@@ -53,7 +68,7 @@ def test_splits_are_all_there_and_share_no_group(corpus):
 
 
 def test_labels_are_of_the_corpus_targets_in_range_and_in_time_order(corpus):
-    for clip in corpus.clips():
+    for clip in labelled(corpus):
         labels = corpus.labels(clip)
         assert labels.targets == corpus.targets
         assert labels.values.shape == (len(labels.time_s), len(corpus.targets))
@@ -62,7 +77,7 @@ def test_labels_are_of_the_corpus_targets_in_range_and_in_time_order(corpus):
 
 
 def test_marks_lie_within_the_clip_or_are_not_known(corpus):
-    for clip in corpus.clips():
+    for clip in labelled(corpus):
         end_s = corpus.labels(clip).time_s[-1] + 1.0
         for mark in corpus.marks(clip) or []:
             assert 0 <= mark.start_s < mark.end_s <= end_s
@@ -71,7 +86,7 @@ def test_marks_lie_within_the_clip_or_are_not_known(corpus):
 
 def test_features_that_come_along_are_finite_where_present_and_cover_the_labels(corpus):
     kinds = set()
-    for clip in corpus.clips():
+    for clip in labelled(corpus):
         tracks, times_s = corpus.tracks(clip), corpus.labels(clip).time_s
         for track in tracks or []:
             assert np.isfinite(track.values[track.present]).all()

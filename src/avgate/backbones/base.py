@@ -27,6 +27,7 @@ class Backbone(Protocol):
     modality: Modality
     columns: tuple[str, ...]
     needs_crops: bool
+    needs_mesh: bool
 
     @property
     def fingerprint(self) -> str:

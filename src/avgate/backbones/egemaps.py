@@ -103,6 +103,7 @@ class Egemaps:
     name = "egemaps"
     modality: Modality = "audio"
     needs_crops = False
+    needs_mesh = False
     columns = (*(f"{lld}.mean" for lld in LLDS), *(f"{lld}.sd" for lld in LLDS), "voiced.share")
 
     def __init__(self, config: EgemapsConfig):

@@ -70,6 +70,7 @@ class Facemesh:
     name = "facemesh"
     modality: Modality = "video"
     needs_crops = False
+    needs_mesh = True
     columns = (
         *POSE,
         *DESCRIPTORS,

@@ -63,6 +63,7 @@ class Logmel:
     name = "logmel"
     modality: Modality = "audio"
     needs_crops = False
+    needs_mesh = False
 
     def __init__(self, config: LogmelConfig):
         self.config = config

@@ -53,8 +53,8 @@ class Corpus(Protocol):
     def tracks(self, clip: Clip) -> list[FeatureTrack] | None:
         """Features that the corpus brings along; None where they are extracted from its videos."""
 
-    def findings(self, clip: Clip) -> list[str]:
-        """What is missing of a clip or disagrees in it without making it useless, one sentence each."""
+    def findings(self) -> dict[str, list[str]]:
+        """Clip, or whatever else is meant -> what is missing or disagrees without making the corpus useless."""
 
 
 SPLITS = ("train", "validation", "test")

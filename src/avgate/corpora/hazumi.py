@@ -133,9 +133,9 @@ class Hazumi:
         """
         return list(self.session(clip).tracks)
 
-    def findings(self, clip: Clip) -> list[str]:
+    def findings(self) -> dict[str, list[str]]:
         """None: what is wrong is an error here."""
-        return []
+        return {}
 
     def _find_clips(self) -> list[Clip]:
         files: list[Path] = []

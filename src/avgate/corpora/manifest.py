@@ -82,9 +82,9 @@ class Manifest:
         """None: features are extracted from the videos."""
         return None
 
-    def findings(self, clip: Clip) -> list[str]:
+    def findings(self) -> dict[str, list[str]]:
         """None: what is wrong is an error here."""
-        return []
+        return {}
 
     def _read(self) -> list[Clip]:
         rows = read_table(self.path, COLUMNS, _COLUMNS_HINT)

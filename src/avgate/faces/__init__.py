@@ -1,6 +1,7 @@
 """Find one person's face in every frame of a video and follow it: mesh, box and aligned crop."""
 
+from avgate.faces.crops import crop_files, track_crops
 from avgate.faces.model_file import find_face_model
 from avgate.faces.tracker import FaceTracker, face_fingerprint
 
-__all__ = ["FaceTracker", "face_fingerprint", "find_face_model"]
+__all__ = ["FaceTracker", "crop_files", "face_fingerprint", "find_face_model", "track_crops"]

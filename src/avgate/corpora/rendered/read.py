@@ -76,9 +76,9 @@ class Rendered:
         """None: features are extracted from the videos."""
         return None
 
-    def findings(self, clip: Clip) -> list[str]:
+    def findings(self) -> dict[str, list[str]]:
         """None: what is wrong is an error here."""
-        return []
+        return {}
 
     def _read_manifest(self) -> list[Clip]:
         manifest = self.root / "manifest.csv"

@@ -1,0 +1,195 @@
+"""Aff-Wild2 as it is released: raw videos, face crops, and a line of valence and arousal per frame.
+
+Kollias and Zafeiriou, "Expression, Affect, Action Unit Recognition: Aff-Wild2, Multi-Task Learning and ArcFace", BMVC
+2019. What is read, in the root or in a folder of it:
+
+    batch1/VIDEO.mp4, batch2/VIDEO.avi                   raw videos
+    cropped_aligned/VIDEO/00001.jpg                      crops of one person; VIDEO_left and VIDEO_right of two
+    VA_Estimation_Challenge/Train_Set/VIDEO.txt          a line per frame, -5 where nobody could say
+    VA_Estimation_Challenge/Validation_Set/VIDEO.txt
+    *test*.txt                                           names of the test videos, one per line
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from avgate.corpora.base import Mark
+from avgate.errors import CorpusError, UsageError
+from avgate.faces import crop_files
+from avgate.label_formats.affwild2 import AffWild2 as LabelFile
+from avgate.media import Media
+from avgate.types import Clip, FeatureTrack, LabelTrack
+
+FOLDERS = {"train": "Train_Set", "validation": "Validation_Set"}
+EXPECTED = {"train": 356, "validation": 76, "test": 162}
+"""How many videos the official release has."""
+
+FOLDS = 6
+"""The official split, and five more."""
+
+_CHALLENGE = "VA_Estimation_Challenge"
+_SIDES = ("_left", "_right")
+_VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
+_HINT = "give the folder that holds batch1, batch2, cropped_aligned and VA_Estimation_Challenge"
+
+
+class AffWild2:
+    """The folder that holds the release, opened for reading.
+
+    Labels are at the times of the raw video's frames, whose line i is frame i; where there are more frames than labels
+    or the reverse, the shorter counts. A frame without a crop is one without a face. The two persons of one video share
+    a group. A video without its raw file has no clock and no sound: it is left out, and `findings` tells so.
+
+    Args:
+        root: the folder.
+        fold: 0 is the official split; 1 to 5 mix the videos of training and validation anew, about a fifth for
+            validation, the same way every time.
+
+    Raises:
+        CorpusError: there are no annotations, or no raw videos.
+        UsageError: there is no such fold.
+    """
+
+    name = "affwild2"
+    targets: tuple[str, ...] = ("valence", "arousal")
+    synthetic = False
+
+    def __init__(self, root: Path, fold: int = 0):
+        self.root = Path(root)
+        if not 0 <= fold < FOLDS:
+            raise UsageError(f"there is no fold {fold}", hint=f"folds are 0 (the official split) to {FOLDS - 1}")
+        self._raw = self._raw_videos()
+        self._crops = self._crop_folders()
+        self._findings: dict[str, list[str]] = {}
+        self._clips = self._find_clips()
+        if fold:
+            self._clips = _mixed(self._clips, fold)
+
+    def clips(self) -> list[Clip]:
+        """All videos with a raw file: training, validation, then test, each by name."""
+        return list(self._clips)
+
+    def labels(self, clip: Clip) -> LabelTrack:
+        """Valence and arousal at each frame's time; CorpusError for a test video or a wrong file."""
+        if clip.labels is None:
+            raise CorpusError(f"the video '{clip.name}' has no labels", where=self.root)
+        labels = LabelFile().read(clip.labels, lambda: Media(clip.video).frame_times())
+        if labels.targets != self.targets:
+            what = f"the first line must be {','.join(self.targets)}, not {','.join(labels.targets)}"
+            raise CorpusError(what, where=clip.labels, hint="take the challenge's own file of valence and arousal")
+        if (np.abs(labels.values) > 1).any():
+            row = int(np.argmax((np.abs(labels.values) > 1).any(1))) + 1
+            raise CorpusError(f"row {row}: labels must lie in [-1, 1] or be -5", where=clip.labels)
+        return labels
+
+    def marks(self, clip: Clip) -> list[Mark] | None:
+        """None: nobody marked where a modality misleads."""
+        return None
+
+    def tracks(self, clip: Clip) -> list[FeatureTrack] | None:
+        """None: features are extracted from crops and raw videos."""
+        return None
+
+    def findings(self) -> dict[str, list[str]]:
+        """What is missing of the release, and per video where labels, crops and frames disagree in number."""
+        found = {name: list(what) for name, what in self._findings.items()}
+        for split, count in EXPECTED.items():
+            here = sum(1 for clip in self._clips if clip.split == split)
+            if here != count:
+                found.setdefault(f"({split})", []).append(f"{here} videos of the release's {count} can be used")
+        for clip in self._clips:
+            found.setdefault(clip.name, []).extend(self._disagreements(clip))
+        return {name: what for name, what in found.items() if what}
+
+    def _disagreements(self, clip: Clip) -> list[str]:
+        found = []
+        frames = len(Media(clip.video).frame_times())
+        if clip.labels is not None:
+            rows = len(LabelFile().rows(clip.labels)[1])
+            if rows != frames:
+                found.append(f"{rows} labels but {frames} frames: the first {min(rows, frames)} count")
+        if clip.crops is None:
+            found.append("it has no crops: faces will be looked for in the raw video")
+        else:
+            crops = crop_files(clip.crops)
+            beyond = sum(1 for number in crops if number >= frames)
+            missing = frames - (len(crops) - beyond)
+            if missing:
+                found.append(f"{missing} of {frames} frames have no crop, so no face")
+            if beyond:
+                found.append(f"{beyond} crops lie beyond the last frame and are left out")
+        return found
+
+    def _find_clips(self) -> list[Clip]:
+        challenge = self._challenge()
+        clips = []
+        for split, folder in FOLDERS.items():
+            files = sorted((challenge / folder).glob("*.txt"))
+            if not files:
+                raise CorpusError("there are no annotations", where=challenge / folder, hint=_HINT)
+            clips += [self._clip(file.stem, split, file) for file in files]
+        clips += [self._clip(name, "test", None) for name in self._test_names(challenge)]
+        found = [clip for clip in clips if clip is not None]
+        if not found:
+            raise CorpusError("no annotated video has its raw file", where=self.root, hint=_HINT)
+        names = [clip.name for clip in found]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise CorpusError(f"listed in two splits: {', '.join(twice)}", where=challenge, hint="keep each in one")
+        return found
+
+    def _clip(self, name: str, split: str, labels: Path | None) -> Clip | None:
+        base = next((name.removesuffix(side) for side in _SIDES if name.endswith(side)), name)
+        raw = self._raw.get(name) or self._raw.get(base)
+        crops = self._crops.get(name)
+        if raw is None:
+            self._findings[name] = ["its raw video is missing: it has no clock and no sound, and is left out"]
+            return None
+        if crops is None and name not in self._raw:
+            self._findings[name] = ["its crops are missing, and the raw video shows two people: it is left out"]
+            return None
+        return Clip(name, raw, split, base, labels, crops=crops)
+
+    def _challenge(self) -> Path:
+        for folder in (self.root / _CHALLENGE, *sorted(self.root.glob(f"*/{_CHALLENGE}"))):
+            if folder.is_dir():
+                return folder
+        what = f"there is no folder {_CHALLENGE}" if self.root.is_dir() else "there is no such folder"
+        raise CorpusError(what, where=self.root, hint=_HINT)
+
+    def _raw_videos(self) -> dict[str, Path]:
+        folders = [
+            f for batch in ("batch1", "batch2") for f in (self.root / batch, *sorted(self.root.glob(f"*/{batch}")))
+        ]
+        files = [file for folder in folders if folder.is_dir() for file in sorted(folder.iterdir())]
+        return {file.stem: file for file in files if file.suffix.lower() in _VIDEOS}
+
+    def _crop_folders(self) -> dict[str, Path]:
+        folders = [*sorted(self.root.glob("cropped_aligned*")), *sorted(self.root.glob("*/cropped_aligned*"))]
+        return {f.name: f for folder in folders if folder.is_dir() for f in sorted(folder.iterdir()) if f.is_dir()}
+
+    def _test_names(self, challenge: Path) -> list[str]:
+        files = [
+            f for folder in (self.root, challenge) for f in sorted(folder.glob("*.txt")) if "test" in f.name.lower()
+        ]
+        names = [line.strip().split("/")[0] for file in files for line in file.read_text("utf-8-sig").splitlines()]
+        names = [name for name in dict.fromkeys(names) if name and not name.startswith("image_location")]
+        if not names:
+            self._findings["(test)"] = ["there is no list of test videos (*test*.txt)"]
+        return names
+
+
+def _mixed(clips: list[Clip], fold: int) -> list[Clip]:
+    """The clips with training and validation mixed anew by raw video; test stays as it is."""
+    groups = sorted({clip.group for clip in clips if clip.split != "test"})
+    # Each video's place depends on its name alone, so that a video that is missing moves no other.
+    part = {g: 1 + int(hashlib.sha256(g.encode()).hexdigest(), 16) % (FOLDS - 1) for g in groups}
+    return [
+        clip if clip.split == "test" else replace(clip, split="validation" if part[clip.group] == fold else "train")
+        for clip in clips
+    ]
