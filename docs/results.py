@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,22 +27,12 @@ from avgate.demo import render_with_progress
 from avgate.extract import extract
 from avgate.files import atomic_write, make_folder
 from avgate.fusions import FUSIONS
+from avgate.published import AFFWILD2, COLUMNS
 from avgate.recipes import recipe_named
 from avgate.results import draw_curves, gates_table, scores_table, stress_tables, table
 
 HERE = Path(__file__).resolve().parent
 HAZUMI = HERE.parents[1] / "shared" / "data" / "hazumi"
-PUBLISHED_AFFWILD2 = {
-    "LFAN": (".469", ".649", ".463", ".492"),
-    "JCA": (".663", ".584", ".374", ".363"),
-    "RJCMA": (".585", ".674", ".542", ".619"),
-    "GRJCA": (".623", ".660", ".561", ".620"),
-    "one linear layer on HSEmotion face features": (".470", ".536", "", ""),
-    "the same after a 100-frame mean filter": (".519", ".616", "", ""),
-}
-"""Quoted from the papers, not measured here: valence and arousal on Aff-Wild2's validation set, then its test set."""
-
-
 MAIN = ("audio", "video", "concat", "rjca", "hgrjca", "rhgrjca")
 """Fusions that are stressed; all of them are compared on clean clips."""
 
@@ -271,8 +261,8 @@ def page(studies: Sequence[Study], hazumi: Path, seconds: float) -> str:
     quoted = table(
         "Quoted from the papers, not measured here: CCC on Aff-Wild2.",
         "method",
-        ["valence, validation", "valence, test", "arousal, validation", "arousal, test"],
-        {name: (a, c, b, d) for name, (a, b, c, d) in PUBLISHED_AFFWILD2.items()},
+        COLUMNS,
+        {method: astuple(reported) for method, reported in AFFWILD2.items()},
     )
     rows = {c.what: (c.needed, c.measured, "yes" if c.holds else "**no**") for c in found}
     parts = [

@@ -335,6 +335,59 @@ def labels(
             temporary.write_text(json.dumps(about(found), indent=1, allow_nan=False))
 
 
+def reproduce(
+    corpus: Annotated[Literal["affwild2"], Positional],
+    data: Path,
+    out: Path,
+    recipe: str = "affwild2-hgrjca",
+    folds: int = 6,
+    set: tuple[str, ...] = (),
+    sample: Path | None = None,
+    store: Path | None = None,
+    face_model: Path | None = None,
+    workers: int | None = None,
+    accelerator: str = "auto",
+    precision: Literal["32-true", "16-mixed", "bf16-mixed", "64-true"] = "32-true",
+) -> None:
+    """Extract, train and evaluate as the papers do, and print the result beside what they report.
+
+    Args:
+        corpus: Kind of corpus.
+        data: The release's folder.
+        out: Folder for runs, results.json and submission.csv; run it again to continue after an interruption.
+        recipe: affwild2-jca, -rjca, -grjca, -hgrjca, -rhgrjca or -lfan.
+        folds: How many folds; the first is the official split.
+        set: Settings to change, as path=value.
+        sample: The challenge's sample file; then submission.csv joins all folds.
+        store: Folder of the features; DATA/features unless given.
+        face_model: face_landmarker.task, instead of mediapipe's own face mesh.
+        workers: Processes for the extraction; one per core unless given.
+        accelerator: auto, cpu, cuda, ...
+        precision: Numeric precision.
+    """
+    from rich.console import Console
+
+    from avgate.config import override
+    from avgate.files import make_folder
+    from avgate.recipes import recipe_named
+    from avgate.reproduce import reproduce as run
+    from avgate.reproduce import table
+
+    results = run(
+        data,
+        make_folder(out),
+        override(recipe_named(recipe), *set),
+        folds=folds,
+        store=store,
+        sample=sample,
+        face_model=str(face_model) if face_model else None,
+        workers=workers,
+        accelerator=accelerator,
+        precision=precision,
+    )
+    Console().print(table(results))
+
+
 def submit(
     checkpoints: Annotated[tuple[Path, ...], Positional, arg(metavar="CHECKPOINT...")],
     data: Path,
@@ -447,6 +500,7 @@ VERBS = {
         extract,
         train,
         evaluate,
+        reproduce,
         submit,
         check_submission,
         benchmark,

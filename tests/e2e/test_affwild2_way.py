@@ -159,3 +159,25 @@ def test_the_sample_decides_and_videos_that_arent_there_are_named(release: Path,
     assert "1 videos of the sample can't be used, such as nowhere" in fails(7, "submit", trained, *args)
     sample.write_text("valence,arousal\n0,0\n")
     assert "must begin with image_location" in fails(7, "submit", trained, *args)
+
+
+def test_reproduce_runs_the_whole_and_shows_it_beside_what_papers_report(release: Path, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    small = [
+        "train.epochs=1",
+        "train.batch=4",
+        "model.encoders.audio.channels=(8,)",
+        "model.encoders.video.channels=(8,)",
+    ]
+    where = ["--data", str(release), "--sample", str(release / "sample.csv"), "--out", str(tmp_path), "--workers", "1"]
+    main(["reproduce", "affwild2", *where, "--folds", "2", "--set", *small])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "hgrjca (affwild2-hgrjca), official split" in said
+    assert "GRJCA │ .623 │ .561 │ .660 │ .620" in said
+    results = json.loads((tmp_path / "results.json").read_text())
+    official, mixed = results["folds"]
+    ccc = official["smoothed"]["pooled"]["valence"]["ccc"]
+    assert f"{ccc:.3f}" in said
+    assert (official["clips"], mixed["split"]) == (2, "validation")
+    assert load_checkpoint(tmp_path / "fold0" / "checkpoint.safetensors").recipe.window == 300
+    main(["check-submission", str(tmp_path / "submission.csv"), "--sample", str(release / "sample.csv")])
