@@ -97,9 +97,9 @@ def plans(size: Size) -> list[Plan]:
         Plan(
             "rendered-absence", "rendered", "demo-absence", "rendered people, trained for absence", few, True, untuned
         ),
-        Plan("hazumi-all", "hazumi", "hazumi", "real people, every fusion", every, stress=False),
         Plan("rendered-clean", "rendered", "demo", "rendered people, trained on clean clips", few),
         Plan("rendered-all", "rendered", "demo", "rendered people, every fusion", every, stress=False),
+        Plan("hazumi-all", "hazumi", "hazumi", "real people, every fusion", every, stress=False),
         Plan("ablations", "hazumi", "hazumi", "hgrjca with one thing changed", (), stress=False, settings=untuned),
     ]
     return [plan for plan in found if not size.only or plan.name in size.only]

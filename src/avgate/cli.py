@@ -54,6 +54,7 @@ def extract(
     data: Path,
     store: Path | None = None,
     recipe: str = "demo",
+    set: tuple[str, ...] = (),
     corpus: str = "rendered",
     face_model: Path | None = None,
     workers: int | None = None,
@@ -64,16 +65,18 @@ def extract(
         data: The corpus' folder.
         store: Folder for the features; DATA/features unless given.
         recipe: Whose backbones to use.
+        set: Settings to change, as path=value, such as backbones or label_rate.
         corpus: Kind of corpus.
         face_model: face_landmarker.task, instead of mediapipe's own face mesh.
         workers: Processes; one per core unless given.
     """
+    from avgate.config import override
     from avgate.console import console
     from avgate.corpora import open_corpus
     from avgate.extract import extract as run
     from avgate.recipes import recipe_named
 
-    wanted, clips = recipe_named(recipe), open_corpus(corpus, data).clips()
+    wanted, clips = override(recipe_named(recipe), *set), open_corpus(corpus, data).clips()
     store = store or _features_of(data)
     model = str(face_model) if face_model else None
     done = run(clips, store, wanted.backbones, wanted.label_rate, face_model=model, workers=workers)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from avgate.backbones import build_backbones
+from avgate.backbones.base import kind_of
 from avgate.checkpoint import FeatureSpec
 from avgate.config import Recipe
 from avgate.corpora.base import Corpus
@@ -46,7 +47,7 @@ def read_tracks(corpus: Corpus, store: FeatureStore, clip: Clip, recipe: Recipe)
         by_name = {track.backbone: track for track in brought}
         return [choose(f"feature set in the corpus '{corpus.name}'", name, by_name) for name in recipe.backbones]
     backbones = build_backbones(recipe.backbones, recipe.label_rate)
-    return [store.read(clip.name, store.find(f"{b.name}-{b.fingerprint}")) for b in backbones]
+    return [store.read(clip.name, store.find(f"{kind_of(b.name)}-{b.fingerprint}")) for b in backbones]
 
 
 def read_clip(

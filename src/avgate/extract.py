@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 
 from avgate.backbones import build_backbones
-from avgate.backbones.base import Backbone
+from avgate.backbones.base import Backbone, Need, kind_of
 from avgate.console import console, progress
 from avgate.errors import AvgateError, MediaError
 from avgate.faces import FaceTracker, face_fingerprint, track_crops
@@ -68,8 +68,9 @@ def extract_media(
         on_sound: called with every piece of sound, from the sound thread.
     """
     media = Media(path)
-    watching = {b.name: b.start() for b in backbones if b.modality == "video"}
-    listening = {b.name: b.start() for b in backbones if b.modality == "audio"}
+    extractions = [backbone.start() for backbone in backbones]
+    watching = [e for e, b in zip(extractions, backbones, strict=True) if b.modality == "video"]
+    listening = [e for e, b in zip(extractions, backbones, strict=True) if b.modality == "audio"]
     stop = threading.Event()
 
     def listen() -> None:
@@ -78,7 +79,7 @@ def extract_media(
         for piece in media.sound():
             if stop.is_set():
                 return
-            for extraction in listening.values():
+            for extraction in listening:
                 extraction.push(piece)
             if on_sound is not None:
                 on_sound(piece)
@@ -90,8 +91,9 @@ def extract_media(
         sound = pool.submit(listen)
         try:
             if watching:
-                for block in _faces(media, [b for b in backbones if b.name in watching], face_model, crops, on_frame):
-                    for extraction in watching.values():
+                needs = frozenset().union(*(backbone.needs for backbone in backbones))
+                for block in _faces(media, needs, face_model, crops, on_frame):
+                    for extraction in watching:
                         extraction.push(block)
                     time_s.append(block.time_s)
                     face.append(block.present)
@@ -108,7 +110,7 @@ def extract_media(
         raise MediaError("no frame of its video stream could be decoded", where=path)
     end_s = float(times[-1]) + (float(np.median(np.diff(times))) if len(times) > 1 else 0.04)
     return Extracted(
-        tracks=tuple((watching | listening)[b.name].finish(end_s) for b in backbones),
+        tracks=tuple(extraction.finish(end_s) for extraction in extractions),
         time_s=times,
         face=np.concatenate(face) if face else np.zeros(0, bool),
         others=np.concatenate(others) if others else np.zeros(0, int),
@@ -118,18 +120,18 @@ def extract_media(
 
 def _faces(
     media: Media,
-    backbones: Sequence[Backbone],
+    needs: frozenset[Need],
     face_model: str | Path | None,
     crops: Path | None,
     on_frame: Callable[[VideoFrame], None] | None,
 ) -> Iterator[FaceTrack]:
     """The followed person's face, found in the frames or taken from the corpus' own crops."""
     if crops is None:
-        tracker = FaceTracker(face_model, crops=any(b.needs_crops for b in backbones))
+        tracker = FaceTracker(face_model, crops="crop" in needs, blendshapes="blendshapes" in needs)
         yield from tracker.track(prefetch(_passed_to(on_frame, media.frames())))
     else:
-        mesh = any(b.needs_mesh for b in backbones)
-        yield from track_crops(crops, media.frame_times(), face_model, mesh=mesh, note=media.notes.append)
+        wanted = {"mesh": "mesh" in needs, "blendshapes": "blendshapes" in needs}
+        yield from track_crops(crops, media.frame_times(), face_model, **wanted, note=media.notes.append)
 
 
 def _passed_to(on_frame: Callable[[VideoFrame], None] | None, frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
@@ -180,7 +182,7 @@ def prefetch(items: Iterable[_Item], depth: int = 16) -> Iterator[_Item]:
 def store_key(backbone: Backbone, face_model: str | Path | None = None) -> str:
     """Name of the store's folder for a backbone: its fingerprint, and for faces that of the face model too."""
     faces = f"-{face_fingerprint(face_model)}" if backbone.modality == "video" else ""
-    return f"{backbone.name}-{backbone.fingerprint}{faces}"
+    return f"{kind_of(backbone.name)}-{backbone.fingerprint}{faces}"
 
 
 def _extract_clip(

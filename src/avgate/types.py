@@ -22,6 +22,62 @@ CROP_SIZE = 112
 MESH_POINTS = 478
 """Points of the face mesh, iris included."""
 
+BLENDSHAPES = (
+    "neutral",
+    "browDownLeft",
+    "browDownRight",
+    "browInnerUp",
+    "browOuterUpLeft",
+    "browOuterUpRight",
+    "cheekPuff",
+    "cheekSquintLeft",
+    "cheekSquintRight",
+    "eyeBlinkLeft",
+    "eyeBlinkRight",
+    "eyeLookDownLeft",
+    "eyeLookDownRight",
+    "eyeLookInLeft",
+    "eyeLookInRight",
+    "eyeLookOutLeft",
+    "eyeLookOutRight",
+    "eyeLookUpLeft",
+    "eyeLookUpRight",
+    "eyeSquintLeft",
+    "eyeSquintRight",
+    "eyeWideLeft",
+    "eyeWideRight",
+    "jawForward",
+    "jawLeft",
+    "jawOpen",
+    "jawRight",
+    "mouthClose",
+    "mouthDimpleLeft",
+    "mouthDimpleRight",
+    "mouthFrownLeft",
+    "mouthFrownRight",
+    "mouthFunnel",
+    "mouthLeft",
+    "mouthLowerDownLeft",
+    "mouthLowerDownRight",
+    "mouthPressLeft",
+    "mouthPressRight",
+    "mouthPucker",
+    "mouthRight",
+    "mouthRollLower",
+    "mouthRollUpper",
+    "mouthShrugLower",
+    "mouthShrugUpper",
+    "mouthSmileLeft",
+    "mouthSmileRight",
+    "mouthStretchLeft",
+    "mouthStretchRight",
+    "mouthUpperUpLeft",
+    "mouthUpperUpRight",
+    "noseSneerLeft",
+    "noseSneerRight",
+)
+"""mediapipe's 52 face blendshapes, in its order; its own name of the first one is _neutral."""
+
 
 @dataclass(frozen=True)
 class VideoFrame:
@@ -58,6 +114,8 @@ class FaceTrack:
             crops.
         others: int [n], how many further faces were in view.
         frame_size: width and height of the frames in pixels.
+        blendshapes: float32 [n 52] in [0, 1], mediapipe's scores in the order of BLENDSHAPES (NaN where absent), or
+            None when no backbone asked for them.
     """
 
     time_s: np.ndarray
@@ -67,6 +125,7 @@ class FaceTrack:
     crop: np.ndarray | None
     others: np.ndarray
     frame_size: tuple[int, int]
+    blendshapes: np.ndarray | None = None
 
     def __len__(self) -> int:
         """Number of frames."""

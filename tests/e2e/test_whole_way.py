@@ -132,3 +132,26 @@ def test_the_same_clips_listed_in_a_manifest_train_the_same_model(corpus, checkp
     assert not found.demonstration
     main(["evaluate", str(tmp_path / "checkpoint.safetensors"), *where, "--out", str(tmp_path / "scores.json")])
     assert json.loads((tmp_path / "scores.json").read_text())[0]["clips"] == 2
+
+
+def test_deep_backbones_extract_resume_and_train_as_any_other(corpus, tmp_path, capsys):
+    from tests.deep import write_audio, write_image
+
+    sound, picture = write_audio(tmp_path / "sound"), write_image(tmp_path / "picture")
+    names = f'("hf_audio:{sound}?batch=2", "hf_image:{picture}", "egemaps")'
+    where = ["--data", str(corpus), "--store", str(tmp_path / "store")]
+    change = ["--recipe", "smoke", "--set", f"backbones={names}", "train.epochs=1"]
+    main(["extract", *where, *change, "--workers", "1"])
+    files = sorted((tmp_path / "store").glob("*/*.safetensors"))
+    assert len(files) == 18
+    files[0].unlink()
+    before = {path: path.stat().st_mtime_ns for path in files[1:]}
+    capsys.readouterr()
+    main(["extract", *where, *change, "--workers", "1"])
+    assert "1 clips extracted, 5 were there" in capsys.readouterr().err.replace("\n", " ")
+    assert {path: path.stat().st_mtime_ns for path in files[1:]} == before
+    main(["train", *where, *change, "--out", str(tmp_path / "run")])
+    found = load_checkpoint(tmp_path / "run" / "checkpoint.safetensors")
+    assert [len(spec.columns) for spec in found.features] == [16, 16, 51]
+    trace = Predictor(found)(Rendered(corpus).clips()[0].video)
+    assert trace.present["face"].any()

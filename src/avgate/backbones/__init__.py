@@ -2,22 +2,87 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import Any, NamedTuple
+from urllib.parse import unquote
 
-from avgate.backbones.base import Backbone
+from avgate.backbones.base import Backbone, kind_of
+from avgate.backbones.blendshapes import Blendshapes, BlendshapesConfig
 from avgate.backbones.egemaps import Egemaps, EgemapsConfig
 from avgate.backbones.facemesh import Facemesh, FacemeshConfig
+from avgate.backbones.hf_audio import HfAudio, HfAudioConfig
+from avgate.backbones.hf_image import HfImage, HfImageConfig
 from avgate.backbones.logmel import Logmel, LogmelConfig
-from avgate.errors import choose
+from avgate.backbones.onnx_audio import OnnxAudio, OnnxAudioConfig
+from avgate.backbones.onnx_image import OnnxImage, OnnxImageConfig
+from avgate.errors import UsageError, choose
 
-BACKBONES: dict[str, Callable[[float], Backbone]] = {
-    "egemaps": lambda rate: Egemaps(EgemapsConfig(rate)),
-    "logmel": lambda rate: Logmel(LogmelConfig(rate)),
-    "facemesh": lambda rate: Facemesh(FacemeshConfig(rate)),
+
+class Kind(NamedTuple):
+    """A kind of backbone: its class, and the class of its settings, which has `source` if it needs weights."""
+
+    make: Callable[..., Backbone]
+    config: type
+
+
+BACKBONES: dict[str, Kind] = {
+    "egemaps": Kind(Egemaps, EgemapsConfig),
+    "logmel": Kind(Logmel, LogmelConfig),
+    "facemesh": Kind(Facemesh, FacemeshConfig),
+    "blendshapes": Kind(Blendshapes, BlendshapesConfig),
+    "hf_audio": Kind(HfAudio, HfAudioConfig),
+    "hf_image": Kind(HfImage, HfImageConfig),
+    "onnx_audio": Kind(OnnxAudio, OnnxAudioConfig),
+    "onnx_image": Kind(OnnxImage, OnnxImageConfig),
 }
-"""Name -> what makes the backbone for a label rate in steps per second."""
+"""Kind -> what makes it. A name is KIND, KIND:SOURCE, or either followed by ?SETTING=VALUE&SETTING=VALUE."""
 
 
 def build_backbones(names: Sequence[str], rate: float) -> tuple[Backbone, ...]:
-    """The backbones of these names at one label rate; UsageError with the choices for a name that there isn't."""
-    return tuple(choose("backbone", name, BACKBONES)(rate) for name in names)
+    """The backbones of these names at one label rate.
+
+    Raises:
+        UsageError: a kind or a setting that there isn't, a value that doesn't fit, or a source that is missing.
+        ModelFileError: weights that are missing or aren't what they should be.
+    """
+    return tuple(_build(name, rate) for name in names)
+
+
+def _build(name: str, rate: float) -> Backbone:
+    kind = choose("backbone", kind_of(name), BACKBONES)
+    head, _, query = name.partition("?")
+    source = head.partition(":")[2]
+    known = {field.name for field in fields(kind.config)} - {"rate", "source"}
+    settings: dict[str, Any] = {"rate": rate}
+    for part in filter(None, query.split("&")):
+        key, equals, text = part.partition("=")
+        if not equals or key not in known:
+            hint = f"its settings are {', '.join(sorted(known))}, as in {kind_of(name)}?{min(known)}=..."
+            raise UsageError(f"there is no setting '{part}'", where=name, hint=hint)
+        settings[key] = _value(unquote(text))
+    takes_source = any(field.name == "source" for field in fields(kind.config))
+    if takes_source != bool(source):
+        what = "it doesn't say which model" if takes_source else f"it takes no model such as '{source}'"
+        hint = f"write {kind_of(name)}:MODEL, a path" + (" or a name on the hub" if "hf" in name else "")
+        raise UsageError(what, where=name, hint=hint if takes_source else f"write {kind_of(name)}")
+    if source:
+        settings["source"] = source
+    for field in fields(kind.config):
+        value = settings.get(field.name)
+        if isinstance(field.default, tuple) and value is not None and not isinstance(value, tuple):
+            settings[field.name] = (value,)
+    try:
+        config = kind.config(**settings)
+    except TypeError as error:
+        raise UsageError(f"a setting has the wrong kind of value ({error})", where=name) from error
+    return kind.make(config, name)
+
+
+def _value(text: str) -> Any:
+    """A number, True or False, several of these between commas, or text as it stands."""
+    try:
+        return ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
+    except (ValueError, SyntaxError):
+        return tuple(text.split(",")) if "," in text else text

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from avgate.backbones.base import fingerprint
-from avgate.backbones.listening import Listening
+from avgate.backbones.base import Need, fingerprint
+from avgate.backbones.listening import Listening, one_by_one
 from avgate.errors import UsageError
 from avgate.framing import StepPool
 from avgate.timeline import Grid
@@ -100,20 +100,18 @@ class Egemaps:
     before there was one, it gets the values in NEUTRAL, and `voiced.share` (near 0) tells that they say nothing.
     """
 
-    name = "egemaps"
     modality: Modality = "audio"
-    needs_crops = False
-    needs_mesh = False
+    needs: frozenset[Need] = frozenset()
     columns = (*(f"{lld}.mean" for lld in LLDS), *(f"{lld}.sd" for lld in LLDS), "voiced.share")
 
-    def __init__(self, config: EgemapsConfig):
-        self.config = config
+    def __init__(self, config: EgemapsConfig, name: str = "egemaps"):
+        self.config, self.name = config, name
         self.grid = Grid(config.rate)
 
     @property
     def fingerprint(self) -> str:
         """Hash of code version, parameters and openSMILE's version."""
-        return fingerprint(self.name, VERSION, self.config, version("opensmile"))
+        return fingerprint("egemaps", VERSION, self.config, version("opensmile"))
 
     def start(self) -> Listening:
         """Begin a clip."""
@@ -121,7 +119,7 @@ class Egemaps:
         least = np.where(np.arange(len(LLDS) + 1) < _VOICED, 1, LEAST_VOICED)
         least[-1] = 1
         pool = StepPool(self.grid, config.context_s, least)
-        return Listening(self, self.grid, config.chunk_s, pool, descriptors, self._arrange)
+        return Listening(self, self.grid, config.chunk_s, pool, one_by_one(descriptors), self._arrange)
 
     def _arrange(self, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
         longest = round(self.config.hold_s * self.config.rate)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from avgate.backbones.base import fingerprint
+from avgate.backbones.base import Need, fingerprint
 from avgate.backbones.face_geometry import DESCRIPTORS, POSE, measure
 from avgate.errors import UsageError
 from avgate.timeline import Grid, cell_mean, fill_short_gaps
@@ -67,10 +67,8 @@ class Facemesh:
         config: the label rate and more.
     """
 
-    name = "facemesh"
     modality: Modality = "video"
-    needs_crops = False
-    needs_mesh = True
+    needs: frozenset[Need] = frozenset(("mesh",))
     columns = (
         *POSE,
         *DESCRIPTORS,
@@ -79,13 +77,13 @@ class Facemesh:
         *(f"{name}_velocity" for name in MOVING),
     )
 
-    def __init__(self, config: FacemeshConfig):
-        self.config = config
+    def __init__(self, config: FacemeshConfig, name: str = "facemesh"):
+        self.config, self.name = config, name
 
     @property
     def fingerprint(self) -> str:
         """See Backbone."""
-        return fingerprint(self.name, VERSION, self.config)
+        return fingerprint("facemesh", VERSION, self.config)
 
     def start(self) -> FacemeshExtraction:
         """See Backbone."""

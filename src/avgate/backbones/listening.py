@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -12,17 +12,26 @@ from avgate.timeline import Grid
 from avgate.types import SAMPLE_RATE, FeatureTrack, Waveform
 from avgate.voice import CONTEXT_S, HOP, voice_activity
 
+Frames = tuple[np.ndarray, np.ndarray]
+"""Centres in samples from the first one, int64 [m], and values float32 [m c]."""
+
+
+def one_by_one(analyse: Callable[[np.ndarray], Frames]) -> Callable[[Sequence[np.ndarray]], list[Frames]]:
+    """What analyses several pieces of sound by analysing each."""
+    return lambda pieces: [analyse(samples) for samples in pieces]
+
 
 class Listening:
-    """One clip's extraction; holds a chunk of sound and the pooled rows, whatever the length of the clip.
+    """One clip's extraction; holds a batch of chunks of sound and the pooled rows, whatever the length of the clip.
 
     Args:
         backbone: whose features these are.
         grid: the steps.
-        chunk_s: whole seconds of sound that are analysed at once.
+        chunk_s: whole seconds of sound that are analysed as one piece.
         pool: what pools the frames around each step.
-        analyse: samples float32 [n] -> the frames' centres in samples, int64 [m], and values [m c].
+        analyse: what makes frames of several pieces of sound, float32 [n] each.
         arrange: pooled means and deviations [steps c] -> features float32 [steps d], NaN where there are none.
+        batch: chunks that are analysed together.
     """
 
     def __init__(
@@ -31,12 +40,14 @@ class Listening:
         grid: Grid,
         chunk_s: int,
         pool: StepPool,
-        analyse: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+        analyse: Callable[[Sequence[np.ndarray]], list[Frames]],
         arrange: Callable[[np.ndarray, np.ndarray], np.ndarray],
+        batch: int = 1,
     ):
         self._backbone, self._grid, self._pool = backbone, grid, pool
-        self._analyse, self._arrange = analyse, arrange
+        self._analyse, self._arrange, self._batch = analyse, arrange, batch
         self._chunks = Chunks(chunk_s, CONTEXT_S)
+        self._waiting: list[Chunk] = []
         self._activity = StepPool(grid, max(1 / grid.rate, HOP / SAMPLE_RATE), np.ones(1))
 
     def push(self, piece: Waveform) -> None:
@@ -45,11 +56,15 @@ class Listening:
         Raises:
             FeatureError: samples that aren't finite, or a clock that jumps back.
         """
-        self._take(self._chunks.push(piece))
+        self._waiting += self._chunks.push(piece)
+        while len(self._waiting) >= self._batch:
+            self._take()
 
     def finish(self, end_s: float) -> FeatureTrack:
         """The clip's features; absent where half of the step has no sound, or too little to analyse."""
-        self._take(self._chunks.close())
+        self._waiting += self._chunks.close()
+        while self._waiting:
+            self._take()
         backbone, n = self._backbone, self._grid.steps(end_s)
         values = self._arrange(*self._pool.rows(n))
         active = self._activity.rows(n)[0][:, 0]
@@ -58,8 +73,9 @@ class Listening:
         how = (self._grid, backbone.name, backbone.modality, backbone.columns, backbone.fingerprint)
         return FeatureTrack(values, present, *how, active)
 
-    def _take(self, chunks: list[Chunk]) -> None:
-        for chunk in chunks:
+    def _take(self) -> None:
+        chunks, self._waiting = self._waiting[: self._batch], self._waiting[self._batch :]
+        for chunk, frames in zip(chunks, self._analyse([chunk.samples for chunk in chunks]), strict=True):
             centre, active = voice_activity(chunk.samples)
             self._activity.add(chunk, centre, active[:, None])
-            self._pool.add(chunk, *self._analyse(chunk.samples))
+            self._pool.add(chunk, *frames)

@@ -7,8 +7,8 @@ from functools import cache, partial
 
 import numpy as np
 
-from avgate.backbones.base import fingerprint
-from avgate.backbones.listening import Listening
+from avgate.backbones.base import Need, fingerprint
+from avgate.backbones.listening import Listening, one_by_one
 from avgate.errors import UsageError
 from avgate.framing import StepPool
 from avgate.timeline import Grid
@@ -60,26 +60,25 @@ class LogmelConfig:
 class Logmel:
     """Mean and deviation of the log energy in every mel band within a window around each step."""
 
-    name = "logmel"
     modality: Modality = "audio"
-    needs_crops = False
-    needs_mesh = False
+    needs: frozenset[Need] = frozenset()
 
-    def __init__(self, config: LogmelConfig):
-        self.config = config
+    def __init__(self, config: LogmelConfig, name: str = "logmel"):
+        self.config, self.name = config, name
         self.grid = Grid(config.rate)
         self.columns = tuple(f"mel{band:02d}.{what}" for what in ("mean", "sd") for band in range(config.bands))
 
     @property
     def fingerprint(self) -> str:
         """Hash of code version and parameters."""
-        return fingerprint(self.name, VERSION, self.config)
+        return fingerprint("logmel", VERSION, self.config)
 
     def start(self) -> Listening:
         """Begin a clip."""
         config = self.config
         pool = StepPool(self.grid, config.context_s, np.ones(config.bands))
-        return Listening(self, self.grid, config.chunk_s, pool, partial(log_mel, bands=config.bands), self._arrange)
+        analyse = one_by_one(partial(log_mel, bands=config.bands))
+        return Listening(self, self.grid, config.chunk_s, pool, analyse, self._arrange)
 
     @staticmethod
     def _arrange(mean: np.ndarray, sd: np.ndarray) -> np.ndarray:

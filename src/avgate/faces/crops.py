@@ -11,7 +11,7 @@ import numpy as np
 from avgate.faces.engines import Engine, open_engine
 from avgate.faces.following import box_of
 from avgate.faces.model_file import find_face_model
-from avgate.types import CROP_SIZE, MESH_POINTS, FaceTrack
+from avgate.types import BLENDSHAPES, CROP_SIZE, MESH_POINTS, FaceTrack
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -31,6 +31,7 @@ def track_crops(
     model: str | Path | None = None,
     *,
     mesh: bool = True,
+    blendshapes: bool = False,
     block: int = 64,
     note: Callable[[str], None] = lambda text: None,
 ) -> Iterator[FaceTrack]:
@@ -41,18 +42,22 @@ def track_crops(
         time_s: float64 [n] times of the video's frames; crops beyond the last one are left out.
         model: face_landmarker.task, or None for the default one.
         mesh: whether the mesh is looked for in every crop; it is NaN where it isn't found, in pixels of the crop.
+        blendshapes: whether the tracks hold blendshapes; NaN where no mesh is found.
         block: most frames per FaceTrack.
         note: called with what the user must know, one sentence each.
     """
     files, unreadable = crop_files(folder), 0
     with ExitStack() as stack:
-        engine = stack.enter_context(closing(open_engine(find_face_model(model)))) if mesh else None
+        engine = None
+        if mesh or blendshapes:
+            engine = stack.enter_context(closing(open_engine(find_face_model(model), blendshapes)))
         for first in range(0, len(time_s), block):
             times = np.asarray(time_s[first : first + block], np.float64)
             n = len(times)
             crop = np.zeros((n, CROP_SIZE, CROP_SIZE, 3), np.uint8)
             points = np.full((n, MESH_POINTS, 3), np.nan, np.float32)
             present = np.zeros(n, bool)
+            shapes = np.full((n, len(BLENDSHAPES)), np.nan, np.float32) if blendshapes else None
             for i in range(n):
                 file = files.get(first + i)
                 image = None if file is None else _read(file)
@@ -63,9 +68,10 @@ def track_crops(
                 found = _mesh(engine, image, float(times[i])) if engine else None
                 if found is not None:
                     points[i] = found
-            yield FaceTrack(
-                times, present, points, box_of(points), crop, np.zeros(n, int), frame_size=(CROP_SIZE, CROP_SIZE)
-            )
+                    if shapes is not None and engine is not None:
+                        shapes[i] = engine.blendshapes
+            others, size = np.zeros(n, int), (CROP_SIZE, CROP_SIZE)
+            yield FaceTrack(times, present, points, box_of(points), crop, others, size, shapes)
     if unreadable:
         note(f"Crops that can't be read as images, taken as missing: {unreadable}.")
 

@@ -15,7 +15,13 @@ from avgate.errors import ModelFileError
 
 
 class Engine(Protocol):
-    """A one-face mesh tracker and a detector of all faces; images are contiguous uint8 [h w 3] RGB."""
+    """A one-face mesh tracker and a detector of all faces; images are contiguous uint8 [h w 3] RGB.
+
+    Attributes:
+        blendshapes: float32 [52] of the face that `follow` found last, if the engine was opened for them.
+    """
+
+    blendshapes: np.ndarray | None
 
     def follow(self, image: np.ndarray, time_s: float) -> np.ndarray | None:
         """Mesh float32 [478 3] in pixels of the face followed in the last image, or of any face if there was none."""
@@ -27,19 +33,23 @@ class Engine(Protocol):
         """Free what the native code holds."""
 
 
-def open_engine(model: Path | None) -> Engine:
+def open_engine(model: Path | None, blendshapes: bool = False) -> Engine:
     """Load the face models without a word from their native code.
 
     Args:
         model: a face_landmarker.task file, or None for the models that mediapipe bundles.
+        blendshapes: whether blendshapes are scored, too; the bundled models can't.
 
     Raises:
-        ModelFileError: mediapipe can't use the file.
+        ModelFileError: mediapipe can't use the file, or there is none and blendshapes are asked for.
     """
+    if blendshapes and model is None:
+        what = "blendshapes need face_landmarker.task, which mediapipe doesn't bundle"
+        raise ModelFileError(what, hint="give the file: --face-model or AVGATE_FACE_MODEL")
     try:
         with quiet_native():
             _provoke_messages(model)
-            engine = _engine(model)
+            engine = _engine(model, blendshapes=blendshapes)
             blank = np.zeros((64, 64, 3), np.uint8)
             engine.scan(blank)
             engine.follow(blank, 0.0)
@@ -58,12 +68,14 @@ def _provoke_messages(model: Path | None) -> None:
         engine.follow(np.zeros((64, 64, 3), np.uint8), 0.0)
 
 
-def _engine(model: Path | None, threshold: float = 0.5) -> Engine:
-    return BundledEngine(threshold) if model is None else TaskEngine(model, threshold)
+def _engine(model: Path | None, threshold: float = 0.5, blendshapes: bool = False) -> Engine:
+    return BundledEngine(threshold) if model is None else TaskEngine(model, threshold, blendshapes)
 
 
 class BundledEngine:
     """The graphs inside mediapipe (`mediapipe.solutions`), gone from release 0.10.30 on."""
+
+    blendshapes: np.ndarray | None = None
 
     def __init__(self, threshold: float):
         from mediapipe import solutions
@@ -97,7 +109,7 @@ class BundledEngine:
 class TaskEngine:
     """mediapipe's FaceLandmarker and FaceDetector with the models of a face_landmarker.task file."""
 
-    def __init__(self, model: Path, threshold: float):
+    def __init__(self, model: Path, threshold: float, blendshapes: bool = False):
         from mediapipe.tasks.python import BaseOptions, vision
 
         # The file's content and not its path, because mediapipe doesn't open every path on every system.
@@ -111,6 +123,7 @@ class TaskEngine:
                 num_faces=1,
                 min_face_detection_confidence=threshold,
                 min_face_presence_confidence=threshold,
+                output_face_blendshapes=blendshapes,
             )
         )
         self._detector = vision.FaceDetector.create_from_options(
@@ -119,11 +132,15 @@ class TaskEngine:
             )
         )
         self._last_ms = -1
+        self.blendshapes: np.ndarray | None = None
 
     def follow(self, image: np.ndarray, time_s: float) -> np.ndarray | None:
         """See Engine; mediapipe wants strictly increasing whole milliseconds, so close timestamps are moved on."""
         self._last_ms = max(self._last_ms + 1, round(time_s * 1000))
-        faces = self._mesh.detect_for_video(_wrap(image), self._last_ms).face_landmarks
+        found = self._mesh.detect_for_video(_wrap(image), self._last_ms)
+        faces = found.face_landmarks
+        scores = found.face_blendshapes[0] if found.face_blendshapes else None
+        self.blendshapes = None if scores is None else np.array([shape.score for shape in scores], np.float32)
         return _pixels(_attributes(faces[0]), image) if faces else None
 
     def scan(self, image: np.ndarray) -> np.ndarray:

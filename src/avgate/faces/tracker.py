@@ -14,7 +14,7 @@ from avgate.faces.crop import align_crop
 from avgate.faces.engines import open_engine
 from avgate.faces.following import Follower, box_of
 from avgate.faces.model_file import SHA256, find_face_model, sha256
-from avgate.types import CROP_SIZE, MESH_POINTS, FaceTrack, VideoFrame
+from avgate.types import BLENDSHAPES, CROP_SIZE, MESH_POINTS, FaceTrack, VideoFrame
 
 CODE_VERSION = 1
 """Raised by hand whenever the code of this folder changes what a track holds."""
@@ -47,6 +47,7 @@ class _Row:
     mesh: np.ndarray | None
     crop: np.ndarray | None
     others: int
+    blendshapes: np.ndarray | None
 
 
 class FaceTracker:
@@ -58,6 +59,7 @@ class FaceTracker:
     Args:
         model: a face_landmarker.task file; without one, see `find_face_model`.
         crops: whether the tracks hold aligned crops.
+        blendshapes: whether the tracks hold blendshapes; they need a face_landmarker.task.
 
     Attributes:
         fingerprint: see `face_fingerprint`.
@@ -66,9 +68,9 @@ class FaceTracker:
         ModelFileError: see `find_face_model`.
     """
 
-    def __init__(self, model: str | Path | None = None, *, crops: bool = False):
+    def __init__(self, model: str | Path | None = None, *, crops: bool = False, blendshapes: bool = False):
         self._model = find_face_model(model)
-        self._crops = crops
+        self._crops, self._blendshapes = crops, blendshapes
         self.fingerprint = face_fingerprint(self._model)
 
     def track(self, frames: Iterable[VideoFrame], block: int = 64) -> Iterator[FaceTrack]:
@@ -83,7 +85,7 @@ class FaceTracker:
         """
         if block < 1:
             raise ValueError(f"a block holds at least 1 frame, not {block}")
-        with closing(open_engine(self._model)) as engine:
+        with closing(open_engine(self._model, self._blendshapes)) as engine:
             follower = Follower(engine)
             rows: list[_Row] = []
             size = (0, 0)
@@ -95,7 +97,8 @@ class FaceTracker:
                 size = (image.shape[1], image.shape[0])
                 mesh, others = follower.step(image, frame.time_s)
                 crop = align_crop(image, mesh) if self._crops and mesh is not None else None
-                rows.append(_Row(frame.time_s, mesh, crop, others))
+                shapes = engine.blendshapes if mesh is not None else None
+                rows.append(_Row(frame.time_s, mesh, crop, others, shapes))
                 if len(rows) == block:
                     yield self._block(rows, size)
                     rows = []
@@ -111,6 +114,10 @@ class FaceTracker:
                 mesh[i] = row.mesh
             if crop is not None and row.crop is not None:
                 crop[i] = row.crop
+        shapes = np.full((n, len(BLENDSHAPES)), np.nan, np.float32) if self._blendshapes else None
+        for i, row in enumerate(rows):
+            if shapes is not None and row.blendshapes is not None:
+                shapes[i] = row.blendshapes
         return FaceTrack(
             time_s=np.array([row.time_s for row in rows], np.float64),
             present=np.array([row.mesh is not None for row in rows]),
@@ -119,4 +126,5 @@ class FaceTracker:
             crop=crop,
             others=np.array([row.others for row in rows]),
             frame_size=size,
+            blendshapes=shapes,
         )

@@ -92,7 +92,8 @@ class JointCrossAttention(nn.Module):
         super().__init__()
         self.mixing, self.scale = mixing, scale
         self.w_c = nn.Parameter(nn.init.xavier_uniform_(torch.empty(dim, dim)))
-        self.w_h = nn.Parameter(nn.init.xavier_uniform_(torch.empty(joint_dim, dim)))
+        # H sums over d terms of one sign: by Xavier's own bounds it would drown X and saturate the head.
+        self.w_h = nn.Parameter(nn.init.xavier_uniform_(torch.empty(joint_dim, dim), gain=0.1))
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, present: Tensor, joint_masked: Tensor) -> Tensor:
