@@ -6,8 +6,9 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
@@ -185,16 +186,38 @@ def store_key(backbone: Backbone, face_model: str | Path | None = None) -> str:
     return f"{kind_of(backbone.name)}-{backbone.fingerprint}{faces}"
 
 
-def _extract_clip(
-    clip: Clip, names: Sequence[str], rate: float, face_model: str | None, root: Path
-) -> tuple[str, tuple[str, ...]]:
-    """Worker: compute and store what is missing of one clip; returns its name and notes."""
+def _extract_clip(clip: Clip, names: Sequence[str], rate: float, face_model: str | None, root: Path) -> tuple[str, ...]:
+    """Compute and store what is missing of one clip; returns what the user must know of it."""
     store, source = FeatureStore(root), source_fingerprint(clip.video, clip.crops)
     missing = [b for b in build_backbones(names, rate) if not store.has(clip.name, store_key(b, face_model), source)]
     extracted = extract_media(clip.video, missing, face_model, crops=clip.crops)
     for backbone, track in zip(missing, extracted.tracks, strict=True):
         store.write(clip.name, store_key(backbone, face_model), track, source)
-    return clip.name, extracted.notes
+    return extracted.notes
+
+
+def _each(
+    clips: Sequence[Clip], work: Callable[[Clip], tuple[str, ...]], workers: int
+) -> Iterator[tuple[Clip, tuple[str, ...] | AvgateError]]:
+    """Each clip with what became of it, as they are done: in this process for one worker, else in processes."""
+    if workers == 1:
+        for clip in clips:
+            try:
+                yield clip, work(clip)
+            except AvgateError as error:
+                yield clip, error
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn"), _be_a_worker) as pool:
+        running = {pool.submit(work, clip): clip for clip in clips}
+        try:
+            for future in as_completed(running):
+                failure = future.exception()
+                if failure is not None and not isinstance(failure, AvgateError):
+                    raise failure
+                yield running[future], failure or future.result()
+        except BaseException:  # an interruption, or the caller's end: clips under way are finished, others not begun
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
 
 
 def _be_a_worker() -> None:
@@ -221,8 +244,7 @@ def extract(
     """Extract the features of many clips into a store; clips whose features are there already cost nothing.
 
     Every clip is tried; those that failed are listed in one error at the end. An interruption loses only the clips
-    under
-    way, and running again continues where it stopped.
+    under way, and running again continues where it stopped.
 
     Args:
         clips: what to extract.
@@ -230,7 +252,7 @@ def extract(
         names: backbones.
         rate: the label rate in steps per second.
         face_model: face_landmarker.task, or None for the default one.
-        workers: processes; None is one per core.
+        workers: processes, this one if it is 1; None is one per core.
 
     Returns:
         How many clips were extracted now.
@@ -249,25 +271,19 @@ def extract(
         if not all(store.has(clip.name, key, source) for key in keys):
             todo.append(clip)
     workers = max(1, min(workers or os.cpu_count() or 1, len(todo)))
+    work = partial(_extract_clip, names=tuple(names), rate=rate, face_model=face_model, root=root)
     done = 0
-    with progress() as bar, ProcessPoolExecutor(workers, get_context("spawn"), _be_a_worker) as pool:
+    with progress() as bar:
         task = bar.add_task("Extracting features", total=len(clips), completed=len(clips) - len(todo))
-        running = {pool.submit(_extract_clip, c, tuple(names), rate, face_model, root): c for c in todo}
         try:
-            while running:
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    clip = running.pop(future)
-                    try:
-                        name, notes = future.result()
-                        done += 1
-                        for note in notes:
-                            console.print(f"[yellow]{name}:[/] {note}")
-                    except AvgateError as error:
-                        failed[clip.name] = error
-                    bar.advance(task)
-        except KeyboardInterrupt:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+            for clip, notes in _each(todo, work, workers):
+                if isinstance(notes, AvgateError):
+                    failed[clip.name] = notes
+                else:
+                    done += 1
+                    for note in notes:
+                        console.print(f"[yellow]{clip.name}:[/] {note}")
+                bar.advance(task)
         finally:
             if store.root.is_dir():
                 store.write_manifest()

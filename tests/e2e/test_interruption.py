@@ -55,6 +55,8 @@ def test_a_training_that_was_interrupted_ends_with_the_same_weights(corpus, tmp_
 def test_an_extraction_that_was_interrupted_keeps_what_is_done_and_continues(corpus, tmp_path):
     root = tmp_path / "corpus"
     shutil.copytree(corpus, root, ignore=shutil.ignore_patterns("features"))
+    rows = (root / "manifest.csv").read_text().splitlines()
+    (root / "manifest.csv").write_text("\n".join([*rows[:4], ""]))  # three clips will do
     command = [sys.executable, "-m", "avgate", "extract", "--data", str(root), "--recipe", "smoke", "--workers", "1"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 60
