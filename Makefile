@@ -26,8 +26,9 @@ check: $(INSTALLED)  ## formatting, lint, types, import layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(INSTALLED)  ## measure speed and memory, write docs/benchmarks.md
+bench: $(INSTALLED)  ## measure speed and memory, write docs/benchmarks.md and docs/benchmarks-store.md
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/store.py
 
 weights: $(INSTALLED)  ## train the demonstration weights that come with avgate 
 	$(BIN)/avgate render --out work/weights/clips --identities 32 --clips 3 --seed 1

@@ -56,6 +56,23 @@ def test_inspect_says_what_is_there_what_is_missing_and_what_disagrees(release: 
     assert "short: " not in said
 
 
+def test_training_on_stored_features_decodes_nothing(release: Path, trained: Path, tmp_path, monkeypatch):
+    from avgate.media import Media
+
+    def decoded(*_: object) -> None:
+        raise AssertionError("a frame or sound was decoded")
+
+    monkeypatch.setattr(Media, "frames", decoded)
+    monkeypatch.setattr(Media, "sound", decoded)
+    where = ["--corpus", "affwild2", "--data", str(release), "--out", str(tmp_path)]
+    main(["train", *where, "--recipe", "smoke"])
+    history = pd.read_csv(tmp_path / "history.csv")
+    assert len(history) == 2  # both epochs, from the features that were paid for once
+    assert (
+        load_checkpoint(tmp_path / "checkpoint.safetensors").weights.keys() == load_checkpoint(trained).weights.keys()
+    )
+
+
 def test_faces_are_where_crops_are_and_sound_is_the_raw_videos(release: Path, trained: Path):
     store = FeatureStore(release / "features")
     for video in VIDEOS:
