@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+
+from avgate.config import Recipe
 
 
 def _saved(model: Any, folder: Path, preprocessor: dict[str, Any]) -> Path:
@@ -125,3 +128,9 @@ def sources(root: Path) -> dict[str, str]:
         "onnx_audio": f"onnx_audio:{write_onnx(root / 'sound.onnx', True)}?window_s=1&hop_s=0.1",
         "onnx_image": f"onnx_image:{write_onnx(root / 'pictures.onnx', False)}",
     }
+
+
+def with_tiny_weights(recipe: Recipe, root: Path) -> Recipe:
+    """The recipe with a tiny checkpoint in place of each that it trains along, for the real ones have to be fetched."""
+    tuned = {m: replace(c, source=str(write_image(root / "tuned"))) for m, c in recipe.model.finetune.items()}
+    return replace(recipe, model=replace(recipe.model, finetune=tuned)) if tuned else recipe

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from avgate.backbones import RAW
+from avgate.backbones.base import kind_of
 from avgate.checkpoint import FeatureSpec, modality_dims
 from avgate.config import CorruptConfig, Recipe
 from avgate.corpora.base import Corpus
@@ -75,7 +77,9 @@ def prepare(train: list[Example], validation: list[Example], specs: tuple[Featur
         rows = [e.features.values[modality][e.features.present[modality]] for e in train]
         if not sum(map(len, rows)):
             raise CorpusError(f"no training clip has any {modality}", where=corpus)
-        stats[modality] = FeatureStats.fit(rows)
+        # What a backbone takes that is trained along must reach it as it is.
+        raw = all(kind_of(spec.backbone) in RAW.values() for spec in specs if spec.modality == modality)
+        stats[modality] = FeatureStats.identity(rows[0].shape[1]) if raw else FeatureStats.fit(rows)
     return Prepared(train, validation, specs, stats, [standardised(e.features, stats) for e in train])
 
 

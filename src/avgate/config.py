@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from avgate.backbones import RAW, modality_of
+from avgate.backbones.base import kind_of
 from avgate.corruption import CORRUPTIONS
 from avgate.encoders import GruConfig, LstmConfig, TcnConfig
 from avgate.errors import CheckpointError, UsageError, choose
 from avgate.fusions import FUSIONS, fusion_class, fusion_named
 from avgate.model import ModelConfig
 from avgate.timeline import Grid
+from avgate.tuning import FinetuneConfig
 
 MAX_WINDOW = 100_000
 """Steps; a window is run as one piece, and matrices over its steps must fit into memory."""
@@ -124,6 +127,11 @@ class Recipe:
     def __post_init__(self):
         if not self.backbones or len(set(self.backbones)) < len(self.backbones):
             raise ValueError(f"a recipe needs at least one backbone, and none twice, not {self.backbones}")
+        for modality, tuned in self.model.finetune.items():
+            raw, own = RAW[tuned.kind], [name for name in self.backbones if modality_of(name) == modality]
+            if [kind_of(name) for name in own] != [raw] or modality_of(raw) != modality:
+                listed = ", ".join(own) or "none"
+                raise ValueError(f"a model of {tuned.kind} is trained on the backbone {raw} alone, not on {listed}")
         if self.label_rate <= 0 or not 0 < self.hop_s <= self.window_s:
             raise ValueError(
                 f"windows need label_rate > 0 and 0 < hop_s <= window_s, "
@@ -180,6 +188,7 @@ _TYPES = {
         TcnConfig,
         GruConfig,
         LstmConfig,
+        FinetuneConfig,
         *(f.Config for f in FUSIONS),
     )
 }
@@ -188,7 +197,8 @@ _TYPES = {
 def to_plain(value: Any) -> Any:
     """A config as dicts, lists and scalars for JSON; each dataclass carries its type's name."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {"type": type(value).__name__} | {f.name: to_plain(getattr(value, f.name)) for f in fields(value)}
+        written = [f for f in fields(value) if getattr(value, f.name) or not f.metadata.get("omit_empty")]
+        return {"type": type(value).__name__} | {f.name: to_plain(getattr(value, f.name)) for f in written}
     if isinstance(value, Mapping):
         return {k: to_plain(v) for k, v in value.items()}
     return [to_plain(v) for v in value] if isinstance(value, tuple | list) else value

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from avgate.encoders import EncoderConfig, TcnConfig, build_encoder
 from avgate.fusions import FusionOutput, build_fusion, fusion_class
 from avgate.fusions.hgrjca import HgrjcaConfig
+from avgate.tuning import FinetuneConfig, Tuned
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,16 @@ class ModelConfig:
         unimodal_heads: whether every modality has a head of its own besides, so that training can ask each encoder to
             be of use alone; what they say has no part in the estimate. A fusion that falls back on single modalities
             shares its head with them.
+        finetune: modality -> checkpoint whose last layers learn too; the modality's features are then raw ones, see
+            tuning.py.
     """
 
     fusion: Any = field(default_factory=HgrjcaConfig)
     encoders: Mapping[str, EncoderConfig] = field(default_factory=dict)
     head_dropout: float = 0.1
     unimodal_heads: bool = False
+    # Not written where it is empty, so that versions from before it can read what doesn't use it.
+    finetune: Mapping[str, FinetuneConfig] = field(default_factory=dict, metadata={"omit_empty": True})
 
     def __post_init__(self):
         if not 0 <= self.head_dropout < 1:
@@ -65,10 +70,14 @@ class Model(nn.Module):
 
     def __init__(self, config: ModelConfig, dims: Mapping[str, int], targets: int, window: int | None):
         super().__init__()
+        self.config = config
         fusion = fusion_class(config.fusion)
         self.modalities = fusion.modalities(tuple(dims))
         encoders = {m: config.encoders.get(m, TcnConfig()) for m in self.modalities}
-        self.encoders = nn.ModuleDict({m: build_encoder(dims[m], encoders[m]) for m in self.modalities})
+        tuned = {m: Tuned(config.finetune[m], dims[m]) for m in self.modalities if m in config.finetune}
+        self.tuned = nn.ModuleDict(tuned)
+        widths = {m: tuned[m].out_dim if m in tuned else dims[m] for m in self.modalities}
+        self.encoders = nn.ModuleDict({m: build_encoder(widths[m], encoders[m]) for m in self.modalities})
         self.absence = nn.ParameterDict({m: nn.Parameter(0.02 * torch.randn(encoders[m].dim)) for m in self.modalities})
         self.fusion = build_fusion(config.fusion, {m: encoders[m].dim for m in self.modalities}, window)
         self.dropout = nn.Dropout(config.head_dropout)
@@ -122,6 +131,8 @@ class Model(nn.Module):
         for m in self.modalities:
             here = present[m][..., None]
             masked = torch.where(here, features[m], torch.zeros_like(features[m]))
+            if m in self.tuned:
+                masked = self.tuned[m](masked, present[m])
             encoded[m] = torch.where(here, self.encoders[m](masked, present[m]), self.absence[m])
         return encoded
 

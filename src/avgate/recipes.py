@@ -9,6 +9,7 @@ from avgate.encoders import LstmConfig, TcnConfig
 from avgate.errors import choose
 from avgate.fusions.hgrjca import HgrjcaConfig
 from avgate.model import ModelConfig
+from avgate.tuning import FinetuneConfig
 
 _SMALL_TCN = {m: TcnConfig(channels=(48, 48, 48), dropout=0.3) for m in ("audio", "video")}
 
@@ -85,6 +86,15 @@ RECIPES: tuple[Recipe, ...] = (
     _DEMO,
     # Corrupted windows are harder to learn from: with the demonstration's own 40 slow epochs, no gate saw noise well.
     _for_absence(replace(_DEMO, train=replace(_DEMO.train, epochs=80, patience=40, lr=3e-3))),
+    # The last layers of a model of images learn along; another one: --set model.finetune.video.source=MODEL.
+    replace(
+        _DEMO,
+        name="demo-finetune",
+        backbones=("egemaps", "crops"),
+        model=replace(
+            _DEMO.model, finetune={"video": FinetuneConfig("facebook/dinov2-small", "images", layers=2, piece=50)}
+        ),
+    ),
     Recipe(
         name="demonstration-weights",
         model=ModelConfig(

@@ -79,7 +79,7 @@ def train(
     torch.manual_seed(recipe.train.seed)
     bare = Model(recipe.model, modality_dims(data.specs), len(data.targets), recipe.window)
     state = (RunState.load(run, identity) if run else None) or RunState.new(identity, bare)
-    optimizer: Any = torch.optim.AdamW(bare.parameters(), lr=recipe.train.lr, weight_decay=recipe.train.weight_decay)
+    optimizer: Any = torch.optim.AdamW(_groups(bare), lr=recipe.train.lr, weight_decay=recipe.train.weight_decay)
     state.restore(bare, optimizer)
     model, optimizer = fabric.setup(bare, optimizer)
     if run and state.epoch:
@@ -100,6 +100,15 @@ def train(
     return checkpoint
 
 
+def _groups(model: Model) -> list[dict[str, Any]]:
+    """All parameters that learn; those of a backbone that is trained along do so more slowly."""
+    tuned = {m: [p for p in module.parameters() if p.requires_grad] for m, module in model.tuned.items()}
+    apart = {id(p) for parameters in tuned.values() for p in parameters}
+    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in apart]
+    slow = [{"params": ps, "lr_scale": model.config.finetune[m].lr_scale} for m, ps in tuned.items()]
+    return [{"params": rest}, *slow]
+
+
 def _goes_on(state: RunState, recipe: Recipe) -> bool:
     return state.epoch < recipe.train.epochs and state.epoch - state.best_epoch < recipe.train.patience
 
@@ -108,7 +117,7 @@ def _run_epoch(fabric: Fabric, model: Any, optimizer: Any, data: Prepared, recip
     config = recipe.train
     torch.manual_seed(recipe.train.seed * 1_000_003 + epoch + 1)  # dropout: the same in a resumed run
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate(recipe, epoch)
+        group["lr"] = learning_rate(recipe, epoch) * group.get("lr_scale", 1.0)
     model.train()
     losses = []
     for batch in batches(data, recipe, epoch, fabric.device):

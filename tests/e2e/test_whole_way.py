@@ -155,3 +155,27 @@ def test_deep_backbones_extract_resume_and_train_as_any_other(corpus, tmp_path, 
     assert [len(spec.columns) for spec in found.features] == [16, 16, 51]
     trace = Predictor(found)(Rendered(corpus).clips()[0].video)
     assert trace.present["face"].any()
+
+
+def test_the_last_layers_of_a_backbone_train_with_the_fusion_and_the_rest_stays(corpus, tmp_path):
+    from avgate.backbones.hub import load_encoder
+    from tests.deep import write_image
+
+    source = write_image(tmp_path / "vit")
+    where = ["--data", str(corpus), "--store", str(tmp_path / "store"), "--recipe", "demo-finetune"]
+    change = [
+        f"model.finetune.video.source={source}",
+        "model.finetune.video.layers=1",
+        'backbones=("egemaps", "crops?size=32")',
+    ]
+    change += ["hop_s=2", "window_s=2", "train.epochs=2", "train.batch=4", "model.finetune.video.lr_scale=1.0"]
+    main(["extract", *where, "--set", *change, "--workers", "1"])
+    main(["train", *where, "--set", *change, "--out", str(tmp_path / "run")])
+    found = load_checkpoint(tmp_path / "run" / "checkpoint.safetensors")
+    before = load_encoder(source, "cpu", half=False).state_dict()
+    tuned = {n.removeprefix("tuned.video.backbone."): w for n, w in found.weights.items() if n.startswith("tuned.")}
+    moved = {name for name, weight in tuned.items() if not (weight == before[name]).all()}
+    assert moved
+    assert all(".1." in name for name in moved)  # of two layers, the second
+    trace = Predictor(found)(Rendered(corpus).clips()[0].video)
+    assert abs(trace.raw["valence"]).max() <= 1

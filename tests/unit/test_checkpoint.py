@@ -17,6 +17,7 @@ from avgate.inference import estimate
 from avgate.recipes import RECIPES
 from avgate.runstate import RunState
 from avgate.store import FeatureStore
+from tests.deep import with_tiny_weights
 from tests.tiny import disk_full_after, make_checkpoint, make_clip, make_track
 
 
@@ -79,6 +80,7 @@ def test_scores_that_could_not_be_measured_stay_unknown(tmp_path):
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: r.name)
 def test_every_recipe_makes_checkpoints(recipe, tmp_path):
+    recipe = with_tiny_weights(recipe, tmp_path)
     loaded = load_checkpoint(make_checkpoint(recipe).save(tmp_path / "c.safetensors"))
 
     assert loaded.recipe == recipe

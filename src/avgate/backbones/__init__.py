@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from avgate.backbones.base import Backbone, kind_of
 from avgate.backbones.blendshapes import Blendshapes, BlendshapesConfig
+from avgate.backbones.crops import Crops, CropsConfig
 from avgate.backbones.egemaps import Egemaps, EgemapsConfig
 from avgate.backbones.facemesh import Facemesh, FacemeshConfig
 from avgate.backbones.hf_audio import HfAudio, HfAudioConfig
@@ -17,13 +18,14 @@ from avgate.backbones.hf_image import HfImage, HfImageConfig
 from avgate.backbones.logmel import Logmel, LogmelConfig
 from avgate.backbones.onnx_audio import OnnxAudio, OnnxAudioConfig
 from avgate.backbones.onnx_image import OnnxImage, OnnxImageConfig
+from avgate.backbones.waveform import WaveformBackbone, WaveformConfig
 from avgate.errors import UsageError, choose
 
 
 class Kind(NamedTuple):
     """A kind of backbone: its class, and the class of its settings, which has `source` if it needs weights."""
 
-    make: Callable[..., Backbone]
+    make: Any
     config: type
 
 
@@ -32,12 +34,24 @@ BACKBONES: dict[str, Kind] = {
     "logmel": Kind(Logmel, LogmelConfig),
     "facemesh": Kind(Facemesh, FacemeshConfig),
     "blendshapes": Kind(Blendshapes, BlendshapesConfig),
+    "waveform": Kind(WaveformBackbone, WaveformConfig),
+    "crops": Kind(Crops, CropsConfig),
     "hf_audio": Kind(HfAudio, HfAudioConfig),
     "hf_image": Kind(HfImage, HfImageConfig),
     "onnx_audio": Kind(OnnxAudio, OnnxAudioConfig),
     "onnx_image": Kind(OnnxImage, OnnxImageConfig),
 }
 """Kind -> what makes it. A name is KIND, KIND:SOURCE, or either followed by ?SETTING=VALUE&SETTING=VALUE."""
+
+
+RAW = {"sound": "waveform", "images": "crops"}
+"""What a backbone is a model of -> the kind that gives what it takes, for one that is trained with the fusion."""
+
+
+def modality_of(name: str) -> str:
+    """What a backbone of this name reads; empty for one that there isn't, such as features that a corpus brings."""
+    kind = BACKBONES.get(kind_of(name))
+    return "" if kind is None else kind.make.modality
 
 
 def build_backbones(names: Sequence[str], rate: float) -> tuple[Backbone, ...]:

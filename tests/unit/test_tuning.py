@@ -1,0 +1,141 @@
+"""Backbones that are trained with the fusion: what learns, what stays, and how much memory it takes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from avgate.config import from_plain, to_plain
+from avgate.errors import ModelFileError
+from avgate.recipes import recipe_named
+from avgate.tuning import FinetuneConfig, Tuned
+from tests.deep import write_audio, write_image
+
+SIDE, STEP = 16, 1600
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("tuned")
+    return {
+        "images": write_image(root / "images", "vit"),
+        "clip": write_image(root / "clip", "clip"),
+        "sound": write_audio(root / "sound", "wavlm"),
+    }
+
+
+def tuned(sources: dict[str, Path], kind: str, **settings) -> tuple[Tuned, Tensor, Tensor]:
+    """The module, raw features of two windows, and which of their steps are present."""
+    torch.manual_seed(0)
+    images = kind != "sound"
+    columns = SIDE * SIDE * 3 if images else STEP
+    module = Tuned(FinetuneConfig(str(sources[kind]), "images" if images else "sound", **settings), columns)
+    x = torch.randint(0, 256, (2, 6, columns)).float() if images else torch.randn(2, 6, columns) / 4
+    present = torch.ones(2, 6, dtype=torch.bool)
+    present[1, 4:] = False
+    return module, x, present
+
+
+KINDS = pytest.mark.parametrize("kind", ["images", "clip", "sound"])
+
+
+@KINDS
+def test_the_last_layers_learn_and_the_rest_does_not_move(sources, kind):
+    module, x, present = tuned(sources, kind)
+    before = {name: p.detach().clone() for name, p in module.named_parameters()}
+    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-2, weight_decay=0.1)
+    out = module.train()(x, present)
+    assert out.shape == (2, 6, 16)
+    out.square().sum().backward()
+    optimizer.step()
+    moved = {name for name, p in module.named_parameters() if not torch.equal(p, before[name])}
+    learning = {name for name, p in module.named_parameters() if p.requires_grad}
+    assert moved == {n for n in learning if dict(module.named_parameters())[n].grad.any()}
+    assert moved
+    assert all(".1." in name for name in moved)  # of two layers, the second
+    assert any(".0." in name for name in before.keys() - moved)
+
+
+@KINDS
+def test_gradients_are_those_without_checkpointing_in_pieces_of_any_size(sources, kind):
+    grads = []
+    for piece in (1, 5, 100):
+        module, x, present = tuned(sources, kind, piece=piece)
+        module(x, present).square().sum().backward()
+        grads.append(torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None]))
+    module, x, present = tuned(sources, kind)
+    module._piece = lambda run, part: run(part)
+    module(x, present).square().sum().backward()
+    plain = torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None])
+    for grad in grads:
+        torch.testing.assert_close(grad, plain, rtol=1e-3, atol=1e-5)
+
+
+def test_memory_grows_with_a_piece_and_not_with_the_batch(sources):
+    def held(steps: int, piece: int) -> int:
+        """Bytes that the way back holds on to when the way forward is done."""
+        module, x, _ = tuned(sources, "images", piece=piece)
+        x, kept = x[:1, :1].expand(1, steps, -1).contiguous(), {}
+
+        def keep(tensor: Tensor) -> Tensor:
+            kept[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            out = module(x, torch.ones(1, steps, dtype=torch.bool))
+        raw = x.numel() * 4
+        del out
+        return sum(kept.values()) - raw
+
+    plain = Tuned._piece
+    few, many = held(64, 8), held(256, 8)
+    Tuned._piece = lambda self, run, part: run(part)  # type: ignore[method-assign]
+    try:
+        without = held(256, 8)
+    finally:
+        Tuned._piece = plain  # type: ignore[method-assign]
+    assert many < without / 5
+    assert many - few < 4 * (256 - 64) * SIDE * SIDE * 3 * 4  # what goes in, and nothing that is made of it
+
+
+@KINDS
+def test_what_stands_in_absent_steps_changes_nothing(sources, kind):
+    module, x, present = tuned(sources, kind)
+    module.eval()
+    with torch.no_grad():
+        expected = module(x, present)
+        found = module(torch.where(present[..., None], x, torch.full_like(x, 77.0)), present)
+    assert torch.equal(expected, found)
+
+
+@KINDS
+def test_training_mode_has_no_dropout_of_its_own(sources, kind):
+    module, x, present = tuned(sources, kind)
+    with torch.no_grad():
+        assert torch.equal(module.train()(x, present), module(x, present))
+
+
+def test_more_layers_than_there_are_and_models_without_layers_are_refused(sources, tmp_path):
+    with pytest.raises(ModelFileError, match="it has 2 layers, so 3 can't be trained"):
+        tuned(sources, "images", layers=3)
+    resnet = write_image(tmp_path / "resnet", "resnet")
+    with pytest.raises(ModelFileError):
+        Tuned(FinetuneConfig(str(resnet)), SIDE * SIDE * 3)
+
+
+def test_a_recipe_says_which_raw_features_a_backbone_is_trained_on():
+    recipe = recipe_named("demo-finetune")
+    assert recipe.model.finetune["video"].kind == "images"
+    with pytest.raises(ValueError, match="a model of images is trained on the backbone crops alone, not on facemesh"):
+        replace(recipe, backbones=("egemaps", "facemesh"))
+    with pytest.raises(ValueError, match="not on crops, facemesh"):
+        replace(recipe, backbones=("egemaps", "crops", "facemesh"))
+
+
+def test_recipes_without_a_backbone_to_train_are_written_as_before():
+    assert "finetune" not in to_plain(recipe_named("demo"))["model"]
+    assert from_plain(to_plain(recipe_named("demo-finetune"))) == recipe_named("demo-finetune")
