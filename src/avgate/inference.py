@@ -153,7 +153,8 @@ def gates_in_words(gates: Mapping[str, np.ndarray], modalities: Sequence[str]) -
         if attended is not None:
             # Without a stage gate, only the last iteration's output is used.
             weight = stage if stage is not None else np.eye(attended.shape[1])[-1]
-            words[f"{plain}_attended"] = (attended * weight).sum(1)
+            # Weights that add up to 1 do so but for rounding.
+            words[f"{plain}_attended"] = np.clip((attended * weight).sum(1), 0, 1)
         if stage is not None:
             words |= {f"{plain}_iteration_{t + 1}": stage[:, t] for t in range(stage.shape[1])}
         if f"candidate/{modality}" in gates:

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from avgate.cli import main
+from avgate.corpora.base import read_table
+from avgate.corpora.manifest import COLUMNS
+from tests.own_corpus import write_rows
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +28,16 @@ def checkpoint(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("run")
     main(["train", "--data", str(corpus), "--out", str(run), "--recipe", "smoke"])
     return run / "checkpoint.safetensors"
+
+
+@pytest.fixture
+def three(corpus: Path, tmp_path: Path) -> Path:
+    """A manifest of three of the clips, one for each split."""
+    rows = {row["split"]: row for row in reversed(read_table(corpus / "manifest.csv", COLUMNS, ""))}
+    for row in rows.values():
+        row |= {name: str(corpus / row[name]) for name in ("video", "labels")}
+    write_rows(tmp_path / "three.csv", [{name: row[name] for name in COLUMNS} for row in rows.values()])
+    return tmp_path / "three.csv"
 
 
 @pytest.fixture

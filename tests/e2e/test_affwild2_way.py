@@ -185,6 +185,7 @@ def test_reproduce_runs_the_whole_and_shows_it_beside_what_papers_report(release
         "train.batch=4",
         "model.encoders.audio.channels=(8,)",
         "model.encoders.video.channels=(8,)",
+        "model.fusion.iterations=1",
     ]
     where = ["--data", str(release), "--sample", str(release / "sample.csv"), "--out", str(tmp_path), "--workers", "1"]
     main(["reproduce", "affwild2", *where, "--folds", "2", "--set", *small])
