@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from avgate.ablations import PUBLISHED, ablations
+from avgate.ablations import CHANGES, PARTS, PUBLISHED, ablations
 from avgate.benchmark import Protocol, Variant, benchmark
 from avgate.config import override
 from avgate.console import console
@@ -74,6 +74,7 @@ class Plan:
         recipe: with which recipe.
         title: its heading.
         fusions: what is compared; none where it is hgrjca with one thing changed at a time.
+        changes: those things.
         stress: whether clips are corrupted, too.
         settings: what is changed in the recipe.
     """
@@ -85,6 +86,7 @@ class Plan:
     fusions: tuple[str, ...] = MAIN
     stress: bool = True
     settings: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
 
 
 def plans(size: Size) -> list[Plan]:
@@ -100,7 +102,8 @@ def plans(size: Size) -> list[Plan]:
         Plan("rendered-clean", "rendered", "demo", "rendered people, trained on clean clips", few),
         Plan("rendered-all", "rendered", "demo", "rendered people, every fusion", every, stress=False),
         Plan("hazumi-all", "hazumi", "hazumi", "real people, every fusion", every, stress=False),
-        Plan("ablations", "hazumi", "hazumi", "hgrjca with one thing changed", (), stress=False, settings=untuned),
+        Plan("parts", "hazumi", "hazumi-absence", "what rhgrjca is made of", (), True, untuned, PARTS),
+        Plan("ablations", "hazumi", "hazumi", "hgrjca with one thing changed", (), False, untuned, tuple(CHANGES)),
     ]
     return [plan for plan in found if not size.only or plan.name in size.only]
 
@@ -130,7 +133,7 @@ def run(hazumi: Path, work: Path, size: Size, workers: int | None) -> Iterator[S
         data, features, folds = places[plan.corpus]
         seeds = size.seeds if plan.fusions else size.ablation_seeds
         protocol = Protocol(plan.corpus, data, features, folds, plan.stress)
-        variants = [Variant(f, recipe.with_fusion(f)) for f in plan.fusions] or ablations(recipe)
+        variants = [Variant(f, recipe.with_fusion(f)) for f in plan.fusions] or ablations(recipe, plan.changes)
         reference = "hgrjca" if plan.fusions else PUBLISHED
         # Plans of one recipe share a folder, so that what one has trained is there for the other.
         folder = work / (plan.recipe if plan.fusions else plan.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -31,10 +32,12 @@ CHANGES: dict[str, dict[str, Any]] = {
 """Name -> fields of HgrjcaConfig that differ from what was published: 3 iterations, both gates, tau 0.1, and so on."""
 
 
-def ablations(recipe: Recipe) -> list[Variant]:
+PARTS = (PUBLISHED, "gate sees all", "inputs scaled by reliability", "fallback by reliability")
+"""What rhgrjca is made of; it has the second and the last."""
+
+
+def ablations(recipe: Recipe, names: Sequence[str] = tuple(CHANGES)) -> list[Variant]:
     """The recipe with hgrjca as published, keeping what the recipe says of dropout, and with each change to it."""
     dropout = getattr(recipe.model.fusion, "dropout", HgrjcaConfig.dropout)
-    return [
-        Variant(name, replace(recipe, model=replace(recipe.model, fusion=HgrjcaConfig(dropout=dropout, **changes))))
-        for name, changes in CHANGES.items()
-    ]
+    fusions = {name: HgrjcaConfig(dropout=dropout, **CHANGES[name]) for name in names}
+    return [Variant(n, replace(recipe, model=replace(recipe.model, fusion=f))) for n, f in fusions.items()]

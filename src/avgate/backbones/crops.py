@@ -7,14 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from avgate.backbones.base import Need, fingerprint
+from avgate.backbones.looking import FRAME_GAP_S
 from avgate.errors import UsageError
 from avgate.timeline import Grid, fill_short_gaps
 from avgate.types import FaceTrack, FeatureTrack, Modality
 
 VERSION = 1
 """To be raised whenever this file changes what comes out."""
-
-_FRAME_GAP_S = 0.35
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ class CropsExtraction:
             if 0 <= cell < n:
                 values[cell] = row
         seen[[cell for cell in self._seen if 0 <= cell < n]] = True
-        values, _ = fill_short_gaps(values, seen, int(_FRAME_GAP_S * backbone.config.rate))
+        values, _ = fill_short_gaps(values, seen, int(FRAME_GAP_S * backbone.config.rate))
         present = np.isfinite(values[:, 0])
         return FeatureTrack(
             values, present, backbone.grid, backbone.name, "video", backbone.columns, backbone.fingerprint
