@@ -21,6 +21,7 @@ from avgate.timeline import Grid, resample
 from avgate.types import LabelTrack
 from avgate.writers.base import plain
 
+_HIGHEST_RATE = 1000.0
 _DEFAULT_RATE = 10.0
 """Steps per second where labels are of stretches, which have no rate of their own."""
 
@@ -149,6 +150,10 @@ def labels(
     Returns:
         Per target what was made.
     """
+    if len(set(files)) < len(files):
+        raise UsageError("a file is named twice", hint="each rater counts once")
+    if not longest_s > 0:
+        raise UsageError(f"{longest_s:g} s is no longest delay", where="--longest-delay", hint="give seconds above 0")
     named = {f.suffix.lower(): f.name for f in reversed(LABEL_FORMATS)} | {".csv": "csv"}
     format = label_format(format or choose("suffix of a label file", out.suffix.lower(), named)).name
     frames = (lambda: Media(video).frame_times()) if video else None
@@ -159,7 +164,10 @@ def labels(
         if not tracks:
             raise UsageError(f"no file has labels for {', '.join(targets)}", where="--targets", hint="name others")
     rates = [rate_of(track.time_s) for track in tracks.values() if track.until_s is None]
-    grid = Grid(rate or (round(max(rates), 3) if rates else _DEFAULT_RATE))
+    rate = (round(max(rates), 3) if rates else _DEFAULT_RATE) if rate is None else rate
+    if not 0 < rate <= _HIGHEST_RATE:
+        raise UsageError(f"{rate:g} labels per second can't be written", hint=f"--rate is up to {_HIGHEST_RATE:g}")
+    grid = Grid(rate)
     found = merge(
         tracks,
         grid,

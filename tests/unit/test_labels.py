@@ -135,6 +135,10 @@ def test_labels_of_a_videos_frames_have_a_row_per_frame(raters, tmp_path):
         (["--targets", "joy"], "no file has labels for joy"),
         (["--format", "novva"], "did you mean 'nova'"),
         (["--target", "joy"], "several targets in it"),
+        (["--rate", "0"], "0 labels per second can't be written"),
+        (["--rate", "1e9"], "1e+09 labels per second can't be written"),
+        (["--limits", "1", "-1"], "limits must be the lowest and the highest value"),
+        (["--longest-delay", "-1"], "-1 s is no longest delay"),
     ],
 )
 def test_wrong_options_are_told(raters, tmp_path, capsys, args, said):
@@ -151,3 +155,10 @@ def test_a_suffix_that_says_nothing_is_answered_with_those_that_do(raters, tmp_p
     with pytest.raises(SystemExit):
         run(files[0], "--out", tmp_path / "gold.xlsx")
     assert ".eaf" in capsys.readouterr().err
+
+
+def test_a_rater_counts_once(raters, tmp_path, capsys):
+    files, _, _ = raters
+    with pytest.raises(SystemExit):
+        run(files[0], files[1], files[0], "--out", tmp_path / "gold.csv")
+    assert "a file is named twice" in capsys.readouterr().err

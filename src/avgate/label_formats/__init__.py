@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from avgate.errors import CorpusError, choose
+from avgate.errors import CorpusError, UsageError, choose
 from avgate.label_formats.affwild2 import AffWild2
 from avgate.label_formats.base import Frames, LabelFormat, scale
 from avgate.label_formats.carma import Carma
@@ -57,8 +58,11 @@ def read_labels(
         target: what a file's only target is called, instead of what the file says.
 
     Raises:
+        UsageError: limits that aren't a lower and a higher number.
         CorpusError: the file is missing, of no known format, wrong in itself, or holds values outside the limits.
     """
+    if limits is not None and not (math.isfinite(limits[0]) and math.isfinite(limits[1]) and limits[0] < limits[1]):
+        raise UsageError(f"limits must be the lowest and the highest value, not {limits[0]:g} and {limits[1]:g}")
     if not path.is_file():
         raise CorpusError("there is no such label file", where=path, hint="check the path")
     candidates = [f for f in LABEL_FORMATS if path.name.lower().endswith(f.suffix.lower())]
