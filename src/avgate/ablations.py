@@ -32,8 +32,8 @@ CHANGES: dict[str, dict[str, Any]] = {
 """Name -> fields of HgrjcaConfig that differ from what was published: 3 iterations, both gates, tau 0.1, and so on."""
 
 
-PARTS = (PUBLISHED, "gate sees all", "inputs scaled by reliability", "fallback by reliability")
-"""What rhgrjca is made of; it has the second and the last."""
+PARTS = (PUBLISHED, "no final ReLU", "gate sees all", "inputs scaled by reliability", "fallback by reliability")
+"""What was tried for rhgrjca; it has the second and the last."""
 
 
 def ablations(recipe: Recipe, names: Sequence[str] = tuple(CHANGES)) -> list[Variant]:

@@ -191,12 +191,12 @@ class Hgrjca(Fusion):
 class RhgrjcaConfig(HgrjcaConfig):
     """Settings of rhgrjca: hgrjca's, with other defaults."""
 
-    gate_sees: Literal["attended", "both", "all"] = "all"
+    final_relu: bool = False
     reliability: Literal["off", "scaled", "fallback"] = "fallback"
 
 
 class Rhgrjca(Hgrjca):
-    """hgrjca whose gates see every modality, and which falls back on those that can be relied on: avgate's own."""
+    """hgrjca that falls back on the modalities that can be relied on, without the ReLU behind its gates: avgate's own."""
 
     name = "rhgrjca"
     Config = RhgrjcaConfig
