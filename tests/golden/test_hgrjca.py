@@ -208,12 +208,12 @@ def test_a_fallback_leaves_the_gated_features_where_all_is_relied_on_and_nothing
 
 
 @torch.no_grad()
-def test_rhgrjca_is_hgrjca_whose_gates_see_all_and_which_falls_back():
-    assert asdict(RhgrjcaConfig()) == asdict(HgrjcaConfig()) | {"gate_sees": "all", "reliability": "fallback"}
+def test_rhgrjca_is_hgrjca_that_falls_back_and_has_no_final_relu():
+    assert asdict(RhgrjcaConfig()) == asdict(HgrjcaConfig()) | {"final_relu": False, "reliability": "fallback"}
     assert asdict(RhgrjcaConfig(tau=0.5, gate_sees="both"))["gate_sees"] == "both"
     dims, rng = DIMS[1], np.random.default_rng(9)
     features, present = (as_tensors(part) for part in random_batch(dims, 3, WINDOW, rng))
-    settings = HgrjcaConfig(gate_sees="all", reliability="fallback")
+    settings = HgrjcaConfig(final_relu=False, reliability="fallback")
     one, other = random_fusion(settings, dims, 9), Rhgrjca(RhgrjcaConfig(), dims, WINDOW).double().eval()
     other.load_state_dict(one.state_dict())
     assert (other.falls_back, other.out_dim) == (one.falls_back, one.out_dim) == (True, 2 * sum(dims.values()))

@@ -196,7 +196,7 @@ class RhgrjcaConfig(HgrjcaConfig):
 
 
 class Rhgrjca(Hgrjca):
-    """hgrjca that falls back on the modalities that can be relied on, without the ReLU behind its gates: avgate's own."""
+    """hgrjca that falls back on modalities that can be relied on, without the ReLU behind its gates: avgate's own."""
 
     name = "rhgrjca"
     Config = RhgrjcaConfig
