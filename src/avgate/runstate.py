@@ -28,6 +28,7 @@ class RunState:
         best_epoch: which one that was.
         best_score: its validation score.
         history: one row per epoch.
+        restarts: how often training was begun anew from other initial weights.
     """
 
     identity: dict[str, Any]
@@ -38,12 +39,13 @@ class RunState:
     best_epoch: int
     best_score: float
     history: list[dict[str, float]]
+    restarts: int = 0
 
     @classmethod
-    def new(cls, identity: dict[str, Any], model: nn.Module) -> RunState:
+    def new(cls, identity: dict[str, Any], model: nn.Module, restarts: int = 0) -> RunState:
         """A run before its first epoch."""
-        weights = {k: v.clone() for k, v in model.state_dict().items()}
-        return cls(identity, 0, weights, {}, weights, 0, -math.inf, [])
+        weights = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
+        return cls(identity, 0, weights, {}, weights, 0, -math.inf, [], restarts)
 
     def next(self, model: nn.Module, optimizer: Any, loss: float, validation: float) -> RunState:
         """The state one epoch later, with that epoch's training loss and validation score (NaN is the worst)."""
@@ -67,6 +69,7 @@ class RunState:
             epoch if better else self.best_epoch,
             value if better else self.best_score,
             [*self.history, row],
+            self.restarts,
         )
 
     def restore(self, model: nn.Module, optimizer: Any) -> None:
@@ -92,6 +95,7 @@ class RunState:
             "best_epoch": self.best_epoch,
             "best_score": self.best_score,
             "history": self.history,
+            "restarts": self.restarts,
         }
         whole = save({k: v.contiguous() for k, v in tensors.items()}, {"avgate": json.dumps(about)})
         with atomic_write(run / "resume.safetensors") as temporary:
@@ -130,6 +134,7 @@ class RunState:
                 about["best_epoch"],
                 about["best_score"],
                 about["history"],
+                about.get("restarts", 0),
             )
         except (SafetensorError, KeyError, ValueError, OSError) as error:
             raise CheckpointError(

@@ -8,6 +8,7 @@ RUN/history.csv              one row per epoch
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,12 @@ from avgate.model import Model
 from avgate.runstate import RunState
 from avgate.scoring import choose_smoothing, label_traces, mean_ccc, score
 from avgate.store import FeatureStore
+from avgate.types import Trace
+
+_END, _SETTLED, _RESTARTS = 0.97, 5, 3
+"""From where on an estimate stands at an end of the scale, after which epoch that isn't passing any more, and how often
+a training that is stuck there begins anew.
+"""
 
 
 def learning_rate(recipe: Recipe, epoch: int) -> float:
@@ -91,6 +98,8 @@ def train(
             loss = _run_epoch(fabric, model, optimizer, data, recipe, state.epoch)
             found = label_traces(bare.eval(), data.validation, data.stats, recipe, data.targets, [1])[1]
             state = state.next(bare, optimizer, loss, mean_ccc(found, data.validation, data.targets, raw=True))
+            if state.epoch == _SETTLED and state.restarts < _RESTARTS and _saturated(found):
+                state = _anew(bare, optimizer, state, recipe, data)
             if run:
                 state.save(make_folder(run))
             bar.update(task, advance=1, description=f"Training {recipe.fusion}, validation CCC {state.best_score:.3f}")
@@ -98,6 +107,24 @@ def train(
     if run:
         checkpoint.save(run / "checkpoint.safetensors")
     return checkpoint
+
+
+def _saturated(traces: Sequence[Trace]) -> bool:
+    """Whether most estimates stand at the ends of the scale, where tanh has no gradient left to learn by."""
+    values = np.concatenate([values for trace in traces for values in trace.raw.values()])
+    known = np.abs(values[~np.isnan(values)])
+    return bool(len(known)) and float((known > _END).mean()) > 0.5
+
+
+def _anew(model: Model, optimizer: Any, state: RunState, recipe: Recipe, data: Prepared) -> RunState:
+    """Begin again from other initial weights, which depend on the seed and on how often that was done."""
+    restarts = state.restarts + 1
+    console.print(f"Estimates stand at the ends of the scale after epoch {state.epoch}: beginning anew ({restarts})")
+    torch.manual_seed(recipe.train.seed + 7919 * restarts)
+    fresh = Model(recipe.model, modality_dims(data.specs), len(data.targets), recipe.window)
+    model.load_state_dict(fresh.state_dict())
+    optimizer.state.clear()
+    return RunState.new(state.identity, fresh, restarts)
 
 
 def _groups(model: Model) -> list[dict[str, Any]]:

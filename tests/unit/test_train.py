@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
 
+from avgate import train as training
 from avgate.batches import Prepared, batches, prepare
-from avgate.checkpoint import FeatureSpec, modality_dims
+from avgate.checkpoint import Checkpoint, FeatureSpec, modality_dims
 from avgate.config import CorruptConfig, Recipe
 from avgate.encoders import TcnConfig
 from avgate.examples import Example
@@ -20,7 +22,7 @@ from avgate.label_tracks import labels_on_grid
 from avgate.losses import ccc_loss, reliability_loss, unimodal_loss
 from avgate.model import Model, ModelConfig
 from avgate.train import _run_epoch
-from avgate.types import Clip, LabelTrack
+from avgate.types import Clip, LabelTrack, Trace
 from tests.tiny import BACKBONES, COLUMNS, RECIPE, TARGETS, make_clip
 
 SPECS = tuple(FeatureSpec(BACKBONES[m], m, COLUMNS[m], "f" * 16) for m in COLUMNS)
@@ -70,3 +72,30 @@ def test_the_loss_of_a_step_is_the_weighted_sum_of_its_parts(prepared, fusion, w
     wrapped, optimizer = fabric.setup(model, torch.optim.AdamW(model.parameters()))
     expected = parts["fused"] + unimodal * parts["unimodal"] + reliability * parts["reliability"]
     assert _run_epoch(fabric, wrapped, optimizer, prepared, recipe, 0) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_training_that_is_stuck_at_the_ends_of_the_scale_begins_anew_and_says_so(
+    prepared, monkeypatch, capsys, tmp_path
+):
+    corpus = SimpleNamespace(name="tiny", synthetic=False)
+    monkeypatch.setattr(training, "_SETTLED", 1)
+
+    def trained(stuck: list[bool], run: Path | None = None) -> Checkpoint:
+        monkeypatch.setattr(training, "_saturated", lambda traces: stuck.pop(0) if stuck else False)
+        return training.train(corpus, None, RECIPE, run, prepared=prepared, accelerator="cpu")
+
+    plain, once, again = trained([]), trained([True], tmp_path), trained([True])
+    assert "beginning anew (1)" in capsys.readouterr().err
+    assert any(not torch.equal(plain.weights[k], once.weights[k]) for k in plain.weights)
+    assert all(torch.equal(again.weights[k], once.weights[k]) for k in plain.weights)
+    assert len((tmp_path / "history.csv").read_text().splitlines()) == 1 + RECIPE.train.epochs
+    trained([True] * 100)  # it gives up beginning anew, and ends
+
+
+def test_estimates_at_the_ends_of_the_scale_are_told_from_others():
+    def trace(values):
+        return Trace(np.arange(len(values)), {}, {}, raw={"valence": np.array(values, float)})
+
+    assert training._saturated([trace([1, -1, 0.99, 0.2]), trace([np.nan, -0.98])])
+    assert not training._saturated([trace([1, -1, 0.2, 0.3])])
+    assert not training._saturated([trace([np.nan])])
