@@ -29,10 +29,10 @@ from avgate.label_tracks import labels_on_grid
 from avgate.recipes import recipe_named
 from avgate.store import FeatureStore
 from avgate.timeline import Grid
-from avgate.types import Clip, FeatureTrack, LabelTrack
+from avgate.types import Clip, FeatureTrack, LabelTrack, Modality
 
 RATE = 30.0
-SETS = (("egemaps", "audio", 51), ("facemesh", "video", 150))
+SETS: tuple[tuple[str, Modality, int], ...] = (("egemaps", "audio", 51), ("facemesh", "video", 150))
 """Backbone, modality and columns: about what Aff-Wild2's recipe reads for each frame."""
 
 
@@ -81,7 +81,7 @@ def write(root: Path, clips: int, n: int) -> FeatureStore:
         for clip in range(clips):
             values, present = rng.standard_normal((n, width), np.float32), rng.random(n) < 0.9
             values[~present] = np.nan
-            track = FeatureTrack(values, present, Grid(RATE), backbone, modality, columns, "0" * 16)  # type: ignore[arg-type]
+            track = FeatureTrack(values, present, Grid(RATE), backbone, modality, columns, "0" * 16)
             store.write(f"clip{clip}", backbone, track, "0")
     return store
 
@@ -106,7 +106,7 @@ def epoch(examples: list[Example]) -> Callable[[], None]:
     recipe = recipe_named("affwild2-hgrjca")
     recipe = replace(recipe, hop_s=recipe.window_s)
     columns = {m: tuple(f"c{i}" for i in range(width)) for _, m, width in SETS}
-    specs = tuple(FeatureSpec(backbone, m, columns[m], "0" * 16) for backbone, m, _ in SETS)  # type: ignore[arg-type]
+    specs = tuple(FeatureSpec(backbone, m, columns[m], "0" * 16) for backbone, m, _ in SETS)
     data = prepare(examples[1:], examples[:1], specs, "benchmark")
 
     def run() -> None:

@@ -24,6 +24,7 @@ from avgate.files import atomic_write
 from avgate.inference import estimate, read_trace
 from avgate.label_formats.base import rows_of
 from avgate.media import Media
+from avgate.model import Model
 from avgate.store import FeatureStore
 from avgate.types import Clip
 
@@ -85,25 +86,28 @@ def submit(
     if missing:
         what = f"{len(missing)} videos of the sample can't be used, such as {missing[0]}"
         raise CorpusError(what, where=sample, hint="avgate inspect affwild2 says what is missing of them")
+    models = [(checkpoint, checkpoint.build()) for checkpoint in checkpoints]
     estimates, filled = {}, {}
     with progress() as bar:
         for video in bar.track(videos, description="Estimating"):
             asked = np.array([frame.number for frame in frames if frame.video == video])
-            values = estimate_frames(checkpoints, corpus, store, clips[video])
+            values = estimate_frames(models, corpus, store, clips[video])
             estimates[video], filled[video] = interpolated(values, asked, video)
     write_submission(frames, estimates, out)
     check_submission(out, sample)
     return {video: count for video, count in filled.items() if count}
 
 
-def estimate_frames(checkpoints: Sequence[Checkpoint], corpus: Corpus, store: FeatureStore, clip: Clip) -> np.ndarray:
+def estimate_frames(
+    models: Sequence[tuple[Checkpoint, Model]], corpus: Corpus, store: FeatureStore, clip: Clip
+) -> np.ndarray:
     """Valence and arousal at the times of all frames of a clip, float64 [n 2], NaN where unknown."""
     time_s = Media(clip.video).frame_times()
     found = []
-    for checkpoint in checkpoints:
+    for checkpoint, model in models:
         features, specs = read_clip(corpus, store, clip, checkpoint.recipe)
         checkpoint.check(specs, where=store.root)
-        estimated = estimate(checkpoint.build(), features, checkpoint.stats, checkpoint.recipe)
+        estimated = estimate(model, features, checkpoint.stats, checkpoint.recipe)
         trace = read_trace(features, estimated, checkpoint.targets, time_s, checkpoint.smooth_steps)
         found.append(np.stack([trace.targets[target] for target in AffWild2.targets]))
     by_target = np.stack(found, axis=1)  # [targets models n]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +62,7 @@ class Tuned(nn.Module):
         folder = find_model(config.source)
         self.backbone = load_encoder(folder, "cpu", half=False)
         blocks = _blocks(self.backbone)
-        self.out_dim = int(_settings(settings_of(folder))["hidden_size"])
+        self.out_dim = int(settings_of(folder)["hidden_size"])
         self.wishes = wishes_of(folder)
         self.side = round((columns / 3) ** 0.5)
         if config.layers > len(blocks):
@@ -120,10 +120,6 @@ class Tuned(nn.Module):
         if not torch.is_grad_enabled():
             return run(part)
         return checkpoint(run, part, use_reentrant=False)
-
-
-def _settings(settings: dict[str, Any]) -> dict[str, Any]:
-    return settings.get("vision_config") or settings
 
 
 def _blocks(model: nn.Module) -> nn.ModuleList:

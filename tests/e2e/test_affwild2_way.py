@@ -98,7 +98,10 @@ def test_scores_are_those_of_an_independent_computation(release: Path, trained: 
         with av.open(str(clips[video.name].video)) as container:
             frames = sum(1 for _ in container.decode(video=0))
         assert frames == video.frames
-        estimates, labels = estimate_frames([checkpoint], corpus, store, clips[video.name]), labels_of(video)
+        estimates, labels = (
+            estimate_frames([(checkpoint, checkpoint.build())], corpus, store, clips[video.name]),
+            labels_of(video),
+        )
         for frame in range(min(frames, len(labels))):
             if -5 not in labels[frame] and not np.isnan(estimates[frame]).any():
                 predicted.append(estimates[frame])

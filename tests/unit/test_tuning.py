@@ -75,7 +75,7 @@ def test_gradients_are_those_without_checkpointing_in_pieces_of_any_size(sources
         torch.testing.assert_close(grad, plain, rtol=1e-3, atol=1e-5)
 
 
-def test_memory_grows_with_a_piece_and_not_with_the_batch(sources):
+def test_memory_grows_with_a_piece_and_not_with_the_batch(sources, monkeypatch):
     def held(steps: int, piece: int) -> int:
         """Bytes that the way back holds on to when the way forward is done."""
         module, x, _ = tuned(sources, "images", piece=piece)
@@ -91,13 +91,9 @@ def test_memory_grows_with_a_piece_and_not_with_the_batch(sources):
         del out
         return sum(kept.values()) - raw
 
-    plain = Tuned._piece
     few, many = held(64, 8), held(256, 8)
-    Tuned._piece = lambda self, run, part: run(part)  # type: ignore[method-assign]
-    try:
-        without = held(256, 8)
-    finally:
-        Tuned._piece = plain  # type: ignore[method-assign]
+    monkeypatch.setattr(Tuned, "_piece", lambda self, run, part: run(part))
+    without = held(256, 8)
     assert many < without / 5
     assert many - few < 4 * (256 - 64) * SIDE * SIDE * 3 * 4  # what goes in, and nothing that is made of it
 

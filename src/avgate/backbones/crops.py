@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from avgate.backbones.base import Need, fingerprint
-from avgate.backbones.looking import FRAME_GAP_S
+from avgate.backbones.looking import FRAME_GAP_S, crops_of
 from avgate.errors import UsageError
 from avgate.timeline import Grid, fill_short_gaps
 from avgate.types import FaceTrack, FeatureTrack, Modality
@@ -70,13 +70,11 @@ class CropsExtraction:
         """Take the next frames."""
         import cv2
 
-        if piece.crop is None:
-            raise ValueError("the track has no crops")
-        size = self._backbone.config.size
+        crops, size = crops_of(piece), self._backbone.config.size
         for i, cell in enumerate(self._backbone.grid.index(piece.time_s).tolist()):
             self._seen.add(cell)
             if piece.present[i] and cell not in self._rows:
-                crop = piece.crop[i]
+                crop = crops[i]
                 if crop.shape[0] != size:
                     crop = cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
                 self._rows[cell] = crop.reshape(-1)

@@ -20,7 +20,7 @@ from avgate.backbones.hub import (
     weights_fingerprint,
     wishes_of,
 )
-from avgate.backbones.listening import Frames, Listening
+from avgate.backbones.listening import Frames, Listening, standard
 from avgate.errors import ModelFileError, UsageError
 from avgate.framing import StepPool
 from avgate.timeline import Grid
@@ -118,8 +118,7 @@ class HfAudio:
         where = device()
         model, normalise = _loaded(self.folder, where, self.config.half)
         if normalise:
-            mean, sd = samples.mean(1, keepdims=True), samples.std(1, keepdims=True)
-            samples = (samples - mean) / np.sqrt(sd**2 + 1e-7)
+            samples = standard(samples)
         with torch.inference_mode():
             out = model(torch.from_numpy(samples).to(where, model.dtype), output_hidden_states=True)
             # The last of the hidden states is, in some models, not yet normalised as the output is.

@@ -19,7 +19,7 @@ from avgate.backbones.hub import (
     weights_fingerprint,
     wishes_of,
 )
-from avgate.backbones.looking import Looking
+from avgate.backbones.looking import Looking, crops_of
 from avgate.backbones.pixels import IMAGENET_MEAN, IMAGENET_SD, normalised
 from avgate.errors import ModelFileError, UsageError
 from avgate.timeline import Grid
@@ -81,7 +81,6 @@ class HfImage:
         self.config, self.name, self.grid = config, name, Grid(config.rate)
         self.folder = find_model(config.source)
         settings = settings_of(self.folder)
-        settings = settings.get("vision_config") or settings
         self._widths = _widths(settings)
         depth = len(self._widths) - 1
         if depth < 0 or any(not -depth - 1 <= layer <= depth for layer in config.layers):
@@ -99,7 +98,7 @@ class HfImage:
 
     def start(self) -> Looking:
         """Begin a clip."""
-        return Looking(self, self.grid, self._analyse, _crops, self.config.batch)
+        return Looking(self, self.grid, self._analyse, crops_of, self.config.batch)
 
     def _analyse(self, faces: np.ndarray) -> np.ndarray:
         import torch
@@ -119,10 +118,6 @@ class HfImage:
             # Swin's maps have their channels last; convolutions have them first.
             return state.mean((2, 3)) if state.shape[1] in self._widths else state.mean((1, 2))
         return state[:, 0] if self.config.pool == "first" else state.mean(1)
-
-
-def _crops(track: Any) -> np.ndarray:
-    return track.crop
 
 
 def _widths(settings: dict[str, Any]) -> list[int]:

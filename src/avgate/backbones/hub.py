@@ -52,17 +52,21 @@ def find_model(source: str) -> Path:
 
 
 def settings_of(folder: Path) -> dict[str, Any]:
-    """A checkpoint's configuration with the library's defaults; ModelFileError where it can't be read."""
+    """A checkpoint's configuration with the library's defaults; ModelFileError where it can't be read.
+
+    Of a model of images and text, that of the part that sees, which is what `load_encoder` gives.
+    """
     _require("transformers", "hf")
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True).to_dict()
+        settings = AutoConfig.from_pretrained(folder, local_files_only=True).to_dict()
     except Exception as error:  # whatever a damaged or unknown config.json makes the library raise
         hint = "give a checkpoint that transformers.AutoModel loads"
         raise ModelFileError(
             f"its config.json can't be read ({_first_line(error)})", where=folder, hint=hint
         ) from error
+    return settings.get("vision_config") or settings
 
 
 def wishes_of(folder: Path) -> dict[str, Any]:

@@ -21,6 +21,12 @@ def one_by_one(analyse: Callable[[np.ndarray], Frames]) -> Callable[[Sequence[np
     return lambda pieces: [analyse(samples) for samples in pieces]
 
 
+def standard(samples: np.ndarray) -> np.ndarray:
+    """Each piece of sound [m n] at mean 0 and variance 1, as wav2vec 2.0's own feature extractor makes it."""
+    mean, sd = samples.mean(1, keepdims=True), samples.std(1, keepdims=True)
+    return (samples - mean) / np.sqrt(sd**2 + 1e-7)
+
+
 class Listening:
     """One clip's extraction; holds a batch of chunks of sound and the pooled rows, whatever the length of the clip.
 

@@ -81,3 +81,10 @@ class Looking:
             np.add.at(self._sum, cells[known], values[known])
             np.add.at(self._count, cells[known], 1)
             self._faces, self._cells = [], []
+
+
+def crops_of(track: FaceTrack) -> np.ndarray:
+    """The aligned faces of a track, uint8 [n 112 112 3]; ValueError where it was made without them."""
+    if track.crop is None:
+        raise ValueError("the track has no crops")
+    return track.crop

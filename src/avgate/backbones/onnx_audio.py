@@ -10,7 +10,7 @@ import numpy as np
 
 from avgate.backbones.base import Need, fingerprint
 from avgate.backbones.hub import weights_fingerprint
-from avgate.backbones.listening import Frames, Listening
+from avgate.backbones.listening import Frames, Listening, standard
 from avgate.backbones.onnx_file import open_onnx
 from avgate.errors import ModelFileError, UsageError
 from avgate.framing import StepPool
@@ -127,8 +127,7 @@ class OnnxAudio:
     def _run(self, windows: np.ndarray) -> np.ndarray:
         n, fixed = len(windows), self.model.shape[0]
         if self.config.normalise:
-            mean, sd = windows.mean(1, keepdims=True), windows.std(1, keepdims=True)
-            windows = (windows - mean) / np.sqrt(sd**2 + 1e-7)
+            windows = standard(windows)
         if fixed and n < fixed:
             windows = np.concatenate([windows, np.repeat(windows[-1:], fixed - n, 0)])
         found = [np.asarray(out, np.float32)[:n] for out in self.model(windows)]

@@ -9,12 +9,12 @@ import numpy as np
 
 from avgate.backbones.base import Need, fingerprint
 from avgate.backbones.hub import weights_fingerprint
-from avgate.backbones.looking import Looking
+from avgate.backbones.looking import Looking, crops_of
 from avgate.backbones.onnx_file import OnnxModel, open_onnx
 from avgate.backbones.pixels import IMAGENET_MEAN, IMAGENET_SD, normalised
 from avgate.errors import ModelFileError, UsageError
 from avgate.timeline import Grid
-from avgate.types import FaceTrack, Modality
+from avgate.types import Modality
 
 VERSION = 1
 """To be raised whenever this file, looking.py or pixels.py change what comes out."""
@@ -79,7 +79,7 @@ class OnnxImage:
 
     def start(self) -> Looking:
         """Begin a clip."""
-        return Looking(self, self.grid, self._analyse, _crops, self.model.shape[0] or self.config.batch)
+        return Looking(self, self.grid, self._analyse, crops_of, self.model.shape[0] or self.config.batch)
 
     def _analyse(self, faces: np.ndarray) -> np.ndarray:
         n, fixed = len(faces), self.model.shape[0]
@@ -105,9 +105,3 @@ def _layout(model: OnnxModel, config: OnnxImageConfig) -> tuple[bool, int]:
     if height != width:
         raise ModelFileError(f"it takes pictures of {height} x {width}, which aren't square", where=config.source)
     return first, height or config.size
-
-
-def _crops(track: FaceTrack) -> np.ndarray:
-    if track.crop is None:
-        raise ValueError("the track has no crops")
-    return track.crop
