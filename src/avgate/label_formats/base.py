@@ -32,16 +32,20 @@ class LabelFormat(Protocol):
     """
 
     @property
-    def name(self) -> str: ...  # noqa: D102
+    def name(self) -> str:
+        """What the command line calls it."""
 
     @property
-    def suffix(self) -> str: ...  # noqa: D102
+    def suffix(self) -> str:
+        """What its file names end with, dot included."""
 
     @property
-    def single(self) -> bool: ...  # noqa: D102
+    def single(self) -> bool:
+        """Whether a file holds one target only."""
 
     @property
-    def scaled(self) -> bool: ...  # noqa: D102
+    def scaled(self) -> bool:
+        """Whether files say which values are lowest and highest."""
 
     def recognises(self, path: Path) -> bool:
         """Whether a file that has the suffix looks like one of this format; may read its beginning."""
