@@ -110,11 +110,12 @@ def plans(size: Size) -> list[Plan]:
 
 @dataclass(frozen=True)
 class Study:
-    """A comparison that was made: its plan, the command that makes just this one, and its results."""
+    """A comparison that was made: its plan, the command that makes just this one, its results, their folder's name."""
 
     plan: Plan
     command: str
     results: dict[str, Any]
+    kept: str
 
 
 def run(hazumi: Path, work: Path, size: Size, workers: int | None) -> Iterator[Study]:
@@ -136,13 +137,13 @@ def run(hazumi: Path, work: Path, size: Size, workers: int | None) -> Iterator[S
         variants = [Variant(f, recipe.with_fusion(f)) for f in plan.fusions] or ablations(recipe, plan.changes)
         reference = "hgrjca" if plan.fusions else PUBLISHED
         # Plans of one recipe share a folder, so that what one has trained is there for the other.
-        folder = work / (plan.recipe if plan.fusions else plan.name)
-        results = benchmark(protocol, variants, range(seeds), folder, reference=reference, workers=workers)
+        kept = plan.recipe if plan.fusions else plan.name
+        results = benchmark(protocol, variants, range(seeds), work / kept, reference=reference, workers=workers)
         options = [f"--recipe {plan.recipe} --folds {folds} --seeds {seeds}"]
         options += ["--stress"] if plan.stress else []
         options += [f"--fusions {' '.join(plan.fusions)}" if plan.fusions else "--ablate"]
         options += [f"--set {' '.join(plan.settings)}"] if plan.settings else []
-        yield Study(plan, f"avgate benchmark {plan.corpus} --data DATA --out OUT {' '.join(options)}", results)
+        yield Study(plan, f"avgate benchmark {plan.corpus} --data DATA --out OUT {' '.join(options)}", results, kept)
 
 
 @dataclass(frozen=True)
@@ -274,7 +275,8 @@ def page(studies: Sequence[Study], hazumi: Path, seconds: float) -> str:
         f"Made by `{' '.join(['python docs/results.py', *sys.argv[1:]])}` (`make results`); every number but the "
         "quoted ones comes from that command.",
         f"avgate {commit or 'unknown'}, Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} "
-        f"cores; the last call took {seconds / 60:.0f} min and took up what earlier ones had finished.",
+        f"cores; the last call took {seconds / 60:.0f} min and took up what earlier ones had finished. All trainings, "
+        f"with what was measured on them, took {_minutes(studies)} of processor time, each on one core.",
         "",
         "## What holds and what doesn't",
         "",
@@ -296,6 +298,14 @@ def page(studies: Sequence[Study], hazumi: Path, seconds: float) -> str:
             parts += [t for modality in results["corrupted"] for t in stress_tables(results, modality)]
             parts.append(gates_table(results))
     return "\n".join(parts)
+
+
+def _minutes(studies: Sequence[Study]) -> str:
+    """Processor time of all trainings; those that two studies share are counted once."""
+    rows = {(s.kept, name): row["seconds"] for s in studies for name, row in s.results["fusions"].items()}
+    known = [seconds for seconds in rows.values() if seconds is not None]
+    missing = len(rows) - len(known)
+    return f"{sum(known) / 60:.0f} min{f' (without {missing} models, whose time is unknown)' if missing else ''}"
 
 
 def _agreement(hazumi: Path) -> list[float]:

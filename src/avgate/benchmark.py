@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
@@ -243,6 +244,7 @@ def _do(run: Run) -> Outcome:
     """Train with every setting, and measure the best of them on the test clips."""
     if _loaded is None:
         raise RuntimeError("no corpus has been loaded")
+    began = time.process_time()
     protocol, examples, (corpus, specs) = _loaded
     fold = split(examples, protocol.folds)[run.fold]
     parts = [[e for e in examples if e.clip.group in groups] for groups in (fold.train, fold.validation, fold.test)]
@@ -256,10 +258,10 @@ def _do(run: Run) -> Outcome:
     clean = label_moments(traces, parts[2], checkpoint.targets, prior)
     names = tuple(e.clip.name for e in parts[2])
     outcome = Outcome(_validation(checkpoint), setting, checkpoint.targets, names, clean)
-    if not protocol.stress:
-        return outcome
-    found = stress(checkpoint, parts[1], parts[2], tuple(data.stats), prior)
-    return replace(outcome, stressed=found.moments, auroc=found.auroc)
+    if protocol.stress:
+        found = stress(checkpoint, parts[1], parts[2], tuple(data.stats), prior)
+        outcome = replace(outcome, stressed=found.moments, auroc=found.auroc)
+    return replace(outcome, seconds=time.process_time() - began)
 
 
 def _validation(checkpoint: Checkpoint) -> float:

@@ -71,21 +71,21 @@ _AFFWILD2 = Recipe(
 )
 
 
-def _for_absence(recipe: Recipe) -> Recipe:
+def _for_absence(recipe: Recipe, reliability_weight: float = 1.0) -> Recipe:
     """The same recipe with windows in which a modality is missing or noise, for a stretch or throughout."""
     corrupt = replace(recipe.train.corrupt, kinds=("absent", "noise"), probability=0.5, share=(0.1, 1.0), dropout=0.3)
     return replace(
         recipe,
         name=f"{recipe.name}-absence",
         model=replace(recipe.model, unimodal_heads=True),
-        train=replace(recipe.train, corrupt=corrupt, unimodal_weight=1.0, reliability_weight=1.0),
+        train=replace(recipe.train, corrupt=corrupt, unimodal_weight=1.0, reliability_weight=reliability_weight),
     )
 
 
 RECIPES: tuple[Recipe, ...] = (
     _DEMO,
     # Corrupted windows are harder to learn from: with the demonstration's own 40 slow epochs, no gate saw noise well.
-    _for_absence(replace(_DEMO, train=replace(_DEMO.train, epochs=80, patience=40, lr=3e-3))),
+    _for_absence(replace(_DEMO, train=replace(_DEMO.train, epochs=80, patience=40, lr=3e-3)), reliability_weight=3.0),
     # The last layers of a model of images learn along; another one: --set model.finetune.video.source=MODEL.
     replace(
         _DEMO,

@@ -30,6 +30,7 @@ class Outcome:
         clean: float64 [clips k 6], their moments (see metrics.moments).
         stressed: condition -> the same, under corruption.
         auroc: "MODALITY KIND" -> gate -> how well that gate tells corrupted steps from others.
+        seconds: processor time that training and measuring took; NaN where it isn't known.
     """
 
     validation: float
@@ -39,12 +40,15 @@ class Outcome:
     clean: np.ndarray
     stressed: Mapping[str, np.ndarray] = field(default_factory=dict)
     auroc: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    seconds: float = float("nan")
 
     def save(self, path: Path, identity: str) -> None:
         """Write it; `identity` says what it is the outcome of."""
         from safetensors.numpy import save
 
-        about = {name: getattr(self, name) for name in ("validation", "setting", "targets", "clips", "auroc")}
+        about = {
+            name: getattr(self, name) for name in ("validation", "setting", "targets", "clips", "auroc", "seconds")
+        }
         tensors = {"clean": self.clean, **{f"stressed/{name}": m for name, m in self.stressed.items()}}
         metadata = {"identity": identity, "outcome": json.dumps(about)}
         with atomic_write(path) as temporary:
@@ -72,6 +76,7 @@ class Outcome:
             tensors.pop("clean"),
             {k.removeprefix("stressed/"): v for k, v in tensors.items()},
             about["auroc"],
+            about.get("seconds", float("nan")),
         )
 
     @classmethod
@@ -89,6 +94,7 @@ class Outcome:
                 what: {gate: float(np.nanmean([p.auroc[what][gate] for p in parts])) for gate in gates}
                 for what, gates in first.auroc.items()
             },
+            sum(p.seconds for p in parts),
         )
 
     def curve(self, modality: str, kind: str) -> np.ndarray:
@@ -110,6 +116,7 @@ def compare(held: Mapping[str, Sequence[Outcome]], reference: str) -> dict[str, 
         rows[name] = {
             "ccc": {t: scores[:, k] for k, t in enumerate(targets)},
             "validation": [o.validation for o in outcomes],
+            "seconds": sum(o.seconds for o in outcomes),
             "against": {},
         }
     others = [name for name in held if name != reference]
@@ -182,9 +189,10 @@ def scores_table(results: Mapping[str, Any]) -> str:
     head = (
         f"{results['corpus']}, {protocol}, {results['clips']} clips, seeds {', '.join(map(str, results['seeds']))}: "
         "CCC pooled over all held-out steps, mean and standard deviation over seeds; difference from "
-        f"{reference} with its 95 % interval (paired bootstrap over clips) and Holm-corrected p."
+        f"{reference} with its 95 % interval (paired bootstrap over clips) and Holm-corrected p; "
+        "processor time of all trainings, with what was measured on them."
     )
-    columns = [column for t in targets for column in (t, f"{t}, less {reference}", "p")]
+    columns = [column for t in targets for column in (t, f"{t}, less {reference}", "p")] + ["minutes"]
     rows = {}
     for name, row in results["fusions"].items():
         cells = []
@@ -199,7 +207,7 @@ def scores_table(results: Mapping[str, Any]) -> str:
                 if difference
                 else ["", ""]
             )
-        rows[name] = cells
+        rows[name] = [*cells, f"{row['seconds'] / 60:.1f}" if row["seconds"] is not None else "unknown"]
     return table(head, "fusion", columns, rows)
 
 

@@ -44,7 +44,7 @@ def outcome(error: float = 0.3, seed: int = 0, stressed: tuple[str, ...] = (), g
         if gates
     }
     return Outcome(
-        0.1 + 0.2, f"train.lr=1e-{seed}", TARGETS, CLIPS, measured(estimates(error, seed)), by_condition, auroc
+        0.1 + 0.2, f"train.lr=1e-{seed}", TARGETS, CLIPS, measured(estimates(error, seed)), by_condition, auroc, 90.0
     )
 
 
@@ -75,6 +75,12 @@ def test_an_outcome_comes_back_from_its_file_to_the_bit(tmp_path, whole):
     whole.save(tmp_path / "run.safetensors", "this one")
     assert_same(Outcome.load(tmp_path / "run.safetensors", "this one"), whole)
     assert [path.name for path in tmp_path.iterdir()] == ["run.safetensors"]
+
+
+def test_a_time_that_is_not_known_is_said_to_be_unknown(clean):
+    held = clean | {"far": [replace(o, seconds=float("nan")) for o in clean["far"]]}
+    *_, far = cells(markdown(results(held, "mine")))
+    assert far[-1] == "unknown"
 
 
 def test_an_outcome_of_anything_else_is_none(tmp_path):
@@ -113,6 +119,7 @@ def test_folds_are_joined_clip_by_clip_and_their_scores_averaged():
     whole = Outcome.joined(parts)
     assert (whole.validation, whole.setting) == (0.5, "train.lr=1e-0, train.lr=1e-1")
     assert (whole.targets, whole.clips) == (TARGETS, CLIPS)
+    assert whole.seconds == 180.0
     assert whole.clean.tolist() == [*parts[0].clean.tolist(), *parts[1].clean.tolist()]
     assert whole.stressed.keys() == parts[0].stressed.keys()
     for name, found in whole.stressed.items():
@@ -187,7 +194,8 @@ def test_the_table_of_scores_says_them_with_deviation_interval_and_corrected_p(c
     text = markdown(found)
     assert "5-fold cross-validation by person, 8 clips, seeds 0, 1" in text
     head, _, mine, _, far = cells(text)
-    assert head == ["fusion", "valence", "valence, less mine", "p", "arousal", "arousal, less mine", "p"]
+    assert head == ["fusion", "valence", "valence, less mine", "p", "arousal", "arousal, less mine", "p", "minutes"]
+    assert (mine[-1], far[-1]) == ("3.0", "3.0")
     assert mine[0] == "mine"
     assert mine[2:4] == mine[5:7] == ["", ""]
     scores, against = (found["fusions"]["far"][part]["arousal"] for part in ("ccc", "against"))
