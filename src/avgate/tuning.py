@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from avgate.backbones.hub import find_model, load_encoder, settings_of, wishes_of
-from avgate.backbones.pixels import IMAGENET_MEAN, IMAGENET_SD
+from avgate.backbones.pixels import Look, normalised
 from avgate.errors import ModelFileError
 from avgate.types import SAMPLE_RATE
 
@@ -53,27 +53,22 @@ class Tuned(nn.Module):
         ModelFileError: the checkpoint is missing, or has fewer layers.
     """
 
-    mean: Tensor
-    sd: Tensor
-
     def __init__(self, config: FinetuneConfig, columns: int):
         super().__init__()
         self.config = config
         folder = find_model(config.source)
         self.backbone = load_encoder(folder, "cpu", half=False)
         blocks = _blocks(self.backbone)
-        self.out_dim = int(settings_of(folder)["hidden_size"])
-        self.wishes = wishes_of(folder)
-        self.side = round((columns / 3) ** 0.5)
+        settings, self._wishes = settings_of(folder), wishes_of(folder)
+        self.out_dim = int(settings["hidden_size"])
+        self._look = Look.of(settings, self._wishes)
+        self._side = round((columns / 3) ** 0.5)
         if config.layers > len(blocks):
             what = f"it has {len(blocks)} layers, so {config.layers} can't be trained"
             raise ModelFileError(what, where=config.source, hint="train fewer")
         learning = {id(p) for block in blocks[-config.layers :] for p in block.parameters()}
         for parameter in self.backbone.parameters():
             parameter.requires_grad = id(parameter) in learning
-        mean, sd = self.wishes.get("image_mean") or IMAGENET_MEAN, self.wishes.get("image_std") or IMAGENET_SD
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("sd", torch.tensor(sd).view(3, 1, 1), persistent=False)
 
     def train(self, mode: bool = True) -> Tuned:
         """The checkpoint's own dropout stays off: what is frozen must not change from one pass to the next."""
@@ -88,28 +83,23 @@ class Tuned(nn.Module):
     def _seen(self, x: Tensor, present: Tensor) -> Tensor:
         out = x.new_zeros((*x.shape[:2], self.out_dim))
         if present.any():
-            faces = x[present].view(-1, self.side, self.side, 3).permute(0, 3, 1, 2)
-            out[present] = torch.cat([self._piece(self._look, part) for part in faces.split(self.config.piece)])
+            faces = x[present].view(-1, self._side, self._side, 3)
+            out[present] = torch.cat([self._piece(self._see, part) for part in faces.split(self.config.piece)])
         return out
 
-    def _look(self, faces: Tensor) -> Tensor:
-        size = getattr(self.backbone.config, "image_size", None) or self.side
-        size = int(size[0] if isinstance(size, list | tuple) else size)
-        pixels = faces / 255
-        if pixels.shape[-1] != size:
-            pixels = nn.functional.interpolate(pixels, (size, size), mode="bicubic", antialias=True).clamp(0, 1)
-        return self.backbone(pixel_values=(pixels - self.mean) / self.sd).last_hidden_state.mean(1)
+    def _see(self, faces: Tensor) -> Tensor:
+        return self.backbone(pixel_values=normalised(faces, self._look)).last_hidden_state.mean(1)
 
     def _heard(self, x: Tensor, present: Tensor) -> Tensor:
         sound = torch.where(present[..., None], x, torch.zeros_like(x))
-        return torch.cat([self._piece(self._listen, part) for part in sound.split(self.config.piece)])
+        return torch.cat([self._piece(self._hear, part) for part in sound.split(self.config.piece)])
 
-    def _listen(self, sound: Tensor) -> Tensor:
+    def _hear(self, sound: Tensor) -> Tensor:
         b, steps, n = sound.shape
         samples = sound.reshape(b, steps * n)
         # A window must be long enough for one frame of the convolutions.
         samples = nn.functional.pad(samples, (0, max(0, SAMPLE_RATE // 20 - steps * n)))
-        if self.wishes.get("do_normalize", True):
+        if self._wishes.get("do_normalize", True):
             samples = (samples - samples.mean(1, keepdim=True)) / (
                 samples.var(1, correction=0, keepdim=True) + 1e-7
             ).sqrt()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -135,3 +136,17 @@ def test_a_recipe_says_which_raw_features_a_backbone_is_trained_on():
 def test_recipes_without_a_backbone_to_train_are_written_as_before():
     assert "finetune" not in to_plain(recipe_named("demo"))["model"]
     assert from_plain(to_plain(recipe_named("demo-finetune"))) == recipe_named("demo-finetune")
+
+
+def test_a_model_that_is_trained_along_gets_its_pictures_as_its_preprocessor_wants_them(tmp_path):
+    folder = write_image(tmp_path / "model", "dinov2")  # takes any size; its configuration speaks of 32 pixels
+    wishes = json.loads((folder / "preprocessor_config.json").read_text())
+    (folder / "preprocessor_config.json").write_text(json.dumps(wishes | {"crop_size": {"height": 24, "width": 24}}))
+    module = Tuned(FinetuneConfig(str(folder)), SIDE * SIDE * 3)
+    face = torch.randint(0, 256, (1, 1, SIDE * SIDE * 3)).float()
+    pixels = face.view(1, SIDE, SIDE, 3).permute(0, 3, 1, 2) / 255
+    pixels = torch.nn.functional.interpolate(pixels, (24, 24), mode="bicubic", antialias=True).clamp(0, 1)
+    mean, sd = (torch.tensor(wishes[key]).view(3, 1, 1) for key in ("image_mean", "image_std"))
+    with torch.no_grad():
+        expected = module.backbone(pixel_values=(pixels - mean) / sd).last_hidden_state.mean(1)
+        torch.testing.assert_close(module(face, torch.ones(1, 1, dtype=torch.bool))[0], expected)

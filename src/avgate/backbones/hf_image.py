@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from avgate.backbones.hub import (
     wishes_of,
 )
 from avgate.backbones.looking import Looking, crops_of
-from avgate.backbones.pixels import IMAGENET_MEAN, IMAGENET_SD, normalised
+from avgate.backbones.pixels import Look, normalised
 from avgate.errors import ModelFileError, UsageError
 from avgate.timeline import Grid
 from avgate.types import Modality
@@ -57,14 +57,6 @@ class HfImageConfig:
                 where="hf_image",
                 hint="rate is above 0, there is a layer at least, batch is from 1 on, pool is mean or first",
             )
-
-
-class Look(NamedTuple):
-    """How a model wants its pictures: the side of the square in pixels, and what they are standardised by."""
-
-    size: int
-    mean: tuple[float, ...]
-    sd: tuple[float, ...]
 
 
 class HfImage:
@@ -105,7 +97,7 @@ class HfImage:
 
         where = device()
         model, look = _loaded(self.folder, where, self.config.half)
-        pixels = normalised(faces, *look)
+        pixels = normalised(torch.from_numpy(faces), look)
         with torch.inference_mode():
             out = model(pixel_values=pixels.to(where, model.dtype), output_hidden_states=True)
             states = [*out.hidden_states[:-1], out.last_hidden_state]
@@ -136,11 +128,4 @@ def _widths(settings: dict[str, Any]) -> list[int]:
 @cache
 def _loaded(folder: Path, where: str, half: bool) -> tuple[Any, Look]:
     """The model, and how it wants its pictures; loaded once per process."""
-    model, wishes = load_encoder(folder, where, half), wishes_of(folder)
-    size = wishes.get("crop_size") or wishes.get("size") or getattr(model.config, "image_size", None) or 224
-    if isinstance(size, dict):
-        size = size.get("height") or size.get("shortest_edge") or 224
-    side = int(size[0] if isinstance(size, list | tuple) else size)
-    return model, Look(
-        side, tuple(wishes.get("image_mean") or IMAGENET_MEAN), tuple(wishes.get("image_std") or IMAGENET_SD)
-    )
+    return load_encoder(folder, where, half), Look.of(settings_of(folder), wishes_of(folder))

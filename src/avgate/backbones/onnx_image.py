@@ -11,7 +11,7 @@ from avgate.backbones.base import Need, fingerprint
 from avgate.backbones.hub import weights_fingerprint
 from avgate.backbones.looking import Looking, crops_of
 from avgate.backbones.onnx_file import OnnxModel, open_onnx
-from avgate.backbones.pixels import IMAGENET_MEAN, IMAGENET_SD, normalised
+from avgate.backbones.pixels import IMAGENET_MEAN, IMAGENET_SD, Look, normalised
 from avgate.errors import ModelFileError, UsageError
 from avgate.timeline import Grid
 from avgate.types import Modality
@@ -82,11 +82,13 @@ class OnnxImage:
         return Looking(self, self.grid, self._analyse, crops_of, self.model.shape[0] or self.config.batch)
 
     def _analyse(self, faces: np.ndarray) -> np.ndarray:
-        n, fixed = len(faces), self.model.shape[0]
+        import torch
+
+        n, fixed, pictures = len(faces), self.model.shape[0], torch.from_numpy(faces)
         if self.model.dtype == "tensor(uint8)":
-            pixels = (normalised(faces, self._size, (0.0,) * 3, (1.0,) * 3) * 255).round().numpy()
+            pixels = (normalised(pictures, Look(self._size, (0.0,) * 3, (1.0,) * 3)) * 255).round().numpy()
         else:
-            pixels = normalised(faces, self._size, self.config.mean, self.config.sd).numpy()
+            pixels = normalised(pictures, Look(self._size, self.config.mean, self.config.sd)).numpy()
         pixels = pixels if self._first else np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
         if fixed and n < fixed:  # the last faces of a clip, for a file that takes a fixed number
             pixels = np.concatenate([pixels, np.repeat(pixels[-1:], fixed - n, 0)])

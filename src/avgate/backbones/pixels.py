@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import numpy as np
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,19 +12,31 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_SD = (0.229, 0.224, 0.225)
 
 
-def normalised(faces: np.ndarray, size: int, mean: tuple[float, ...], sd: tuple[float, ...]) -> Tensor:
-    """Crops resized and standardised: float32 [n 3 size size] from uint8 [n h w 3].
+class Look(NamedTuple):
+    """How a model wants its pictures: the side of the square in pixels, and mean and deviation of values in [0, 1]."""
 
-    Args:
-        faces: RGB.
-        size: side of the square that the model wants, in pixels.
-        mean: per channel, of values in [0, 1].
-        sd: per channel.
-    """
+    size: int
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    sd: tuple[float, ...] = IMAGENET_SD
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any], wishes: Mapping[str, Any]) -> Look:
+        """As a checkpoint's preprocessor wishes; where that says nothing, as its configuration; else ImageNet's."""
+        size = wishes.get("crop_size") or wishes.get("size") or settings.get("image_size") or 224
+        if isinstance(size, Mapping):
+            size = size.get("height") or size.get("shortest_edge") or 224
+        side = int(size[0] if isinstance(size, list | tuple) else size)
+        mean, sd = wishes.get("image_mean") or IMAGENET_MEAN, wishes.get("image_std") or IMAGENET_SD
+        return cls(side, tuple(mean), tuple(sd))
+
+
+def normalised(faces: Tensor, look: Look) -> Tensor:
+    """Faces resized and standardised as a model wants them: [n 3 size size] from RGB [n h w 3] in 0 to 255."""
     import torch
     from torch.nn.functional import interpolate
 
-    pixels = torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 255
-    if pixels.shape[-2:] != (size, size):
-        pixels = interpolate(pixels, (size, size), mode="bicubic", antialias=True).clamp(0, 1)
-    return (pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(sd).view(3, 1, 1)
+    pixels = faces.permute(0, 3, 1, 2).float() / 255
+    if pixels.shape[-2:] != (look.size, look.size):
+        pixels = interpolate(pixels, (look.size, look.size), mode="bicubic", antialias=True).clamp(0, 1)
+    mean, sd = (torch.tensor(x, device=pixels.device).view(3, 1, 1) for x in (look.mean, look.sd))
+    return (pixels - mean) / sd
