@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -36,26 +37,37 @@ class Example:
     steps: np.ndarray
 
 
-def read_tracks(corpus: Corpus, store: FeatureStore, clip: Clip, recipe: Recipe) -> list[FeatureTrack]:
-    """A clip's features in the order of the recipe's backbones: those that its corpus brings along, or stored ones.
+class Reader:
+    """Reads the clips of a corpus with the features of a recipe: those that the corpus brings along, or stored ones.
 
-    Raises:
-        FeatureError: features are missing.
+    Args:
+        corpus: whose clips.
+        store: where extracted features are.
+        recipe: which backbones, in which order, and on which grid.
     """
-    brought = corpus.tracks(clip)
-    if brought is not None:
+
+    def __init__(self, corpus: Corpus, store: FeatureStore, recipe: Recipe):
+        self.corpus, self.store, self.recipe = corpus, store, recipe
+
+    @cached_property
+    def _keys(self) -> list[str]:
+        """Where the store keeps each backbone's features; asked for once, for a deep one reads its weights to tell."""
+        backbones = build_backbones(self.recipe.backbones, self.recipe.label_rate)
+        return [self.store.find(f"{kind_of(b.name)}-{b.fingerprint}") for b in backbones]
+
+    def tracks(self, clip: Clip) -> list[FeatureTrack]:
+        """A clip's features in the order of the recipe's backbones; FeatureError where they are missing."""
+        brought = self.corpus.tracks(clip)
+        if brought is None:
+            return [self.store.read(clip.name, key) for key in self._keys]
         by_name = {track.backbone: track for track in brought}
-        return [choose(f"feature set in the corpus '{corpus.name}'", name, by_name) for name in recipe.backbones]
-    backbones = build_backbones(recipe.backbones, recipe.label_rate)
-    return [store.read(clip.name, store.find(f"{kind_of(b.name)}-{b.fingerprint}")) for b in backbones]
+        what = f"feature set in the corpus '{self.corpus.name}'"
+        return [choose(what, name, by_name) for name in self.recipe.backbones]
 
-
-def read_clip(
-    corpus: Corpus, store: FeatureStore, clip: Clip, recipe: Recipe
-) -> tuple[ClipFeatures, tuple[FeatureSpec, ...]]:
-    """A clip's features on the common grid, and what they are; FeatureError where they are missing or unusable."""
-    tracks = read_tracks(corpus, store, clip, recipe)
-    return on_common_grid(clip.name, tracks, recipe.grid), tuple(FeatureSpec.of(t) for t in tracks)
+    def read(self, clip: Clip) -> tuple[ClipFeatures, tuple[FeatureSpec, ...]]:
+        """A clip's features on the common grid, and what they are; FeatureError where they are missing or unusable."""
+        tracks = self.tracks(clip)
+        return on_common_grid(clip.name, tracks, self.recipe.grid), tuple(FeatureSpec.of(t) for t in tracks)
 
 
 def load_examples(
@@ -71,10 +83,11 @@ def load_examples(
     if not clips:
         splits = ", ".join(sorted({c.split for c in corpus.clips() if c.labels is not None})) or "none"
         raise CorpusError(f"the split '{split}' has no labelled clips", where=corpus.name, hint=f"splits: {splits}")
+    reader = Reader(corpus, store, recipe)
     examples = []
     specs: tuple[FeatureSpec, ...] = ()
     for clip in clips:
-        features, specs = read_clip(corpus, store, clip, recipe)
+        features, specs = reader.read(clip)
         labels = corpus.labels(clip)
         steps = labels_on_grid(labels, recipe.grid, len(features))
         if labels.until_s is not None:  # a label of a stretch is asked for throughout it, not once

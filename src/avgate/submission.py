@@ -19,12 +19,11 @@ from avgate.corpora.affwild2 import AffWild2
 from avgate.corpora.base import Corpus
 from avgate.ensembling import ccc_centred
 from avgate.errors import CorpusError, FeatureError, UsageError
-from avgate.examples import read_clip
+from avgate.examples import Reader
 from avgate.files import atomic_write
 from avgate.inference import estimate, read_trace
 from avgate.label_formats.base import rows_of
 from avgate.media import Media
-from avgate.model import Model
 from avgate.store import FeatureStore
 from avgate.types import Clip
 
@@ -81,37 +80,52 @@ def submit(
             raise UsageError(what, hint=f"train it for {', '.join(AffWild2.targets)}")
     frames = read_sample(sample)
     clips = {clip.name: clip for clip in corpus.clips()}
-    videos = list(dict.fromkeys(frame.video for frame in frames))
-    missing = [video for video in videos if video not in clips]
+    asked: dict[str, list[int]] = {}
+    for frame in frames:
+        asked.setdefault(frame.video, []).append(frame.number)
+    missing = [video for video in asked if video not in clips]
     if missing:
         what = f"{len(missing)} videos of the sample can't be used, such as {missing[0]}"
         raise CorpusError(what, where=sample, hint="avgate inspect affwild2 says what is missing of them")
-    models = [(checkpoint, checkpoint.build()) for checkpoint in checkpoints]
+    models = [Estimator(checkpoint, corpus, store) for checkpoint in checkpoints]
     estimates, filled = {}, {}
     with progress() as bar:
-        for video in bar.track(videos, description="Estimating"):
-            asked = np.array([frame.number for frame in frames if frame.video == video])
-            values = estimate_frames(models, corpus, store, clips[video])
-            estimates[video], filled[video] = interpolated(values, asked, video)
+        for video, numbers in bar.track(asked.items(), description="Estimating"):
+            values = estimate_frames(models, clips[video])
+            estimates[video], filled[video] = interpolated(values, np.array(numbers), video)
     write_submission(frames, estimates, out)
     check_submission(out, sample)
     return {video: count for video, count in filled.items() if count}
 
 
-def estimate_frames(
-    models: Sequence[tuple[Checkpoint, Model]], corpus: Corpus, store: FeatureStore, clip: Clip
-) -> np.ndarray:
-    """Valence and arousal at the times of all frames of a clip, float64 [n 2], NaN where unknown."""
-    time_s = Media(clip.video).frame_times()
-    found = []
-    for checkpoint, model in models:
-        features, specs = read_clip(corpus, store, clip, checkpoint.recipe)
-        checkpoint.check(specs, where=store.root)
-        estimated = estimate(model, features, checkpoint.stats, checkpoint.recipe)
+class Estimator:
+    """One trained model with the features that it takes.
+
+    Args:
+        checkpoint: the model; it says valence and arousal.
+        corpus: whose clips.
+        store: their features.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, corpus: Corpus, store: FeatureStore):
+        self._checkpoint, self._model = checkpoint, checkpoint.build()
+        self._reader = Reader(corpus, store, checkpoint.recipe)
+
+    def at(self, clip: Clip, time_s: np.ndarray) -> np.ndarray:
+        """Valence and arousal of a clip at these times, float64 [n 2]; NaN where unknown."""
+        checkpoint = self._checkpoint
+        features, specs = self._reader.read(clip)
+        checkpoint.check(specs, where=self._reader.store.root)
+        estimated = estimate(self._model, features, checkpoint.stats, checkpoint.recipe)
         trace = read_trace(features, estimated, checkpoint.targets, time_s, checkpoint.smooth_steps)
-        found.append(np.stack([trace.targets[target] for target in AffWild2.targets]))
-    by_target = np.stack(found, axis=1)  # [targets models n]
-    return np.stack([ccc_centred(estimates) for estimates in by_target], axis=1)
+        return np.stack([trace.targets[target] for target in AffWild2.targets], axis=1)
+
+
+def estimate_frames(models: Sequence[Estimator], clip: Clip) -> np.ndarray:
+    """Valence and arousal at the times of all frames of a clip, joined, float64 [n 2]; NaN where unknown."""
+    time_s = Media(clip.video).frame_times()
+    found = np.stack([model.at(clip, time_s) for model in models])  # [models n targets]
+    return np.stack([ccc_centred(found[..., k]) for k in range(found.shape[-1])], axis=1)
 
 
 def interpolated(values: np.ndarray, asked: np.ndarray, video: str) -> tuple[np.ndarray, int]:

@@ -15,7 +15,7 @@ from avgate import load_checkpoint
 from avgate.cli import main
 from avgate.corpora.affwild2 import AffWild2
 from avgate.store import FeatureStore
-from avgate.submission import estimate_frames
+from avgate.submission import Estimator, estimate_frames
 from tests.affwild2 import VIDEOS, labels_of, write_affwild2
 
 pytestmark = pytest.mark.xdist_group("whole way")
@@ -99,7 +99,7 @@ def test_scores_are_those_of_an_independent_computation(release: Path, trained: 
             frames = sum(1 for _ in container.decode(video=0))
         assert frames == video.frames
         estimates, labels = (
-            estimate_frames([(checkpoint, checkpoint.build())], corpus, store, clips[video.name]),
+            estimate_frames([Estimator(checkpoint, corpus, store)], clips[video.name]),
             labels_of(video),
         )
         for frame in range(min(frames, len(labels))):

@@ -66,6 +66,7 @@ class AffWild2:
         self._raw = self._raw_videos()
         self._crops = self._crop_folders()
         self._findings: dict[str, list[str]] = {}
+        self._times: dict[Path, np.ndarray] = {}
         self._clips = self._find_clips()
         if fold:
             self._clips = _mixed(self._clips, fold)
@@ -78,7 +79,7 @@ class AffWild2:
         """Valence and arousal at each frame's time; CorpusError for a test video or a wrong file."""
         if clip.labels is None:
             raise CorpusError(f"the video '{clip.name}' has no labels", where=self.root)
-        labels = LabelFile().read(clip.labels, lambda: Media(clip.video).frame_times())
+        labels = LabelFile().read(clip.labels, lambda: self._frame_times(clip))
         if labels.targets != self.targets:
             what = f"the first line must be {','.join(self.targets)}, not {','.join(labels.targets)}"
             raise CorpusError(what, where=clip.labels, hint="take the challenge's own file of valence and arousal")
@@ -106,9 +107,15 @@ class AffWild2:
             found.setdefault(clip.name, []).extend(self._disagreements(clip))
         return {name: what for name, what in found.items() if what}
 
+    def _frame_times(self, clip: Clip) -> np.ndarray:
+        """Times of a video's frames; kept, for to read them is to read the whole file."""
+        if clip.video not in self._times:
+            self._times[clip.video] = Media(clip.video).frame_times()
+        return self._times[clip.video]
+
     def _disagreements(self, clip: Clip) -> list[str]:
         found = []
-        frames = len(Media(clip.video).frame_times())
+        frames = len(self._frame_times(clip))
         if clip.labels is not None:
             rows = len(LabelFile().rows(clip.labels)[1])
             if rows != frames:
