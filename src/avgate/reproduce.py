@@ -19,7 +19,7 @@ from avgate.evaluate import evaluate
 from avgate.extract import extract
 from avgate.files import atomic_write, make_folder
 from avgate.published import AFFWILD2, COLUMNS
-from avgate.store import FeatureStore
+from avgate.store import FeatureStore, features_beside
 from avgate.submission import submit
 from avgate.train import train
 
@@ -59,7 +59,7 @@ def reproduce(
     """
     if not 1 <= folds <= FOLDS:
         raise UsageError(f"there are 1 to {FOLDS} folds, not {folds}", where="--folds")
-    root, corpus = store or data / "features", AffWild2(data)
+    root, corpus = store or features_beside(data), AffWild2(data)
     extract(corpus.clips(), root, recipe.backbones, recipe.label_rate, face_model=face_model, workers=workers)
     features, checkpoints, scores = FeatureStore(root), [], []
     for fold in range(folds):

@@ -139,6 +139,11 @@ class FeatureStore:
         return manifest
 
 
+def features_beside(data: Path) -> Path:
+    """Where a corpus' features are unless told otherwise: in its folder, or beside the file that lists its clips."""
+    return (data.parent if data.is_file() else data) / "features"
+
+
 def read_track(path: Path) -> FeatureTrack:
     """The track in a file of a store; FeatureError when it isn't there or isn't readable."""
     from safetensors.numpy import load_file
