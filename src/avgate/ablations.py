@@ -28,12 +28,20 @@ CHANGES: dict[str, dict[str, Any]] = {
     "correlations divided by steps too": {"scale": "sqrt_d_and_steps"},
     "inputs scaled by reliability": {"reliability": "scaled"},
     "fallback by reliability": {"reliability": "fallback"},
+    "no final ReLU, fallback (rhgrjca)": {"final_relu": False, "reliability": "fallback"},
 }
 """Name -> fields of HgrjcaConfig that differ from what was published: 3 iterations, both gates, tau 0.1, and so on."""
 
 
-PARTS = (PUBLISHED, "no final ReLU", "gate sees all", "inputs scaled by reliability", "fallback by reliability")
-"""What was tried for rhgrjca; it has the second and the last."""
+PARTS = (
+    PUBLISHED,
+    "no final ReLU",
+    "gate sees all",
+    "inputs scaled by reliability",
+    "fallback by reliability",
+    "no final ReLU, fallback (rhgrjca)",
+)
+"""What was tried for rhgrjca, and rhgrjca."""
 
 
 def ablations(recipe: Recipe, names: Sequence[str] = tuple(CHANGES)) -> list[Variant]:
