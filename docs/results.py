@@ -29,7 +29,7 @@ from avgate.files import atomic_write, make_folder
 from avgate.fusions import FUSIONS
 from avgate.published import AFFWILD2, COLUMNS
 from avgate.recipes import recipe_named
-from avgate.results import draw_curves, gates_table, scores_table, stress_tables, table
+from avgate.results import alone_table, difference_text, draw_curves, gates_table, scores_table, stress_tables, table
 
 HERE = Path(__file__).resolve().parent
 HAZUMI = HERE.parents[1] / "shared" / "data" / "hazumi"
@@ -205,10 +205,19 @@ def _absence_claims(absence: Mapping[str, Any]) -> list[Claim]:
         found += [
             _at_least(f"rhgrjca, half of the audio {kind}", (0.66, 0.53), half),
             _at_least(f"rhgrjca, all of the audio {kind}", (0.545, 0.449), whole),
-            _at_least(f"rhgrjca, all of the audio {kind}, against face alone", _means(absence, "video"), whole),
-            _at_least(f"rhgrjca, all of the video {kind}, against voice alone", _means(absence, "audio"), blind),
+            _not_below_alone(absence, "audio", kind, "face", _means(absence, "video"), whole),
+            _not_below_alone(absence, "video", kind, "voice", _means(absence, "audio"), blind),
         ]
     return found
+
+
+def _not_below_alone(
+    absence: Mapping[str, Any], lost: str, kind: str, other: str, needed: Sequence[float], measured: Sequence[float]
+) -> Claim:
+    """A claim about a modality lost in all steps, with the intervals of what it costs."""
+    differences = absence["fusions"]["rhgrjca"]["against_alone"].get(f"{lost} {kind}", {}).values()
+    text = " / ".join(difference_text(d) for d in differences)
+    return _at_least(f"rhgrjca, all of the {lost} {kind}, against {other} alone ({text})", needed, measured)
 
 
 def _means(results: Mapping[str, Any], name: str) -> list[float]:
@@ -296,7 +305,7 @@ def page(studies: Sequence[Study], hazumi: Path, seconds: float) -> str:
         if study.plan.stress:
             parts += [f"![CCC over the corrupted share of the steps](results-{study.plan.name}.png)", ""]
             parts += [t for modality in results["corrupted"] for t in stress_tables(results, modality)]
-            parts.append(gates_table(results))
+            parts += [alone_table(results), gates_table(results)]
     return "\n".join(parts)
 
 

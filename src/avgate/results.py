@@ -14,8 +14,11 @@ from avgate.comparison import holm, paired_bootstrap
 from avgate.corruption import CORRUPTIONS
 from avgate.files import atomic_write
 from avgate.metrics import ccc_of
-from avgate.stress import HALF, SHARES, area, curve
+from avgate.stress import HALF, SHARES, Condition, area, curve
 from avgate.writers.base import plain
+
+LOST = ("absent", "noise")
+"""The kinds of corruption by which a modality is lost, but says nothing that could be taken for true."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,7 @@ def compare(held: Mapping[str, Sequence[Outcome]], reference: str) -> dict[str, 
         results |= {"shares": (0.0, *SHARES), "corrupted": modalities}
         for name, outcomes in held.items():
             rows[name] |= _stress(outcomes, modalities, targets)
+            rows[name]["against_alone"] = _against_alone(name, held, modalities, targets)
     return plain(results)
 
 
@@ -162,6 +166,25 @@ def _stress(outcomes: Sequence[Outcome], modalities: Sequence[str], targets: Seq
     return {"stress": found, "auroc": auroc}
 
 
+def _against_alone(
+    name: str, held: Mapping[str, Sequence[Outcome]], modalities: Sequence[str], targets: Sequence[str]
+) -> dict[str, Any]:
+    """Per "MODALITY KIND" of LOST and target: the difference, when that modality is lost, from the other one alone."""
+    found: dict[str, Any] = {}
+    for lost in modalities:
+        others = [m for m in modalities if m != lost]
+        if name in modalities or len(others) != 1 or others[0] not in held:
+            continue
+        for kind in LOST:
+            condition = Condition(lost, kind, 1.0).name
+            mine = np.stack([o.stressed.get(condition, o.clean) for o in held[name]])
+            alone = np.stack([o.clean for o in held[others[0]]])
+            found[f"{lost} {kind}"] = {
+                t: vars(paired_bootstrap(mine[:, :, k], alone[:, :, k])) for k, t in enumerate(targets)
+            }
+    return found
+
+
 def write_results(results: Mapping[str, Any], out: Path) -> None:
     """Write results.json, results.md, and curves.png where models were stressed."""
     with atomic_write(out / "results.json") as temporary:
@@ -178,8 +201,8 @@ def markdown(results: Mapping[str, Any]) -> str:
     for modality in results.get("corrupted", ()):
         parts += stress_tables(results, modality)
     if "corrupted" in results:
-        parts.append(gates_table(results))
-    return "\n".join(parts)
+        parts += [alone_table(results), gates_table(results)]
+    return "\n".join(filter(None, parts))
 
 
 def scores_table(results: Mapping[str, Any]) -> str:
@@ -201,7 +224,7 @@ def scores_table(results: Mapping[str, Any]) -> str:
             cells.append(f"{np.mean(row['ccc'][t]):.3f} ± {np.std(row['ccc'][t]):.3f}")
             cells += (
                 [
-                    f"{difference['effect']:+.3f} [{difference['low']:+.3f}, {difference['high']:+.3f}]",
+                    difference_text(difference),
                     f"{difference['p_holm']:.3f}",
                 ]
                 if difference
@@ -235,6 +258,31 @@ def stress_tables(results: Mapping[str, Any], modality: str) -> list[str]:
             rows[name] = cells
         tables.append(table(f"{head}: {' / '.join(targets)}.", "fusion", [*CORRUPTIONS, "mean"], rows))
     return tables
+
+
+def alone_table(results: Mapping[str, Any]) -> str:
+    """What a lost modality costs, against a model that never had it; empty where there is no such model."""
+    targets = results["targets"]
+    against = {name: row["against_alone"] for name, row in results["fusions"].items() if row["against_alone"]}
+    columns = list(dict.fromkeys(what for found in against.values() for what in found))
+    if not columns:
+        return ""
+    head = (
+        f"**A modality lost in all steps**, CCC less that of a model of the other one alone, clean: "
+        f"{' / '.join(targets)}, with 95 % intervals (paired bootstrap over clips)."
+    )
+    rows = {
+        name: [
+            " / ".join(difference_text(found[what][t]) for t in targets) if what in found else "" for what in columns
+        ]
+        for name, found in against.items()
+    }
+    return table(head, "model", columns, rows)
+
+
+def difference_text(difference: Mapping[str, Any]) -> str:
+    """A difference with its interval."""
+    return f"{difference['effect']:+.3f} [{difference['low']:+.3f}, {difference['high']:+.3f}]"
 
 
 def gates_table(results: Mapping[str, Any]) -> str:

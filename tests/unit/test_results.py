@@ -253,6 +253,22 @@ def test_tables_under_stress_hold_means_over_seeds_and_over_kinds(stressed):
     assert rows[5][1:] == told(numbers["curve"][..., 4])
 
 
+def test_a_lost_modality_is_compared_with_a_model_that_never_had_it(stressed):
+    found = results(stressed, "both")
+    assert found["fusions"]["audio"]["against_alone"] == {}
+    against = found["fusions"]["both"]["against_alone"]
+    assert set(against) == {"video absent", "video noise"}  # there is no model of video alone
+    for k, target in enumerate(TARGETS):
+        mine = np.stack([o.stressed["video noise 1"][:, k] for o in stressed["both"]])
+        alone = np.stack([o.clean[:, k] for o in stressed["audio"]])
+        assert against["video noise"][target] == pytest.approx(vars(paired_bootstrap(mine, alone)))
+    assert against["video noise"]["valence"]["high"] < 0, "more error than the model of audio, which sees no corruption"
+    head, _, row = cells(markdown(found).partition("A modality lost in all steps")[2].partition("Does the gate")[0])
+    assert head == ["model", "video absent", "video noise"]
+    assert row[0] == "both"
+    assert f"{against['video absent']['valence']['effect']:+.3f}" in row[1]
+
+
 def test_the_table_of_gates_has_a_row_per_gate_and_none_for_models_without(stressed):
     found = results(stressed, "both")
     assert found["fusions"]["audio"]["auroc"] == {}
