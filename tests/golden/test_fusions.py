@@ -21,7 +21,7 @@ TOLERANCE = 1e-9
 MODALITIES = (("audio", "video"), ("video", "audio", "text"))
 # Settings that are numbers or names; those that are a Literal or a bool are tried in all their combinations.
 # Of a fusion with very many (hgrjca, see test_hgrjca.py) some are drawn: enough for each pair of choices to meet.
-MOST_COMBINATIONS = 64
+MOST_COMBINATIONS = 32
 CHOICES: dict[str, tuple[Any, ...]] = {"leader": ("video", "audio"), "heads": (1, 2, 4)}
 DRAWS: dict[str, Callable[[np.random.Generator], Any]] = {
     "iterations": lambda rng: int(rng.integers(1, 5)),
