@@ -8,12 +8,12 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from claims import claims, in_words
 
 from avgate.ablations import CHANGES, PARTS, PUBLISHED, ablations
 from avgate.benchmark import Protocol, Variant, benchmark
@@ -22,14 +22,13 @@ from avgate.console import console
 from avgate.corpora.hazumi import Hazumi
 from avgate.corpora.hazumi_references import rater_agreement
 from avgate.corpora.rendered import RenderConfig, Rendered
-from avgate.corruption import CORRUPTIONS
 from avgate.demo import render_with_progress
 from avgate.extract import extract
 from avgate.files import atomic_write, make_folder
 from avgate.fusions import FUSIONS
 from avgate.published import AFFWILD2, COLUMNS
 from avgate.recipes import recipe_named
-from avgate.results import alone_table, difference_text, draw_curves, gates_table, scores_table, stress_tables, table
+from avgate.results import alone_table, draw_curves, gates_table, scores_table, stress_tables, table
 
 HERE = Path(__file__).resolve().parent
 HAZUMI = HERE.parents[1] / "shared" / "data" / "hazumi"
@@ -146,127 +145,10 @@ def run(hazumi: Path, work: Path, size: Size, workers: int | None) -> Iterator[S
         yield Study(plan, f"avgate benchmark {plan.corpus} --data DATA --out OUT {' '.join(options)}", results, kept)
 
 
-@dataclass(frozen=True)
-class Claim:
-    """Something that was to be shown: what, how much is needed, what was measured, and whether it holds."""
-
-    what: str
-    needed: str
-    measured: str
-    holds: bool
-
-
-def claims(studies: Mapping[str, Study]) -> list[Claim]:
-    """What was to be shown, against the numbers of a first look and the better single modality."""
-    results = {name: study.results for name, study in studies.items()}
-    found = []
-    clean = results.get("hazumi-all", results.get("hazumi-clean"))
-    if clean:
-        found += _clean_claims(clean)
-    if "hazumi-absence" in results:
-        found += _absence_claims(results["hazumi-absence"])
-    for corpus, needed in (("rendered", 0.90), ("hazumi", 0.75)):
-        if f"{corpus}-absence" in results:
-            auroc = results[f"{corpus}-absence"]["fusions"]["rhgrjca"]["auroc"]
-            for modality, gate in (("audio", "voice_reliability"), ("video", "face_reliability")):
-                for kind in ("absent", "noise"):
-                    area = float(np.mean(auroc[f"{modality} {kind}"][gate]))
-                    what = f"rhgrjca on {corpus}: AUROC of {gate} for {modality} {kind}"
-                    found.append(Claim(what, f"{needed:.2f}", f"{area:.3f}", area >= needed))
-    return found
-
-
-def _clean_claims(clean: Mapping[str, Any]) -> list[Claim]:
-    found = [
-        _at_least("hgrjca, clean", (0.785, 0.670), _means(clean, "hgrjca")),
-        _at_least("hgrjca, clean, against voice alone", _means(clean, "audio"), _means(clean, "hgrjca")),
-    ]
-    for target in clean["targets"]:
-        scores = {name: np.array(row["ccc"][target]) for name, row in clean["fusions"].items()}
-        published = scores.pop("hgrjca")
-        best = max(scores, key=lambda name: scores[name].mean())
-        spread = max(scores[best].std(), published.std())
-        behind = scores[best].mean() - published.mean()
-        what = f"hgrjca, clean {target}, behind the best other fusion ({best}): at most one standard deviation"
-        found.append(Claim(what, f"{spread:.3f}", f"{behind:.3f}", bool(behind <= spread)))
-    return found
-
-
-def _absence_claims(absence: Mapping[str, Any]) -> list[Claim]:
-    found = []
-    for other in ("rjca", "concat"):
-        needed = [1.05 * area for area in _area(absence, other, "audio")]
-        what = f"hgrjca, area under the curves of corrupted audio: 5 % above {other}'s"
-        found.append(_at_least(what, needed, _area(absence, "hgrjca", "audio")))
-    found.append(_at_least("rhgrjca, clean", (0.785, 0.670), _means(absence, "rhgrjca")))
-    for kind in ("absent", "noise"):
-        half, whole = (_at(absence, "rhgrjca", f"audio {kind}", share) for share in (0.5, 1.0))
-        blind = _at(absence, "rhgrjca", f"video {kind}", 1.0)
-        found += [
-            _at_least(f"rhgrjca, half of the audio {kind}", (0.66, 0.53), half),
-            _at_least(f"rhgrjca, all of the audio {kind}", (0.545, 0.449), whole),
-            _not_below_alone(absence, "audio", kind, "face", _means(absence, "video"), whole),
-            _not_below_alone(absence, "video", kind, "voice", _means(absence, "audio"), blind),
-        ]
-    return found
-
-
-def _not_below_alone(
-    absence: Mapping[str, Any], lost: str, kind: str, other: str, needed: Sequence[float], measured: Sequence[float]
-) -> Claim:
-    """A claim about a modality lost in all steps, with the intervals of what it costs."""
-    differences = absence["fusions"]["rhgrjca"]["against_alone"].get(f"{lost} {kind}", {}).values()
-    text = " / ".join(difference_text(d) for d in differences)
-    return _at_least(f"rhgrjca, all of the {lost} {kind}, against {other} alone ({text})", needed, measured)
-
-
-def _means(results: Mapping[str, Any], name: str) -> list[float]:
-    """CCC of each target, mean over seeds."""
-    return [float(np.mean(results["fusions"][name]["ccc"][t])) for t in results["targets"]]
-
-
-def _at(results: Mapping[str, Any], name: str, what: str, share: float) -> list[float]:
-    """CCC of each target under a corruption of that share of the steps, mean over seeds."""
-    place = results["shares"].index(share)
-    stressed = results["fusions"][name]["stress"][what]
-    return [float(np.mean(np.array(stressed[t]["curve"])[:, place])) for t in results["targets"]]
-
-
-def _area(results: Mapping[str, Any], name: str, modality: str) -> list[float]:
-    """Area under the curve of each target, mean over kinds of corruption and seeds."""
-    stressed = results["fusions"][name]["stress"]
-    return [float(np.mean([stressed[f"{modality} {k}"][t]["area"] for k in CORRUPTIONS])) for t in results["targets"]]
-
-
-def _at_least(what: str, needed: Sequence[float], measured: Sequence[float]) -> Claim:
-    """A claim about both targets."""
-    texts = (" / ".join(f"{x:.3f}" for x in values) for values in (needed, measured))
-    return Claim(what, *texts, holds=all(m >= n for m, n in zip(measured, needed, strict=True)))
-
-
-def in_words(found: Sequence[Claim], studies: Mapping[str, Study]) -> str:
-    """What holds and what doesn't, in one paragraph."""
-    fails = [c for c in found if not c.holds]
-    text = f"Of {len(found)} things that were to be shown, {len(found) - len(fails)} hold."
-    if "hazumi-clean" in studies:
-        clean = studies["hazumi-clean"].results["fusions"]
-        differences = [
-            f"{abs(d['effect']):.3f} {'above' if d['effect'] < 0 else 'below'} {other} in {target} "
-            f"(p = {d['p_holm']:.3f}, {'more than chance' if d['p_holm'] < 0.05 else 'which may be chance'})"
-            for other in ("rjca", "concat")
-            for target, d in clean[other]["against"].items()
-        ]
-        text += f" On real people and clean clips, hgrjca as published is {', '.join(differences)}."
-    if fails:
-        listed = "; ".join(f"{c.what} (needed {c.needed}, measured {c.measured})" for c in fails)
-        text += f" What doesn't hold: {listed}."
-    return text
-
-
 def page(studies: Sequence[Study], hazumi: Path, seconds: float) -> str:
     """The whole page; every number but the quoted ones comes from the studies."""
-    named = {study.plan.name: study for study in studies}
-    found = claims(named)
+    by_plan = {study.plan.name: study.results for study in studies}
+    found = claims(by_plan)
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True, check=False
     ).stdout.strip()
@@ -289,7 +171,7 @@ def page(studies: Sequence[Study], hazumi: Path, seconds: float) -> str:
         "",
         "## What holds and what doesn't",
         "",
-        in_words(found, named),
+        in_words(found, by_plan),
         "",
         table("What was to be shown, and what was measured.", "claim", ["needed", "measured", "holds"], rows),
         f"One rater against the mean of the other four agrees by a CCC of {agreement} on hazumi.",
