@@ -1,4 +1,4 @@
-"""What training sees: the clips of both splits, standardised, and batches of windows cut from them."""
+"""What training sees: the clips of both splits, and batches of standardised windows cut from them."""
 
 from __future__ import annotations
 
@@ -17,25 +17,28 @@ from avgate.corpora.base import Corpus
 from avgate.corruption import CORRUPTIONS, Feature, stretches
 from avgate.errors import CorpusError
 from avgate.examples import Example, groups, load_examples
-from avgate.inference import standardised
 from avgate.stats import FeatureStats
 from avgate.store import FeatureStore
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What does not change while a model is trained: both splits, the statistics and the standardised features."""
+    """What does not change while a model is trained: both splits, and the statistics of the training clips."""
 
     train: list[Example]
     validation: list[Example]
     specs: tuple[FeatureSpec, ...]
     stats: dict[str, FeatureStats]
-    values: list[dict[str, np.ndarray]]
 
     @property
     def targets(self) -> tuple[str, ...]:
         """What is estimated."""
         return self.train[0].labels.targets
+
+    def feature(self, i: int, modality: str, part: slice = slice(None)) -> Feature:
+        """A training clip's feature in these steps, standardised anew each time: to hold it twice takes gigabytes."""
+        clip = self.train[i].features
+        return Feature(self.stats[modality].fill(clip.values[modality][part]), clip.present[modality][part])
 
     def only(self, modalities: Sequence[str]) -> Prepared:
         """The same data with some of the modalities' features."""
@@ -54,7 +57,7 @@ def load_splits(corpus: Corpus, store: FeatureStore, recipe: Recipe) -> Prepared
 
 
 def prepare(train: list[Example], validation: list[Example], specs: tuple[FeatureSpec, ...], corpus: str) -> Prepared:
-    """Fit the statistics on the training clips alone, and standardise them.
+    """Fit the statistics on the training clips alone.
 
     Args:
         train: training clips.
@@ -74,13 +77,14 @@ def prepare(train: list[Example], validation: list[Example], specs: tuple[Featur
         )
     stats = {}
     for modality in modality_dims(specs):
-        rows = [e.features.values[modality][e.features.present[modality]] for e in train]
-        if not sum(map(len, rows)):
+        values = [e.features.values[modality] for e in train]
+        present = [e.features.present[modality] for e in train]
+        if not any(here.any() for here in present):
             raise CorpusError(f"no training clip has any {modality}", where=corpus)
         # What a backbone takes that is trained along must reach it as it is.
         raw = all(kind_of(spec.backbone) in RAW.values() for spec in specs if spec.modality == modality)
-        stats[modality] = FeatureStats.identity(rows[0].shape[1]) if raw else FeatureStats.fit(rows)
-    return Prepared(train, validation, specs, stats, [standardised(e.features, stats) for e in train])
+        stats[modality] = FeatureStats.identity(values[0].shape[1]) if raw else FeatureStats.fit(values, present)
+    return Prepared(train, validation, specs, stats)
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,7 @@ def batches(data: Prepared, recipe: Recipe, epoch: int, device: torch.device) ->
 
 def _cut(data: Prepared, i: int, start: int, window: int) -> dict[str, Feature]:
     part = slice(start, start + window)
-    return {m: Feature(data.values[i][m][part], data.train[i].features.present[m][part]) for m in data.stats}
+    return {m: data.feature(i, m, part) for m in data.stats}
 
 
 Window = dict[str, tuple[Feature, np.ndarray]]
@@ -137,10 +141,9 @@ def _corrupted(clean: dict[str, Feature], data: Prepared, config: CorruptConfig,
         m = list(clean)[random.integers(len(clean))]
         kind = CORRUPTIONS[config.kinds[random.integers(len(config.kinds))]]
         other = int(random.integers(len(data.train)))
-        donor = Feature(data.values[other][m], data.train[other].features.present[m])
         share = random.uniform(config.share[0], config.share[1])
         mask, where = stretches(len(clean[m].present), share, (config.steps[0], config.steps[1]), random)
-        corrupted = kind(clean[m], where, random, donor)
+        corrupted = kind(clean[m], where, random, lambda: data.feature(other, m))
         window[m] = corrupted, (corrupted.present & ~mask).astype(np.float32)
     if config.dropout and random.random() < config.dropout:
         m = list(clean)[random.integers(len(clean))]

@@ -19,6 +19,10 @@ class Feature:
     present: np.ndarray
 
 
+Donor = Callable[[], Feature]
+"""Gives another clip's feature, for those that want one."""
+
+
 def stretches(
     n: int, share: float, length: tuple[int, int], random: np.random.Generator
 ) -> tuple[np.ndarray, list[slice]]:
@@ -48,7 +52,7 @@ def stretches(
     return mask, found
 
 
-def absent(feature: Feature, where: list[slice], random: np.random.Generator, donor: Feature) -> Feature:
+def absent(feature: Feature, where: list[slice], random: np.random.Generator, donor: Donor) -> Feature:
     """The modality isn't there."""
     values, present = feature.values.copy(), feature.present.copy()
     for stretch in where:
@@ -56,7 +60,7 @@ def absent(feature: Feature, where: list[slice], random: np.random.Generator, do
     return Feature(values, present)
 
 
-def noise(feature: Feature, where: list[slice], random: np.random.Generator, donor: Feature) -> Feature:
+def noise(feature: Feature, where: list[slice], random: np.random.Generator, donor: Donor) -> Feature:
     """Features drawn at random, as of a broken sensor."""
     values = feature.values.copy()
     for stretch in where:
@@ -65,16 +69,16 @@ def noise(feature: Feature, where: list[slice], random: np.random.Generator, don
     return Feature(values, feature.present)
 
 
-def swapped(feature: Feature, where: list[slice], random: np.random.Generator, donor: Feature) -> Feature:
+def swapped(feature: Feature, where: list[slice], random: np.random.Generator, donor: Donor) -> Feature:
     """Another clip's features, as of another person; where the donor has none, the modality is absent."""
-    values, present = feature.values.copy(), feature.present.copy()
+    values, present, lent = feature.values.copy(), feature.present.copy(), donor()
     for stretch in where:
-        steps = (np.arange(stretch.start, stretch.stop) + int(random.integers(len(donor.present)))) % len(donor.present)
-        values[stretch], present[stretch] = donor.values[steps], donor.present[steps]
+        steps = (np.arange(stretch.start, stretch.stop) + int(random.integers(len(lent.present)))) % len(lent.present)
+        values[stretch], present[stretch] = lent.values[steps], lent.present[steps]
     return Feature(values, present)
 
 
-def frozen(feature: Feature, where: list[slice], random: np.random.Generator, donor: Feature) -> Feature:
+def frozen(feature: Feature, where: list[slice], random: np.random.Generator, donor: Donor) -> Feature:
     """The stretch's first features stand still, as of a stuck stream."""
     values, present = feature.values.copy(), feature.present.copy()
     for stretch in where:
@@ -82,7 +86,7 @@ def frozen(feature: Feature, where: list[slice], random: np.random.Generator, do
     return Feature(values, present)
 
 
-def shifted(feature: Feature, where: list[slice], random: np.random.Generator, donor: Feature) -> Feature:
+def shifted(feature: Feature, where: list[slice], random: np.random.Generator, donor: Donor) -> Feature:
     """Features from a quarter to a half of the clip away, as of a stream that is out of step."""
     values, present, n = feature.values.copy(), feature.present.copy(), len(feature.present)
     for stretch in where:
@@ -92,7 +96,7 @@ def shifted(feature: Feature, where: list[slice], random: np.random.Generator, d
     return Feature(values, present)
 
 
-Corruption = Callable[[Feature, list[slice], np.random.Generator, Feature], Feature]
+Corruption = Callable[[Feature, list[slice], np.random.Generator, Donor], Feature]
 
 CORRUPTIONS: dict[str, Corruption] = {f.__name__: f for f in (absent, noise, swapped, frozen, shifted)}
-"""Kind -> (feature, stretches, random, another clip's feature) -> the corrupted feature; the input stays as it is."""
+"""Kind -> (feature, stretches, random, donor) -> the corrupted feature; the input stays as it is."""

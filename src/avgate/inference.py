@@ -100,7 +100,7 @@ def _refuse_unknown(name: str, track: FeatureTrack, values: np.ndarray, present:
 
 def standardised(clip: ClipFeatures, stats: Mapping[str, FeatureStats]) -> dict[str, np.ndarray]:
     """Modality -> float32 [n d], standardised with the training statistics, 0 where absent (never read there)."""
-    return {m: np.nan_to_num(stats[m].apply(clip.values[m])) for m in stats}
+    return {m: stats[m].fill(clip.values[m]) for m in stats}
 
 
 @torch.no_grad()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 CLIP_PERCENTILES = (0.5, 99.5)
+
+_AT_ONCE = 64
+"""Columns whose rows are held in float64 at once: deep features of a whole corpus fill gigabytes as it is."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +23,19 @@ class FeatureStats:
     std: np.ndarray
 
     @classmethod
-    def fit(cls, values: Sequence[np.ndarray]) -> FeatureStats:
-        """Statistics of all rows together; each array is float [n d], present rows only."""
+    def fit(cls, values: Sequence[np.ndarray], present: Sequence[np.ndarray] | None = None) -> FeatureStats:
+        """Statistics of all rows together; each array is float [n d]. Of `present`, bool [n], only rows that are."""
+        d, parts = values[0].shape[1], []
+        for first in range(0, d, _AT_ONCE):
+            block = slice(first, first + _AT_ONCE)
+            if present is None:
+                parts.append(cls._fit([v[:, block] for v in values]))
+            else:
+                parts.append(cls._fit([v[here, block] for v, here in zip(values, present, strict=True)]))
+        return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
+
+    @classmethod
+    def _fit(cls, values: Sequence[np.ndarray]) -> FeatureStats:
         rows = np.concatenate([np.asarray(v, np.float64) for v in values])
         low, high = np.percentile(rows, CLIP_PERCENTILES, axis=0)
         rows = np.clip(rows, low, high)
@@ -38,3 +52,7 @@ class FeatureStats:
     def apply(self, values: np.ndarray) -> np.ndarray:
         """Clipped and standardised, float32 [n d]; NaN stays NaN."""
         return (np.clip(values, self.low, self.high) - self.mean) / self.std
+
+    def fill(self, values: np.ndarray) -> np.ndarray:
+        """Clipped and standardised, float32 [n d]; 0 where unknown, which models never read."""
+        return np.nan_to_num(self.apply(values))

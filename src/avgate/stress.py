@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from scipy.integrate import trapezoid
@@ -59,7 +60,8 @@ def corrupt(
     for i, example in enumerate(examples):
         random = np.random.default_rng(zlib.crc32(f"{example.clip.name} {condition.name}".encode()))
         j = (i + 1 + int(random.integers(max(1, len(examples) - 1)))) % len(examples)
-        clean, donor = (Feature(features[k][m], examples[k].features.present[m]) for k in (i, j))
+        clean = Feature(features[i][m], example.features.present[m])
+        donor = partial(Feature, features[j][m], examples[j].features.present[m])
         mask, where = stretches(len(clean.present), condition.share, (steps[0], steps[1]), random)
         corrupted = CORRUPTIONS[condition.kind](clean, where, random, donor)
         clip = replace(

@@ -54,7 +54,7 @@ def by_clip(prepared: Prepared, seen: list[Batch]) -> Iterator[tuple[int, dict[s
                 if ((labels[: len(e.steps)] == e.steps) | np.isnan(labels[: len(e.steps)])).all()
             ]
             assert len(fits) == 1
-            yield fits[0], prepared.values[fits[0]], batch, row
+            yield fits[0], {m: prepared.feature(fits[0], m).values for m in prepared.stats}, batch, row
 
 
 def test_a_person_in_both_splits_is_refused():
@@ -119,17 +119,18 @@ def test_short_clips_alone_fill_no_window_and_a_long_one_among_them_does():
 def test_without_corruption_windows_hold_the_clips_own_features():
     prepared = data((RECIPE.window,))
     (batch,) = batches(prepared, RECIPE, 0, CPU)
-    assert np.array_equal(batch.features["video"][0].numpy(), prepared.values[0]["video"])
+    assert np.array_equal(batch.features["video"][0].numpy(), prepared.feature(0, "video").values)
 
 
 def test_modality_dropout_takes_one_whole_modality_and_leaves_the_data_alone():
     prepared = data((RECIPE.window,) * 12)
-    before = [{m: v.copy() for m, v in values.items()} for values in prepared.values]
+    before = [{m: v.copy() for m, v in example.features.values.items()} for example in prepared.train]
     seen = list(batches(prepared, corrupting(dropout=1.0), 0, CPU))
     audio, video = (torch.cat([b.present[m] for b in seen]).any(1) for m in ("audio", "video"))
     assert (audio ^ video).all()
     assert 0 < audio.sum() < len(audio)
-    assert all(np.array_equal(a[m], b[m]) for a, b in zip(before, prepared.values, strict=True) for m in a)
+    kept = [example.features.values for example in prepared.train]
+    assert all(np.array_equal(a[m], b[m], equal_nan=True) for a, b in zip(before, kept, strict=True) for m in a)
 
 
 def test_stretches_of_absence_cover_the_share_of_one_modality_and_steps_without_any_lose_their_labels():

@@ -36,7 +36,7 @@ def test_stretches_begin_anywhere():
 def test_what_lies_outside_the_stretches_and_the_input_itself_stay(kind):
     clean, donor, kept = feature(), feature(40, 1), feature()
     where = [slice(5, 15), slice(40, 60)]
-    corrupted = CORRUPTIONS[kind](clean, where, np.random.default_rng(2), donor)
+    corrupted = CORRUPTIONS[kind](clean, where, np.random.default_rng(2), lambda: donor)
     outside = np.r_[0:5, 15:40]
     assert np.array_equal(corrupted.values[outside], clean.values[outside])
     assert np.array_equal(corrupted.present[outside], clean.present[outside])
@@ -58,11 +58,11 @@ def test_absent_is_absent_and_noise_has_the_spread_it_says():
 
 def test_frozen_stands_still_swapped_is_the_donors_and_shifted_is_from_elsewhere_in_the_clip():
     clean, donor, random = feature(), feature(40, 1), np.random.default_rng(3)
-    still = CORRUPTIONS["frozen"](clean, [slice(10, 20)], random, donor)
+    still = CORRUPTIONS["frozen"](clean, [slice(10, 20)], random, lambda: donor)
     assert (still.values[10:20] == clean.values[10]).all()
-    other = CORRUPTIONS["swapped"](clean, [slice(10, 20)], random, donor)
+    other = CORRUPTIONS["swapped"](clean, [slice(10, 20)], random, lambda: donor)
     assert all((row == donor.values).all(1).any() for row in other.values[10:20])
-    late = CORRUPTIONS["shifted"](clean, [slice(10, 20)], random, donor)
+    late = CORRUPTIONS["shifted"](clean, [slice(10, 20)], random, lambda: donor)
     places = [int(np.flatnonzero((row == clean.values).all(1))[0]) for row in late.values[10:20] if row.any()]
     assert all(
         15 <= (place - i) % 60 <= 30 for place, i in zip(places, np.flatnonzero(late.present[10:20]) + 10, strict=True)

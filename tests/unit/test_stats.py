@@ -82,3 +82,14 @@ def test_the_identity_leaves_every_value_as_it_is_to_the_bit():
     assert out.dtype == np.float32
     assert out.shape == values.shape
     np.testing.assert_array_equal(out.view(np.uint32), values.view(np.uint32))
+
+
+def test_many_columns_are_measured_as_each_alone_and_absent_rows_dont_count():
+    random = np.random.default_rng(4)
+    clips = [random.standard_normal((n, 150)).astype(np.float32) * np.arange(1, 151) for n in (30, 50)]
+    present = [random.random(len(clip)) < 0.7 for clip in clips]
+    together = FeatureStats.fit(clips, present)
+    for k in (0, 63, 64, 149):
+        alone = FeatureStats.fit([clip[here, k : k + 1] for clip, here in zip(clips, present, strict=True)])
+        for part in ("low", "high", "mean", "std"):
+            assert getattr(together, part)[k] == pytest.approx(getattr(alone, part)[0], rel=1e-6)
