@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 # Tests run side by side: threads of small models would only wait for each other. Read when torch is first imported.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

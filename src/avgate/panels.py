@@ -83,8 +83,8 @@ def frame_edges(time_s: np.ndarray) -> np.ndarray:
 
 
 def strip_panels(trace: Trace) -> list[Panel]:
-    """The panels of strips that this trace has values for: presence, attended or untouched, iterations, other gates."""
-    attended, iterations, others = _sorted_gates(trace)
+    """The panels of strips that this trace has values for: presence, reliability, attended, iterations, other gates."""
+    gates = _sorted_gates(trace)
     masks = [name for name in EVIDENCE if name in trace.present]
     masks += [name for name in trace.present if name not in masks]
     present = [_row(SOURCES.get(name, name), name, np.asarray(trace.present[name], np.float64)) for name in masks]
@@ -99,13 +99,22 @@ def strip_panels(trace: Trace) -> list[Panel]:
             tuple(present),
         ),
         Panel(
+            "reliability",
+            "Which was relied on?",
+            "How far the model judges the voice, and the face, to be as they should be: pale where one of them is "
+            "missing or mere noise, so that the estimate falls back on the other.",
+            "not relied on",
+            "relied on",
+            tuple(gates["reliability"]),
+        ),
+        Panel(
             "attended",
             "Did voice and face help each other?",
             "At every moment the model decides, for the voice and for the face, whether to mix in what the other one "
             "suggests or to leave its own impression untouched, for example because the other one is unclear.",
             "left untouched",
             "mixed in the other one",
-            tuple(attended),
+            tuple(gates["attended"]),
         ),
         Panel(
             "iterations",
@@ -114,24 +123,24 @@ def strip_panels(trace: Trace) -> list[Panel]:
             "then chooses between them. Strong rows are the iterations that the estimate was made from.",
             "not used",
             "used",
-            tuple(iterations),
+            tuple(gates["iterations"]),
         ),
-        Panel("gates", "Other gates", "Further weights that the model gave.", "0", "1", tuple(others)),
+        Panel("gates", "Other gates", "Further weights that the model gave.", "0", "1", tuple(gates["others"])),
     ]
     return [panel for panel in panels if panel.rows]
 
 
-def _sorted_gates(trace: Trace) -> tuple[list[Row], list[Row], list[Row]]:
-    """The gates as rows: those of attended features, those of iterations, and those with other names."""
-    attended, iterations, others = [], [], []
+def _sorted_gates(trace: Trace) -> dict[str, list[Row]]:
+    """The gates as rows, by kind: what a gate says of which modality stands in its name; other names are others."""
+    found: dict[str, list[Row]] = {"reliability": [], "attended": [], "iterations": [], "others": []}
     for name, values in trace.gates.items():
-        if match := re.fullmatch(r"(\w+?)_attended", name):
-            attended.append(_row(SOURCES.get(match[1], match[1]), match[1], values))
+        if match := re.fullmatch(r"(\w+?)_(reliability|attended)", name):
+            found[match[2]].append(_row(SOURCES.get(match[1], match[1]), match[1], values))
         elif match := re.fullmatch(r"(\w+?)_iteration_(\d+)", name):
-            iterations.append(_row(f"{SOURCES.get(match[1], match[1])}, {match[2]}", match[1], values))
+            found["iterations"].append(_row(f"{SOURCES.get(match[1], match[1])}, {match[2]}", match[1], values))
         else:
-            others.append(_row(name, name, values))
-    return attended, iterations, others
+            found["others"].append(_row(name, name, values))
+    return found
 
 
 def _row(label: str, name: str, values: np.ndarray) -> Row:

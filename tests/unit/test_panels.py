@@ -30,9 +30,10 @@ def test_only_what_there_is_is_spoken_of():
 
 
 def test_a_gate_of_another_name_or_modality_is_not_lost():
-    gates = {name: np.zeros(3) for name in ("leader", "text_attended", "text_iteration_12")}
+    gates = {name: np.zeros(3) for name in ("leader", "text_attended", "text_iteration_12", "text_reliability")}
     panels = strip_panels(Trace(np.arange(3.0), {"valence": np.zeros(3)}, {}, gates))
     assert [(panel.name, [row.label for row in panel.rows]) for panel in panels] == [
+        ("reliability", ["text"]),
         ("attended", ["text"]),
         ("iterations", ["text, 12"]),
         ("gates", ["leader"]),
