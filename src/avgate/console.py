@@ -19,7 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, emoji=False)
 """Messages and progress go to stderr, so that a command's own output can be piped."""
 
 _native_lock = threading.Lock()

@@ -6,10 +6,10 @@ import contextlib
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from avgate.errors import OutputError
+from avgate.errors import OutputError, UsageError
 
 
 @contextlib.contextmanager
@@ -72,3 +72,20 @@ def make_folder(path: str | Path) -> Path:
             f"can't write into this folder ({reason})", where=path, hint="choose another folder"
         ) from error
     return path
+
+
+def refuse_overwriting(inputs: Iterable[Path], outputs: Mapping[str, Path | None]) -> None:
+    """UsageError where a file would be written over one that is read, or over another that is written.
+
+    Args:
+        inputs: what is read.
+        outputs: option -> what is written, None where nothing is.
+    """
+    taken = {Path(os.path.realpath(path)): "it is read" for path in inputs}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        place = Path(os.path.realpath(path))
+        if place in taken:
+            raise UsageError(f"'{path}' can't be written: {taken[place]}", where=option, hint="give another name")
+        taken[place] = f"{option} is written there"

@@ -10,10 +10,30 @@ import numpy as np
 from avgate.timeline import Grid, cell_mean, fill_short_gaps, read_off, touched_cells
 from avgate.types import LabelTrack
 
+_REGULAR = 0.9
+"""Share of the distances between labels that must be about the usual one, if labels are to have a rate."""
+
 
 def rate_of(time_s: np.ndarray) -> float:
-    """Labels per second: the median over neighbours; 1 where there is one label only."""
-    return 1 / float(np.median(np.diff(time_s))) if len(time_s) > 1 else 1.0
+    """Labels per second, by the usual distance between neighbours; 1 where there is one label only."""
+    return _rate(np.diff(time_s)) if len(time_s) > 1 else 1.0
+
+
+def own_rate(labels: LabelTrack) -> float | None:
+    """Labels per second of labels that come regularly; None where they are of stretches that last now so, now so."""
+    if labels.until_s is None:
+        return rate_of(labels.time_s)
+    lengths = labels.until_s - labels.time_s
+    usual = float(np.median(lengths))
+    return _rate(lengths) if (np.abs(lengths - usual) < 0.1 * usual).mean() >= _REGULAR else None
+
+
+def _rate(distances: np.ndarray) -> float:
+    """By all distances that are about the usual one, so that rounding cancels out; a whole number where one is near."""
+    usual = float(np.median(distances))
+    rate = 1 / float(distances[np.abs(distances - usual) < 0.5 * usual].mean())
+    whole = round(rate)
+    return float(whole) if whole and abs(rate - whole) < 5e-4 * whole else rate
 
 
 def stretches(labels: LabelTrack) -> tuple[np.ndarray, np.ndarray]:
@@ -24,6 +44,13 @@ def stretches(labels: LabelTrack) -> tuple[np.ndarray, np.ndarray]:
     if labels.until_s is not None:
         return labels.time_s, labels.until_s
     return labels.time_s, np.append(labels.time_s[1:], labels.time_s[-1:] + 1 / rate_of(labels.time_s))
+
+
+def only(labels: LabelTrack, targets: Sequence[str]) -> LabelTrack:
+    """The same labels of some of their targets."""
+    kept = [k for k, target in enumerate(labels.targets) if target in targets]
+    names = tuple(labels.targets[k] for k in kept)
+    return LabelTrack(labels.time_s, labels.values[:, kept], names, labels.until_s)
 
 
 def joined(tiers: Mapping[str, Sequence[tuple[float, float, float]]]) -> LabelTrack:
@@ -89,9 +116,19 @@ def labels_on_grid(labels: LabelTrack, grid: Grid, n: int) -> np.ndarray:
     if labels.until_s is not None:
         stretch, cell = touched_cells(labels.time_s, labels.until_s, grid)
         return cell_mean(labels.values[stretch], valid[stretch], grid.start_s + (cell + 0.5) / grid.rate, grid, n)[0]
-    values, known = cell_mean(labels.values, valid, labels.time_s, grid, n)
+    values, known = cell_mean(labels.values, valid, labels.time_s + _rounding(labels.time_s, grid), grid, n)
     if len(labels.time_s) > 1:
         spacing = float(np.median(np.diff(labels.time_s)))
         values, known = fill_short_gaps(values, known, math.ceil(spacing * grid.rate) - 1)
     values[~known] = np.nan
     return values
+
+
+def _rounding(time_s: np.ndarray, grid: Grid) -> float:
+    """Seconds by which labels may have been written too early, and would fall into the step before their own.
+
+    Files round times to milliseconds, some to hundredths. Labels that come once a step can be off by more before they
+    are another step's.
+    """
+    same = len(time_s) > 1 and abs(rate_of(time_s) / grid.rate - 1) < 0.01
+    return 0.2 / grid.rate if same else min(6e-4, 0.2 / grid.rate)

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 from avgate.delay import MEASURES, delays
-from avgate.errors import FeatureError, UsageError, choose
-from avgate.files import atomic_write
-from avgate.label_formats import LABEL_FORMATS, label_format, read_labels, write_labels
-from avgate.label_tracks import labels_on_grid, rate_of, stretches, values_at
+from avgate.errors import CorpusError, FeatureError, UsageError, choose
+from avgate.files import atomic_write, refuse_overwriting
+from avgate.label_formats import LABEL_FORMATS, files_of, label_format, read_labels, write_labels
+from avgate.label_tracks import labels_on_grid, only, own_rate, stretches, values_at
 from avgate.media import Media
 from avgate.raters import MERGES, Agreement, agreement
 from avgate.timeline import Grid, resample
@@ -23,7 +24,10 @@ from avgate.writers.base import plain
 
 _HIGHEST_RATE = 1000.0
 _DEFAULT_RATE = 10.0
-"""Steps per second where labels are of stretches, which have no rate of their own."""
+"""Steps per second where labels are of stretches that last now so, now so."""
+
+PLOTS = (".png", ".pdf", ".svg")
+"""What a plot's file name may end in."""
 
 
 @dataclass(frozen=True)
@@ -71,15 +75,19 @@ def merge(
     """
     chosen = choose("way to merge", how, MERGES)
     n = max(grid.steps(float(stretches(track)[1][-1])) for track in tracks.values())
-    steps = {rater: labels_on_grid(track, grid, n) for rater, track in tracks.items()}
     found = {}
     for target in dict.fromkeys(t for track in tracks.values() for t in track.targets):
         raters = tuple(rater for rater, track in tracks.items() if target in track.targets)
-        ratings = np.stack([steps[r][:, tracks[r].targets.index(target)] for r in raters])
+        # One target at a time: what is unknown of another one is no matter here.
+        ratings = np.stack([labels_on_grid(only(tracks[r], [target]), grid, n)[:, 0] for r in raters])
         label = chosen(ratings)
         delay_s, judged = _delay(delay, label, features, grid, longest_s)
         shift = round(delay_s * grid.rate)
         label = np.append(label[shift:], np.full(min(shift, n), np.nan))
+        if np.isnan(label).all():
+            what = f"nothing is left of {target}: no step from 0 to {n / grid.rate:.1f} s has a value"
+            moved = f" after a delay of {delay_s:g} s" if shift else ""
+            raise CorpusError(f"{what}{moved}", hint="look at the files' times and values, or choose --targets")
         agreed = agreement(ratings) if len(raters) > 1 else None
         found[target] = Merged(ratings, raters, label, agreed, shift / grid.rate, judged)
     return found
@@ -102,6 +110,11 @@ def _delay(
         raise UsageError(f"to find the delay by {delay}, features are needed", where="--delay", hint=hint)
     n = min(len(label), len(features))
     judged = delays(label[:n], features[:n], grid.rate, longest_s, delay)
+    if np.ptp(np.nan_to_num(judged)) == 0 and not np.isnan(judged).all():
+        what = "the label fits the features no better at one delay than at another"
+        raise FeatureError(
+            what, where="--features", hint="give features that vary with what is rated, or a fixed --delay"
+        )
     if np.isnan(judged).all():
         what = "too few steps have both features and labels at all delays"
         raise FeatureError(what, where="--features", hint=f"give a longer clip, or try less than {longest_s:g} s")
@@ -144,6 +157,7 @@ def labels(
     video: Path | None = None,
     format: str | None = None,
     plot: Path | None = None,
+    report_to: Path | None = None,
 ) -> dict[str, Merged]:
     """Read, align, merge, move and write; see the command line's help.
 
@@ -152,19 +166,28 @@ def labels(
     """
     if len(set(files)) < len(files):
         raise UsageError("a file is named twice", hint="each rater counts once")
-    if not longest_s > 0:
+    if not 0 < longest_s < np.inf:
         raise UsageError(f"{longest_s:g} s is no longest delay", where="--longest-delay", hint="give seconds above 0")
     named = {f.suffix.lower(): f.name for f in reversed(LABEL_FORMATS)} | {".csv": "csv"}
     format = label_format(format or choose("suffix of a label file", out.suffix.lower(), named)).name
+    if plot and plot.suffix.lower() not in PLOTS:
+        raise UsageError(f"'{plot}' can't be drawn", where="--plot", hint=f"its name must end in {', '.join(PLOTS)}")
+    if format == "affwild2" and not video:
+        what = "files of Aff-Wild2 have a row for each frame of the video"
+        raise UsageError(what, where="--out", hint="give the video by --video, or a file of another kind to --out")
+    if target is not None and not target.strip():
+        raise UsageError("a target needs a name", where="--target")
     frames = (lambda: Media(video).frame_times()) if video else None
-    read = [read_labels(file, frames=frames, limits=limits, target=target) for file in files]
-    tracks = dict(zip(_names(files), read, strict=True))
-    if targets:
-        tracks = {name: _only(track, targets) for name, track in tracks.items() if set(track.targets) & set(targets)}
-        if not tracks:
-            raise UsageError(f"no file has labels for {', '.join(targets)}", where="--targets", hint="name others")
-    rates = [rate_of(track.time_s) for track in tracks.values() if track.until_s is None]
-    rate = (round(max(rates), 3) if rates else _DEFAULT_RATE) if rate is None else rate
+    read = [read_labels(file, frames=frames, limits=limits, target=target, targets=targets) for file in files]
+    tracks = {name: track for name, track in zip(_names(files), read, strict=True) if track.targets}
+    there = {name for track in tracks.values() for name in track.targets}
+    lacking = [name for name in targets if name not in there]
+    if lacking:
+        raise UsageError(f"no file has labels for {', '.join(lacking)}", where="--targets", hint="name others")
+    written = {f"--out ({file.name})": file for file in files_of(out, tuple(there), format)}
+    refuse_overwriting([*files, *features], {**written, "--plot": plot, "--report": report_to})
+    rates = [own for track in tracks.values() if (own := own_rate(track)) is not None]
+    rate = (float(f"{max(rates):.6g}") if rates else _DEFAULT_RATE) if rate is None else rate
     if not 0 < rate <= _HIGHEST_RATE:
         raise UsageError(f"{rate:g} labels per second can't be written", hint=f"--rate is up to {_HIGHEST_RATE:g}")
     grid = Grid(rate)
@@ -186,12 +209,6 @@ def _names(files: Sequence[Path]) -> list[str]:
     """The files' stems where these differ, else their paths."""
     stems = [file.stem for file in files]
     return stems if len(set(stems)) == len(stems) else [str(file) for file in files]
-
-
-def _only(track: LabelTrack, targets: Sequence[str]) -> LabelTrack:
-    kept = [k for k, target in enumerate(track.targets) if target in targets]
-    names = tuple(track.targets[k] for k in kept)
-    return LabelTrack(track.time_s, track.values[:, kept], names, track.until_s)
 
 
 def _track(found: Mapping[str, Merged], grid: Grid, frames: np.ndarray | None) -> LabelTrack:
@@ -230,7 +247,7 @@ def table(found: Mapping[str, Merged]) -> Table:
         if agreed:
             lowest, highest = min(agreed.others), max(agreed.others)
             cells = [f"{agreed.pairs:.3f}", f"{lowest:.3f} to {highest:.3f}", f"{agreed.alpha:.3f}"]
-        shown.add_row(target, str(len(m.raters)), *cells, f"{m.delay_s:.2f} s")
+        shown.add_row(escape(target), str(len(m.raters)), *cells, f"{m.delay_s:.2f} s")
     return shown
 
 
@@ -243,13 +260,18 @@ def draw(found: Mapping[str, Merged], grid: Grid, path: Path) -> None:
     for axis, (target, m) in zip(axes, found.items(), strict=True):
         time_s = grid.times(len(m.label))
         for rater, rating in zip(m.raters, m.ratings, strict=True):
-            axis.plot(time_s, rating, lw=0.9, alpha=0.7, label=rater)
+            axis.plot(time_s, rating, lw=0.9, alpha=0.7, label=_literal(rater))
         moved = f", moved by {m.delay_s:g} s" if m.delay_s else ""
         axis.plot(time_s, m.label, color="black", lw=1.8, label=f"label{moved}")
-        axis.set_ylabel(target)
+        axis.set_ylabel(_literal(target))
         axis.set_ylim(-1.05, 1.05)
         axis.grid(alpha=0.3)
         axis.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8, frameon=False)
     axes[-1].set_xlabel("time (s)")
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=130)
+
+
+def _literal(text: str) -> str:
+    """A name that matplotlib shows as it is, whatever dollar signs are in it."""
+    return text.replace("$", r"\$")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from avgate.errors import CorpusError
 from avgate.label_formats import read_labels, write_labels
-from avgate.label_tracks import labels_on_grid
+from avgate.label_tracks import labels_on_grid, own_rate
 from avgate.timeline import Grid
 from avgate.types import LabelTrack
 
@@ -200,8 +201,24 @@ class TestElan:
 
     def test_without_a_tier_of_numbers_the_tiers_are_named(self, tmp_path):
         text = ELAN.replace(">0.25<", ">good<")
-        with pytest.raises(CorpusError, match="no tier holds numbers only; tiers: valence, words"):
+        with pytest.raises(CorpusError, match="no tier holds numbers; tiers: valence, words"):
             read_labels(written(tmp_path, "interview.eaf", text))
+
+    def test_a_word_among_a_tiers_numbers_is_told_with_its_time(self, tmp_path):
+        slot = '<TIME_SLOT TIME_SLOT_ID="ts7" TIME_VALUE="5000"/></TIME_ORDER>'
+        third = ELAN[ELAN.index("<ANNOTATION>") : ELAN.index("</ANNOTATION>") + len("</ANNOTATION>")]
+        third = third.replace('"a1"', '"a9"').replace('"ts2"', '"ts7"').replace('"ts1"', '"ts4"')
+        text = ELAN.replace(">0.25<", ">o.25<").replace("</TIER>", f"{third}</TIER>", 1)
+        text = text.replace("</TIME_ORDER>", slot)
+        with pytest.raises(CorpusError, match=r"tier 'valence' holds numbers, but at 0.50 s 'o.25'"):
+            read_labels(written(tmp_path, "interview.eaf", text))
+
+    def test_annotations_of_a_subdivision_need_not_have_times(self, tmp_path):
+        slots = re.findall(r'<TIME_SLOT TIME_SLOT_ID="(\w+)" TIME_VALUE="\d+"/>', ELAN)
+        untimed = re.sub(rf'(TIME_SLOT_ID="{slots[-1]}") TIME_VALUE="\d+"', r"\1", ELAN)
+        assert untimed != ELAN
+        labels = read_labels(written(tmp_path, "interview.eaf", untimed))
+        assert labels.targets == ("valence",)
 
     def test_stretches_of_several_tiers_are_cut_where_any_begins_or_ends(self, tmp_path):
         text = ELAN.replace(">ja gern<", ">0.75<").replace('"words"', '"arousal"')
@@ -274,6 +291,14 @@ class TestAffWild2:
         path = written(tmp_path, "video1.txt", "valence,arousal\n0,0\n0,0\n0,0\n")
         assert len(read_labels(path, frames=lambda: np.arange(float(frames))).time_s) == min(3, frames)
 
+    def test_a_gap_between_rows_or_a_nameless_target_would_move_labels_and_is_refused(self, tmp_path):
+        path = written(tmp_path, "video1.txt", "valence,arousal\n0,0\n\n0,0\n\n")
+        with pytest.raises(CorpusError, match="row 2 has 0 numbers"):
+            read_labels(path, frames=lambda: np.arange(3.0))
+        path = written(tmp_path, "video2.txt", "valence,arousal,\n0,0,\n")
+        with pytest.raises(CorpusError, match="name each target once"):
+            read_labels(path, frames=lambda: np.arange(1.0))
+
     def test_a_row_with_a_number_too_few_is_named(self, tmp_path):
         path = written(tmp_path, "video1.txt", "valence,arousal\n0,0\n0\n")
         with pytest.raises(CorpusError, match="row 2 has 1 numbers, but there are 2 targets"):
@@ -301,8 +326,12 @@ class TestTable:
         [
             ("valence,arousal\n0,0\n", "one column of times, and there is none among: valence, arousal"),
             ("time_s,time_ms,valence\n0,0,0\n", "more than one"),
-            ("time_s\n0\n", "a column with a name for each target"),
-            ("time_s,valence\n0,happy\n", "row 1, column valence: 'happy' is no number"),
+            ("time_s\n0\n", "a column of numbers, with a name, per target"),
+            ("time_s,valence\n0,happy\n", "a column of numbers, with a name, per target"),
+            ("time_s,valence\n0,0.5\n1,happy\n", "row 2, column valence: 'happy' is no number"),
+            ("time_s,valence,valence\n0,0.5,0.6\n", "there twice: valence"),
+            ("time_s,until_s,valence\n0,2,0\n1,3,0\n", "row 1 ends after the next one begins"),
+            ("time_s,valence\n1700000000,0\n1700000001,0\n", "times reach from 1.7e\\+09 to 1.7e\\+09 s"),
             ("time_s,valence\n0,0\n0,0\n", "row 2 doesn't come later"),
             ("time_s,valence\n0,0\n1\n", "row 2 has 1 cells, but there are 2 columns"),
             ("time_s,until_s,valence\n0,1,0\n1,1,0\n", "row 2 must end after it begins"),
@@ -313,6 +342,31 @@ class TestTable:
     def test_what_is_wrong_is_said_with_its_row(self, tmp_path, text, said):
         with pytest.raises(CorpusError, match=said):
             read_labels(written(tmp_path, "a.csv", text))
+
+
+def test_columns_of_words_are_passed_over_and_only_what_is_asked_for_must_be_in_range(tmp_path):
+    text = "time_s,valence,frame,weights\n0,0.5,17,demonstration\n1,,18,demonstration\n"
+    path = written(tmp_path, "interview.csv", text)
+    labels = read_labels(path, targets=["valence"])
+    assert labels.targets == ("valence",)
+    np.testing.assert_array_equal(labels.values[:, 0], np.float32([0.5, np.nan]))
+    with pytest.raises(CorpusError, match="row 1, frame: 17 is not in"):
+        read_labels(path)
+
+
+@pytest.mark.parametrize(("rate", "decimals"), [(30.0, 3), (30.0, 2), (25.0, 2), (29.97, 3), (7.0, 3), (100.0, 3)])
+def test_times_that_were_rounded_leave_no_hole_and_move_no_label(rate, decimals):
+    values = np.random.default_rng(0).uniform(-1, 1, (300, 1)).astype(np.float32)
+    labels = LabelTrack(np.round(np.arange(300) / rate, decimals), values, ("valence",))
+    assert own_rate(labels) == pytest.approx(rate, rel=1e-3)
+    np.testing.assert_array_equal(labels_on_grid(labels, Grid(rate), 300), values)
+
+
+def test_stretches_of_one_length_have_a_rate_and_others_none():
+    start = np.arange(50) / 30
+    values = np.zeros((50, 1), np.float32)
+    assert own_rate(LabelTrack(np.round(start, 3), values, ("v",), np.round(start + 1 / 30, 3))) == 30
+    assert own_rate(LabelTrack(start, values, ("v",), start + np.linspace(0.002, 0.03, 50))) is None
 
 
 class TestStretchesOnTheGrid:

@@ -162,3 +162,73 @@ def test_a_rater_counts_once(raters, tmp_path, capsys):
     with pytest.raises(SystemExit):
         run(files[0], files[1], files[0], "--out", tmp_path / "gold.csv")
     assert "a file is named twice" in capsys.readouterr().err
+
+
+def written(path, text):
+    path.write_text(text)
+    return path
+
+
+def test_what_was_written_comes_back_as_it_was(tmp_path):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"time_s": np.arange(500) / 25, "valence": rng.uniform(-1, 1, 500).round(6)})
+    table.to_csv(tmp_path / "a.csv", index=False)
+    names = ["b.csv", "c.eaf", "d.TextGrid", "e.annotation", "f.csv"]
+    for before, after in zip(["a.csv", *names], names, strict=False):
+        run(tmp_path / before, "--out", tmp_path / after)
+    again = pd.read_csv(tmp_path / "f.csv")
+    assert again["valence"].to_numpy() == pytest.approx(table["valence"].to_numpy(), abs=2e-6)
+    assert again["time_s"].to_numpy() == pytest.approx(table["time_s"].to_numpy(), abs=1e-3)
+
+
+def test_what_is_unknown_of_one_target_is_known_of_another(tmp_path):
+    file = written(tmp_path / "a.csv", "time_s,valence,arousal\n0,.1,.5\n1,.2,\n2,.3,.7\n3,,.8\n")
+    run(file, "--out", tmp_path / "b.csv")
+    gold = pd.read_csv(tmp_path / "b.csv")
+    assert gold["valence"].tolist()[:3] == pytest.approx([0.1, 0.2, 0.3])
+    assert gold["arousal"].tolist()[2:] == pytest.approx([0.7, 0.8])
+    assert gold.isna().to_numpy().sum() == 2
+
+
+def test_a_prediction_is_turned_into_another_format(tmp_path):
+    file = written(
+        tmp_path / "p.csv", "time_s,valence,valence_raw,weights\n0,.1,.2,demonstration\n1,.3,.2,demonstration\n"
+    )
+    run(file, "--targets", "valence", "--out", tmp_path / "p.eaf")
+    assert read_labels(tmp_path / "p.eaf").values[:, 0].tolist() == pytest.approx([0.1, 0.3])
+
+
+def test_a_target_with_any_name_is_written_drawn_and_told(tmp_path, capsys):
+    file = written(tmp_path / "a.csv", 'time_s,val/anna,"[b]$x"\n0,.1,.2\n1,.3,.2\n')
+    run(file, "--out", tmp_path / "b.annotation", "--plot", tmp_path / "b.png")
+    assert {f.name for f in tmp_path.glob("b.*.annotation")} == {"b.val_anna.annotation", "b._b__x.annotation"}
+    assert "[b]$x" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "args", "said"),
+    [
+        ("time_s,valence\n0,.1\n1,.2\n", ["--out", "a.csv"], "it is read"),
+        ("time_s,valence\n0,.1\n1,.2\n", ["--out", "b.csv", "--report", "b.csv"], "is written there"),
+        ("time_s,valence\n0,.1\n1,.2\n", ["--out", "b.csv", "--plot", "b.xyz"], "must end in .png, .pdf, .svg"),
+        ("time_s,valence\n0,.1\n1,.2\n", ["--out", "b.csv", "--delay", "25"], "nothing is left of valence"),
+        ("time_s,valence\n-5,.1\n-4,.2\n", ["--out", "b.csv"], "nothing is left of valence"),
+        ("time_s,valence\n0,.1\n1,.2\n", ["--out", "b.txt"], "give the video by --video"),
+        (
+            "time_s,valence\n0,.1\n1,.2\n",
+            ["--out", "b.csv", "--targets", "valence", "joy"],
+            "no file has labels for joy",
+        ),
+        ("time_s,valence\n0,.1\n1,.2\n", ["--out", "b.csv", "--longest-delay", "inf"], "is no longest delay"),
+    ],
+)
+def test_what_would_lose_something_is_refused_before_anything_is_written(
+    tmp_path, monkeypatch, capsys, text, args, said
+):
+    monkeypatch.chdir(tmp_path)
+    file = written(tmp_path / "a.csv", text)
+    with pytest.raises(SystemExit):
+        run(file.name, *args)
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert [f.name for f in tmp_path.iterdir()] == ["a.csv"]
+    assert file.read_text() == text

@@ -58,14 +58,16 @@ def inspect(
     from rich.console import Console
 
     from avgate.corpora import open_corpus
-    from avgate.files import atomic_write
+    from avgate.files import atomic_write, refuse_overwriting
     from avgate.inspect import inspect as run
     from avgate.inspect import plain, summary
 
     opened = open_corpus(corpus, data)
+    if out:
+        refuse_overwriting([data], {"--out": out})
     reports = run(opened)
     found = plain(opened, reports)
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, emoji=False)
     console.print(summary(opened, reports))
     for clip, findings in found["findings"].items():
         console.print(f"{clip}: {'; '.join(findings)}", markup=False)
@@ -137,8 +139,9 @@ def labels(
         video=video,
         format=format,
         plot=plot,
+        report_to=report,
     )
-    Console().print(table(found))
+    Console(emoji=False).print(table(found))
     if report:
         with atomic_write(report) as temporary:
             temporary.write_text(json.dumps(about(found), indent=1, allow_nan=False))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from avgate.label_formats.muse import Muse
 from avgate.label_formats.nova import Nova
 from avgate.label_formats.table import Table
 from avgate.label_formats.textgrid import TextGrid
+from avgate.label_tracks import only
 from avgate.types import LabelTrack
 
 __all__ = ["LABEL_FORMATS", "LabelFormat", "label_format", "read_labels", "write_labels"]
@@ -47,6 +50,7 @@ def read_labels(
     frames: Frames | None = None,
     limits: tuple[float, float] | None = None,
     target: str | None = None,
+    targets: Sequence[str] = (),
 ) -> LabelTrack:
     """A label file of any format, which its name and beginning tell.
 
@@ -56,6 +60,7 @@ def read_labels(
         limits: which values in the file are lowest and highest; [-1, 1] unless given. Formats that say so themselves
             don't need it.
         target: what a file's only target is called, instead of what the file says.
+        targets: which to take of those that the file holds; all unless given, and none where it has none of them.
 
     Raises:
         UsageError: limits that aren't a lower and a higher number.
@@ -73,15 +78,22 @@ def read_labels(
     labels = found.read(path, frames)
     if not len(labels.time_s):
         raise CorpusError("there are no labels in it", where=path, hint="check what the program exported")
+    if targets and target is None:
+        labels = only(labels, targets)
     values = labels.values.astype(np.float64)
     if limits is not None and not found.scaled:
         values = scale(values, *limits)
     outside = np.argwhere(np.abs(values) > 1 + _ROUNDING)
     if len(outside):
         row, column = outside[0]
-        low, high = limits or (-1.0, 1.0)
+        low, high = (-1.0, 1.0) if limits is None or found.scaled else limits
         what = f"row {row + 1}, {labels.targets[column]}: {labels.values[row, column]:g} is not in [{low:g}, {high:g}]"
-        raise CorpusError(what, where=path, hint="say which values are lowest and highest, or correct the file")
+        hint = (
+            "correct the lowest and highest value in its head"
+            if found.scaled
+            else "say which values are lowest and highest"
+        )
+        raise CorpusError(what, where=path, hint=f"{hint}, or correct the file")
     if target is not None and len(labels.targets) > 1:
         what = f"there are several targets in it ({', '.join(labels.targets)}), so they can't all be '{target}'"
         raise CorpusError(what, where=path, hint="leave the name away")
@@ -101,13 +113,22 @@ def write_labels(labels: LabelTrack, path: Path, name: str) -> list[Path]:
         UsageError: there is no such format.
         OutputError: a file can't be written.
     """
+    chosen, files = label_format(name), files_of(path, labels.targets, name)
+    parts = [only(labels, [target]) for target in labels.targets] if len(files) > 1 else [labels]
+    for file, part in zip(files, parts, strict=True):
+        chosen.write(part, file)
+    return files
+
+
+def files_of(path: Path, targets: Sequence[str], name: str) -> list[Path]:
+    """What `write_labels` writes for these targets."""
     chosen = label_format(name)
-    if not chosen.single or len(labels.targets) == 1:
-        chosen.write(labels, path)
+    if not chosen.single or len(targets) == 1:
         return [path]
-    written = []
-    for k, target in enumerate(labels.targets):
-        file = path.with_name(f"{path.name.removesuffix(chosen.suffix)}.{target}{chosen.suffix}")
-        chosen.write(replace(labels, values=labels.values[:, k : k + 1], targets=(target,)), file)
-        written.append(file)
-    return written
+    return [_of_target(path, target, chosen) for target in targets]
+
+
+def _of_target(path: Path, target: str, chosen: LabelFormat) -> Path:
+    """NAME.TARGET.SUFFIX, without what a file's name can't hold."""
+    plain = re.sub(r"[^\w .-]", "_", target)
+    return path.with_name(f"{path.name.removesuffix(chosen.suffix)}.{plain}{chosen.suffix}")

@@ -46,14 +46,16 @@ class AffWild2:
 
     def rows(self, path: Path) -> tuple[tuple[str, ...], np.ndarray]:
         """Names of the targets, and float32 [n k], a row per frame, NaN where invalid."""
-        rows = rows_of(path, ",")
+        rows = rows_of(path, ",", blank=True)
         if len(rows) < 2:
             raise CorpusError("there are no labels in it", where=path, hint=_HINT)
         targets = tuple(rows[0])
+        if not all(targets) or len(set(targets)) < len(targets):
+            raise CorpusError("the first line must name each target once", where=path, hint=_HINT)
         table = []
         for i, row in enumerate(rows[1:], 1):
-            if len(row) != len(targets):
-                what = f"row {i} has {len(row)} numbers, but there are {len(targets)} targets"
+            if len(row) != len(targets) or not any(row):
+                what = f"row {i} has {len(list(filter(None, row)))} numbers, but there are {len(targets)} targets"
                 raise CorpusError(what, where=path, hint=_HINT)
             table.append([number(cell, i, name, path) for cell, name in zip(row, targets, strict=True)])
         values = np.array(table, np.float32)

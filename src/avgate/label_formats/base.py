@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import math
 from collections.abc import Callable
@@ -16,6 +15,9 @@ from avgate.types import LabelTrack
 
 DECIMALS = 6
 """Decimals of values and of seconds in text files."""
+
+LONGEST_S = 7 * 86400.0
+"""Seconds that labels may reach to; times beyond are no times since a video's beginning."""
 
 Frames = Callable[[], np.ndarray]
 """Gives the timestamps of the video's frames, float64 [n] seconds, to formats that have no clock of their own."""
@@ -60,12 +62,13 @@ class LabelFormat(Protocol):
         """Write labels, atomically; of one target only if the format is `single`. OutputError where that fails."""
 
 
-def rows_of(path: Path, delimiter: str | None = None) -> list[list[str]]:
+def rows_of(path: Path, delimiter: str | None = None, *, blank: bool = False) -> list[list[str]]:
     """All rows of a text table that aren't empty, cells stripped.
 
     Args:
         path: the file; UTF-8, with or without a byte order mark.
         delimiter: what stands between cells; unless given, the one of tab, semicolon and comma that the first row has.
+        blank: keep empty rows between others, for files whose rows are counted.
 
     Raises:
         CorpusError: it can't be read as text, or there is none.
@@ -78,7 +81,10 @@ def rows_of(path: Path, delimiter: str | None = None) -> list[list[str]]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         what = f"the file can't be read as a text table: {getattr(error, 'strerror', None) or error}"
         raise CorpusError(what, where=path, hint="check the path, and that the file is UTF-8 text") from error
-    filled = [[cell.strip() for cell in row] for row in rows if any(cell.strip() for cell in row)]
+    stripped = [[cell.strip() for cell in row] for row in rows]
+    while blank and stripped and not any(stripped[-1]):
+        stripped.pop()
+    filled = stripped if blank else [row for row in stripped if any(row)]
     if not filled:
         raise CorpusError("the file is empty", where=path, hint="check what the program exported")
     return filled
@@ -95,22 +101,27 @@ def first_line(path: Path) -> str:
 
 def number(text: str, row: int, column: str, path: Path) -> float:
     """A cell's number, NaN where it is empty or says NaN; CorpusError for anything else."""
-    if not text or text.lower() in ("nan", "na"):
+    if unknown(text):
         return math.nan
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.inf
-    if math.isinf(value):
+    value = finite(text)
+    if value is None:
         what = f"row {row}, column {column}: '{text}' is no number"
         raise CorpusError(what, where=path, hint="write numbers with a decimal point; leave unknown ones empty")
     return value
+
+
+def unknown(text: str) -> bool:
+    """Whether a cell says that nothing is known: empty, NaN or NA."""
+    return not text or text.lower() in ("nan", "na")
 
 
 def checked_times(time_s: np.ndarray, path: Path, hint: str) -> np.ndarray:
     """Times that are there and increase; CorpusError for others, with the row."""
     if not len(time_s):
         raise CorpusError("there are no labels in it", where=path, hint=hint)
+    if (np.abs(time_s) > LONGEST_S).any():
+        what = f"its times reach from {np.nanmin(time_s):g} to {np.nanmax(time_s):g} s"
+        raise CorpusError(what, where=path, hint="times count from the beginning of the video, in the unit of the file")
     wrong = np.flatnonzero(~(np.diff(time_s, prepend=-np.inf) > 0))
     if len(wrong):
         raise CorpusError(f"times must increase, but row {wrong[0] + 1} doesn't come later", where=path, hint=hint)
@@ -125,18 +136,31 @@ def scale(values: np.ndarray, low: float, high: float) -> np.ndarray:
 def numeric(
     tiers: dict[str, list[tuple[float, float, str]]], path: Path, hint: str
 ) -> dict[str, list[tuple[float, float, float]]]:
-    """Those tiers whose texts are all numbers, with their numbers; CorpusError where there is none.
+    """Those tiers whose texts are numbers, with these numbers; annotations without text say nothing and are left out.
 
-    Annotations without text say nothing and are left out.
+    Raises:
+        CorpusError: no tier holds numbers, or one that does holds something else among them.
     """
     found: dict[str, list[tuple[float, float, float]]] = {}
     for name, tier in tiers.items():
         spoken = [(start, end, text.strip()) for start, end, text in tier if text.strip()]
-        with contextlib.suppress(ValueError):
-            numbers = [(start, end, float(text)) for start, end, text in spoken]
-            if numbers and all(math.isfinite(value) for _, _, value in numbers):
-                found[name] = numbers
+        numbers = [(start, end, value) for start, end, text in spoken if (value := finite(text)) is not None]
+        if len(numbers) == len(spoken) > 0:
+            found[name] = numbers
+        elif len(numbers) > len(spoken) / 2:
+            start, text = next((start, text) for start, _, text in spoken if finite(text) is None)
+            what = f"tier '{name}' holds numbers, but at {start:.2f} s '{text[:40]}'"
+            raise CorpusError(what, where=path, hint="correct it, or leave it empty where the value is unknown")
     if not found:
-        what = f"no tier holds numbers only; tiers: {', '.join(tiers) or 'none'}"
+        what = f"no tier holds numbers; tiers: {', '.join(tiers) or 'none'}"
         raise CorpusError(what, where=path, hint=hint)
     return found
+
+
+def finite(text: str) -> float | None:
+    """The number that a text is, None if it is none."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from avgate.errors import CorpusError
 from avgate.files import atomic_write
@@ -37,17 +38,13 @@ class Elan:
 
         try:
             document = Eaf(str(path), suppress_version_warning=True)
-            tiers = {
-                name: document.get_annotation_data_for_tier(name)
-                for name in document.get_tier_names()
-                if not document.tiers[name][1]  # tiers that refer to others have no times of their own
-            }
+            tiers = {name: _timed(document, name) for name in document.get_tier_names()}
         except Exception as error:  # the library raises whatever it stumbles over
             raise CorpusError(f"it can't be read as an EAF file: {error!r}", where=path, hint=_HINT) from error
         return joined(
             numeric(
                 {
-                    name: [(start / 1000, end / 1000, text) for start, end, text, *_ in annotations]
+                    name: [(start / 1000, end / 1000, text) for start, end, text in annotations]
                     for name, annotations in tiers.items()
                 },
                 path,
@@ -69,3 +66,14 @@ class Elan:
                     document.add_annotation(target, first, last, f"{value:.{DECIMALS}f}")
         with atomic_write(path) as temporary:
             document.to_file(str(temporary))
+
+
+def _timed(document: Any, tier: str) -> list[tuple[int, int, str]]:
+    """Start and end in milliseconds, and text, of a tier's annotations that have times of their own.
+
+    Those of tiers that refer to others have none, and those of subdivisions need not have any.
+    """
+    if document.tiers[tier][1]:
+        return []
+    found = [(start, end, text) for start, end, text, *_ in document.get_annotation_data_for_tier(tier)]
+    return [annotation for annotation in found if annotation[0] is not None and annotation[1] is not None]

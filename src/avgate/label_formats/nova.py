@@ -43,8 +43,9 @@ class Nova:
         """The score, text or binary as the header says; see LabelFormat."""
         info, scheme = self._header(path)
         low, high, rate = (self._attribute(scheme, name, path) for name in ("min", "max", "sr"))
-        if not (high > low and rate > 0):
-            raise CorpusError("max must exceed min, and sr be above 0", where=path, hint=_HINT)
+        if not (np.isfinite([low, high, rate]).all() and high > low and rate > 0):
+            what = "max must exceed min, sr be above 0, and all three be finite"
+            raise CorpusError(what, where=path, hint=_HINT)
         data = path.with_name(f"{path.name}~")
         if not data.is_file():
             raise CorpusError("its data are missing", where=data, hint=_HINT)
@@ -64,7 +65,7 @@ class Nova:
 
     def write(self, labels: LabelTrack, path: Path) -> None:
         """See LabelFormat; the header is written last, so that it never stands without its data."""
-        rate = round(rate_of(labels.time_s), 3)
+        rate = float(f"{rate_of(labels.time_s):.6g}")
         n = int(np.floor(labels.time_s[-1] * rate + 1e-3)) + 1
         clock = np.arange(n) / rate
         regular = len(labels.time_s) == n and np.abs(labels.time_s - clock).max() < 1e-3 / rate
@@ -79,7 +80,7 @@ class Nova:
         root = ET.Element("annotation", {"ssi-v": "3"})
         ET.SubElement(root, "info", {"ftype": "BINARY" if self.binary else "ASCII", "size": str(n)})
         ET.SubElement(root, "meta", {"annotator": "avgate"})
-        scheme = {"name": labels.targets[0], "type": "CONTINUOUS", "sr": f"{rate:g}", "min": "-1", "max": "1"}
+        scheme = {"name": labels.targets[0], "type": "CONTINUOUS", "sr": f"{rate:.6g}", "min": "-1", "max": "1"}
         ET.SubElement(root, "scheme", scheme)
         with atomic_write(path) as temporary:
             ET.ElementTree(root).write(temporary, encoding="utf-8", xml_declaration=True)
@@ -88,7 +89,7 @@ class Nova:
     def _header(path: Path) -> tuple[ET.Element, ET.Element]:
         try:
             root = ET.parse(path).getroot()
-        except (ET.ParseError, OSError) as error:
+        except (ET.ParseError, OSError, LookupError, ValueError) as error:
             raise CorpusError(f"the header can't be read: {error}", where=path, hint=_HINT) from error
         info, scheme = root.find("info"), root.find("scheme")
         if info is None or scheme is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from avgate.errors import CorpusError
 from avgate.files import atomic_write
-from avgate.label_formats.base import DECIMALS, Frames, checked_times, number, rows_of
+from avgate.label_formats.base import DECIMALS, Frames, checked_times, finite, number, rows_of, unknown
 from avgate.types import LabelTrack
 
 UNITS = {
@@ -26,7 +27,10 @@ _HINT = f"name the column of times {', '.join(UNITS)}; every other column is a t
 
 @dataclass(frozen=True)
 class Table:
-    """One row per label; cells between commas, semicolons or tabs; unknown values are empty."""
+    """One row per label; cells between commas, semicolons or tabs; unknown values are empty.
+
+    Columns of words, without a single number, are passed over.
+    """
 
     name: str = "csv"
     suffix: str = ".csv"
@@ -50,30 +54,47 @@ class Table:
             raise CorpusError(what, where=path, hint=_HINT)
         clock = clocks[0]
         end = next((i for i, title in enumerate(lower) if title in ENDS), None)
-        targets = [i for i in range(len(titles)) if i not in (clock, end)]
-        if not targets or not all(titles[i] for i in targets):
-            raise CorpusError("there must be a column with a name for each target", where=path, hint=_HINT)
-        table = []
+        twice = {title for title in titles if title and titles.count(title) > 1}
+        if twice:
+            raise CorpusError(f"these columns are there twice: {', '.join(sorted(twice))}", where=path, hint=_HINT)
         for i, row in enumerate(rows[1:], 1):
             if len(row) != len(titles):
                 what = f"row {i} has {len(row)} cells, but there are {len(titles)} columns"
                 raise CorpusError(what, where=path, hint=_HINT)
-            table.append([number(cell, i, title, path) for cell, title in zip(row, titles, strict=True)])
-        numbers = np.array(table).reshape(-1, len(titles))
-        time_s = checked_times(numbers[:, clock] * UNITS[lower[clock]], path, _HINT)
-        until_s = None if end is None else numbers[:, end] * ENDS[lower[end]]
-        if until_s is not None and not (until_s > time_s).all():
-            wrong = int(np.argmin(until_s > time_s)) + 1
-            raise CorpusError(f"row {wrong} must end after it begins", where=path, hint=_HINT)
-        values = numbers[:, targets].astype(np.float32)
+        targets = [i for i in range(len(titles)) if i not in (clock, end) and not _words([row[i] for row in rows[1:]])]
+        if not targets or not all(titles[i] for i in targets):
+            raise CorpusError("there must be a column of numbers, with a name, per target", where=path, hint=_HINT)
+
+        def column(i: int) -> np.ndarray:
+            return np.array([number(row[i], n, titles[i], path) for n, row in enumerate(rows[1:], 1)], np.float64)
+
+        time_s = checked_times(column(clock) * UNITS[lower[clock]], path, _HINT)
+        until_s = None if end is None else column(end) * ENDS[lower[end]]
+        if until_s is not None:
+            _check_ends(time_s, until_s, path)
+        values = np.stack([column(i) for i in targets], axis=1).astype(np.float32)
         return LabelTrack(time_s, values, tuple(titles[i] for i in targets), until_s)
 
     def write(self, labels: LabelTrack, path: Path) -> None:
         """Columns time_s, until_s where labels are of stretches, and the targets. See LabelFormat."""
         clocks = {"time_s": labels.time_s} | ({} if labels.until_s is None else {"until_s": labels.until_s})
-        columns = [*clocks.values(), *labels.values.T]
-        lines = [
-            ",".join("" if np.isnan(x) else f"{x:.{DECIMALS}f}" for x in row) for row in np.stack(columns, 1).tolist()
-        ]
-        with atomic_write(path) as temporary:
-            temporary.write_text("\n".join([",".join([*clocks, *labels.targets]), *lines, ""]), "utf-8")
+        columns = np.stack([*clocks.values(), *labels.values.T], axis=1)
+        with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow([*clocks, *labels.targets])
+            writer.writerows(["" if np.isnan(x) else f"{x:.{DECIMALS}f}" for x in row] for row in columns.tolist())
+
+
+def _words(cells: list[str]) -> bool:
+    """Whether a column holds words: something, and no number among it."""
+    filled = [cell for cell in cells if cell]
+    return bool(filled) and all(finite(cell) is None for cell in filled) and not any(unknown(c) for c in filled)
+
+
+def _check_ends(time_s: np.ndarray, until_s: np.ndarray, path: Path) -> None:
+    if not (until_s > time_s).all():
+        wrong = int(np.argmin(until_s > time_s)) + 1
+        raise CorpusError(f"row {wrong} must end after it begins", where=path, hint=_HINT)
+    late = np.flatnonzero(until_s[:-1] > time_s[1:] + 1e-6)
+    if len(late):
+        raise CorpusError(f"row {late[0] + 1} ends after the next one begins", where=path, hint=_HINT)
