@@ -76,7 +76,7 @@ def load_examples(
     """All labelled clips of a split (None: of all splits) with their features, and what the features are.
 
     Raises:
-        CorpusError: the split has no labelled clip.
+        CorpusError: the split has no labelled clip, or no label that lies within its clip.
         FeatureError: features are missing or unusable.
     """
     clips = [c for c in corpus.clips() if split in (None, c.split) and c.labels is not None]
@@ -93,6 +93,10 @@ def load_examples(
         if labels.until_s is not None:  # a label of a stretch is asked for throughout it, not once
             labels = LabelTrack(recipe.grid.times(len(steps)), steps, labels.targets)
         examples.append(Example(clip, features, labels, steps))
+    if all(np.isnan(e.steps).any(1).all() for e in examples):
+        what = f"in the split '{split}', no step of any clip has a label for all of {', '.join(corpus.targets)}"
+        hint = "look at the label files' times and unknown values; avgate inspect tells of each clip"
+        raise CorpusError(what, where=corpus.name, hint=hint)
     return examples, specs
 
 

@@ -58,8 +58,8 @@ def _look(corpus: Corpus, clip: Clip) -> ClipReport:
             findings.append("it has no labels")
         else:
             labels = corpus.labels(clip)
-            if np.isnan(labels.values).all():
-                findings.append("none of its labels is known")
+            if np.isnan(labels.values).any(1).all():
+                findings.append("at no time are the labels of all targets known")
         if corpus.tracks(clip) is None:
             media = Media(clip.video)
             video_s = media.frame_times()

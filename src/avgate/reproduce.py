@@ -20,7 +20,7 @@ from avgate.extract import extract
 from avgate.files import atomic_write, make_folder
 from avgate.published import AFFWILD2, COLUMNS
 from avgate.store import FeatureStore, features_beside
-from avgate.submission import submit
+from avgate.submission import read_sample, submit
 from avgate.train import train
 
 
@@ -59,6 +59,8 @@ def reproduce(
     """
     if not 1 <= folds <= FOLDS:
         raise UsageError(f"there are 1 to {FOLDS} folds, not {folds}", where="--folds")
+    if sample:
+        read_sample(sample)  # hours before it is needed
     root, corpus = store or features_beside(data), AffWild2(data)
     extract(corpus.clips(), root, recipe.backbones, recipe.label_rate, face_model=face_model, workers=workers)
     features, checkpoints, scores = FeatureStore(root), [], []

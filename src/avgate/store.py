@@ -173,5 +173,7 @@ def _header(path: Path) -> dict[str, Any]:
         raise FeatureError("these features have not been extracted", where=path, hint="run `avgate extract`") from None
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise FeatureError(
-            f"this is no feature file of avgate ({error})", where=path, hint="delete it and run `avgate extract` again"
+            f"this is no feature file of avgate ({error})",
+            where=path,
+            hint="if it lies in a store, delete it and run `avgate extract` again",
         ) from error

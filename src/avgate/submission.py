@@ -50,12 +50,15 @@ def read_sample(path: Path) -> list[Frame]:
     for i, row in enumerate(rows[1:], 1):
         video, _, file = row[0].rpartition("/")
         number = Path(file).stem
-        if not video or not number.isdecimal() or int(number) < 1:
+        if not video or not number.isdecimal() or len(number) > 9 or int(number) < 1:
             what = f"row {i}: '{row[0]}' is no VIDEO/NUMBER.jpg"
             raise CorpusError(what, where=path, hint=_SAMPLE_HINT)
         frames.append(Frame(row[0], video, int(number) - 1))
     if not frames:
         raise CorpusError("it asks for no frame", where=path, hint=_SAMPLE_HINT)
+    location, times = Counter(frame.location for frame in frames).most_common(1)[0]
+    if times > 1:
+        raise CorpusError(f"'{location}' is asked for {times} times", where=path, hint=_SAMPLE_HINT)
     return frames
 
 

@@ -60,8 +60,12 @@ class Tuned(nn.Module):
         self.backbone = load_encoder(folder, "cpu", half=False)
         blocks = _blocks(self.backbone)
         settings, self._wishes = settings_of(folder), wishes_of(folder)
+        hears = "conv_dim" in settings
+        if hears != (config.kind == "sound"):
+            what = f"it is a model of {'sound' if hears else 'images'}, not of {config.kind}"
+            raise ModelFileError(what, where=config.source, hint="take another, or set the kind and its raw features")
         self.out_dim = int(settings["hidden_size"])
-        self._look = Look.of(settings, self._wishes)
+        self._look = Look.of(settings, self._wishes, config.source)
         self._side = round((columns / 3) ** 0.5)
         if config.layers > len(blocks):
             what = f"it has {len(blocks)} layers, so {config.layers} can't be trained"

@@ -177,6 +177,13 @@ def test_the_sample_decides_and_videos_that_arent_there_are_named(release: Path,
     sample.write_text("image_location,valence,arousal\nnowhere/00001.jpg,-5,-5\n")
     args = ["--data", release, "--sample", sample, "--out", tmp_path / "out.csv"]
     assert "1 videos of the sample can't be used, such as nowhere" in fails(7, "submit", trained, *args)
+    row = "105/00001.jpg,-5,-5\n"
+    sample.write_text(f"image_location,valence,arousal\n{row}{row}")
+    assert "'105/00001.jpg' is asked for 2 times" in fails(7, "submit", trained, *args)
+    sample.write_text("image_location,valence,arousal\n105/99999999999999999999.jpg,-5,-5\n")
+    assert "is no VIDEO/NUMBER.jpg" in fails(7, "submit", trained, *args)
+    assert "is no VIDEO/NUMBER.jpg" in fails(7, "reproduce", "affwild2", *args[:4], "--out", tmp_path / "all")
+    assert not list((tmp_path / "all").glob("fold*"))
     sample.write_text("valence,arousal\n0,0\n")
     assert "must begin with image_location" in fails(7, "submit", trained, *args)
 

@@ -17,6 +17,7 @@ from avgate.errors import CheckpointError, FeatureError, MediaError, OutputError
 from avgate.media import Media
 from avgate.store import FeatureStore
 from tests.clips import cut, greys, make_clip, tone
+from tests.own_corpus import edit
 
 pytestmark = pytest.mark.xdist_group("whole way")
 
@@ -174,3 +175,12 @@ def test_wrong_names_are_answered_with_what_there_is(corpus, tmp_path, fails):
     assert "did you mean 'demo'" in said
     said = fails(UsageError.exit_code, "train", "--data", corpus, "--out", tmp_path, "--set", "train.epoch=5")
     assert "epochs" in said
+
+
+def test_labels_that_lie_beyond_their_clips_train_nothing(corpus, three, tmp_path, fails):
+    late = tmp_path / "late.csv"
+    late.write_text("time_s,valence,arousal\n100,0.1,0.2\n101,0.2,0.1\n")
+    edit(three, lambda rows: [row.update(labels=str(late)) for row in rows])
+    where = ["--corpus", "manifest", "--data", three, "--store", corpus / "features", "--recipe", "smoke"]
+    said = fails(7, "train", *where, "--out", tmp_path / "run")
+    assert "in the split 'train', no step of any clip has a label for all of valence, arousal" in said

@@ -76,12 +76,19 @@ class TestCorpus:
             ),
             (lambda root: [shutil.rmtree(root / f"batch{i}") for i in (1, 2)], "no annotated video has its raw file"),
             (lambda root: (root / "VA_test_set.txt").write_text("105\n"), "listed in two splits: 105"),
+            (lambda root: (root / "VA_test_set.txt").write_bytes(b"\xff\x00\x80"), "list of test videos can't be read"),
         ],
     )
     def test_what_is_no_release_is_refused(self, release, spoil, said):
         spoil(release)
         with pytest.raises(CorpusError, match=said):
             AffWild2(release)
+
+    def test_an_annotation_that_cannot_be_read_hides_nothing_of_the_others(self, release):
+        (release / "VA_Estimation_Challenge" / "Train_Set" / "short.txt").write_text("valence,arousal\n")
+        found = AffWild2(release).findings()
+        assert "there are no labels in it" in found["short"][0]
+        assert len(found) > 3
 
     def test_wrong_annotations_are_refused_with_their_row(self, release):
         path = release / "VA_Estimation_Challenge" / "Train_Set" / "short.txt"
@@ -126,6 +133,7 @@ class TestCrops:
             (tmp_path / f"{i + 1:05d}.jpg").write_bytes(images[i])
         (tmp_path / "00003.jpg").write_bytes(b"no picture")
         (tmp_path / "notes.txt").write_text("x")
+        (tmp_path / "00005.jpg").mkdir()
         said: list[str] = []
         (track,) = track_crops(tmp_path, np.arange(6) / 25, note=said.append)
         assert track.present.tolist() == [True, True, False, True, False, False]

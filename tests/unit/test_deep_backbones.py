@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -183,7 +184,11 @@ class TestNames:
             ("hf_audio:{audio}?layers=7", "there are no layers (7,)"),
             ("hf_image:{image}?layers=-9", "there are no layers (-9,)"),
             ("hf_image:{image}?batch=0", "can't be extracted with"),
-            ("hf_image:{image}?batch=many", "a setting has the wrong kind of value"),
+            ("hf_image:{image}?batch=many", "batch: 'many' is not a whole number"),
+            ("hf_image:{image}?batch=2.5", "batch: '2.5' is not a whole number"),
+            ("hf_image:{image}?layers=1,abc", "layers: 'abc' is not a whole number"),
+            ("hf_image:{image}?half=maybe", "half: 'maybe' is not true or false"),
+            ("onnx_image:{onnx}?mean=a,b,c", "mean: 'a' is not a number"),
             ("onnx_image:{onnx}?outputs=nothing", "it has no output nothing"),
             ("hf_vide:{image}", "did you mean 'hf_image'"),
         ],
@@ -270,3 +275,43 @@ def test_blendshapes_without_the_model_file_say_how_to_get_it(monkeypatch):
     monkeypatch.delenv("AVGATE_FACE_MODEL", raising=False)
     with pytest.raises(ModelFileError, match=r"need face_landmarker\.task"):
         list(FaceTracker(blendshapes=True).track([VideoFrame(0.0, np.zeros((64, 64, 3), np.uint8))]))
+
+
+class TestDamage:
+    def test_weights_under_other_names_are_refused_and_not_replaced_by_random_ones(self, tmp_path):
+        from safetensors.torch import load_file, save_file
+
+        folder = write_image(tmp_path / "vit")
+        file = folder / "model.safetensors"
+        renamed = {f"module.{name}": tensor for name, tensor in load_file(file).items()}
+        save_file(renamed, file, metadata={"format": "pt"})
+        with pytest.raises(ModelFileError, match="of its weights are missing, such as"):
+            seen(f"hf_image:{folder}", faces(3))
+
+    def test_weights_that_are_no_numbers_are_refused(self, tmp_path):
+        from safetensors.torch import load_file, save_file
+
+        folder = write_image(tmp_path / "vit")
+        file = folder / "model.safetensors"
+        save_file({n: torch.full_like(t, torch.nan) for n, t in load_file(file).items()}, file, {"format": "pt"})
+        with pytest.raises(ModelFileError, match="aren't numbers"):
+            seen(f"hf_image:{folder}", faces(3))
+
+    @pytest.mark.parametrize(
+        "wish", [{"size": "big"}, {"size": 32, "image_std": [0, 0, 0]}, {"image_mean": [1]}], ids=str
+    )
+    def test_wishes_that_no_picture_fulfils_are_told(self, tmp_path, wish):
+        folder = write_image(tmp_path / "vit")
+        (folder / "preprocessor_config.json").write_text(json.dumps(wish))
+        with pytest.raises(ModelFileError, match="it asks for pictures of size"):
+            seen(f"hf_image:{folder}", faces(3))
+
+    def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(self, tmp_path):
+        with pytest.raises(ModelFileError, match="there is no such folder"):
+            build_backbones([f"hf_image:{tmp_path}/nothing"], RATE)
+
+    @pytest.mark.parametrize("device", ["banana", "cuda:99"])
+    def test_a_device_that_is_not_there_is_told(self, tmp_path, monkeypatch, device):
+        monkeypatch.setenv("AVGATE_DEVICE", device)
+        with pytest.raises(UsageError, match=f"'{device}' can't be used"):
+            seen(f"hf_image:{write_image(tmp_path / 'vit')}", faces(3))

@@ -121,6 +121,11 @@ def test_everything_that_is_wrong_is_told_at_once_with_file_and_row(manifest):
         ),
         (lambda rows: rows[0].update(labels="valence=labels/clip0.csv"), "several targets in it"),
         (lambda rows: [r.update(labels="") for r in rows], "no clip has labels"),
+        (
+            lambda rows: rows[2].update(video=rows[0]["video"]),
+            "row 3: the video 'videos/clip0.mp4' is in the validation split here, but in train in row 1",
+        ),
+        (lambda rows: rows[0].update(clip="c" * 250), "can't be a clip's name"),
         (lambda rows: rows[3].update(video="labels/clip0.csv"), "no video file of a kind that is read here"),
     ],
 )
@@ -132,6 +137,8 @@ def test_what_is_wrong_is_said(manifest, change, said):
 def test_missing_columns_and_empty_lists_say_which_columns_there_are(manifest):
     manifest.write_text("clip,video\na,b\n")
     assert "the columns labels, split, group are missing" in problems(manifest)
+    manifest.write_text("clip,video,labels,split,split,group\n")
+    assert "the columns split are there twice" in problems(manifest)
     manifest.write_text("clip,video,labels,split,group\n")
     assert "no clip is listed" in problems(manifest)
 
@@ -144,6 +151,13 @@ def test_long_lists_of_problems_are_cut(manifest):
 
 
 class TestInspect:
+    def test_the_list_itself_is_not_written_over(self, manifest, capsys):
+        before = manifest.read_bytes()
+        with pytest.raises(SystemExit):
+            main(["inspect", "manifest", "--data", str(manifest), "--out", str(manifest)])
+        assert "it is read" in capsys.readouterr().err
+        assert manifest.read_bytes() == before
+
     def test_says_what_is_there_per_split(self, manifest, tmp_path, capsys):
         main(["inspect", "manifest", "--data", str(manifest), "--out", str(tmp_path / "found.json")])
         said = capsys.readouterr().out

@@ -124,6 +124,14 @@ def test_more_layers_than_there_are_and_models_without_layers_are_refused(source
         Tuned(FinetuneConfig(str(resnet)), SIDE * SIDE * 3)
 
 
+@pytest.mark.parametrize(
+    ("source", "kind", "said"), [("sound", "images", "of sound"), ("images", "sound", "of images")]
+)
+def test_a_model_of_the_other_kind_is_refused(sources, source, kind, said):
+    with pytest.raises(ModelFileError, match=f"it is a model {said}"):
+        Tuned(FinetuneConfig(str(sources[source]), kind), SIDE * SIDE * 3)
+
+
 def test_a_recipe_says_which_raw_features_a_backbone_is_trained_on():
     recipe = recipe_named("demo-finetune")
     assert recipe.model.finetune["video"].kind == "images"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 from urllib.parse import unquote
 
 from avgate.backbones.base import Backbone, kind_of
@@ -83,15 +83,25 @@ def _build(name: str, rate: float) -> Backbone:
         raise UsageError(what, where=name, hint=hint if takes_source else f"write {kind_of(name)}")
     if source:
         settings["source"] = source
-    for field in fields(kind.config):
-        value = settings.get(field.name)
-        if isinstance(field.default, tuple) and value is not None and not isinstance(value, tuple):
-            settings[field.name] = (value,)
-    try:
-        config = kind.config(**settings)
-    except TypeError as error:
-        raise UsageError(f"a setting has the wrong kind of value ({error})", where=name) from error
-    return kind.make(config, name)
+    hints = get_type_hints(kind.config)
+    for key in known & settings.keys():
+        settings[key] = _fitting(settings[key], hints[key], f"{name}, {key}")
+    return kind.make(kind.config(**settings), name)
+
+
+def _fitting(value: Any, hint: Any, where: str) -> Any:
+    """A setting in the type that it must have; a single value stands for a tuple of one."""
+    if get_origin(hint) is tuple:
+        items = value if isinstance(value, tuple) else (value,)
+        return tuple(_fitting(item, get_args(hint)[0], where) for item in items)
+    if get_origin(hint) is Literal:
+        return choose("choice", str(value), {choice: choice for choice in get_args(hint)})
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        kinds = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+        raise UsageError(f"'{value}' is not {kinds[hint]}", where=where, hint=f"give {kinds[hint]}")
+    return value
 
 
 def _value(text: str) -> Any:
@@ -99,4 +109,4 @@ def _value(text: str) -> Any:
     try:
         return ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
     except (ValueError, SyntaxError):
-        return tuple(text.split(",")) if "," in text else text
+        return tuple(map(_value, text.split(","))) if "," in text else text

@@ -128,4 +128,4 @@ def _widths(settings: dict[str, Any]) -> list[int]:
 @cache
 def _loaded(folder: Path, where: str, half: bool) -> tuple[Any, Look]:
     """The model, and how it wants its pictures; loaded once per process."""
-    return load_encoder(folder, where, half), Look.of(settings_of(folder), wishes_of(folder))
+    return load_encoder(folder, where, half), Look.of(settings_of(folder), wishes_of(folder), str(folder))

@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from avgate.errors import ModelFileError
+from avgate.errors import ModelFileError, UsageError
 from avgate.store import source_fingerprint
 
 DEVICE = "AVGATE_DEVICE"
 """Variable that names where deep backbones run: cpu, cuda, cuda:1, ...; the first GPU, if there is one, without it."""
+
+_UNUSED = r"pooler|masked_spec_embed|mask_token"
+"""Weights that have no part in hidden states in eval mode; many checkpoints come without them."""
 
 _SETTINGS = ["config.json", "preprocessor_config.json"]
 
@@ -24,8 +28,10 @@ def find_model(source: str) -> Path:
     Raises:
         ModelFileError: it isn't there and can't be downloaded.
     """
-    if Path(source).expanduser().is_dir():
-        folder = Path(source).expanduser()
+    folder = Path(source).expanduser()
+    if not folder.is_dir() and (folder.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1):
+        raise ModelFileError("there is no such folder", where=source, hint="give the folder that save_pretrained wrote")
+    if folder.is_dir():
         if not (folder / "config.json").is_file():
             hint = "give the folder that save_pretrained wrote"
             raise ModelFileError("there is no config.json in this folder", where=folder, hint=hint)
@@ -91,14 +97,25 @@ def checkpoint_files(folder: Path) -> list[Path]:
 
 
 def device() -> str:
-    """Where deep backbones run; see DEVICE."""
+    """Where deep backbones run, see DEVICE; UsageError where that can't be."""
     import torch
 
-    return os.environ.get(DEVICE) or ("cuda" if torch.cuda.is_available() else "cpu")
+    wanted = os.environ.get(DEVICE) or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=wanted)
+    except (RuntimeError, AssertionError) as error:
+        hint = "name cpu, or a device that this machine and its PyTorch have, such as cuda:0"
+        raise UsageError(f"'{wanted}' can't be used ({_first_line(error)})", where=DEVICE, hint=hint) from error
+    return wanted
 
 
 def load_encoder(folder: Path, where: str, half: bool) -> Any:
-    """A transformers encoder in eval mode, without a word; ModelFileError where the library can't load it."""
+    """A transformers encoder in eval mode, without a word.
+
+    Raises:
+        ModelFileError: the library can't load it, or its weights are missing in part or aren't numbers: the library
+            would put random ones in their place, other ones each time.
+    """
     _require("transformers", "hf")
     import torch
     from transformers import AutoModel
@@ -108,7 +125,7 @@ def load_encoder(folder: Path, where: str, half: bool) -> Any:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        model = AutoModel.from_pretrained(folder, local_files_only=True)
+        model, loading = AutoModel.from_pretrained(folder, local_files_only=True, output_loading_info=True)
     except Exception as error:  # whatever a damaged or unknown checkpoint makes the library raise
         hint = "give a checkpoint that transformers.AutoModel loads"
         raise ModelFileError(f"it can't be loaded ({_first_line(error)})", where=folder, hint=hint) from error
@@ -116,8 +133,15 @@ def load_encoder(folder: Path, where: str, half: bool) -> Any:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
+    missing = [name for name in loading["missing_keys"] if not re.search(_UNUSED, name)]
+    if missing:
+        what = f"{len(missing)} of its weights are missing, such as {min(missing)}"
+        hint = "give a checkpoint that save_pretrained wrote; names that begin with module. or model. must lose that"
+        raise ModelFileError(what, where=folder, hint=hint)
     # Of a model of images and text, the part that sees.
     model = getattr(model, "vision_model", model)
+    if not all(bool(p.isfinite().all()) for p in model.parameters()):
+        raise ModelFileError("some of its weights aren't numbers", where=folder, hint="download or train it again")
     return model.to(where, torch.float16 if half and where.startswith("cuda") else torch.float32).eval()
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from avgate.errors import ModelFileError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -20,14 +22,25 @@ class Look(NamedTuple):
     sd: tuple[float, ...] = IMAGENET_SD
 
     @classmethod
-    def of(cls, settings: Mapping[str, Any], wishes: Mapping[str, Any]) -> Look:
-        """As a checkpoint's preprocessor wishes; where that says nothing, as its configuration; else ImageNet's."""
+    def of(cls, settings: Mapping[str, Any], wishes: Mapping[str, Any], where: str) -> Look:
+        """As a checkpoint's preprocessor wishes; where that says nothing, as its configuration; else ImageNet's.
+
+        Raises:
+            ModelFileError: it wishes for what no picture can be; `where` names the checkpoint.
+        """
         size = wishes.get("crop_size") or wishes.get("size") or settings.get("image_size") or 224
         if isinstance(size, Mapping):
             size = size.get("height") or size.get("shortest_edge") or 224
-        side = int(size[0] if isinstance(size, list | tuple) else size)
         mean, sd = wishes.get("image_mean") or IMAGENET_MEAN, wishes.get("image_std") or IMAGENET_SD
-        return cls(side, tuple(mean), tuple(sd))
+        try:
+            side = int(size[0] if isinstance(size, list | tuple) else size)
+            look = cls(side, tuple(map(float, mean)), tuple(map(float, sd)))
+        except (TypeError, ValueError, IndexError):
+            look = cls(0)
+        if not (look.size >= 1 and len(look.mean) == len(look.sd) == 3 and min(look.sd) > 0):
+            what = f"it asks for pictures of size {size!r}, mean {mean!r} and deviation {sd!r}"
+            raise ModelFileError(what, where=where, hint="mend its preprocessor_config.json")
+        return look
 
 
 def normalised(faces: Tensor, look: Look) -> Tensor:

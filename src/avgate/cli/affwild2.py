@@ -81,11 +81,13 @@ def submit(
     from avgate.console import console
     from avgate.corpora import open_corpus
     from avgate.errors import UsageError
+    from avgate.files import refuse_overwriting
     from avgate.store import FeatureStore, features_beside
     from avgate.submission import submit as run
 
     if not checkpoints:
         raise UsageError("there is nothing to submit", hint="name one or more checkpoint.safetensors")
+    refuse_overwriting([sample, *checkpoints], {"--out": out})
     features = FeatureStore(store or features_beside(data))
     loaded = [load_checkpoint(path) for path in checkpoints]
     filled = run(loaded, open_corpus("affwild2", data), features, sample, out)

@@ -167,6 +167,8 @@ def extract(
         face_model: face_landmarker.task, instead of mediapipe's own face mesh.
         workers: Processes; one per core unless given.
     """
+    import shlex
+
     from avgate.config import override
     from avgate.console import console
     from avgate.corpora import open_corpus
@@ -175,10 +177,19 @@ def extract(
     from avgate.store import features_beside
 
     wanted, clips = override(recipe_named(recipe), *set), open_corpus(corpus, data).clips()
-    store = store or features_beside(data)
+    beside = features_beside(data)
+    store = store or beside
     model = str(face_model) if face_model else None
     done = run(clips, store, wanted.backbones, wanted.label_rate, face_model=model, workers=workers)
+    further = "".join(
+        f" --{name} {value}"
+        for name, value, usual in (("recipe", recipe, "demo"), ("corpus", corpus, "rendered"), ("store", store, beside))
+        if value != usual
+    )
+    settings = f" --set {shlex.join(set)}" if set else ""
     console.print(
-        f"{done} clips extracted, {len(clips) - done} were there; next: avgate train --data {data} --out RUN",
+        f"{done} clips extracted, {len(clips) - done} were there; next: avgate train --data {data} --out RUN"
+        f"{further}{settings}",
         soft_wrap=True,
+        markup=False,
     )

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from avgate.corpora.base import Mark
-from avgate.errors import CorpusError, UsageError
+from avgate.errors import AvgateError, CorpusError, UsageError
 from avgate.faces import crop_files
 from avgate.label_formats.affwild2 import AffWild2 as LabelFile
 from avgate.media import Media
@@ -104,7 +104,11 @@ class AffWild2:
             if here != count:
                 found.setdefault(f"({split})", []).append(f"{here} videos of the release's {count} can be used")
         for clip in self._clips:
-            found.setdefault(clip.name, []).extend(self._disagreements(clip))
+            try:
+                disagreements = self._disagreements(clip)
+            except AvgateError as error:  # of one video, which must not hide what is the matter with the others
+                disagreements = [f"{error.where}: {error.what}"]
+            found.setdefault(clip.name, []).extend(disagreements)
         return {name: what for name, what in found.items() if what}
 
     def _frame_times(self, clip: Clip) -> np.ndarray:
@@ -184,11 +188,19 @@ class AffWild2:
         files = [
             f for folder in (self.root, challenge) for f in sorted(folder.glob("*.txt")) if "test" in f.name.lower()
         ]
-        names = [line.strip().split("/")[0] for file in files for line in file.read_text("utf-8-sig").splitlines()]
+        names = [line.strip().split("/")[0] for file in files for line in _text_of(file).splitlines()]
         names = [name for name in dict.fromkeys(names) if name and not name.startswith("image_location")]
         if not names:
             self._findings["(test)"] = ["there is no list of test videos (*test*.txt)"]
         return names
+
+
+def _text_of(file: Path) -> str:
+    try:
+        return file.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        what = f"the list of test videos can't be read: {error}"
+        raise CorpusError(what, where=file, hint="save it as UTF-8 text, one name per line") from error
 
 
 def _mixed(clips: list[Clip], fold: int) -> list[Clip]:

@@ -67,6 +67,10 @@ def read_table(path: Path, columns: tuple[str, ...], hint: str) -> list[dict[str
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restval="")
             missing = [column for column in columns if column not in (reader.fieldnames or ())]
+            titles = list(reader.fieldnames or ())
+            twice = [column for column in columns if titles.count(column) > 1]
+            if twice:
+                raise CorpusError(f"the columns {', '.join(twice)} are there twice", where=path, hint=hint)
             if missing:
                 raise CorpusError(f"the columns {', '.join(missing)} are missing", where=path, hint=hint)
             return list(reader)

@@ -92,6 +92,7 @@ class Manifest:
             raise CorpusError("no clip is listed", where=self.path, hint=_COLUMNS_HINT)
         clips: dict[str, Clip] = {}
         home: dict[str, tuple[str, int]] = {}
+        shown: dict[Path, tuple[str, int]] = {}
         for number, cells in enumerate(rows, 1):
             row = {key: (value or "").strip() for key, value in cells.items() if key is not None}
             clip = self._clip(row, number)
@@ -103,6 +104,10 @@ class Manifest:
             if clip.group and clip.split in SPLITS and split in SPLITS and split != clip.split:
                 what = f"the group '{clip.group}' is in the {clip.split} split here, but in {split} in row {first}"
                 self._wrong(number, what)
+            split, first = shown.setdefault(clip.video.resolve(), (clip.split, number))
+            if row["video"] and clip.split in SPLITS and split in SPLITS and split != clip.split:
+                what = f"the video '{row['video']}' is in the {clip.split} split here, but in {split} in row {first}"
+                self._wrong(number, what)
             labels = self._read_labels(row, number, clip)
             if labels is not None:
                 self._labels[clip.name] = labels
@@ -110,7 +115,7 @@ class Manifest:
 
     def _clip(self, row: dict[str, str], number: int) -> Clip:
         name, video = row["clip"], self.path.parent / row["video"]
-        if not name or any(c in name for c in '/\\:*?"<>|\0') or name.startswith("."):
+        if not name or any(c in name for c in '/\\:*?"<>|\0') or name.startswith(".") or len(name.encode()) > 200:
             self._wrong(number, f"'{name}' can't be a clip's name, because files are named after it")
         if not row["video"] or not video.is_file():
             self._wrong(number, f"there is no video '{row['video']}'")
@@ -132,7 +137,7 @@ class Manifest:
             except ValueError:
                 self._wrong(number, f"limits must be the lowest and the highest value, not '{row['limits']}'")
                 return None
-        tracks = []
+        tracks: list[LabelTrack] = []
         for target, file in _label_files(row["labels"], self.path.parent):
             try:
                 tracks.append(read_labels(file, frames=lambda: _frame_times(clip.video), limits=limits, target=target))

@@ -21,8 +21,12 @@ _MARGIN, _ZOOM = CROP_SIZE // 4, 2
 
 def crop_files(folder: Path) -> dict[int, Path]:
     """Number of the frame, from 0 on -> its file: 00001.jpg is frame 0. Other files are passed over."""
-    files = (file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file.stem.isdecimal())
+    files = (file for file in folder.iterdir() if _is_crop(file))
     return {int(file.stem) - 1: file for file in files if int(file.stem) > 0}
+
+
+def _is_crop(file: Path) -> bool:
+    return file.suffix.lower() in SUFFIXES and file.stem.isdecimal() and len(file.stem) <= 9 and file.is_file()
 
 
 def track_crops(
