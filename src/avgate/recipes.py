@@ -98,12 +98,18 @@ RECIPES: tuple[Recipe, ...] = (
             _DEMO.model, finetune={"video": FinetuneConfig("facebook/dinov2-small", "images", layers=2, piece=50)}
         ),
     ),
-    Recipe(
-        name="demonstration-weights",
-        model=ModelConfig(
-            fusion=HgrjcaConfig(time_mixing="relative", dropout=0.3), encoders=_SMALL_TCN, head_dropout=0.3
+    replace(
+        _for_absence(
+            Recipe(
+                name="demonstration",
+                model=ModelConfig(
+                    fusion=HgrjcaConfig(time_mixing="relative", dropout=0.3), encoders=_SMALL_TCN, head_dropout=0.3
+                ),
+                train=TrainConfig(epochs=80, patience=40, lr=2e-3),
+            ),
+            reliability_weight=3.0,
         ),
-        train=TrainConfig(epochs=60, patience=15, lr=1e-3),
+        name="demonstration-weights",
     ),
     _HAZUMI,
     _for_absence(_HAZUMI),
