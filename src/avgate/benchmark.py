@@ -33,6 +33,7 @@ from avgate.scoring import label_moments, label_traces
 from avgate.store import FeatureStore
 from avgate.stress import stress
 from avgate.train import train
+from avgate.workers import held_interrupts
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,8 @@ class _Pool:
     def _trained(self, runs: list[Run]) -> Iterator[tuple[Run, Outcome]]:
         """Each run with its outcome, as they are done."""
         if self._executor:
-            running = {self._executor.submit(_do, run): run for run in runs}
+            with held_interrupts():
+                running = {self._executor.submit(_do, run): run for run in runs}
             for future in as_completed(running):
                 yield running[future], future.result()
         elif runs:

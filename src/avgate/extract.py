@@ -23,6 +23,7 @@ from avgate.faces import FaceTracker, face_fingerprint, track_crops
 from avgate.media import Media
 from avgate.store import FeatureStore, source_fingerprint
 from avgate.types import Clip, FaceTrack, FeatureTrack, VideoFrame, Waveform
+from avgate.workers import held_interrupts
 
 _Item = TypeVar("_Item")
 
@@ -208,7 +209,8 @@ def _each(
                 yield clip, error
         return
     with ProcessPoolExecutor(workers, get_context("spawn"), _be_a_worker) as pool:
-        running = {pool.submit(work, clip): clip for clip in clips}
+        with held_interrupts():
+            running = {pool.submit(work, clip): clip for clip in clips}
         try:
             for future in as_completed(running):
                 failure = future.exception()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
 import os
 import signal
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from multiprocessing import get_context
@@ -19,6 +17,7 @@ from avgate.corpora.rendered.config import RenderConfig
 from avgate.corpora.rendered.read import MANIFEST_COLUMNS
 from avgate.errors import AvgateError, UsageError
 from avgate.files import atomic_write, make_folder
+from avgate.workers import held_interrupts
 
 if TYPE_CHECKING:
     from avgate.corpora.rendered.portrait import Portrait
@@ -139,7 +138,7 @@ def _render_all(
     stop = context.Event()
     pool = ProcessPoolExecutor(workers, context, _start_worker, (config, portrait, stop))
     try:
-        with _held_interrupts():
+        with held_interrupts():
             futures = {pool.submit(_record, root, *key): key for key in takes}
         for future in as_completed(futures):
             future.result()
@@ -147,19 +146,6 @@ def _render_all(
     finally:
         stop.set()
         pool.shutdown(cancel_futures=True)
-
-
-@contextlib.contextmanager
-def _held_interrupts() -> Iterator[None]:
-    """Hold Ctrl-C back until the block ends; processes started in it never see one, not even while they import."""
-    if sys.platform == "win32":
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _StoppedError(AvgateError):
