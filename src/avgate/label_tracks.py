@@ -31,7 +31,8 @@ def own_rate(labels: LabelTrack) -> float | None:
 def _rate(distances: np.ndarray) -> float:
     """By all distances that are about the usual one, so that rounding cancels out; a whole number where one is near."""
     usual = float(np.median(distances))
-    rate = 1 / float(distances[np.abs(distances - usual) < 0.5 * usual].mean())
+    near = distances[np.abs(distances - usual) < 0.5 * usual]
+    rate = 1 / float(near.mean() if len(near) else usual)
     whole = round(rate)
     return float(whole) if whole and abs(rate - whole) < 5e-4 * whole else rate
 

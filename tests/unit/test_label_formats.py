@@ -11,7 +11,7 @@ import pytest
 
 from avgate.errors import CorpusError
 from avgate.label_formats import read_labels, write_labels
-from avgate.label_tracks import labels_on_grid, own_rate
+from avgate.label_tracks import labels_on_grid, own_rate, rate_of
 from avgate.timeline import Grid
 from avgate.types import LabelTrack
 
@@ -360,6 +360,10 @@ def test_times_that_were_rounded_leave_no_hole_and_move_no_label(rate, decimals)
     labels = LabelTrack(np.round(np.arange(300) / rate, decimals), values, ("valence",))
     assert own_rate(labels) == pytest.approx(rate, rel=1e-3)
     np.testing.assert_array_equal(labels_on_grid(labels, Grid(rate), 300), values)
+
+
+def test_times_that_are_far_from_regular_have_a_rate_all_the_same():
+    assert rate_of(np.array([0.0, 1.0, 11.0])) == pytest.approx(1 / 5.5)
 
 
 def test_stretches_of_one_length_have_a_rate_and_others_none():
