@@ -131,7 +131,10 @@ def benchmark(
     """
     names = [variant.name for variant in variants]
     if reference not in names:
-        raise UsageError(f"the reference '{reference}' is not among the fusions", hint="add it to --fusions")
+        raise UsageError(
+            f"the reference '{reference}' is not among the fusions",
+            hint="add it to --fusions, or choose another by --reference",
+        )
     if len(set(names)) < len(names):
         raise UsageError("a fusion is named twice", hint="name each once")
     folder = make_folder(out / "runs")

@@ -82,7 +82,11 @@ def load_examples(
     clips = [c for c in corpus.clips() if split in (None, c.split) and c.labels is not None]
     if not clips:
         splits = ", ".join(sorted({c.split for c in corpus.clips() if c.labels is not None})) or "none"
-        raise CorpusError(f"the split '{split}' has no labelled clips", where=corpus.name, hint=f"splits: {splits}")
+        raise CorpusError(
+            f"the split '{split}' has no labelled clips",
+            where=corpus.name,
+            hint=f"mark some clips as '{split}'; splits with labelled clips: {splits}",
+        )
     reader = Reader(corpus, store, recipe)
     examples = []
     specs: tuple[FeatureSpec, ...] = ()

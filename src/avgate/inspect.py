@@ -11,7 +11,7 @@ import numpy as np
 from rich.table import Table
 
 from avgate.console import progress
-from avgate.corpora.base import Corpus
+from avgate.corpora.base import SPLITS, Corpus
 from avgate.errors import AvgateError
 from avgate.label_tracks import stretches
 from avgate.media import Media
@@ -125,6 +125,9 @@ def plain(corpus: Corpus, reports: Sequence[ClipReport]) -> dict[str, Any]:
             },
         }
     findings = corpus.findings()
+    lacking = [split for split in SPLITS if split not in splits]
+    if lacking:
+        findings["(splits)"] = [f"there is no clip for {', '.join(lacking)}: training needs train and validation"]
     for report in reports:
         if report.findings:
             findings.setdefault(report.clip.name, []).extend(report.findings)

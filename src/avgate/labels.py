@@ -11,6 +11,7 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
+from avgate.console import console
 from avgate.delay import MEASURES, delays
 from avgate.errors import CorpusError, FeatureError, UsageError, choose
 from avgate.files import atomic_write, refuse_overwriting
@@ -25,6 +26,9 @@ from avgate.writers.base import plain
 _HIGHEST_RATE = 1000.0
 _DEFAULT_RATE = 10.0
 """Steps per second where labels are of stretches that last now so, now so."""
+
+_ENOUGH_S = 120.0
+"""Seconds of labels from which a delay is found without a word of doubt."""
 
 PLOTS = (".png", ".pdf", ".svg")
 """What a plot's file name may end in."""
@@ -93,6 +97,27 @@ def merge(
     return found
 
 
+def doubts(merged: Merged, grid: Grid) -> list[str]:
+    """Why a delay that was found from features may be none: it lies at the end of what was tried, or little was there.
+
+    How well features and label fit has a chance maximum too, which moves with every clip; minutes are needed for the
+    raters' delay to stand out from it.
+    """
+    if not merged.judged:
+        return []
+    found = []
+    if merged.delay_s and round(merged.delay_s * grid.rate) == len(merged.judged) - 1:
+        found.append(
+            f"{merged.delay_s:g} s is the longest delay that was tried, so it may be none: see the report's `fit`"
+        )
+    seconds = float((~np.isnan(merged.label)).sum()) / grid.rate
+    if seconds < _ENOUGH_S:
+        found.append(
+            f"{seconds:.0f} s of labels say little of a delay; take it from minutes of them, or give it yourself"
+        )
+    return found
+
+
 def _delay(
     delay: str, label: np.ndarray, features: np.ndarray | None, grid: Grid, longest_s: float
 ) -> tuple[float, tuple[float, ...]]:
@@ -117,7 +142,9 @@ def _delay(
         )
     if np.isnan(judged).all():
         what = "too few steps have both features and labels at all delays"
-        raise FeatureError(what, where="--features", hint=f"give a longer clip, or try less than {longest_s:g} s")
+        raise FeatureError(
+            what, where="--features", hint=f"give a longer clip, or a --longest-delay below {longest_s:g} s"
+        )
     return int(np.nanargmax(judged)) / grid.rate, tuple(judged.tolist())
 
 
@@ -158,11 +185,11 @@ def labels(
     format: str | None = None,
     plot: Path | None = None,
     report_to: Path | None = None,
-) -> dict[str, Merged]:
+) -> tuple[dict[str, Merged], list[Path]]:
     """Read, align, merge, move and write; see the command line's help.
 
     Returns:
-        Per target what was made.
+        Per target what was made, and the label files that were written.
     """
     if len(set(files)) < len(files):
         raise UsageError("a file is named twice", hint="each rater counts once")
@@ -199,10 +226,15 @@ def labels(
         features=read_features(features, grid) if features else None,
         longest_s=longest_s,
     )
-    write_labels(_track(found, grid, frames() if frames and format == "affwild2" else None), out, format)
+    for target, merged in found.items():
+        for doubt in doubts(merged, grid):
+            console.print(f"[yellow]{escape(target)}:[/] {doubt}", soft_wrap=True)
+    files_written = write_labels(
+        _track(found, grid, frames() if frames and format == "affwild2" else None), out, format
+    )
     if plot:
         draw(found, grid, plot)
-    return found
+    return found, files_written
 
 
 def _names(files: Sequence[Path]) -> list[str]:

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 from rich.markup import escape
 
-from avgate.backbones import build_backbones
+from avgate.backbones import build_backbones, modality_of
 from avgate.backbones.base import Backbone
 from avgate.checkpoint import DEMONSTRATION_NOTE, Checkpoint, FeatureSpec, load_checkpoint
 from avgate.config import to_plain
 from avgate.console import console, progress
-from avgate.errors import AvgateError, UsageError
+from avgate.errors import AvgateError, CheckpointError, UsageError
 from avgate.extract import Extracted, extract_media
 from avgate.figure import write_figure
 from avgate.files import make_folder
@@ -37,11 +37,16 @@ class Predictor:
         face_model: face_landmarker.task; None takes mediapipe's own, or AVGATE_FACE_MODEL.
 
     Raises:
-        CheckpointError: the file is no checkpoint.
+        CheckpointError: the file is no checkpoint, or one whose features can't be made of a video.
     """
 
     def __init__(self, checkpoint: Checkpoint | str | Path | None = None, face_model: str | Path | None = None):
         self.checkpoint = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(checkpoint)
+        brought = [f.backbone for f in self.checkpoint.features if not modality_of(f.backbone)]
+        if brought:
+            what = f"its features ({', '.join(brought)}) come with their corpus; avgate can't make them of a video"
+            where = None if isinstance(checkpoint, Checkpoint) else checkpoint
+            raise CheckpointError(what, where=where, hint="take a checkpoint that was trained on extracted features")
         self.face_model = face_model
         self.model = self.checkpoint.build()
         recipe = self.checkpoint.recipe

@@ -212,7 +212,8 @@ def scores_table(results: Mapping[str, Any]) -> str:
     head = (
         f"{results['corpus']}, {protocol}, {results['clips']} clips, seeds {', '.join(map(str, results['seeds']))}: "
         "CCC pooled over all held-out steps, mean and standard deviation over seeds; difference from "
-        f"{reference} with its 95 % interval (paired bootstrap over clips) and Holm-corrected p; "
+        f"{reference} with its 95 % interval (paired bootstrap over clips, which knows nothing of other seeds) and "
+        "Holm-corrected p; "
         "processor time of all trainings, with what was measured on them."
     )
     columns = [column for t in targets for column in (t, f"{t}, less {reference}", "p")] + ["minutes"]
@@ -221,7 +222,8 @@ def scores_table(results: Mapping[str, Any]) -> str:
         cells = []
         for t in targets:
             difference = row["against"].get(t)
-            cells.append(f"{np.mean(row['ccc'][t]):.3f} ± {np.std(row['ccc'][t]):.3f}")
+            spread = f" ± {np.std(row['ccc'][t]):.3f}" if len(row["ccc"][t]) > 1 else ""
+            cells.append(f"{np.mean(row['ccc'][t]):.3f}{spread}")
             cells += (
                 [
                     difference_text(difference),
@@ -288,7 +290,7 @@ def difference_text(difference: Mapping[str, Any]) -> str:
 def gates_table(results: Mapping[str, Any]) -> str:
     """How well each gate tells corrupted steps from others."""
     columns = [f"{modality} {kind}" for modality in results["corrupted"] for kind in CORRUPTIONS]
-    rows = {}
+    rows: dict[str, list[str]] = {}
     for name, row in results["fusions"].items():
         gates = dict.fromkeys(gate for areas in row["auroc"].values() for gate in areas)
         for gate in gates:
@@ -299,7 +301,7 @@ def gates_table(results: Mapping[str, Any]) -> str:
         "**Does the gate see it?** AUROC of each gate against the steps that were corrupted (half of all): 1 is "
         "always, 0.5 is chance. Whether a gate opens or closes there is read off on validation clips."
     )
-    return table(head, "gate", columns, rows)
+    return table(head, "gate", columns, rows) if rows else ""
 
 
 def table(head: str, first: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:

@@ -149,3 +149,11 @@ def test_a_reference_that_is_not_compared_is_refused(folder, tmp_path, fails):
 def test_a_fusion_named_twice_is_refused(folder, tmp_path, fails):
     args = ["benchmark", "hazumi", "--data", folder, "--out", tmp_path, "--fusions", "hgrjca", "hgrjca"]
     assert "twice" in fails(UsageError.exit_code, *args)
+
+
+def test_a_model_of_features_that_come_with_a_corpus_predicts_no_video(folder, tmp_path, capsys):
+    args = ["--corpus", "hazumi", "--data", str(folder), "--recipe", "hazumi", "--out", str(tmp_path / "run")]
+    main(["train", *args, "--set", *SETTINGS])
+    with pytest.raises(SystemExit):
+        main(["predict", "x.mp4", "--checkpoint", str(tmp_path / "run/checkpoint.safetensors"), "--out", str(tmp_path)])
+    assert "its features (is09, openface) come with their corpus" in " ".join(capsys.readouterr().err.split())

@@ -53,7 +53,7 @@ def test_numbers_on_the_page_are_those_of_the_comparison(made):
     results = json.loads((work / "hazumi-absence" / "results.json").read_text())
     row = results["fusions"]["rhgrjca"]
     shown = " / ".join(f"{row['ccc'][t][0]:.3f}" for t in results["targets"])
-    assert re.search(rf"\| rhgrjca, clean \| 0.785 / 0.670 \| {re.escape(shown)} \|", page)
+    assert re.search(rf"\| rhgrjca, trained for absence, clean \| 0.785 / 0.670 \| {re.escape(shown)} \|", page)
     curves = [row["stress"]["audio absent"][t]["curve"][0][-1] for t in results["targets"]]
     shown = " / ".join(f"{x:.3f}" for x in curves)
     assert f"| rhgrjca, all of the audio absent | 0.545 / 0.449 | {shown} |" in page

@@ -74,6 +74,15 @@ def test_the_delay_is_found_from_features_per_target(raters, tmp_path, measure):
     assert gold["valence"].isna()[-10:].all()
 
 
+def test_a_delay_that_may_be_chance_is_doubted(raters, tmp_path, capsys):
+    files, features, _ = raters
+    args = ["--delay", "ccc", "--features", features, "--targets", "valence"]
+    run(*files, "--out", tmp_path / "gold.csv", *args, "--longest-delay", "1.5")
+    said = " ".join(capsys.readouterr().err.split())
+    assert "1.5 s is the longest delay that was tried" in said
+    assert "58 s of labels say little of a delay" in said
+
+
 def test_features_may_be_a_table(raters, tmp_path):
     files, _, truth = raters
     table = pd.DataFrame({"time_s": np.arange(N) / RATE + 0.05, "a": truth[:, 0], "b": truth[:, 1]})
@@ -200,9 +209,13 @@ def test_a_prediction_is_turned_into_another_format(tmp_path):
 
 def test_a_target_with_any_name_is_written_drawn_and_told(tmp_path, capsys):
     file = written(tmp_path / "a.csv", 'time_s,val/anna,"[b]$x"\n0,.1,.2\n1,.3,.2\n')
-    run(file, "--out", tmp_path / "b.annotation", "--plot", tmp_path / "b.png")
-    assert {f.name for f in tmp_path.glob("b.*.annotation")} == {"b.val_anna.annotation", "b._b__x.annotation"}
-    assert "[b]$x" in capsys.readouterr().out
+    second = written(tmp_path / "$c.csv", file.read_text())
+    run(file, second, "--out", tmp_path / "b.annotation", "--plot", tmp_path / "b.png")
+    files = {f.name for f in tmp_path.glob("b.*.annotation")}
+    assert files == {"b.val_anna.annotation", "b._b__x.annotation"}
+    said = capsys.readouterr()
+    assert "[b]$x" in said.out
+    assert all(file in said.err for file in files)
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,11 @@ def test_long_lists_of_problems_are_cut(manifest):
 
 
 class TestInspect:
+    def test_a_split_without_a_clip_is_told(self, manifest, capsys):
+        edit(manifest, lambda rows: [row.update(split="test") for row in rows])
+        main(["inspect", "manifest", "--data", str(manifest)])
+        assert "there is no clip for train, validation" in " ".join(capsys.readouterr().out.split())
+
     def test_the_list_itself_is_not_written_over(self, manifest, capsys):
         before = manifest.read_bytes()
         with pytest.raises(SystemExit):

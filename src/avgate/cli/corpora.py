@@ -49,7 +49,7 @@ def inspect(
     """Say what a corpus holds, what is missing and what disagrees, before anyone waits for an extraction.
 
     Args:
-        corpus: Kind of corpus.
+        corpus: Kind of corpus: rendered, manifest (your own), affwild2, hazumi.
         data: The corpus' folder, or its list of clips.
         out: JSON file for the same.
     """
@@ -99,7 +99,7 @@ def labels(
 
     Args:
         files: Label files, one or more per rater.
-        out: File to write; its suffix says the format.
+        out: File to write; its suffix says the format. Formats of one target per file become NAME.TARGET.SUFFIX.
         how: Mean of the raters, EWE (weighted by correlation with the mean), or RAAW (warped onto each other first).
         rate: Labels per second in the result; that of the fastest rater unless given.
         delay: Seconds by which raters lag behind, or mi or ccc: the lag at which labels fit the features best.
@@ -117,6 +117,7 @@ def labels(
 
     from rich.console import Console
 
+    from avgate.console import console
     from avgate.errors import UsageError
     from avgate.files import atomic_write
     from avgate.labels import labels as run
@@ -125,7 +126,7 @@ def labels(
 
     if not files:
         raise UsageError("there is nothing to read", hint="name one or more label files")
-    found = run(
+    found, written = run(
         files,
         out,
         how=how,
@@ -141,7 +142,10 @@ def labels(
         plot=plot,
         report_to=report,
     )
-    Console(emoji=False).print(table(found))
+    if any(merged.agreement for merged in found.values()):
+        Console(emoji=False).print(table(found))
+    for file in written:
+        console.print(f"{file}", soft_wrap=True, markup=False)
     if report:
         with atomic_write(report) as temporary:
             temporary.write_text(json.dumps(about(found), indent=1, allow_nan=False))
@@ -159,11 +163,11 @@ def extract(
     """Compute the features of a corpus once and keep them; run it again to continue after an interruption.
 
     Args:
-        data: The corpus' folder.
-        store: Folder for the features; DATA/features unless given.
+        data: The corpus' folder; of a manifest, the CSV file.
+        store: Folder for the features; the folder features beside or in DATA unless given.
         recipe: Whose backbones to use.
         set: Settings to change, as path=value, such as backbones or label_rate.
-        corpus: Kind of corpus.
+        corpus: Kind of corpus: rendered, manifest (your own), affwild2, hazumi.
         face_model: face_landmarker.task, instead of mediapipe's own face mesh.
         workers: Processes; one per core unless given.
     """

@@ -27,14 +27,14 @@ def train(
     """Train a recipe on a corpus whose features are extracted; run it again to continue after an interruption.
 
     Args:
-        data: The corpus' folder.
+        data: The corpus' folder; of a manifest, the CSV file.
         out: Folder for the run: checkpoint.safetensors, history.csv and what is needed to continue.
         recipe: Which recipe.
         fusion: Fusion to use instead of the recipe's.
         seed: Seed to use instead of the recipe's.
         set: Settings to change, as path=value: train.epochs=5 model.fusion.tau=0.5
-        store: Folder of the features; DATA/features unless given.
-        corpus: Kind of corpus.
+        store: Folder of the features; the folder features beside or in DATA unless given.
+        corpus: Kind of corpus: rendered, manifest (your own), affwild2, hazumi.
         accelerator: auto, cpu, cuda, ...
         precision: Numeric precision.
     """
@@ -80,10 +80,10 @@ def evaluate(
 
     Args:
         checkpoints: What to score.
-        data: The corpus' folder.
+        data: The corpus' folder; of a manifest, the CSV file.
         split: Which clips: train, validation or test.
-        store: Folder of the features; DATA/features unless given.
-        corpus: Kind of corpus.
+        store: Folder of the features; the folder features beside or in DATA unless given.
+        corpus: Kind of corpus: rendered, manifest (your own), affwild2, hazumi.
         out: JSON file for the scores, per clip too.
     """
     from rich.console import Console
@@ -128,8 +128,8 @@ def benchmark(
     """Compare fusions fairly: one protocol, one budget, several seeds, and a paired test of every difference.
 
     Args:
-        corpus: Kind of corpus.
-        data: The corpus' folder.
+        corpus: Kind of corpus: rendered, manifest (your own), affwild2, hazumi.
+        data: The corpus' folder; of a manifest, the CSV file.
         out: Folder for runs, results.json and results.md; run it again to continue after an interruption.
         recipe: What is trained; its fusion is replaced by each of the fusions. The corpus' own recipe unless given.
         fusions: What to compare; "all" is every one.
@@ -139,7 +139,7 @@ def benchmark(
         folds: Cross-validation by person; 0 takes the corpus' own splits.
         stress: Also try every model on clips in which voice or face is missing or misleads.
         set: Settings to change, as path=value; tuning=() tries no other settings.
-        store: Folder of the features; DATA/features unless given.
+        store: Folder of the features; the folder features beside or in DATA unless given.
         workers: Processes; one per core unless given.
     """
     from rich.console import Console

@@ -85,6 +85,8 @@ class Rendered:
         if not manifest.is_file():
             what = "there is no such folder" if not self.root.is_dir() else "the folder has no manifest.csv"
             hint = f"make the corpus, or finish an interrupted one, with: avgate render --out {self.root}"
+            if self.root.is_file():
+                what, hint = "this is no rendered corpus", "for a list of clips of your own, add --corpus manifest"
             raise CorpusError(what, where=self.root, hint=hint)
         clips: dict[str, Clip] = {}
         home: dict[str, str] = {}
