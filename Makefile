@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup demo test check bench weights results docs clean
+.PHONY: setup demo test check bench weights results ablations docs clean
 
 setup: $(INSTALLED)  ## make .venv and install avgate with the tested set of versions
 
@@ -38,6 +38,9 @@ weights: $(INSTALLED)  ## train the demonstration weights that come with avgate
 
 results: $(INSTALLED)  ## compare all fusions on rendered and real people, clean and stressed, write docs/results.md; hours, resumable
 	$(BIN)/python docs/results.py
+
+ablations: $(INSTALLED)  ## make results, and what each part of the gated models is worth; resumable
+	$(BIN)/python docs/results.py --ablations
 
 docs: $(INSTALLED)  ## make docs/fusions.md, raters.md, example.md, and the README's tree and picture anew; after make demo
 	$(BIN)/python docs/tree.py

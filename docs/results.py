@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ class Size:
     rendered_fusions: tuple[str, ...] = MAIN
     settings: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
+    ablations: bool = False
 
 
 SMALL = Size(
@@ -111,7 +112,8 @@ def plans(size: Size) -> list[Plan]:
         Plan("parts", "hazumi", "hazumi-absence", "what rhgrjca is made of", (), True, untuned, PARTS),
         Plan("ablations", "hazumi", "hazumi", "hgrjca with one thing changed", (), False, untuned, tuple(CHANGES)),
     ]
-    return [plan for plan in found if not size.only or plan.name in size.only]
+    wanted = [plan for plan in found if not size.only or plan.name in size.only]
+    return [plan for plan in wanted if plan.fusions or size.ablations]
 
 
 @dataclass(frozen=True)
@@ -170,8 +172,9 @@ def page(studies: Sequence[Study], hazumi: Path, seconds: float) -> str:
     parts = [
         "# What gating does: results",
         "",
-        f"Made by `{' '.join(['python docs/results.py', *sys.argv[1:]])}` (`make results`); every number but the "
-        "quoted ones comes from that command.",
+        f"Made by `{' '.join(['python docs/results.py', *sys.argv[1:]])}` "
+        f"(`make {'ablations' if '--ablations' in sys.argv else 'results'}`); every number but the quoted ones comes "
+        "from that command.",
         f"avgate {commit or 'unknown'}, Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} "
         f"cores; the last call took {seconds / 60:.0f} min and took up what earlier ones had finished. All trainings, "
         f"with what was measured on them, took {_minutes(studies)} of processor time, each on one core.",
@@ -217,11 +220,14 @@ def main() -> None:
     parser.add_argument("--hazumi", type=Path, default=HAZUMI, help="folder that holds clones of Hazumi's repositories")
     parser.add_argument("--work", type=Path, default=HERE.parent / "work" / "results", help="folder for all trainings")
     parser.add_argument("--out", type=Path, default=HERE, help="folder for results.md and its figures")
+    parser.add_argument("--ablations", action="store_true", help="also what each part of hgrjca and rhgrjca is worth")
     parser.add_argument("--small", action="store_true", help="a few minutes' worth, to see that the command works")
     parser.add_argument("--workers", type=int, help="processes; one per core unless given")
     given = parser.parse_args()
     began, studies, out = time.monotonic(), [], make_folder(given.out)
-    for study in run(given.hazumi, given.work, SMALL if given.small else Size(), given.workers):
+    for study in run(
+        given.hazumi, given.work, replace(SMALL if given.small else Size(), ablations=given.ablations), given.workers
+    ):
         studies.append(study)
         if study.plan.stress:
             draw_curves(study.results, out / f"results-{study.plan.name}.png")
