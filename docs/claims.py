@@ -37,7 +37,7 @@ def claims(results: Results) -> list[Claim]:
         if f"{corpus}-absence" in results:
             auroc = results[f"{corpus}-absence"]["fusions"]["rhgrjca"]["auroc"]
             for modality, gate in (("audio", "voice_reliability"), ("video", "face_reliability")):
-                for kind in ("absent", "noise"):
+                for kind in LOST:
                     area = float(np.mean(auroc[f"{modality} {kind}"][gate]))
                     what = f"rhgrjca on {corpus}: AUROC of {gate} for {modality} {kind}"
                     found.append(Claim(what, f"{needed:.2f}", f"{area:.3f}", area >= needed))
@@ -67,7 +67,7 @@ def _absence_claims(absence: Mapping[str, Any]) -> list[Claim]:
         what = f"hgrjca, trained for absence, area under the curves of corrupted audio: 5 % above {other}'s"
         found.append(_at_least(what, needed, _area(absence, "hgrjca", "audio")))
     found.append(_at_least("rhgrjca, trained for absence, clean", (0.785, 0.670), _means(absence, "rhgrjca")))
-    for kind in ("absent", "noise"):
+    for kind in LOST:
         half, whole = (_at(absence, "rhgrjca", f"audio {kind}", share) for share in (0.5, 1.0))
         blind = _at(absence, "rhgrjca", f"video {kind}", 1.0)
         found += [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +205,7 @@ def labels(
         raise UsageError(what, where="--out", hint="give the video by --video, or a file of another kind to --out")
     if target is not None and not target.strip():
         raise UsageError("a target needs a name", where="--target")
-    frames = (lambda: Media(video).frame_times()) if video else None
+    frames = cache(lambda: Media(video).frame_times()) if video else None  # read once, whoever asks
     read = [read_labels(file, frames=frames, limits=limits, target=target, targets=targets) for file in files]
     tracks = {name: track for name, track in zip(_names(files), read, strict=True) if track.targets}
     there = {name for track in tracks.values() for name in track.targets}

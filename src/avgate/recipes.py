@@ -71,7 +71,7 @@ _AFFWILD2 = Recipe(
 )
 
 
-def _for_absence(recipe: Recipe, reliability_weight: float = 1.0) -> Recipe:
+def _for_absence(recipe: Recipe, name: str, reliability_weight: float = 1.0) -> Recipe:
     """The same recipe with windows in which a modality is missing or noise, for a stretch or throughout.
 
     Its fusion is the one that withstands that best: docs/results.md has the figures.
@@ -79,7 +79,7 @@ def _for_absence(recipe: Recipe, reliability_weight: float = 1.0) -> Recipe:
     corrupt = replace(recipe.train.corrupt, kinds=("absent", "noise"), probability=0.5, share=(0.1, 1.0), dropout=0.3)
     return replace(
         recipe,
-        name=f"{recipe.name}-absence",
+        name=name,
         model=replace(recipe.with_fusion("rhgrjca").model, unimodal_heads=True),
         train=replace(recipe.train, corrupt=corrupt, unimodal_weight=1.0, reliability_weight=reliability_weight),
     )
@@ -88,7 +88,11 @@ def _for_absence(recipe: Recipe, reliability_weight: float = 1.0) -> Recipe:
 RECIPES: tuple[Recipe, ...] = (
     _DEMO,
     # Corrupted windows are harder to learn from: with the demonstration's own 40 slow epochs, no gate saw noise well.
-    _for_absence(replace(_DEMO, train=replace(_DEMO.train, epochs=80, patience=40, lr=3e-3)), reliability_weight=3.0),
+    _for_absence(
+        replace(_DEMO, train=replace(_DEMO.train, epochs=80, patience=40, lr=3e-3)),
+        "demo-absence",
+        reliability_weight=3.0,
+    ),
     # The last layers of a model of images learn along; another one: --set model.finetune.video.source=MODEL.
     replace(
         _DEMO,
@@ -98,24 +102,22 @@ RECIPES: tuple[Recipe, ...] = (
             _DEMO.model, finetune={"video": FinetuneConfig("facebook/dinov2-small", "images", layers=2, piece=50)}
         ),
     ),
-    replace(
-        _for_absence(
-            Recipe(
-                name="demonstration",
-                model=ModelConfig(
-                    fusion=HgrjcaConfig(time_mixing="relative", dropout=0.3), encoders=_SMALL_TCN, head_dropout=0.3
-                ),
-                train=TrainConfig(epochs=80, patience=40, lr=2e-3),
+    _for_absence(
+        Recipe(
+            name="demonstration",
+            model=ModelConfig(
+                fusion=HgrjcaConfig(time_mixing="relative", dropout=0.3), encoders=_SMALL_TCN, head_dropout=0.3
             ),
-            reliability_weight=3.0,
+            train=TrainConfig(epochs=80, patience=40, lr=2e-3),
         ),
-        name="demonstration-weights",
+        "demonstration-weights",
+        reliability_weight=3.0,
     ),
     _HAZUMI,
-    _for_absence(_HAZUMI),
+    _for_absence(_HAZUMI, "hazumi-absence"),
     _AFFWILD2,
     *(replace(_AFFWILD2.with_fusion(fusion), name=f"affwild2-{fusion}") for fusion in ("jca", "rjca", "grjca", "lfan")),
-    replace(_for_absence(_AFFWILD2), name="affwild2-rhgrjca"),
+    _for_absence(_AFFWILD2, "affwild2-rhgrjca"),
     Recipe(
         name="smoke",
         window_s=4.0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -25,13 +26,11 @@ class FeatureStats:
     @classmethod
     def fit(cls, values: Sequence[np.ndarray], present: Sequence[np.ndarray] | None = None) -> FeatureStats:
         """Statistics of all rows together; each array is float [n d]. Of `present`, bool [n], only rows that are."""
-        d, parts = values[0].shape[1], []
-        for first in range(0, d, _AT_ONCE):
-            block = slice(first, first + _AT_ONCE)
-            if present is None:
-                parts.append(cls._fit([v[:, block] for v in values]))
-            else:
-                parts.append(cls._fit([v[here, block] for v, here in zip(values, present, strict=True)]))
+        rows: Sequence[Any] = [slice(None)] * len(values) if present is None else present
+        parts = [
+            cls._fit([v[here, first : first + _AT_ONCE] for v, here in zip(values, rows, strict=True)])
+            for first in range(0, values[0].shape[1], _AT_ONCE)
+        ]
         return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
 
     @classmethod

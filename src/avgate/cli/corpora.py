@@ -110,7 +110,7 @@ def labels(
         targets: Which targets to take; all unless given.
         video: The video, whose frames are the clock of Aff-Wild2's files.
         format: Format to write, where the suffix doesn't say: nova, nova-binary, elan, textgrid, carma, muse, ...
-        plot: Figure of all raters and the result; .png or .pdf.
+        plot: Figure of all raters and the result; .png, .pdf or .svg.
         report: JSON file for agreement and delays.
     """
     import json
