@@ -128,8 +128,6 @@ class Study:
 
 def run(hazumi: Path, work: Path, size: Size, workers: int | None) -> Iterator[Study]:
     """One study after the other; each keeps its trainings under `work` and is taken up again from there."""
-    if not hazumi.is_dir():
-        raise SystemExit(f"there is no {hazumi}: give the folder that holds clones of Hazumi's repositories, --hazumi")
     clips, store = make_folder(work / "rendered"), work / "rendered" / "features"
     look = RenderConfig(identities=size.identities, clips_per_identity=size.clips, seconds=size.seconds)
     render_with_progress(clips, look, workers)
@@ -154,14 +152,10 @@ def run(hazumi: Path, work: Path, size: Size, workers: int | None) -> Iterator[S
         yield Study(plan, f"avgate benchmark {plan.corpus} --data DATA --out OUT {' '.join(options)}", results, kept)
 
 
-def page(studies: Sequence[Study], hazumi: Path, seconds: float) -> str:
-    """The whole page; every number but the quoted ones comes from the studies."""
+def page(studies: Sequence[Study], version: str, agreement: str, seconds: float) -> str:
+    """The whole page; every number but the quoted ones comes from the studies and from how far raters agree."""
     by_plan = {study.plan.name: study.results for study in studies}
     found = claims(by_plan)
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True, check=False
-    ).stdout.strip()
-    agreement = " / ".join(f"{x:.3f}" for x in _agreement(hazumi))
     quoted = table(
         "Quoted from the papers, not measured here: CCC on Aff-Wild2.",
         "method",
@@ -175,7 +169,7 @@ def page(studies: Sequence[Study], hazumi: Path, seconds: float) -> str:
         f"Made by `{' '.join(['python docs/results.py', *sys.argv[1:]])}` "
         f"(`make {'ablations' if '--ablations' in sys.argv else 'results'}`); every number but the quoted ones comes "
         "from that command.",
-        f"avgate {commit or 'unknown'}, Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} "
+        f"avgate {version}, Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} "
         f"cores; the last call took {seconds / 60:.0f} min and took up what earlier ones had finished. All trainings, "
         f"with what was measured on them, took {_minutes(studies)} of processor time, each on one core.",
         "",
@@ -209,9 +203,16 @@ def _minutes(studies: Sequence[Study]) -> str:
     return f"{sum(known) / 60:.0f} min{f' (without {missing} models, whose time is unknown)' if missing else ''}"
 
 
-def _agreement(hazumi: Path) -> list[float]:
+def _agreement(hazumi: Path) -> str:
     corpus = Hazumi(hazumi)
-    return list(rater_agreement([corpus.session(clip) for clip in corpus.clips()]).values())
+    agreement = rater_agreement([corpus.session(clip) for clip in corpus.clips()])
+    return " / ".join(f"{x:.3f}" for x in agreement.values())
+
+
+def _version() -> str:
+    """The commit that is checked out, and whether anything differs from it."""
+    asked = ["git", "describe", "--always", "--dirty"]
+    return subprocess.run(asked, cwd=HERE, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
 def main() -> None:
@@ -224,15 +225,20 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="a few minutes' worth, to see that the command works")
     parser.add_argument("--workers", type=int, help="processes; one per core unless given")
     given = parser.parse_args()
+    if not given.hazumi.is_dir():
+        raise SystemExit(
+            f"there is no {given.hazumi}: give the folder that holds clones of Hazumi's repositories, --hazumi"
+        )
+    size = replace(SMALL if given.small else Size(), ablations=given.ablations)
     began, studies, out = time.monotonic(), [], make_folder(given.out)
-    for study in run(
-        given.hazumi, given.work, replace(SMALL if given.small else Size(), ablations=given.ablations), given.workers
-    ):
+    # The version first: as soon as the page is written, the folder differs from its commit.
+    version, agreement = _version(), _agreement(given.hazumi)
+    for study in run(given.hazumi, given.work, size, given.workers):
         studies.append(study)
         if study.plan.stress:
             draw_curves(study.results, out / f"results-{study.plan.name}.png")
         with atomic_write(out / "results.md") as temporary:
-            temporary.write_text(page(studies, given.hazumi, time.monotonic() - began))
+            temporary.write_text(page(studies, version, agreement, time.monotonic() - began))
 
 
 if __name__ == "__main__":
