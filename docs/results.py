@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -28,7 +29,7 @@ from avgate.files import atomic_write, make_folder
 from avgate.fusions import FUSIONS
 from avgate.published import AFFWILD2, COLUMNS
 from avgate.recipes import recipe_named
-from avgate.results import alone_table, draw_curves, gates_table, scores_table, stress_tables, table
+from avgate.results import alone_table, gates_table, scores_table, stress_tables, table
 
 HERE = Path(__file__).resolve().parent
 HAZUMI = HERE.parents[1] / "shared" / "data" / "hazumi"
@@ -236,7 +237,7 @@ def main() -> None:
     for study in run(given.hazumi, given.work, size, given.workers):
         studies.append(study)
         if study.plan.stress:
-            draw_curves(study.results, out / f"results-{study.plan.name}.png")
+            shutil.copyfile(given.work / study.kept / "curves.png", out / f"results-{study.plan.name}.png")
         with atomic_write(out / "results.md") as temporary:
             temporary.write_text(page(studies, version, agreement, time.monotonic() - began))
 

@@ -18,6 +18,9 @@ from avgate.types import Trace
 from tests.e2e.browser import Browser
 from tests.traces import make_trace
 
+# One process starts the browser and fills its pages for all of these tests.
+pytestmark = pytest.mark.xdist_group("browser")
+
 FRAMES, BITS = 250, 8
 
 TIMES = 0.4 + np.cumsum(np.random.default_rng(3).uniform(0.02, 0.06, FRAMES)).round(3)
