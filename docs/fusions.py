@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import subprocess
 import sys
 import warnings
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from commit import git_commit
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry, sdpa_flop_count
@@ -221,14 +221,6 @@ def tensors(output: FusionOutput | ModelOutput) -> dict[str, Tensor]:
 def same_bits(one: Tensor, other: Tensor) -> bool:
     """Whether two float32 tensors are the same to the bit, NaN equal to the same NaN."""
     return torch.equal(one.contiguous().view(torch.int32), other.contiguous().view(torch.int32))
-
-
-def git_commit() -> str:
-    """The commit that was measured."""
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown commit"
 
 
 def text(rows: list[dict[str, str]]) -> str:

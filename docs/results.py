@@ -6,7 +6,6 @@ import argparse
 import os
 import platform
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from claims import claims, in_words
+from commit import git_commit
 
 from avgate.ablations import CHANGES, PARTS, PUBLISHED, ablations
 from avgate.benchmark import Protocol, Variant, benchmark
@@ -153,7 +153,7 @@ def run(hazumi: Path, work: Path, size: Size, workers: int | None) -> Iterator[S
         yield Study(plan, f"avgate benchmark {plan.corpus} --data DATA --out OUT {' '.join(options)}", results, kept)
 
 
-def page(studies: Sequence[Study], version: str, agreement: str, seconds: float) -> str:
+def page(studies: Sequence[Study], commit: str, agreement: str, seconds: float) -> str:
     """The whole page; every number but the quoted ones comes from the studies and from how far raters agree."""
     by_plan = {study.plan.name: study.results for study in studies}
     found = claims(by_plan)
@@ -170,7 +170,7 @@ def page(studies: Sequence[Study], version: str, agreement: str, seconds: float)
         f"Made by `{' '.join(['python docs/results.py', *sys.argv[1:]])}` "
         f"(`make {'ablations' if '--ablations' in sys.argv else 'results'}`); every number but the quoted ones comes "
         "from that command.",
-        f"avgate {version}, Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} "
+        f"avgate {commit}, Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} "
         f"cores; the last call took {seconds / 60:.0f} min and took up what earlier ones had finished. All trainings, "
         f"with what was measured on them, took {_minutes(studies)} of processor time, each on one core.",
         "",
@@ -210,12 +210,6 @@ def _agreement(hazumi: Path) -> str:
     return " / ".join(f"{x:.3f}" for x in agreement.values())
 
 
-def _version() -> str:
-    """The commit that is checked out, and whether anything differs from it."""
-    asked = ["git", "describe", "--always", "--dirty"]
-    return subprocess.run(asked, cwd=HERE, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
-
-
 def main() -> None:
     """Run every study, or go on where an earlier call stopped, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -232,14 +226,15 @@ def main() -> None:
         )
     size = replace(SMALL if given.small else Size(), ablations=given.ablations)
     began, studies, out = time.monotonic(), [], make_folder(given.out)
-    # The version first: as soon as the page is written, the folder differs from its commit.
-    version, agreement = _version(), _agreement(given.hazumi)
+    # The commit first: as soon as the page is written, the folder differs from it.
+    commit, agreement = git_commit(), _agreement(given.hazumi)
     for study in run(given.hazumi, given.work, size, given.workers):
         studies.append(study)
         if study.plan.stress:
-            shutil.copyfile(given.work / study.kept / "curves.png", out / f"results-{study.plan.name}.png")
+            with atomic_write(out / f"results-{study.plan.name}.png") as temporary:
+                shutil.copyfile(given.work / study.kept / "curves.png", temporary)
         with atomic_write(out / "results.md") as temporary:
-            temporary.write_text(page(studies, version, agreement, time.monotonic() - began))
+            temporary.write_text(page(studies, commit, agreement, time.monotonic() - began))
 
 
 if __name__ == "__main__":

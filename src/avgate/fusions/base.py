@@ -67,6 +67,9 @@ class Fusion(nn.Module, ABC):
 
         Args:
             features: as for forward.
+
+        Raises:
+            NotImplementedError: the fusion doesn't fall back, as `falls_back` says.
         """
         raise NotImplementedError(f"{self.name} doesn't fall back on single modalities")
 
