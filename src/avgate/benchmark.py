@@ -10,8 +10,9 @@ import hashlib
 import json
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -73,18 +74,27 @@ class Run:
     """One training, or several of which the best on validation clips is kept.
 
     Attributes:
-        name: its file's stem.
+        variant: name of the row that it is part of.
         recipe: what is trained.
         fold: on which split.
         seed: with which seed.
         settings: what is tried, one string of settings each.
     """
 
-    name: str
+    variant: str
     recipe: Recipe
     fold: int
     seed: int
     settings: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Its file's stem."""
+        return f"{self.variant}-seed{self.seed}-fold{self.fold}"
+
+    def repeated(self, setting: str, seeds: Sequence[int]) -> list[Run]:
+        """The same with one setting and other seeds."""
+        return [replace(self, seed=seed, settings=(setting,)) for seed in seeds]
 
     def recipes(self) -> dict[str, Recipe]:
         """Setting -> the recipe with it ("train.lr=1e-3 model.head_dropout=0.5" changes two things)."""
@@ -138,35 +148,31 @@ def benchmark(
     if len(set(names)) < len(names):
         raise UsageError("a fusion is named twice", hint="name each once")
     folder = make_folder(out / "runs")
+    first, *others = seeds
+    tuning = [
+        Run(v.name, v.recipe, fold, first, v.recipe.tuning or ("",)) for v in variants for fold in range(protocol.count)
+    ]
     with progress() as bar, _Pool(protocol, variants[0].recipe, folder, workers) as pool:
 
-        def complete(runs: list[Run], description: str) -> list[Outcome]:
-            task = bar.add_task(description, total=len(runs))
-            return pool.complete(runs, lambda: bar.advance(task))
+        def further(run: Run, outcome: Outcome) -> list[Run]:
+            return run.repeated(outcome.setting, others) if run.seed == first else []
 
-        first, *others = seeds
-        cells = [(v, fold) for v in variants for fold in range(protocol.count)]
-        tuning = [Run(f"{v.name}-seed{first}-fold{k}", v.recipe, k, first, v.recipe.tuning or ("",)) for v, k in cells]
-        outcomes = complete(tuning, "First seed")
-        settings = [outcome.setting for outcome in outcomes]
-        further = [
-            Run(f"{v.name}-seed{seed}-fold{k}", v.recipe, k, seed, (setting,))
-            for seed in others
-            for (v, k), setting in zip(cells, settings, strict=True)
-        ]
-        outcomes += complete(further, "Other seeds") if further else []
+        task = bar.add_task("Training", total=len(tuning) * len(seeds))
+        outcomes: dict[tuple[str, int, int], Outcome] = {}
+        for run, outcome in pool.outcomes(tuning, further):
+            outcomes[run.variant, run.seed, run.fold] = outcome
+            bar.advance(task)
 
-    def of(variant: int, values: list[Any], seed: int = 0) -> list[Any]:
-        start = seed * len(cells) + variant * protocol.count
-        return values[start : start + protocol.count]
+    def of(name: str, seed: int) -> list[Outcome]:
+        return [outcomes[name, seed, fold] for fold in range(protocol.count)]
 
-    held = {name: [Outcome.joined(of(i, outcomes, seed)) for seed in range(len(seeds))] for i, name in enumerate(names)}
+    held = {name: [Outcome.joined(of(name, seed)) for seed in seeds] for name in names}
     about = {
         "corpus": protocol.corpus,
         "recipe": to_plain(variants[0].recipe),
         "folds": protocol.folds,
         "seeds": list(seeds),
-        "tuned": {name: of(i, settings) for i, name in enumerate(names)},
+        "tuned": {name: [outcome.setting for outcome in of(name, first)] for name in names},
     }
     results = about | compare(held, reference)
     write_results(results, out)
@@ -180,7 +186,7 @@ class _Pool:
         self._protocol, self._recipe, self._folder = protocol, recipe, folder
         count = workers or os.cpu_count() or 1
         others = ProcessPoolExecutor(count, get_context("spawn"), _begin, (protocol, recipe)) if count > 1 else None
-        self._executor = others
+        self._executor, self._ready = others, others is not None
 
     def __enter__(self) -> _Pool:
         return self
@@ -189,36 +195,46 @@ class _Pool:
         if self._executor:
             self._executor.shutdown(wait=True, cancel_futures=True)
 
-    def complete(self, runs: list[Run], on_done: Callable[[], object]) -> list[Outcome]:
-        """The outcomes of all runs, in their order."""
-        found: dict[str, Outcome] = {}
-        for run in runs:
-            outcome = Outcome.load(self._path(run), run.identity(self._protocol))
-            if outcome is not None and (outcome.stressed or not self._protocol.stress):
-                found[run.name] = outcome
-                on_done()
-        for run, outcome in self._trained([run for run in runs if run.name not in found]):
-            outcome.save(self._path(run), run.identity(self._protocol))
-            found[run.name] = outcome
-            on_done()
-        return [found[run.name] for run in runs]
+    def outcomes(
+        self, runs: Sequence[Run], further: Callable[[Run, Outcome], list[Run]]
+    ) -> Iterator[tuple[Run, Outcome]]:
+        """All runs with their outcomes, as they are done.
 
-    def _trained(self, runs: list[Run]) -> Iterator[tuple[Run, Outcome]]:
-        """Each run with its outcome, as they are done."""
+        Args:
+            runs: what is known from the beginning.
+            further: the runs that follow from one of them; they begin while others still run.
+        """
+        waiting, running = deque(runs), dict[Future[Outcome], Run]()
+        while waiting or running:
+            # This process by itself does one at a time, so that each is kept before the next one begins.
+            while waiting and (self._executor or not running):
+                run = waiting.popleft()
+                outcome = Outcome.load(self._path(run), run.identity(self._protocol))
+                if outcome is None or (self._protocol.stress and not outcome.stressed):
+                    running[self._begun(run)] = run
+                    continue
+                waiting.extend(further(run, outcome))
+                yield run, outcome
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                run, outcome = running.pop(future), future.result()
+                outcome.save(self._path(run), run.identity(self._protocol))
+                waiting.extend(further(run, outcome))
+                yield run, outcome
+
+    def _begun(self, run: Run) -> Future[Outcome]:
         if self._executor:
             with held_interrupts():
-                running = {self._executor.submit(_do, run): run for run in runs}
-            for future in as_completed(running):
-                yield running[future], future.result()
-        elif runs:
+                return self._executor.submit(_do, run)
+        if not self._ready:
             _load(self._protocol, self._recipe)
-            for run in runs:
-                before, console.quiet = console.quiet, True  # there is a progress bar already
-                try:
-                    outcome = _do(run)
-                finally:
-                    console.quiet = before
-                yield run, outcome
+            self._ready = True
+        before, console.quiet = console.quiet, True  # there is a progress bar already
+        try:
+            done: Future[Outcome] = Future()
+            done.set_result(_do(run))
+            return done
+        finally:
+            console.quiet = before
 
     def _path(self, run: Run) -> Path:
         return self._folder / f"{run.name}.safetensors"
