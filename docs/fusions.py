@@ -57,6 +57,7 @@ def measure(config: Any) -> dict[str, str]:
     return {
         "parameters": f"{parameters(config):,}",
         "multiply-adds per step": f"{multiply_adds(config):,.0f}",
+        "encoders": f"{1 + len(make(config).views)}",
         "length": "any" if takes_any_length(config) else "window",
         "causal": yes(is_causal(config)),
         "handles absence": yes(handles_absence(config)),
@@ -83,7 +84,8 @@ def parameters(config: Any) -> int:
 @torch.no_grad()
 def multiply_adds(config: Any) -> float:
     """Multiply-adds per step of the fusion alone, counted in one forward of a single window without gaps."""
-    return count(make(config), *batch(1)) / 2 / STEPS
+    fusion = make(config)
+    return count(fusion, *batch(1, inputs=fusion.inputs)) / 2 / STEPS
 
 
 def count(module: nn.Module, *inputs: Any) -> int:
@@ -116,7 +118,8 @@ def takes_any_length(config: Any) -> bool:
     """Whether the fusion can be built without a window, and then fuses sequences of all LENGTHS."""
     try:
         fusion = make(config, window=None)
-        return all(fusion(*batch(2, steps)).fused.shape[:2] == (2, steps) for steps in LENGTHS)
+        batches = [batch(2, steps, inputs=fusion.inputs) for steps in LENGTHS]
+        return all(fusion(*one).fused.shape[:2] == (2, steps) for one, steps in zip(batches, LENGTHS, strict=True))
     except ValueError:
         return False
 
@@ -126,7 +129,9 @@ def is_causal(config: Any) -> bool:
     """Whether no output before a step moves by a bit when features and presence from that step on are others."""
     for seed in SEEDS:
         fusion = perturbed(make(config, seed=seed))
-        (features, present), (others, _) = batch(4, seed=seed), batch(4, seed=seed + len(SEEDS))
+        (features, present), (others, _) = (
+            batch(4, seed=other, inputs=fusion.inputs) for other in (seed, seed + len(SEEDS))
+        )
         gaps = {m: torch.rand(mask.shape) < 0.6 for m, mask in present.items()}
         expected = tensors(fusion(features, present))
         for step in (1, STEPS // 2, STEPS - 1):
@@ -174,7 +179,8 @@ def exports(config: Any) -> bool:
             return tensors(self.fusion(features, present))
 
     module = Exportable().eval()
-    inputs = tuple({m: x[m] for m in module.fusion.dims} for x in batch(2))
+    features, present = batch(2, inputs=module.fusion.inputs)
+    inputs = features, {m: present[m] for m in module.fusion.dims}
     try:
         with warnings.catch_warnings():
             # torch.nn.LSTM keeps a list of its weights, which export mentions and sets right by itself.
@@ -201,10 +207,12 @@ def perturbed(module: nn.Module) -> Any:
     return module
 
 
-def batch(size: int, steps: int = STEPS, seed: int = 0) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Random features [size steps d_m] and complete presence [size steps] of every modality."""
+def batch(
+    size: int, steps: int = STEPS, seed: int = 0, inputs: Mapping[str, int] = DIMS
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Random features [size steps d] of all inputs and complete presence [size steps] of every modality."""
     generator = torch.Generator().manual_seed(seed)
-    features = {m: torch.randn(size, steps, d, generator=generator) for m, d in DIMS.items()}
+    features = {name: torch.randn(size, steps, d, generator=generator) for name, d in inputs.items()}
     return features, {m: torch.ones(size, steps, dtype=torch.bool) for m in DIMS}
 
 
@@ -247,6 +255,7 @@ encoders and head, on {dims} features and a window of {STEPS} steps. Where a fus
 - **multiply-adds per step**: of its matrix products in one forward of a single window, divided by the steps. Work on
   single elements (sums, products, softmax, normalisation) isn't counted. Where steps are compared with each other or
   mixed, this grows with the window.
+- **encoders**: how many encoders per modality it reads from; neither they nor their work are among the counts.
 - **length**: `any` where it can be built without a window and fuses sequences of {lengths} steps;
   `window` where it refuses that, because it has weights for every step of a fixed window.
 - **causal**: `yes` where other features and other presence from some step on change no bit of what comes out before it,

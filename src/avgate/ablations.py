@@ -28,6 +28,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "correlations divided by steps too": {"scale": "sqrt_d_and_steps"},
     "inputs scaled by reliability": {"reliability": "scaled"},
     "fallback by reliability": {"reliability": "fallback"},
+    "no final ReLU, fallback, one encoder": {"final_relu": False, "reliability": "fallback", "one_encoder": True},
     "no final ReLU, fallback (rhgrjca)": {"final_relu": False, "reliability": "fallback"},
 }
 """Name -> fields of HgrjcaConfig that differ from what was published: 3 iterations, both gates, tau 0.1, and so on."""
@@ -39,6 +40,7 @@ PARTS = (
     "gate sees all",
     "inputs scaled by reliability",
     "fallback by reliability",
+    "no final ReLU, fallback, one encoder",
     "no final ReLU, fallback (rhgrjca)",
 )
 """What was tried for rhgrjca, and rhgrjca."""

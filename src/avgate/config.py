@@ -64,7 +64,8 @@ class TrainConfig:
         lr: peak learning rate of AdamW; one epoch of warm-up, then a cosine down to a tenth.
         weight_decay: of AdamW.
         mse_weight: weight of a mean squared error beside the CCC loss.
-        unimodal_weight: weight of the mean CCC loss of the model's unimodal heads, where it has such.
+        unimodal_weight: weight of the mean over modalities of the CCC losses of what each says alone, where the model
+            has unimodal heads.
         reliability_weight: weight of the cross-entropy between a fusion's reliability gates, where it has such, and
             what training left as it was recorded.
         clip_norm: largest gradient norm.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
 from typing import Any
@@ -44,6 +44,10 @@ class TcnConfig:
         """Features that come out."""
         return self.channels[-1]
 
+    def with_dim(self, dim: int) -> TcnConfig:
+        """The same with `dim` features in every block."""
+        return replace(self, channels=(dim,) * len(self.channels))
+
 
 @dataclass(frozen=True)
 class GruConfig:
@@ -66,6 +70,10 @@ class GruConfig:
             raise ValueError(
                 f"a recurrent encoder needs layers, a dropout in [0, 1) and a dim (even in both directions), not {self}"
             )
+
+    def with_dim(self, dim: int) -> GruConfig:
+        """The same with `dim` features."""
+        return replace(self, dim=dim)
 
 
 @dataclass(frozen=True)

@@ -62,13 +62,16 @@ def reliability_loss(gates: Mapping[str, Tensor], reliable: Mapping[str, Tensor]
 def unimodal_loss(unimodal: Mapping[str, Tensor], labels: Tensor, reliable: Mapping[str, Tensor]) -> Tensor | float:
     """CCC loss of what each modality says alone, on the steps where it is reliable; mean over modalities, 0 without.
 
+    Where a modality says something in several ways, the losses of all ways are added.
+
     Args:
-        unimodal: modality -> [b L k].
+        unimodal: modality, or `WAY/M` of modality M, -> [b L k].
         labels: [b L k]; NaN where there is none.
         reliable: modality -> [b L], 1 where that modality is as it was recorded.
     """
+    modalities = {name: name.split("/")[-1] for name in unimodal}
     losses = [
-        ccc_loss(estimate, labels.masked_fill((reliable[m] != 1)[..., None], torch.nan))
-        for m, estimate in unimodal.items()
+        ccc_loss(estimate, labels.masked_fill((reliable[modalities[name]] != 1)[..., None], torch.nan))
+        for name, estimate in unimodal.items()
     ]
-    return torch.stack(losses).mean() if losses else 0.0
+    return torch.stack(losses).sum() / len(set(modalities.values())) if losses else 0.0

@@ -24,8 +24,8 @@ class ModelConfig:
         encoders: modality -> encoder config; modalities that aren't named take the default TCN.
         head_dropout: before the last linear layer.
         unimodal_heads: whether every modality has a head of its own besides, so that training can ask each encoder to
-            be of use alone; what they say has no part in the estimate. A fusion that falls back on single modalities
-            shares its head with them.
+            be of use alone; what they say has no part in the estimate. A fusion that falls back is then also asked for
+            what it makes of each modality alone, by the model's own head.
         finetune: modality -> checkpoint whose last layers learn too; the modality's features are then raw ones, see
             tuning.py.
     """
@@ -50,7 +50,8 @@ class ModelOutput(NamedTuple):
     Attributes:
         targets: [b L k] in [-1, 1].
         gates: the fusion's, see FusionOutput.
-        unimodal: modality -> [b L k], what each modality says alone; in training only, and only with unimodal heads.
+        unimodal: modality -> [b L k], what its own head says; if the fusion falls back, also `fallback/M`, what the
+            model says where M alone is relied on. In training only, and only with unimodal heads.
     """
 
     targets: Tensor
@@ -80,20 +81,25 @@ class Model(nn.Module):
         self.encoders = nn.ModuleDict({m: build_encoder(widths[m], encoders[m]) for m in self.modalities})
         self.absence = nn.ParameterDict({m: nn.Parameter(0.02 * torch.randn(encoders[m].dim)) for m in self.modalities})
         self.fusion = build_fusion(config.fusion, {m: encoders[m].dim for m in self.modalities}, window)
+        self.view_encoders = nn.ModuleDict(
+            {
+                f"{view}/{m}": build_encoder(widths[m], encoders[m].with_dim(dim) if dim else encoders[m])
+                for view, dim in self.fusion.views.items()
+                for m in self.modalities
+            }
+        )
         self.dropout = nn.Dropout(config.head_dropout)
         self.head = nn.Linear(self.fusion.out_dim, targets)
-        alone = self.modalities if config.unimodal_heads and not self.fusion.falls_back else ()
+        alone = self.modalities if config.unimodal_heads else ()
         self.unimodal = nn.ModuleDict({m: nn.Linear(encoders[m].dim, targets) for m in alone})
-        self.unimodal_heads = config.unimodal_heads
 
     def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> ModelOutput:
         """Estimate the targets of a batch.
 
         In eval mode every sequence runs alone and without the absent steps at its end, so that neither padding nor its
         neighbours in the batch can change a bit of the result; steps behind its end are NaN. Steps before it always
-        have a
-        value; where no modality is present there, it rests on the neighbours alone (inference leaves such steps
-        unknown).
+        have a value; where no modality is present there, it rests on the neighbours alone (inference leaves such
+        steps unknown).
 
         Args:
             features: modality -> [b L d], standardised; what stands in absent steps is never read.
@@ -126,26 +132,31 @@ class Model(nn.Module):
         )
 
     def encode(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """X_m [b L d_m] for every modality: encoded where present, the learned absence vector where not."""
-        encoded = {}
+        """X_m [b L d_m] for every modality: encoded where present, the learned absence vector where not.
+
+        Further views of them, as `VIEW/M`, are zero where M is absent.
+        """
+        encoded, views = {}, {}
         for m in self.modalities:
             here = present[m][..., None]
             masked = torch.where(here, features[m], torch.zeros_like(features[m]))
             if m in self.tuned:
                 masked = self.tuned[m](masked, present[m])
             encoded[m] = torch.where(here, self.encoders[m](masked, present[m]), self.absence[m])
-        return encoded
+            for name in (f"{view}/{m}" for view in self.fusion.views):
+                views[name] = self.view_encoders[name](masked, present[m])
+        return encoded | views
 
     def _run(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> ModelOutput:
         encoded = self.encode(features, present)
         out: FusionOutput = self.fusion(encoded, present)
-        alone = self._alone(encoded) if self.training and self.unimodal_heads else {}
+        alone = self._alone(encoded) if self.training and self.unimodal else {}
         return ModelOutput(self._targets(self.head, out.fused), out.gates, alone)
 
     def _alone(self, encoded: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        if self.fusion.falls_back:
-            return {m: self._targets(self.head, fused) for m, fused in self.fusion.alone(encoded).items()}
-        return {m: self._targets(head, encoded[m]) for m, head in self.unimodal.items()}
+        said = {m: self._targets(head, encoded[m]) for m, head in self.unimodal.items()}
+        fused = self.fusion.alone(encoded) if self.fusion.falls_back else {}
+        return said | {f"fallback/{m}": self._targets(self.head, x) for m, x in fused.items()}
 
     def _targets(self, head: nn.Module, features: Tensor) -> Tensor:
         return torch.tanh(head(self.dropout(features)))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from avgate.encoders import LstmConfig, TcnConfig
 from avgate.errors import UsageError
 from avgate.fusions import FUSIONS, Fusion, build_fusion, fusion_class, fusion_named
+from avgate.fusions.hgrjca import HgrjcaConfig
 from avgate.fusions.single import AudioConfig, VideoConfig
 from avgate.losses import ccc_loss, unimodal_loss
 from avgate.model import Model, ModelConfig, ModelOutput
@@ -45,7 +46,10 @@ def variants() -> list[Any]:
     return found
 
 
-VARIANTS = variants()
+VARIANTS = [
+    *variants(),
+    pytest.param(HgrjcaConfig(reliability="fallback", one_encoder=True), id="hgrjca-reliability=fallback-one_encoder"),
+]
 ENCODED = [pytest.param(v.values[0], "tcn", id=v.id) for v in VARIANTS]
 ENCODED += [pytest.param(fusion.Config(), "lstm", id=f"{fusion.name}-lstm") for fusion in FUSIONS]
 """Each variant behind one encoder, and each fusion's default behind the other: a fusion sees of either but tensors."""
@@ -84,6 +88,13 @@ def make_model(
     return model.eval()
 
 
+def fused_batch(fusion: Fusion, steps: int = WINDOW) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What a fusion by itself reads, further views of the modalities among it, and their presence."""
+    _, present = make_batch(steps)
+    features = {name: torch.randn(7, steps, d) for name, d in fusion.inputs.items()}
+    return features, {m: present[m] for m in fusion.dims}
+
+
 def make_batch(steps: int = WINDOW, dims: dict[str, int] = DIMS) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Seven sequences: complete, three with gaps, without the first modality, without the last, without anything."""
     torch.manual_seed(1)
@@ -96,6 +107,11 @@ def make_batch(steps: int = WINDOW, dims: dict[str, int] = DIMS) -> tuple[dict[s
     next(iter(present.values()))[4] = False
     list(present.values())[-1][5] = False
     return features, present
+
+
+def spoken(model: Model) -> list[str]:
+    """What single modalities say in training: each by its head, and each as the fusion would fall back on it."""
+    return [*model.modalities, *(f"fallback/{m}" for m in model.modalities if model.fusion.falls_back)]
 
 
 def garbage_like(x: Tensor) -> Tensor:
@@ -146,8 +162,7 @@ class TestFusion:
     @pytest.mark.parametrize("training", [True, False], ids=("train", "eval"))
     def test_fused_features_and_gates_have_the_promised_shapes_and_ranges(self, config, training):
         fusion = make_fusion(config).train(training)
-        features, present = make_batch()
-        out = fusion(features, present)
+        out = fusion(*fused_batch(fusion))
         assert out.fused.shape == (7, WINDOW, fusion.out_dim)
         assert torch.isfinite(out.fused).all()
         for name, gate in out.gates.items():
@@ -158,13 +173,14 @@ class TestFusion:
                 torch.testing.assert_close(gate.sum(-1), torch.ones(7, WINDOW), msg=name)
 
     def test_a_fusion_that_falls_back_says_what_it_fuses_of_one_modality_alone(self, config):
-        fusion, (features, _) = make_fusion(config), make_batch()
-        own = {m: features[m] for m in fusion.dims}
+        fusion = make_fusion(config)
+        features, _ = fused_batch(fusion)
         if fusion.falls_back:
-            assert {m: x.shape for m, x in fusion.alone(own).items()} == dict.fromkeys(own, (7, WINDOW, fusion.out_dim))
+            shapes = {m: x.shape for m, x in fusion.alone(features).items()}
+            assert shapes == dict.fromkeys(fusion.dims, (7, WINDOW, fusion.out_dim))
         else:
             with pytest.raises(NotImplementedError, match=f"{fusion.name} doesn't fall back"):
-                fusion.alone(own)
+                fusion.alone(features)
 
     # Heads of single modalities speak in training only; what is tested in training is tested with them.
     @pytest.mark.parametrize("training", [True, False], ids=("train", "eval"))
@@ -173,7 +189,7 @@ class TestFusion:
         features, present = make_batch()
         out = model(features, present)
         evidence = torch.stack([present[m] for m in model.modalities]).any(0)
-        assert list(out.unimodal) == (list(model.modalities) if training else [])
+        assert list(out.unimodal) == (spoken(model) if training else [])
         for targets in (out.targets, *out.unimodal.values()):
             assert targets.shape == (7, WINDOW, 2)
             assert (targets[evidence].abs() <= 1).all()
@@ -197,7 +213,7 @@ class TestFusion:
         for seed in range(4):  # in a few initialisations a ReLU is closed everywhere, and what is behind it rests
             model = make_model(config, seed=seed, heads=heads).train()
             out = model(with_garbage(features, present), present)
-            assert set(out.unimodal) == (set(model.modalities) if heads else set())
+            assert list(out.unimodal) == (spoken(model) if heads else [])
             (ccc_loss(out.targets, labels) + unimodal_loss(out.unimodal, labels, reliable)).backward()
             for name, parameter in model.named_parameters():
                 assert parameter.grad is not None, name
@@ -249,8 +265,7 @@ def test_export_gives_the_same_numbers(config):
             out = self.fusion(features, present)
             return {"fused": out.fused, **out.gates}
 
-    features, present = make_batch()
-    inputs = ({m: features[m] for m in fusion.dims}, {m: present[m] for m in fusion.dims})
+    inputs = fused_batch(fusion)
     exported = torch.export.export(Exportable(), inputs).module()(*inputs)
     torch.testing.assert_close(exported, Exportable()(*inputs), rtol=1e-6, atol=1e-6)
 
@@ -306,8 +321,8 @@ class TestFusionWithFixedWindow:
 
 @pytest.mark.parametrize("config", [v for v in VARIANTS if getattr(v.values[0], "time_mixing", "window") != "window"])
 def test_time_mixing_without_a_window_takes_any_length(config):
-    features, present = make_batch(steps=5 * WINDOW)
-    assert build_fusion(config, DIMS, window=None)(features, present).fused.shape[1] == 5 * WINDOW
+    fusion = build_fusion(config, DIMS, window=None)
+    assert fusion(*fused_batch(fusion, steps=5 * WINDOW)).fused.shape[1] == 5 * WINDOW
 
 
 def test_names_and_configs_find_their_fusion_and_no_other():

@@ -61,19 +61,26 @@ def joint_cross_attention(
     return features[modality] + h @ weights[f"{name}.w_h"]
 
 
-def reliabilities(weights: Mapping[str, ndarray], features: Mapping[str, ndarray]) -> dict[str, ndarray]:
-    """r_m = sigmoid( ReLU( J U_m + a_m ) v_m + b_m ) of every modality, [L 1], one step after the other.
+def reliabilities(
+    weights: Mapping[str, ndarray],
+    features: Mapping[str, ndarray],
+    present: Mapping[str, ndarray],
+    one_encoder: bool,
+) -> dict[str, ndarray]:
+    """r_m = sigmoid( ReLU( Y U_m + a_m ) v_m + b_m ) of every modality, [L 1], one step after the other.
 
-    torch keeps them as `judges.m.0.weight` (U_m transposed), `0.bias`, `2.weight` (v_m transposed) and `2.bias`.
+    Y is, modality after modality, what stands in `judged/m` (with one encoder: in m itself) and whether m is present.
+    torch keeps the rest as `judges.m.0.weight` (U_m transposed), `0.bias`, `2.weight` (v_m transposed) and `2.bias`.
     """
     found = {}
-    for m, x in features.items():
+    for m, here in present.items():
         u, a, v, b = (
             weights[f"reliability.judges.{m}.{name}"] for name in ("0.weight", "0.bias", "2.weight", "2.bias")
         )
-        found[m] = np.zeros((len(x), 1))
-        for step in range(len(x)):
-            shown = np.concatenate([of_one[step] for of_one in features.values()])  # J at this step
+        found[m] = np.zeros((len(here), 1))
+        for step in range(len(here)):
+            views = {o: features[o if one_encoder else f"judged/{o}"][step] for o in present}
+            shown = np.concatenate([[*view, float(present[o][step])] for o, view in views.items()])
             found[m][step] = sigmoid(v @ relu(u @ shown + a) + b)
     return found
 
@@ -90,6 +97,7 @@ def hgrjca(
     next_input: str,
     gate_sees: str,
     reliability: str,
+    one_encoder: bool,
     iteration_gate: bool,
     stage_gate: bool,
     final_relu: bool,
@@ -99,13 +107,15 @@ def hgrjca(
 
     Args:
         weights: the module's parameters under their state_dict names.
-        features: modality -> [b L d_m], absent steps already replaced by the absence vector.
+        features: modality -> [b L d_m], absent steps already replaced by the absence vector; with reliability also
+            "judged/m" -> [b L 16], with a fallback "alone/m" -> [b L d_m], unless there is one encoder; what isn't
+            asked for isn't read.
         present: modality -> bool [b L].
         iterations ... scale: as in HgrjcaConfig.
 
     Returns:
-        fused [b L sum d_m], twice as wide with a fallback, and the gates there are: "attended/m" and "iteration/m",
-        each [b L T], and "reliability/m" [b L 1].
+        fused [b L sum d_m], thrice as wide with a fallback (twice with one encoder), and the gates there are:
+        "attended/m" and "iteration/m", each [b L T], and "reliability/m" [b L 1].
     """
     options = {
         "iterations": iterations,
@@ -113,6 +123,7 @@ def hgrjca(
         "next_input": next_input,
         "gate_sees": gate_sees,
         "reliability": reliability,
+        "one_encoder": one_encoder,
         "iteration_gate": iteration_gate,
         "stage_gate": stage_gate,
         "final_relu": final_relu,
@@ -138,17 +149,18 @@ def _hgrjca_of_one(
     next_input,
     gate_sees,
     reliability,
+    one_encoder,
     iteration_gate,
     stage_gate,
     final_relu,
     attention,
 ):
-    current, gates = dict(features), {}
+    current, gates = {m: features[m] for m in present}, {}
     if reliability != "off":
-        for m, share in reliabilities(weights, features).items():
+        for m, share in reliabilities(weights, features, present, one_encoder).items():
             current[m] = share * features[m]
             gates[f"reliability/{m}"] = share
-    outputs: dict[str, list[ndarray]] = {m: [] for m in features}
+    outputs: dict[str, list[ndarray]] = {m: [] for m in present}
     for t in range(iterations):
         attended = {
             m: joint_cross_attention(weights, f"iterations.{t}.attention.{m}", m, current, present, **attention)
@@ -171,7 +183,7 @@ def _hgrjca_of_one(
         current = following
 
     parts = []
-    for m in features:
+    for m in present:
         stage = np.zeros((len(features[m]), iterations))
         stage[:, -1] = 1  # without a gate, the last iteration's output
         if stage_gate:
@@ -179,23 +191,27 @@ def _hgrjca_of_one(
             gates[f"iteration/{m}"] = stage
         parts.append(sum(stage[:, t : t + 1] * outputs[m][t] for t in range(iterations)))
     if reliability == "fallback":
-        relied = {m: gates[f"reliability/{m}"][:, 0] for m in features}
-        parts = [*parts, *(np.zeros(x.shape) for x in features.values())]
+        relied = {m: gates[f"reliability/{m}"][:, 0] for m in present}
+        names = {m: (m,) if one_encoder else (m, f"alone/{m}") for m in present}
+        untouched = {m: np.zeros((len(parts[0]), len(names[m]) * features[m].shape[1])) for m in present}
         for step in range(len(parts[0])):
             rho = np.prod([share[step] for share in relied.values()])
-            for i, m in enumerate(features):
+            for i, m in enumerate(present):
                 parts[i][step] *= rho
-                parts[len(features) + i][step] = (1 - rho) * relied[m][step] * features[m][step]
+                shown = np.concatenate([features[name][step] for name in names[m]])
+                untouched[m][step] = (1 - rho) * relied[m][step] * shown
+        parts = [*parts, *untouched.values()]
     return np.concatenate(parts, axis=1), gates
 
 
-def hgrjca_alone(features: Mapping[str, ndarray], modality: str) -> ndarray:
+def hgrjca_alone(features: Mapping[str, ndarray], modalities: Sequence[str], modality: str) -> ndarray:
     """What hgrjca with a fallback fuses where r is 1 for one of several modalities and 0 for all others.
 
-    Then rho is 0: of the gated half nothing is left, of the other one that modality's features as they came.
+    Then rho is 0: of the gated third nothing is left, of the rest that modality's features and its own view, as they
+    came.
     """
-    gated = [np.zeros(x.shape) for x in features.values()]
-    untouched = [x if m == modality else np.zeros(x.shape) for m, x in features.items()]
+    gated = [np.zeros(features[m].shape) for m in modalities]
+    untouched = [float(m == modality) * features[name] for m in modalities for name in (m, f"alone/{m}")]
     return np.concatenate([*gated, *untouched], axis=-1)
 
 

@@ -90,7 +90,10 @@ def assert_agreement(
     fusion: type[Fusion], settings: dict[str, Any], features: Batch, present: Batch, seed: int = 0
 ) -> None:
     dims = {m: features[m].shape[-1] for m in fusion.modalities(tuple(features))}
-    module = random_fusion(fusion, settings, dims, seed)
+    module, rng = random_fusion(fusion, settings, dims, seed), np.random.default_rng(seed)
+    shape = next(iter(present.values())).shape
+    views = {name: rng.normal(size=(*shape, d)) for name, d in module.inputs.items() if name not in dims}
+    features = features | views
     with torch.no_grad():
         ours = module(
             {m: torch.from_numpy(x) for m, x in features.items()}, {m: torch.from_numpy(p) for m, p in present.items()}

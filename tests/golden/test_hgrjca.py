@@ -42,8 +42,9 @@ def random_fusion(config: HgrjcaConfig, dims: dict[str, int], seed: int) -> Hgrj
 
 
 def random_batch(dims: dict[str, int], batch: int, steps: int, rng: np.random.Generator):
-    """Features and presence; steps are absent at a rate that is drawn per modality and sequence, 0 and 1 among them."""
-    features = {m: rng.normal(size=(batch, steps, d)) for m, d in dims.items()}
+    """Features, views and presence; steps are absent at a rate drawn per modality and sequence, 0 and 1 among them."""
+    every = Hgrjca(HgrjcaConfig(reliability="fallback"), dims, WINDOW).inputs
+    features = {name: rng.normal(size=(batch, steps, d)) for name, d in every.items()}
     present = {m: rng.random((batch, steps)) < rng.choice([0.0, 0.3, 0.8, 1.0], (batch, 1)) for m in dims}
     return features, present
 
@@ -77,6 +78,7 @@ def drawn(rng: np.random.Generator, **options: Any) -> HgrjcaConfig:
         "stage_gate": stage_gate,
         "final_relu": final_relu,
         "scale": scale,
+        "one_encoder": bool(rng.random() < 0.3),
     }
     return HgrjcaConfig(**(others | options))
 
@@ -179,7 +181,7 @@ def test_where_one_modality_is_relied_on_and_no_other_it_reaches_the_head_alone_
     assert list(alone) == list(dims)
     for m in dims:
         rely(fusion, **{other: other == m for other in dims})
-        expected = hgrjca_alone(features, m)
+        expected = hgrjca_alone(features, list(dims), m)
         np.testing.assert_array_equal(alone[m].numpy(), expected)
         np.testing.assert_array_equal(fusion(as_tensors(features), as_tensors(present)).fused.numpy(), expected)
 
@@ -202,7 +204,7 @@ def test_a_fallback_leaves_the_gated_features_where_all_is_relied_on_and_nothing
     plain = Hgrjca(HgrjcaConfig(), DIMS[0], WINDOW).double().eval()
     plain.load_state_dict({k: v for k, v in fusion.state_dict().items() if not k.startswith("reliability.")})
     fused, expected = fusion(features, present).fused, plain(features, present).fused
-    gated, untouched = fused.split(fusion.out_dim // 2, dim=-1)
+    gated, untouched = fused.tensor_split([fusion.out_dim // 3], dim=-1)
     assert torch.equal(gated, expected) if kept == "gated" else not gated.any()
     assert not untouched.any()
 
@@ -216,7 +218,7 @@ def test_rhgrjca_is_hgrjca_that_falls_back_and_has_no_final_relu():
     settings = HgrjcaConfig(final_relu=False, reliability="fallback")
     one, other = random_fusion(settings, dims, 9), Rhgrjca(RhgrjcaConfig(), dims, WINDOW).double().eval()
     other.load_state_dict(one.state_dict())
-    assert (other.falls_back, other.out_dim) == (one.falls_back, one.out_dim) == (True, 2 * sum(dims.values()))
+    assert (other.falls_back, other.out_dim) == (one.falls_back, one.out_dim) == (True, 3 * sum(dims.values()))
     expected, found = one(features, present), other(features, present)
     assert torch.equal(expected.fused, found.fused)
     assert expected.gates.keys() == found.gates.keys()
@@ -225,9 +227,11 @@ def test_rhgrjca_is_hgrjca_that_falls_back_and_has_no_final_relu():
 
 def test_reliability_begins_near_sigmoid_2_whatever_it_sees():
     torch.manual_seed(0)
-    features = {m: torch.randn(20, WINDOW, d) for m, d in DIMS[0].items()}
+    widths = dict.fromkeys(DIMS[0], 16)
+    judged = {m: torch.randn(20, WINDOW, w) for m, w in widths.items()}
+    present = {m: torch.rand(20, WINDOW) < 0.5 for m in DIMS[0]}
     for _ in range(5):
-        for gate in Reliability(DIMS[0])(features).values():
+        for gate in Reliability(DIMS[0], widths)(judged, present).values():
             assert gate.shape == (20, WINDOW, 1)
             assert float(gate.detach().mean()) == pytest.approx(1 / (1 + math.exp(-2)), abs=0.06)
 

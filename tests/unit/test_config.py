@@ -249,6 +249,15 @@ def test_a_recipe_of_an_older_version_takes_defaults_for_what_it_did_not_have():
     assert found.tuning == ()
 
 
+def test_one_encoder_is_written_only_where_it_is_asked_for():
+    """So that what was trained before there was a choice counts as the same recipe."""
+    recipe = recipe_named("hazumi-absence")
+    assert "one_encoder" not in to_plain(recipe)["model"]["fusion"]
+    shared = override(recipe, "model.fusion.one_encoder=True")
+    assert to_plain(shared)["model"]["fusion"]["one_encoder"] is True
+    assert from_plain(to_plain(shared)) == shared
+
+
 @every_recipe
 def test_every_setting_of_every_recipe_can_be_named_on_the_command_line(recipe):
     """Writing the value that is there already leads back to the same recipe, whatever its type."""

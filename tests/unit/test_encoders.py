@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
@@ -162,6 +164,15 @@ def test_tcn_sees_exactly_its_receptive_field():
         present = torch.ones(1, 151, dtype=torch.bool)
         touched = (encoder(x, present) != encoder(bumped, present)).any(-1)[0].nonzero()[:, 0]
         assert (int(touched.min()), int(touched.max())) == (75 - before, 75 + after)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_an_encoder_with_another_dim_is_otherwise_the_same(config):
+    narrow = config.with_dim(2)
+    assert build_encoder(5, narrow)(torch.randn(1, 3, 5), torch.ones(1, 3, dtype=torch.bool)).shape == (1, 3, 2)
+    whole, part = asdict(config), asdict(narrow)
+    assert {name for name in whole if whole[name] != part[name]} == {"channels" if "channels" in whole else "dim"}
+    assert len(part.get("channels", ())) == len(whole.get("channels", ()))
 
 
 @pytest.mark.parametrize("kind", UNITS)

@@ -56,6 +56,7 @@ def test_what_is_measured_is_what_the_page_says(page):
         "citation": "none",
         "parameters": "0",
         "multiply-adds per step": "0",
+        "encoders": "1",
         "length": "any",
         "causal": "yes",
         "handles absence": "yes",

@@ -230,6 +230,14 @@ def test_a_modality_that_is_nowhere_reliable_costs_nothing_and_one_that_is_count
     assert (estimates["video"].grad == 0).all()
 
 
+def test_what_a_modality_says_in_two_ways_counts_twice():
+    estimates, label, reliable = alone()
+    other = {f"fallback/{m}": torch.tanh(x + 0.3) for m, x in estimates.items()}
+    both = unimodal_loss(estimates | other, label, reliable)
+    by_hand = [missing_to_one(x, label, reliable[m]) for m in reliable for x in (estimates[m], other[f"fallback/{m}"])]
+    assert float(both) == pytest.approx(sum(by_hand) / 2, abs=1e-6)
+
+
 def test_without_unimodal_heads_there_is_no_unimodal_loss():
     _, label, reliable = alone()
     assert unimodal_loss({}, label, reliable) == 0

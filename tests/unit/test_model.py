@@ -29,6 +29,7 @@ WITHOUT_FALLBACK = [
 WITH_FALLBACK = [
     pytest.param(HgrjcaConfig(dropout=0.0, reliability="fallback"), id="hgrjca fallback"),
     pytest.param(RhgrjcaConfig(dropout=0.0), id="rhgrjca"),
+    pytest.param(RhgrjcaConfig(dropout=0.0, one_encoder=True), id="rhgrjca, one encoder"),
 ]
 
 
@@ -70,23 +71,23 @@ def test_single_modalities_speak_in_training_only_and_only_with_heads(fusion):
     for heads in (False, True):
         model, batch = make_model(fusion, heads), make_batch()
         spoken = model.train()(*batch).unimodal
-        assert list(spoken) == (list(model.modalities) if heads else [])
+        alone = [f"fallback/{m}" for m in model.modalities if model.fusion.falls_back]
+        assert list(spoken) == ([*model.modalities, *alone] if heads else [])
         for estimate in spoken.values():
             assert estimate.shape == (5, WINDOW, TARGETS)
             assert (estimate.abs() <= 1).all()
         assert model.eval()(*batch).unimodal == {}
 
 
-@pytest.mark.parametrize("fusion", WITHOUT_FALLBACK)
+@pytest.mark.parametrize("fusion", [*WITHOUT_FALLBACK, *WITH_FALLBACK])
 def test_each_modality_has_a_head_of_its_own_on_its_encoded_features(fusion):
     model, batch = make_model(fusion).train(), make_batch()
-    encoded = model.encode(*batch)
-    for m, estimate in model(*batch).unimodal.items():
-        head = model.unimodal[m]
-        np.testing.assert_allclose(estimate.numpy(), said(encoded[m], head.weight, head.bias), rtol=0, atol=1e-12)
+    encoded, spoken = model.encode(*batch), model(*batch).unimodal
+    for m, head in model.unimodal.items():
+        np.testing.assert_allclose(spoken[m].numpy(), said(encoded[m], head.weight, head.bias), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("fusion", WITHOUT_FALLBACK)
+@pytest.mark.parametrize("fusion", [*WITHOUT_FALLBACK, *WITH_FALLBACK])
 def test_heads_of_single_modalities_change_no_bit_of_the_estimate(fusion):
     model, batch = make_model(fusion).eval(), make_batch()
     expected = model(*batch)
@@ -102,25 +103,41 @@ def test_heads_of_single_modalities_change_no_bit_of_the_estimate(fusion):
 
 @pytest.mark.parametrize("fusion", WITH_FALLBACK)
 def test_a_fusion_that_falls_back_shares_its_head_with_single_modalities(fusion):
-    """Its columns for untouched features, the last of twice as many, read one modality where it alone is relied on."""
+    """Its columns for untouched features, all behind the gated ones, read one modality where it alone is relied on."""
     model, batch = make_model(fusion).train(), make_batch()
-    assert model.state_dict().keys() == make_model(fusion, heads=False).state_dict().keys()
-    encoded, at = model.encode(*batch), sum(DIMS.values())
-    assert model.head.weight.shape == (TARGETS, 2 * at)
-    for m, estimate in model(*batch).unimodal.items():
-        columns = model.head.weight[:, at : at + DIMS[m]]
-        np.testing.assert_allclose(estimate.numpy(), said(encoded[m], columns, model.head.bias), rtol=0, atol=1e-12)
-        at += DIMS[m]
+    encoded, spoken, at = model.encode(*batch), model(*batch).unimodal, sum(DIMS.values())
+    for m in model.modalities:
+        untouched = torch.cat([encoded[name] for name in (m, f"alone/{m}") if name in encoded], -1)
+        weight = model.head.weight[:, at : at + untouched.shape[-1]]
+        expected = said(untouched, weight, model.head.bias)
+        np.testing.assert_allclose(spoken[f"fallback/{m}"].numpy(), expected, rtol=0, atol=1e-12)
+        at += weight.shape[1]
+    assert model.head.weight.shape == (TARGETS, at)
+
+
+@pytest.mark.parametrize("fusion", [*WITH_FALLBACK, WITHOUT_FALLBACK[-1]])
+def test_each_view_of_a_modality_has_an_encoder_of_its_own_and_is_zero_where_the_modality_is_absent(fusion):
+    model, (features, present) = make_model(fusion).eval(), make_batch()
+    before = model.encode(features, present)
+    assert {name: x.shape[-1] for name, x in before.items()} == model.fusion.inputs
+    for name in model.view_encoders:
+        assert not before[name][~present[name.split("/")[1]]].any()
+        for parameter in model.view_encoders[name].parameters():
+            parameter.add_(0.1)
+        after = model.encode(features, present)
+        assert [other for other, x in after.items() if not torch.equal(x, before[other])] == [name]
+        before = after
 
 
 @pytest.mark.parametrize("fusion", WITH_FALLBACK)
 def test_where_one_modality_alone_is_relied_on_the_estimate_is_what_it_says_alone(fusion):
     model, batch = make_model(fusion).train(), make_batch()
-    for m, expected in model(*batch).unimodal.items():
+    spoken = model(*batch).unimodal
+    for m in model.modalities:
         for other, judge in model.fusion.reliability.judges.items():
             judge[2].weight.zero_()
             judge[2].bias.fill_(1000.0 if other == m else -1000.0)
-        assert torch.equal(model(*batch).targets, expected)
+        assert torch.equal(model(*batch).targets, spoken[f"fallback/{m}"])
 
 
 @pytest.mark.parametrize("fusion", [*WITHOUT_FALLBACK, *WITH_FALLBACK])

@@ -43,10 +43,20 @@ class Fusion(nn.Module, ABC):
     Config: ClassVar[type]
     out_dim: int
     falls_back: bool = False
+    views: Mapping[str, int | None] = {}
+    """Further encodings of every modality that the fusion reads, each by an encoder of its own: name -> its features,
+    None for as many as the modality's first encoding has.
+    """
 
     def __init__(self, config: Any, dims: Mapping[str, int], window: int | None):
         super().__init__()
         self.config, self.dims, self.window = config, dict(dims), window
+
+    @property
+    def inputs(self) -> dict[str, int]:
+        """What forward reads and how wide: modality -> d_m, and `VIEW/M` -> features of that view of modality M."""
+        more = {f"{view}/{m}": width or dim for view, width in self.views.items() for m, dim in self.dims.items()}
+        return self.dims | more
 
     @classmethod
     def modalities(cls, available: tuple[str, ...]) -> tuple[str, ...]:
@@ -58,7 +68,8 @@ class Fusion(nn.Module, ABC):
         """Fuse one batch.
 
         Args:
-            features: modality -> [b L d_m], the absence vector standing in absent steps.
+            features: modality -> [b L d_m], the absence vector standing in absent steps; of further views `VIEW/M` ->
+                [b L w], zero in absent steps.
             present: modality -> bool [b L].
         """
 

@@ -1,14 +1,13 @@
 """Hierarchically gated recursive joint cross-attention: as published, and as avgate goes beyond the paper.
 
 Praveen, Alam, Charton: "United we stand, Divided we fall: Handling Weak Complementary Relationships for Audio-Visual
-Emotion
-Recognition in Valence-Arousal Space", CVPR workshops 2025, arXiv 2503.12261.
+Emotion Recognition in Valence-Arousal Space", CVPR workshops 2025, arXiv 2503.12261.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -16,6 +15,9 @@ from torch import Tensor, nn
 
 from avgate.fusions.base import Fusion, FusionOutput, joint
 from avgate.fusions.blocks import CorrelationScale, Gate, JointCrossAttention, TimeMixing, time_mixing
+
+_JUDGED = 16
+"""Features of the view by which a modality's reliability is judged."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class HgrjcaConfig:
         reliability: whether it is judged how far each modality can be relied on, see Reliability: not at all (`off`),
             to scale the inputs by it (`scaled`), or also to fall back on what can be relied on (`fallback`); see
             Hgrjca.
+        one_encoder: whether each modality's encoder also serves for judging and falling back, which otherwise have
+            their own; without reliability it changes nothing.
         iteration_gate: whether there is a gate in every iteration; without it, attended features are always taken.
         stage_gate: whether there is a gate between the iterations; without it, the last one's output is taken.
         final_relu: whether a gated output passes a ReLU.
@@ -47,6 +51,8 @@ class HgrjcaConfig:
     next_input: Literal["gated", "attended"] = "gated"
     gate_sees: Literal["attended", "both", "all"] = "attended"
     reliability: Literal["off", "scaled", "fallback"] = "off"
+    # Not written where it is off, so that recipes of hgrjca as published stay as they were.
+    one_encoder: bool = field(default=False, metadata={"omit_empty": True})
     iteration_gate: bool = True
     stage_gate: bool = True
     final_relu: bool = True
@@ -61,24 +67,28 @@ class HgrjcaConfig:
 class Reliability(nn.Module):
     """How far each modality can be relied on at a step, judged from what all of them show there.
 
-        r_m = sigmoid( ReLU( J U_m + a_m ) v_m + b_m )      [b L 1]     U_m : d x d_m, v_m : d_m x 1
+        r_m = sigmoid( ReLU( Y U_m + a_m ) v_m + b_m )      [b L 1]     U_m : w x d_m, v_m : d_m x 1
 
-    It begins near sigmoid(2) = 0.88.
+    Y [b L w] is, modality after modality, a view of it and whether it is present. r_m begins near sigmoid(2) = 0.88.
+
+    Args:
+        dims: modality -> d_m.
+        widths: modality -> features of its view.
     """
 
-    def __init__(self, dims: Mapping[str, int]):
+    def __init__(self, dims: Mapping[str, int], widths: Mapping[str, int]):
         super().__init__()
-        joint_dim = sum(dims.values())
+        width = sum(widths.values()) + len(widths)
         self.judges = nn.ModuleDict()
         for m, dim in dims.items():
             last = nn.Linear(dim, 1)
             nn.init.constant_(last.bias, 2.0)
-            self.judges[m] = nn.Sequential(nn.Linear(joint_dim, dim), nn.ReLU(), last)
+            self.judges[m] = nn.Sequential(nn.Linear(width, dim), nn.ReLU(), last)
 
-    def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """r_m [b L 1] of every modality from the features [b L d_m] of all."""
-        everything = joint(features)
-        return {m: torch.sigmoid(judge(everything)) for m, judge in self.judges.items()}
+    def forward(self, views: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """r_m [b L 1] of every modality, from the views of all and their presence [b L]."""
+        shown = joint({m: torch.cat([views[m], present[m][..., None].to(views[m])], dim=-1) for m in self.judges})
+        return {m: torch.sigmoid(judge(shown)) for m, judge in self.judges.items()}
 
 
 class GatedIteration(nn.Module):
@@ -129,11 +139,16 @@ class Hgrjca(Fusion):
     S_m = softmax( concat_t(X_g,m^(t)) W_s,m / tau )        [b L T]
     Z_m = sum_t S_m[t] * X_g,m^(t)                          [b L d_m]
 
-    The output is the concatenation of all Z_m, [b L d]. With reliability `fallback`, and rho the product of all r_m,
+    The output is the concatenation of all Z_m, [b L d]. With reliability `scaled` or `fallback`, r_m X_m comes in for
+    X_m. With `fallback`, rho the product of all r_m, and A_m [b L 2 d_m] the concatenation of X_m as it came and of a
+    view of modality m that serves nothing else, the output is
 
-        concat( rho Z_1, ..., rho Z_M, (1 - rho) r_1 X_1, ..., (1 - rho) r_M X_M )      [b L 2d]
+        concat( rho Z_1, ..., rho Z_M, (1 - rho) r_1 A_1, ..., (1 - rho) r_M A_M )      [b L 3d]
 
-    so that where one modality can't be relied on, the others reach the head untouched, as they would alone.
+    so that where one modality can't be relied on, the others reach the head untouched, as they would alone. That view
+    and the one by which reliability is judged have encoders of their own: what is of use beside the other modalities,
+    what is of use without them, and what looks odd are three things. With `one_encoder`, X_m serves for all of them,
+    A_m is X_m and the output [b L 2d].
     """
 
     name = "hgrjca"
@@ -142,8 +157,12 @@ class Hgrjca(Fusion):
     def __init__(self, config: HgrjcaConfig, dims: Mapping[str, int], window: int | None):
         super().__init__(config, dims, window)
         self.falls_back = config.reliability == "fallback"
-        self.out_dim = sum(dims.values()) * (2 if self.falls_back else 1)
-        self.reliability = Reliability(dims) if config.reliability != "off" else None
+        if config.reliability != "off" and not config.one_encoder:
+            self.views = {"judged": _JUDGED} | ({"alone": None} if self.falls_back else {})
+        untouched = 0 if not self.falls_back else 1 if config.one_encoder else 2
+        self.out_dim = sum(dims.values()) * (1 + untouched)
+        widths = {m: _JUDGED if "judged" in self.views else dim for m, dim in dims.items()}
+        self.reliability = Reliability(dims, widths) if config.reliability != "off" else None
         self.iterations = nn.ModuleList(GatedIteration(config, dims, window) for _ in range(config.iterations))
         choosing = dims if config.stage_gate else {}
         self.stage_gate = nn.ModuleDict(
@@ -153,12 +172,11 @@ class Hgrjca(Fusion):
     def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> FusionOutput:
         """See Fusion.forward; gates, where set: `attended/M` and `iteration/M` [b L T], `reliability/M` [b L 1]."""
         x = {m: features[m] for m in self.dims}
-        gates = {}
+        relied: dict[str, Tensor] = {}
         if self.reliability is not None:
-            for m, reliability in self.reliability(x).items():
-                x[m] = x[m] * reliability
-                gates[f"reliability/{m}"] = reliability
-        scaled = x
+            relied = self.reliability(self._view("judged", features), present)
+            x = {m: x[m] * relied[m] for m in x}
+        gates = {f"reliability/{m}": share for m, share in relied.items()}
         outputs: dict[str, list[Tensor]] = {m: [] for m in self.dims}
         shares: dict[str, list[Tensor]] = {m: [] for m in self.dims}
         for iteration in self.iterations:
@@ -176,15 +194,26 @@ class Hgrjca(Fusion):
             gates[f"iteration/{m}"] = stage
         if not self.falls_back:
             return FusionOutput(joint(fused), gates)
-        rho = torch.stack([gates[f"reliability/{m}"] for m in self.dims]).prod(0)
-        return FusionOutput(torch.cat([rho * joint(fused), (1 - rho) * joint(scaled)], dim=-1), gates)
+        rho = torch.stack(list(relied.values())).prod(0)
+        untouched = joint({m: relied[m] * x for m, x in self._untouched(features).items()})
+        return FusionOutput(torch.cat([rho * joint(fused), (1 - rho) * untouched], dim=-1), gates)
 
     def alone(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """See Fusion.alone: the output for r_m = 1 of that modality and 0 of the others."""
         if not self.falls_back:
             return super().alone(features)
-        nothing = {m: torch.zeros_like(features[m]) for m in self.dims}
-        return {m: torch.cat([joint(nothing), joint({**nothing, m: features[m]})], dim=-1) for m in self.dims}
+        untouched = self._untouched(features)
+        no_gated = torch.zeros_like(joint({m: features[m] for m in self.dims}))
+        nothing = {m: torch.zeros_like(x) for m, x in untouched.items()}
+        return {m: torch.cat([no_gated, joint({**nothing, m: untouched[m]})], dim=-1) for m in self.dims}
+
+    def _untouched(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if "alone" not in self.views:
+            return {m: features[m] for m in self.dims}
+        return {m: torch.cat([features[m], own], dim=-1) for m, own in self._view("alone", features).items()}
+
+    def _view(self, name: str, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {m: features[f"{name}/{m}" if name in self.views else m] for m in self.dims}
 
 
 @dataclass(frozen=True)
