@@ -115,23 +115,20 @@ def estimate(model: Model, clip: ClipFeatures, stats: Mapping[str, FeatureStats]
     """
     n, values = len(clip), standardised(clip, stats)
     weight = next(model.parameters())
-    targets: list[tuple[int, np.ndarray]] = []
-    gates: dict[str, list[tuple[int, np.ndarray]]] = {}
+    windows: list[tuple[int, np.ndarray]] = []
     for first in cut(n, recipe.window, recipe.hop):
         part = slice(first, first + recipe.window)
         out = model(
             {m: torch.from_numpy(values[m][None, part]).to(weight) for m in model.modalities},
             {m: torch.from_numpy(clip.present[m][None, part]).to(weight.device) for m in model.modalities},
         )
-        targets.append((first, out.targets[0].cpu().double().numpy()))
-        found = {k: v[0].cpu().double().numpy() for k, v in out.gates.items()}
-        for name, gate in gates_in_words(found, model.modalities).items():
-            gates.setdefault(name, []).append((first, gate))
-    margin = recipe.window - recipe.hop
+        targets = out.targets[0].cpu().double().numpy()
+        gates = gates_in_words({k: v[0].cpu().double().numpy() for k, v in out.gates.items()}, model.modalities)
+        windows.append((first, np.column_stack([targets, *gates.values()])))
     evidence = np.any([clip.present[m] for m in model.modalities], axis=0)
-    raw = np.where(evidence[:, None], merge(targets, n, margin), np.nan)
-    merged = {name: np.where(evidence, merge(parts, n, margin), np.nan) for name, parts in gates.items()}
-    return Estimate(clip.grid, raw, merged)
+    merged = np.where(evidence[:, None], merge(windows, n, recipe.window - recipe.hop), np.nan)
+    raw, of_gates = np.split(merged, [targets.shape[1]], axis=1)
+    return Estimate(clip.grid, raw, dict(zip(gates, of_gates.T, strict=True)))
 
 
 def gates_in_words(gates: Mapping[str, np.ndarray], modalities: Sequence[str]) -> dict[str, np.ndarray]:
@@ -182,11 +179,14 @@ def read_trace(
     if clip.voice is not None:
         present["voice"] = read_off_mask(clip.voice, clip.grid, time_s)
     final = finish(estimated.raw, smooth_steps)
+    columns = np.column_stack([final, estimated.raw, *estimated.gates.values()])
+    read = np.ascontiguousarray(read_off(columns, clip.grid, time_s).T)
+    k = len(targets)
     return Trace(
         time_s=time_s,
-        targets={t: read_off(final[:, k], clip.grid, time_s) for k, t in enumerate(targets)},
-        raw={t: read_off(estimated.raw[:, k], clip.grid, time_s) for k, t in enumerate(targets)},
+        targets=dict(zip(targets, read[:k], strict=True)),
+        raw=dict(zip(targets, read[k : 2 * k], strict=True)),
         present=present,
-        gates={name: read_off(gate, clip.grid, time_s) for name, gate in estimated.gates.items()},
+        gates=dict(zip(estimated.gates, read[2 * k :], strict=True)),
         source=clip.name,
     )

@@ -146,8 +146,7 @@ def read_off(values: np.ndarray, grid: Grid, time_s: np.ndarray) -> np.ndarray:
     """Values of a track at any times: linear between the centres of neighbouring cells, held at the ends.
 
     Where one of the two neighbours is NaN, the value is that of the cell the time falls into (which may be NaN): a
-    known
-    value is never spread over an unknown cell, nor lost beside one.
+    known value is never spread over an unknown cell, nor lost beside one.
 
     Args:
         values: float [n ...] on `grid`, n >= 1.
