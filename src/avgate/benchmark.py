@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 
 from avgate.batches import prepare
-from avgate.checkpoint import Checkpoint
+from avgate.checkpoint import Checkpoint, FeatureSpec
 from avgate.comparison import Fold, folds
 from avgate.config import Recipe, override, to_plain
 from avgate.console import console, progress
 from avgate.corpora import open_corpus
+from avgate.corpora.base import Corpus
 from avgate.errors import UsageError
 from avgate.examples import Example, load_examples
 from avgate.files import make_folder
@@ -185,8 +186,8 @@ class _Pool:
     def __init__(self, protocol: Protocol, recipe: Recipe, folder: Path, workers: int | None):
         self._protocol, self._recipe, self._folder = protocol, recipe, folder
         count = workers or os.cpu_count() or 1
-        others = ProcessPoolExecutor(count, get_context("spawn"), _begin, (protocol, recipe)) if count > 1 else None
-        self._executor, self._ready = others, others is not None
+        self._executor = ProcessPoolExecutor(count, get_context("spawn"), _begin) if count > 1 else None
+        _forget()
 
     def __enter__(self) -> _Pool:
         return self
@@ -224,14 +225,11 @@ class _Pool:
     def _begun(self, run: Run) -> Future[Outcome]:
         if self._executor:
             with held_interrupts():
-                return self._executor.submit(_do, run)
-        if not self._ready:
-            _load(self._protocol, self._recipe)
-            self._ready = True
+                return self._executor.submit(_do, self._protocol, self._recipe, run)
         before, console.quiet = console.quiet, True  # there is a progress bar already
         try:
             done: Future[Outcome] = Future()
-            done.set_result(_do(run))
+            done.set_result(_do(self._protocol, self._recipe, run))
             return done
         finally:
             console.quiet = before
@@ -240,33 +238,37 @@ class _Pool:
         return self._folder / f"{run.name}.safetensors"
 
 
-_loaded: tuple[Protocol, list[Example], Any] | None = None
+_loaded: tuple[Corpus, tuple[FeatureSpec, ...], list[Example]] | None = None
 
 
-def _begin(protocol: Protocol, recipe: Recipe) -> None:
-    """A worker's beginning."""
+def _begin() -> None:
+    """A worker's beginning; what can fail comes later, in the first run, which can say so."""
     import signal
 
     # Ctrl-C reaches every process of the terminal; the parent alone decides what happens then.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     console.quiet = True
-    _load(protocol, recipe)
 
 
-def _load(protocol: Protocol, recipe: Recipe) -> None:
-    """Load the corpus once for all runs of this process."""
+def _load(protocol: Protocol, recipe: Recipe) -> tuple[Corpus, tuple[FeatureSpec, ...], list[Example]]:
+    """The corpus and its features, loaded once for all runs of this process."""
     global _loaded
-    corpus = open_corpus(protocol.corpus, protocol.data)
-    examples, specs = load_examples(corpus, FeatureStore(protocol.store), recipe, None)
-    _loaded = protocol, examples, (corpus, specs)
-
-
-def _do(run: Run) -> Outcome:
-    """Train with every setting, and measure the best of them on the test clips."""
     if _loaded is None:
-        raise RuntimeError("no corpus has been loaded")
+        corpus = open_corpus(protocol.corpus, protocol.data)
+        examples, specs = load_examples(corpus, FeatureStore(protocol.store), recipe, None)
+        _loaded = corpus, specs, examples
+    return _loaded
+
+
+def _forget() -> None:
+    global _loaded
+    _loaded = None
+
+
+def _do(protocol: Protocol, recipe: Recipe, run: Run) -> Outcome:
+    """Train with every setting, and measure the best of them on the test clips; the features are `recipe`'s."""
+    corpus, specs, examples = _load(protocol, recipe)
     began = time.process_time()
-    protocol, examples, (corpus, specs) = _loaded
     fold = split(examples, protocol.folds)[run.fold]
     parts = [[e for e in examples if e.clip.group in groups] for groups in (fold.train, fold.validation, fold.test)]
     data = prepare(parts[0], parts[1], specs, corpus.name)
@@ -274,8 +276,8 @@ def _do(run: Run) -> Outcome:
     trained = {s: train(corpus, store, r, None, prepared=data, accelerator="cpu") for s, r in run.recipes().items()}
     setting, checkpoint = max(trained.items(), key=lambda found: np.nan_to_num(_validation(found[1]), nan=-1.0))
     prior = np.nanmean(np.concatenate([e.steps for e in parts[0]]), axis=0)
-    width, recipe = checkpoint.smooth_steps, checkpoint.recipe
-    traces = label_traces(checkpoint.build(), parts[2], checkpoint.stats, recipe, checkpoint.targets, [width])[width]
+    model, width = checkpoint.build(), checkpoint.smooth_steps
+    traces = label_traces(model, parts[2], checkpoint.stats, checkpoint.recipe, checkpoint.targets, [width])[width]
     clean = label_moments(traces, parts[2], checkpoint.targets, prior)
     names = tuple(e.clip.name for e in parts[2])
     outcome = Outcome(_validation(checkpoint), setting, checkpoint.targets, names, clean)

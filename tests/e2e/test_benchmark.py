@@ -16,7 +16,7 @@ from avgate.cli import main
 from avgate.config import override
 from avgate.corpora import open_corpus
 from avgate.corruption import CORRUPTIONS
-from avgate.errors import UsageError
+from avgate.errors import CorpusError, UsageError
 from avgate.examples import load_examples
 from avgate.recipes import recipe_named
 from avgate.store import FeatureStore
@@ -90,18 +90,18 @@ def test_of_several_settings_the_one_that_is_best_on_validation_clips_is_tested(
     corpus = open_corpus("hazumi", folder)
     examples, specs = load_examples(corpus, FeatureStore(folder / "features"), recipe, None)
     protocol = benchmark.Protocol("hazumi", folder, folder / "features", folds=2)
-    monkeypatch.setattr(benchmark, "_loaded", (protocol, examples, (corpus, specs)))
+    monkeypatch.setattr(benchmark, "_loaded", (corpus, specs, examples))
     settings = ("train.lr=1e-9", "train.lr=1e-2", "train.lr=3e-2 model.head_dropout=0.5")
     found = benchmark.Run("x", recipe, 0, 7, settings).recipes()[settings[2]]
     assert (found.train.seed, found.train.lr, found.model.head_dropout) == (7, 3e-2, 0.5)
 
     for fold in (0, 1):
-        alone = {s: benchmark._do(benchmark.Run("x", recipe, fold, 0, (s,))) for s in settings}
+        alone = {s: benchmark._do(protocol, recipe, benchmark.Run("x", recipe, fold, 0, (s,))) for s in settings}
         assert {s: outcome.setting for s, outcome in alone.items()} == {s: s for s in settings}
         assert len({outcome.validation for outcome in alone.values()}) == len(settings)
         best = max(settings, key=lambda s, alone=alone: alone[s].validation)
         for order in (settings, settings[::-1]):
-            chosen = benchmark._do(benchmark.Run("x", recipe, fold, 0, order))
+            chosen = benchmark._do(protocol, recipe, benchmark.Run("x", recipe, fold, 0, order))
             assert (chosen.setting, chosen.validation) == (best, alone[best].validation)
             np.testing.assert_array_equal(chosen.clean, alone[best].clean)
 
@@ -144,6 +144,14 @@ def test_ablations_change_one_thing_at_a_time(folder, tmp_path):
 def test_a_reference_that_is_not_compared_is_refused(folder, tmp_path, fails):
     args = ["benchmark", "hazumi", "--data", folder, "--out", tmp_path, "--fusions", "audio", "--reference", "rjca"]
     assert "rjca" in fails(UsageError.exit_code, *args)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_folder_without_the_corpus_is_refused_from_whichever_process(tmp_path, workers, fails):
+    args = ["benchmark", "hazumi", "--data", tmp_path, "--out", tmp_path / "out", "--fusions", "hgrjca"]
+    said = fails(CorpusError.exit_code, *args, "--workers", workers)
+    assert str(tmp_path) in said
+    assert "Traceback" not in said
 
 
 def test_a_fusion_named_twice_is_refused(folder, tmp_path, fails):
