@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -172,9 +173,9 @@ def load_checkpoint(path: str | Path | None = None) -> Checkpoint:
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, OSError) as error:
         reason = f"it has no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
         raise CheckpointError(
-            f"this is no checkpoint of avgate, or it is damaged ({reason.splitlines()[0]})",
+            f"this is no checkpoint of avgate, or it is damaged ({textwrap.shorten(reason, 200)})",
             where=path,
-            hint="give the checkpoint.safetensors that `avgate train` wrote",
+            hint="give the checkpoint.safetensors that `avgate train` wrote, in this version of avgate",
         ) from error
     return checkpoint
 

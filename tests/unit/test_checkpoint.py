@@ -165,6 +165,12 @@ def test_what_is_no_checkpoint_is_refused_with_the_file_to_give_instead(make, tm
     assert "checkpoint.safetensors" in error.hint
 
 
+def test_weights_that_do_not_fit_the_model_are_named(saved):
+    rewrite(saved[1], tensors=lambda tensors: tensors.pop("weights/head.bias"))
+
+    assert "head.bias" in refusal(saved[1]).what
+
+
 @pytest.mark.parametrize(
     "name",
     ["format", "avgate", "recipe", "features", "targets", "smooth_steps", "trained_on", "scores", "demonstration"],
