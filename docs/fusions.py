@@ -118,8 +118,8 @@ def takes_any_length(config: Any) -> bool:
     """Whether the fusion can be built without a window, and then fuses sequences of all LENGTHS."""
     try:
         fusion = make(config, window=None)
-        batches = [batch(2, steps, inputs=fusion.inputs) for steps in LENGTHS]
-        return all(fusion(*one).fused.shape[:2] == (2, steps) for one, steps in zip(batches, LENGTHS, strict=True))
+        inputs = fusion.inputs
+        return all(fusion(*batch(2, steps, inputs=inputs)).fused.shape[:2] == (2, steps) for steps in LENGTHS)
     except ValueError:
         return False
 
