@@ -7,6 +7,7 @@ RUN/history.csv              one row per epoch
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -74,6 +75,7 @@ def train(
     """
     data = prepared or load_splits(corpus, store, recipe)
     data = data.only(fusion_class(recipe.model.fusion).modalities(tuple(data.stats)))
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells of precisions and cards, on every start
     fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
     fabric.launch()
     identity = {
@@ -87,8 +89,9 @@ def train(
     bare = Model(recipe.model, modality_dims(data.specs), len(data.targets), recipe.window)
     state = (RunState.load(run, identity) if run else None) or RunState.new(identity, bare)
     optimizer: Any = torch.optim.AdamW(_groups(bare), lr=recipe.train.lr, weight_decay=recipe.train.weight_decay)
-    state.restore(bare, optimizer)
     model, optimizer = fabric.setup(bare, optimizer)
+    # Only now are the weights where they are trained, and of that precision; the optimiser's moments follow them there.
+    state.restore(bare, optimizer)
     if run and state.epoch:
         word = "Continuing" if _goes_on(state, recipe) else "Already finished:"
         console.print(f"{word} {escape(str(run))} after epoch {state.epoch}")

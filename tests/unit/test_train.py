@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +26,7 @@ from avgate.train import _run_epoch
 from avgate.types import Clip, LabelTrack, Trace
 from tests.tiny import BACKBONES, COLUMNS, RECIPE, TARGETS, make_clip
 
+CORPUS = SimpleNamespace(name="tiny", synthetic=False)
 SPECS = tuple(FeatureSpec(BACKBONES[m], m, COLUMNS[m], "f" * 16) for m in COLUMNS)
 
 
@@ -74,15 +76,51 @@ def test_the_loss_of_a_step_is_the_weighted_sum_of_its_parts(prepared, fusion, w
     assert _run_epoch(fabric, wrapped, optimizer, prepared, recipe, 0) == pytest.approx(expected, abs=1e-5)
 
 
+NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that PyTorch can use")
+
+
+@pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-mixed"])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_GPU)])
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been_and_only_we_speak(
+    device, precision, prepared, monkeypatch, capfd, caplog, tmp_path
+):
+    caplog.set_level(logging.INFO)
+    settings = {"prepared": prepared, "accelerator": device, "precision": precision}
+    whole = training.train(CORPUS, None, RECIPE, tmp_path / "whole", **settings)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_run_epoch", stopped_in_epoch(1))
+        with pytest.raises(KeyboardInterrupt):
+            training.train(CORPUS, None, RECIPE, tmp_path / "stopped", **settings)
+    resumed = training.train(CORPUS, None, RECIPE, tmp_path / "stopped", **settings)
+
+    # A GPU adds up in another order each time.
+    exact = {"rtol": 0, "atol": 0} if device == "cpu" else {"rtol": 1e-3, "atol": 1e-4}
+    torch.testing.assert_close(resumed.weights, whole.weights, **exact)
+    said = "".join(capfd.readouterr().err.split())
+    assert said == f"Continuing{tmp_path / 'stopped'}afterepoch1"
+    assert caplog.messages == []
+
+
+def stopped_in_epoch(wanted: int):
+    """Training's epochs, until somebody presses Ctrl-C in one of them."""
+    run_epoch = training._run_epoch
+
+    def run(fabric, model, optimizer, data, recipe, epoch):
+        if epoch == wanted:
+            raise KeyboardInterrupt
+        return run_epoch(fabric, model, optimizer, data, recipe, epoch)
+
+    return run
+
+
 def test_a_training_that_is_stuck_at_the_ends_of_the_scale_begins_anew_and_says_so(
     prepared, monkeypatch, capsys, tmp_path
 ):
-    corpus = SimpleNamespace(name="tiny", synthetic=False)
     monkeypatch.setattr(training, "_SETTLED", 1)
 
     def trained(stuck: list[bool], run: Path | None = None) -> Checkpoint:
         monkeypatch.setattr(training, "_saturated", lambda traces: stuck.pop(0) if stuck else False)
-        return training.train(corpus, None, RECIPE, run, prepared=prepared, accelerator="cpu")
+        return training.train(CORPUS, None, RECIPE, run, prepared=prepared, accelerator="cpu")
 
     plain, once, again = trained([]), trained([True], tmp_path), trained([True])
     assert "beginning anew (1)" in capsys.readouterr().err
