@@ -14,6 +14,7 @@ from avgate.backbones.base import Need, fingerprint
 from avgate.backbones.hub import (
     checkpoint_files,
     device,
+    exact,
     find_model,
     load_encoder,
     settings_of,
@@ -119,7 +120,7 @@ class HfAudio:
         model, normalise = _loaded(self.folder, where, self.config.half)
         if normalise:
             samples = standard(samples)
-        with torch.inference_mode():
+        with exact():
             out = model(torch.from_numpy(samples).to(where, model.dtype), output_hidden_states=True)
             # The last of the hidden states is, in some models, not yet normalised as the output is.
             states = [*out.hidden_states[:-1], out.last_hidden_state]

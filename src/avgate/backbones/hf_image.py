@@ -13,6 +13,7 @@ from avgate.backbones.base import Need, fingerprint
 from avgate.backbones.hub import (
     checkpoint_files,
     device,
+    exact,
     find_model,
     load_encoder,
     settings_of,
@@ -98,7 +99,7 @@ class HfImage:
         where = device()
         model, look = _loaded(self.folder, where, self.config.half)
         pixels = normalised(torch.from_numpy(faces), look)
-        with torch.inference_mode():
+        with exact():
             out = model(pixel_values=pixels.to(where, model.dtype), output_hidden_states=True)
             states = [*out.hidden_states[:-1], out.last_hidden_state]
             pooled = [self._pooled(states[layer]) for layer in self.config.layers]

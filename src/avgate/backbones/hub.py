@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,18 @@ def device() -> str:
         hint = "name cpu, or a device that this machine and its PyTorch have, such as cuda:0"
         raise UsageError(f"'{wanted}' can't be used ({_first_line(error)})", where=DEVICE, hint=hint) from error
     return wanted
+
+
+@contextmanager
+def exact() -> Iterator[None]:
+    """Inference in which convolutions of 32-bit numbers aren't rounded on the way (TF32), as GPUs do by themselves.
+
+    Features would differ from a processor's, and from one batch size to another, in the fourth digit.
+    """
+    import torch
+
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield
 
 
 def load_encoder(folder: Path, where: str, half: bool) -> Any:
