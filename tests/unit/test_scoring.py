@@ -19,7 +19,7 @@ from tests.tiny import RECIPE, TARGETS, make_checkpoint, make_clip
 
 def concordance(x, y):
     """CCC from plain sums over the frames where both are known."""
-    known = [(a, b) for a, b in zip(x, y, strict=True) if math.isfinite(a) and math.isfinite(b)]
+    known = [(float(a), float(b)) for a, b in zip(x, y, strict=True) if math.isfinite(a) and math.isfinite(b)]
     n = len(known)
     mx, my = math.fsum(a for a, _ in known) / n, math.fsum(b for _, b in known) / n
     vx, vy = math.fsum((a - mx) ** 2 for a, _ in known) / n, math.fsum((b - my) ** 2 for _, b in known) / n
