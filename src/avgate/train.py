@@ -88,7 +88,10 @@ def train(
     torch.manual_seed(recipe.train.seed)
     bare = Model(recipe.model, modality_dims(data.specs), len(data.targets), recipe.window)
     state = (RunState.load(run, identity) if run else None) or RunState.new(identity, bare)
-    optimizer: Any = torch.optim.AdamW(_groups(bare), lr=recipe.train.lr, weight_decay=recipe.train.weight_decay)
+    # Many parameters are small: to go through them in one call each (foreach) is faster, and gives the same bits.
+    optimizer: Any = torch.optim.AdamW(
+        _groups(bare), lr=recipe.train.lr, weight_decay=recipe.train.weight_decay, foreach=True
+    )
     model, optimizer = fabric.setup(bare, optimizer)
     # Only now are the weights where they are trained, and of that precision; the optimiser's moments follow them there.
     state.restore(bare, optimizer)
