@@ -12,7 +12,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_completed, wait
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -205,7 +205,16 @@ class _Pool:
             runs: what is known from the beginning.
             further: the runs that follow from one of them; they begin while others still run.
         """
-        waiting, running = deque(runs), dict[Future[Outcome], Run]()
+        running: dict[Future[Outcome], Run] = {}
+        try:
+            yield from self._outcomes(deque(runs), running, further)
+        except KeyboardInterrupt:
+            self._end(running)
+            raise
+
+    def _outcomes(
+        self, waiting: deque[Run], running: dict[Future[Outcome], Run], further: Callable[[Run, Outcome], list[Run]]
+    ) -> Iterator[tuple[Run, Outcome]]:
         while waiting or running:
             # This process by itself does one at a time, so that each is kept before the next one begins.
             while waiting and (self._executor or not running):
@@ -221,6 +230,15 @@ class _Pool:
                 outcome.save(self._path(run), run.identity(self._protocol))
                 waiting.extend(further(run, outcome))
                 yield run, outcome
+
+    def _end(self, running: dict[Future[Outcome], Run]) -> None:
+        """Keep what has begun in other processes, which can't be stopped halfway."""
+        begun = {future: run for future, run in running.items() if not future.cancel()}
+        if begun:
+            console.print(f"Stopping once the {len(begun)} trainings that have begun are done, to keep them")
+        for future in as_completed(begun):
+            if not future.exception():
+                future.result().save(self._path(begun[future]), begun[future].identity(self._protocol))
 
     def _begun(self, run: Run) -> Future[Outcome]:
         if self._executor:

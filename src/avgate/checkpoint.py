@@ -168,6 +168,10 @@ def load_checkpoint(path: str | Path | None = None) -> Checkpoint:
             avgate=about["avgate"],
         )
         checkpoint.build()
+        for name, weight in checkpoint.weights.items():
+            if not weight.isfinite().all():
+                hint = "train it again, or take an earlier copy of this file"
+                raise CheckpointError(f"some of its weights are no numbers, as in '{name}'", hint=hint)
     except CheckpointError as error:
         raise CheckpointError(error.what, where=path, hint=error.hint) from error
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, OSError) as error:

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.markup import escape
 
 from avgate.comparison import holm, paired_bootstrap
+from avgate.console import console
 from avgate.corruption import CORRUPTIONS
 from avgate.files import atomic_write
 from avgate.metrics import ccc_of
@@ -59,16 +61,19 @@ class Outcome:
 
     @classmethod
     def load(cls, path: Path, identity: str) -> Outcome | None:
-        """The outcome of just that, None where there is none or it can't be read."""
+        """The outcome of just that, None where there is none or, which is said, it can't be read."""
         from safetensors import SafetensorError, safe_open
 
+        if not path.exists():
+            return None
         try:
             with safe_open(path, "np") as file:
                 metadata = file.metadata() or {}
                 if metadata.get("identity") != identity:
                     return None
                 tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 (a safetensors file is no dict)
-        except (SafetensorError, OSError):
+        except (SafetensorError, OSError) as error:
+            console.print(f"{escape(path.name)} can't be read ({escape(str(error))}): it is trained again")
             return None
         about = json.loads(metadata["outcome"])
         return cls(

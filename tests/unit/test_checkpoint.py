@@ -171,6 +171,15 @@ def test_weights_that_do_not_fit_the_model_are_named(saved):
     assert "head.bias" in refusal(saved[1]).what
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_no_numbers_are_named(saved, value):
+    rewrite(saved[1], tensors=lambda tensors: tensors["weights/head.bias"].fill_(value))
+    error = refusal(saved[1])
+
+    assert error.what == "some of its weights are no numbers, as in 'head.bias'"
+    assert "train it again" in error.hint
+
+
 @pytest.mark.parametrize(
     "name",
     ["format", "avgate", "recipe", "features", "targets", "smooth_steps", "trained_on", "scores", "demonstration"],
