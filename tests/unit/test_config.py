@@ -8,6 +8,7 @@ from dataclasses import fields, is_dataclass, replace
 import pytest
 import torch
 
+from avgate.cli import models
 from avgate.config import Recipe, TrainConfig, from_plain, override, to_plain
 from avgate.encoders import GruConfig, LstmConfig, TcnConfig
 from avgate.errors import CheckpointError, UsageError
@@ -274,3 +275,8 @@ def test_every_setting_of_every_recipe_can_be_named_on_the_command_line(recipe):
     assert len(found) > 20
     for assignment in found:
         assert override(recipe, assignment) == recipe
+
+
+def test_help_names_every_recipe_and_every_fusion():
+    assert models.RECIPES.split(", ") == [recipe.name for recipe in RECIPES]
+    assert models.FUSIONS.split(", ") == [fusion.name for fusion in FUSIONS]

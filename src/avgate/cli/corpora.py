@@ -165,7 +165,7 @@ def extract(
     Args:
         data: The corpus' folder; of a manifest, the CSV file.
         store: Folder for the features; the folder features beside or in DATA unless given.
-        recipe: Whose backbones to use.
+        recipe: Whose backbones to use; `avgate train --help` names them all.
         set: Settings to change, as path=value, such as backbones or label_rate.
         corpus: Kind of corpus: rendered, manifest (your own), affwild2, hazumi.
         face_model: face_landmarker.task, instead of mediapipe's own face mesh.

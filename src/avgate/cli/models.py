@@ -7,15 +7,21 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-Fusion = Annotated[
-    str | None, arg(help="Fusion to use instead of the recipe's: audio, video, concat, hgrjca, rjca, dca, ...")
-]
+# Named here once more, because to ask for them takes seconds: they come with PyTorch.
+FUSIONS = "audio, video, concat, ca, jca, rjca, dca, iaca, grjca, hgrjca, rhgrjca, lfan, tagf, crossmodal"
+RECIPES = (
+    "demo, demo-absence, demo-finetune, demonstration-weights, hazumi, hazumi-absence, affwild2-hgrjca, affwild2-jca, "
+    "affwild2-rjca, affwild2-grjca, affwild2-lfan, affwild2-rhgrjca, smoke"
+)
+
+Fusion = Annotated[str | None, arg(help=f"Fusion to use instead of the recipe's: {FUSIONS}.")]
+RecipeName = Annotated[str, arg(help=f"Which recipe: {RECIPES}.")]
 
 
 def train(
     data: Path,
     out: Path,
-    recipe: str = "demo",
+    recipe: RecipeName = "demo",
     fusion: Fusion = None,
     seed: int | None = None,
     set: tuple[str, ...] = (),
@@ -29,8 +35,8 @@ def train(
     Args:
         data: The corpus' folder; of a manifest, the CSV file.
         out: Folder for the run: checkpoint.safetensors, history.csv and what is needed to continue.
-        recipe: Which recipe.
-        fusion: Fusion to use instead of the recipe's.
+        recipe: see RECIPES.
+        fusion: see FUSIONS.
         seed: Seed to use instead of the recipe's.
         set: Settings to change, as path=value: train.epochs=5 model.fusion.tau=0.5
         store: Folder of the features; the folder features beside or in DATA unless given.
@@ -131,8 +137,9 @@ def benchmark(
         corpus: Kind of corpus: rendered, manifest (your own), affwild2, hazumi.
         data: The corpus' folder; of a manifest, the CSV file.
         out: Folder for runs, results.json and results.md; run it again to continue after an interruption.
-        recipe: What is trained; its fusion is replaced by each of the fusions. The corpus' own recipe unless given.
-        fusions: What to compare; "all" is every one.
+        recipe: What is trained, see `avgate train --help`; its fusion is replaced by each of the fusions. The corpus'
+            own recipe unless given.
+        fusions: What to compare; "all" is every one that `avgate train --help` names.
         reference: What all others are compared with; hgrjca unless given.
         ablate: Instead of fusions, compare hgrjca with itself, one thing changed at a time.
         seeds: How many training seeds.
