@@ -140,7 +140,8 @@ def _absence_in_words(absence: Mapping[str, Any]) -> list[str]:
     return [
         f"Trained for absence, its area under the curves of corrupted audio is {_pair(areas.pop('hgrjca'))} "
         f"({', '.join(f'{name} {_pair(area)}' for name, area in areas.items())}), so the published gates by "
-        f"themselves {'help' if helps else 'do not help'} against a voice that misleads in any of the five ways.",
+        f"themselves {'help' if helps else 'do not help'} against a voice that misleads in any of the five ways. (Each "
+        f"chooses between X and X + H W_h: X itself passes, whatever it chooses.)",
         f"To judge each modality's reliability and to fall back on the other "
         f"{'does' if _above(*whole) else 'does not'} where the voice is lost: when all of it is noise, rhgrjca keeps "
         f"{_pair(whole[0])}, hgrjca {_pair(whole[1])}, and the face alone has {_pair(_means(absence, 'video'))}; when "
