@@ -209,7 +209,7 @@ class _Pool:
         try:
             yield from self._outcomes(deque(runs), running, further)
         except KeyboardInterrupt:
-            self._end(running)
+            self._keep(running)
             raise
 
     def _outcomes(
@@ -231,11 +231,11 @@ class _Pool:
                 waiting.extend(further(run, outcome))
                 yield run, outcome
 
-    def _end(self, running: dict[Future[Outcome], Run]) -> None:
+    def _keep(self, running: dict[Future[Outcome], Run]) -> None:
         """Keep what has begun in other processes, which can't be stopped halfway."""
         begun = {future: run for future, run in running.items() if not future.cancel()}
         if begun:
-            console.print(f"Stopping once the {len(begun)} trainings that have begun are done, to keep them")
+            console.print(f"Stopping once what has begun is done, to keep it (trainings: {len(begun)})")
         for future in as_completed(begun):
             if not future.exception():
                 future.result().save(self._path(begun[future]), begun[future].identity(self._protocol))

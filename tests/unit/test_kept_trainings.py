@@ -48,7 +48,8 @@ def test_ctrl_c_keeps_the_trainings_that_have_begun_and_begins_no_other(tmp_path
         list(pool.outcomes(RUNS, lambda run, outcome: []))
 
     assert names(tmp_path) == {"concat-seed0-fold0", "concat-seed0-fold1"}
-    assert "Stopping once the 2 trainings that have begun are done" in " ".join(capsys.readouterr().err.split())
+    said = " ".join(capsys.readouterr().err.split())
+    assert "Stopping once what has begun is done, to keep it (trainings: 2)" in said
 
 
 def test_a_kept_training_that_is_damaged_is_named_and_done_again(tmp_path, monkeypatch, capsys):
