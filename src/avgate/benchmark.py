@@ -30,7 +30,8 @@ from avgate.corpora.base import Corpus
 from avgate.errors import UsageError
 from avgate.examples import Example, load_examples
 from avgate.files import make_folder
-from avgate.results import Outcome, compare, write_results
+from avgate.outcome import Outcome
+from avgate.results import compare, write_results
 from avgate.scoring import label_moments, label_traces
 from avgate.store import FeatureStore
 from avgate.stress import stress
@@ -227,7 +228,7 @@ class _Pool:
                 yield run, outcome
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 run, outcome = running.pop(future), future.result()
-                outcome.save(self._path(run), run.identity(self._protocol))
+                self._save(run, outcome)
                 waiting.extend(further(run, outcome))
                 yield run, outcome
 
@@ -238,7 +239,10 @@ class _Pool:
             console.print(f"Stopping once what has begun is done, to keep it (trainings: {len(begun)})")
         for future in as_completed(begun):
             if not future.exception():
-                future.result().save(self._path(begun[future]), begun[future].identity(self._protocol))
+                self._save(begun[future], future.result())
+
+    def _save(self, run: Run, outcome: Outcome) -> None:
+        outcome.save(self._path(run), run.identity(self._protocol))
 
     def _begun(self, run: Run) -> Future[Outcome]:
         if self._executor:

@@ -11,7 +11,7 @@ import pytest
 
 from avgate import benchmark
 from avgate.benchmark import Protocol, Run
-from avgate.results import Outcome
+from avgate.outcome import Outcome
 from tests.tiny import RECIPE
 
 PROTOCOL = Protocol("hazumi", Path("corpus"), Path("features"), folds=6)

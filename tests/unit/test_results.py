@@ -13,7 +13,8 @@ import pytest
 from avgate.comparison import holm, paired_bootstrap
 from avgate.corruption import CORRUPTIONS
 from avgate.metrics import ccc, ccc_of, moments
-from avgate.results import Outcome, compare, markdown, write_results
+from avgate.outcome import Outcome
+from avgate.results import compare, markdown, write_results
 from avgate.stress import Condition, conditions
 
 TARGETS = ("valence", "arousal")
