@@ -28,17 +28,17 @@ _HAZUMI = Recipe(
     hop_s=128.0,
     model=ModelConfig(
         fusion=HgrjcaConfig(dropout=0.3),
-        encoders={m: LstmConfig(dim=64, dropout=0.3) for m in ("audio", "video")},
+        encoders={m: LstmConfig(dim=96, dropout=0.3) for m in ("audio", "video")},
         head_dropout=0.3,
         unimodal_heads=True,
     ),
     train=TrainConfig(
-        epochs=24,
+        epochs=14,
         patience=8,
-        batch=8,
+        batch=4,
         lr=3e-3,
         weight_decay=0.1,
-        unimodal_weight=1.0,
+        unimodal_weight=3.0,
         reliability_weight=1.0,
         corrupt=CorruptConfig(steps=(4, 15)),
     ),
@@ -71,18 +71,17 @@ _AFFWILD2 = Recipe(
 )
 
 
-def _for_absence(recipe: Recipe, name: str, reliability_weight: float = 1.0) -> Recipe:
+def _for_absence(recipe: Recipe, name: str, *, unimodal_weight: float = 1.0, reliability_weight: float = 1.0) -> Recipe:
     """The same recipe with windows in which a modality is missing or noise, for a stretch or throughout.
 
     Its fusion is the one that withstands that best: docs/results.md has the figures.
     """
     corrupt = replace(recipe.train.corrupt, kinds=("absent", "noise"), probability=0.5, share=(0.1, 1.0), dropout=0.3)
-    return replace(
-        recipe,
-        name=name,
-        model=replace(recipe.with_fusion("rhgrjca").model, unimodal_heads=True),
-        train=replace(recipe.train, corrupt=corrupt, unimodal_weight=1.0, reliability_weight=reliability_weight),
+    train = replace(
+        recipe.train, corrupt=corrupt, unimodal_weight=unimodal_weight, reliability_weight=reliability_weight
     )
+    model = replace(recipe.with_fusion("rhgrjca").model, unimodal_heads=True)
+    return replace(recipe, name=name, model=model, train=train)
 
 
 RECIPES: tuple[Recipe, ...] = (
@@ -114,7 +113,7 @@ RECIPES: tuple[Recipe, ...] = (
         reliability_weight=3.0,
     ),
     _HAZUMI,
-    _for_absence(_HAZUMI, "hazumi-absence"),
+    _for_absence(_HAZUMI, "hazumi-absence", unimodal_weight=3.0),
     _AFFWILD2,
     *(replace(_AFFWILD2.with_fusion(fusion), name=f"affwild2-{fusion}") for fusion in ("jca", "rjca", "grjca", "lfan")),
     _for_absence(_AFFWILD2, "affwild2-rhgrjca"),
