@@ -72,6 +72,9 @@ def train(
 
     Returns:
         The checkpoint of the best epoch.
+
+    Raises:
+        UsageError: the folder holds a run of something else, or in another precision; or training diverged.
     """
     data = prepared or load_splits(corpus, store, recipe)
     data = data.only(fusion_class(recipe.model.fusion).modalities(tuple(data.stats)))
@@ -82,6 +85,7 @@ def train(
         "recipe": to_plain(recipe),
         "features": [spec.fingerprint for spec in data.specs],
         "clips": [e.clip.name for e in (*data.train, *data.validation)],
+        "precision": str(precision),
     }
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)

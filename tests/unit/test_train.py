@@ -17,6 +17,7 @@ from avgate.batches import Prepared, batches, prepare
 from avgate.checkpoint import Checkpoint, FeatureSpec, modality_dims
 from avgate.config import CorruptConfig, Recipe
 from avgate.encoders import TcnConfig
+from avgate.errors import UsageError
 from avgate.examples import Example
 from avgate.fusions.hgrjca import HgrjcaConfig, RhgrjcaConfig
 from avgate.label_tracks import labels_on_grid
@@ -99,6 +100,12 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been_and_only_we_speak(
     said = "".join(capfd.readouterr().err.split())
     assert said == f"Continuing{tmp_path / 'stopped'}afterepoch1"
     assert caplog.messages == []
+
+
+def test_a_run_does_not_go_on_in_another_precision(prepared, tmp_path):
+    training.train(CORPUS, None, RECIPE, tmp_path, prepared=prepared, accelerator="cpu")
+    with pytest.raises(UsageError, match="differs in its precision"):
+        training.train(CORPUS, None, RECIPE, tmp_path, prepared=prepared, accelerator="cpu", precision="64-true")
 
 
 def stopped_in_epoch(wanted: int):
