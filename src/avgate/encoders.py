@@ -164,13 +164,13 @@ class Recurrent(nn.Module):
             if backward is not None:
                 parts.append(_take(backward(_take(hidden, backwards))[0], backwards))
             hidden = torch.cat(parts, dim=-1)
-        back = torch.zeros_like(hidden).scatter(1, order[..., None].expand_as(hidden), hidden)
-        return back * present[..., None]
+        return _take(hidden, torch.argsort(order, dim=1)) * present[..., None]
 
 
 def _take(x: Tensor, order: Tensor) -> Tensor:
-    """Steps of x [b L d] in another order [b L]."""
-    return x.gather(1, order[..., None].expand_as(x))
+    """Steps of x [b L d] in another order [b L]; whole rows are copied, where gather would go value by value."""
+    rows = order + x.shape[1] * torch.arange(len(x), device=x.device)[:, None]
+    return x.flatten(0, 1).index_select(0, rows.flatten()).view_as(x)
 
 
 _BUILDERS: dict[type, Callable[[int, Any], nn.Module]] = {
