@@ -36,7 +36,7 @@ from avgate.scoring import label_moments, label_traces
 from avgate.store import FeatureStore
 from avgate.stress import stress
 from avgate.train import train
-from avgate.workers import held_interrupts
+from avgate.workers import held_interrupts, lost_workers_named
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,8 @@ class _Pool:
         """
         running: dict[Future[Outcome], Run] = {}
         try:
-            yield from self._outcomes(deque(runs), running, further)
+            with lost_workers_named():
+                yield from self._outcomes(deque(runs), running, further)
         except KeyboardInterrupt:
             self._keep(running)
             raise

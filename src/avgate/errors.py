@@ -67,6 +67,12 @@ class OutputError(AvgateError):
     exit_code = 8
 
 
+class WorkerError(AvgateError):
+    """A process that worked for this one was ended from outside, most often because memory ran out."""
+
+    exit_code = 9
+
+
 _Choice = TypeVar("_Choice")
 
 

@@ -23,7 +23,7 @@ from avgate.faces import FaceTracker, face_fingerprint, track_crops
 from avgate.media import Media
 from avgate.store import FeatureStore, source_fingerprint
 from avgate.types import Clip, FaceTrack, FeatureTrack, VideoFrame, Waveform
-from avgate.workers import held_interrupts
+from avgate.workers import held_interrupts, lost_workers_named
 
 _Item = TypeVar("_Item")
 
@@ -208,7 +208,7 @@ def _each(
             except AvgateError as error:
                 yield clip, error
         return
-    with ProcessPoolExecutor(workers, get_context("spawn"), _be_a_worker) as pool:
+    with lost_workers_named(), ProcessPoolExecutor(workers, get_context("spawn"), _be_a_worker) as pool:
         with held_interrupts():
             running = {pool.submit(work, clip): clip for clip in clips}
         try:

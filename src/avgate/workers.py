@@ -1,4 +1,4 @@
-"""Processes that work for this one, and Ctrl-C, which reaches every process of a terminal."""
+"""Processes that work for this one: what is told when one is killed, and Ctrl-C, which reaches all of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import contextlib
 import signal
 import sys
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
+
+from avgate.errors import WorkerError
 
 
 @contextlib.contextmanager
@@ -19,3 +22,15 @@ def held_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def lost_workers_named() -> Iterator[None]:
+    """Turn the loss of a pool's process into an error that a user can act on: WorkerError."""
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise WorkerError(
+            "a process that worked for this one was ended from outside, most often because memory ran out",
+            hint="the same command continues with what is missing; fewer --workers need less memory",
+        ) from error

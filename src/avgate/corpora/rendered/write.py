@@ -17,7 +17,7 @@ from avgate.corpora.rendered.config import RenderConfig
 from avgate.corpora.rendered.read import MANIFEST_COLUMNS
 from avgate.errors import AvgateError, UsageError
 from avgate.files import atomic_write, make_folder
-from avgate.workers import held_interrupts
+from avgate.workers import held_interrupts, lost_workers_named
 
 if TYPE_CHECKING:
     from avgate.corpora.rendered.portrait import Portrait
@@ -140,9 +140,10 @@ def _render_all(
     try:
         with held_interrupts():
             futures = {pool.submit(_record, root, *key): key for key in takes}
-        for future in as_completed(futures):
-            future.result()
-            report(futures[future])
+        with lost_workers_named():
+            for future in as_completed(futures):
+                future.result()
+                report(futures[future])
     finally:
         stop.set()
         pool.shutdown(cancel_futures=True)

@@ -1,0 +1,49 @@
+"""A process that worked for this one and is killed, as by a system that runs out of memory, is told in our words."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from avgate import benchmark, extract
+from avgate.benchmark import Protocol, Run
+from avgate.errors import WorkerError
+from avgate.types import Clip
+from avgate.workers import lost_workers_named
+from tests.tiny import RECIPE
+
+
+def killed(*_):
+    """What a pool tells of work whose process is gone."""
+    raise BrokenProcessPool
+
+
+def threads(workers, *_):
+    return ThreadPoolExecutor(workers)
+
+
+def test_a_process_that_is_killed_is_told_with_the_likely_cause_and_what_to_do():
+    with pytest.raises(WorkerError) as told, lost_workers_named(), ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        pool.submit(os._exit, 9).result()
+    assert "memory" in told.value.what
+    assert "--workers" in told.value.hint
+
+
+def test_a_comparison_tells_of_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark, "ProcessPoolExecutor", threads)
+    monkeypatch.setattr(benchmark, "_do", killed)
+    protocol = Protocol("hazumi", Path("corpus"), Path("features"), folds=1)
+    runs = [Run("concat", RECIPE, fold=0, seed=0, settings=("",))]
+    with pytest.raises(WorkerError), benchmark._Pool(protocol, RECIPE, tmp_path, workers=2) as pool:
+        list(pool.outcomes(runs, lambda run, outcome: []))
+
+
+def test_an_extraction_tells_of_it(monkeypatch):
+    monkeypatch.setattr(extract, "ProcessPoolExecutor", threads)
+    with pytest.raises(WorkerError):
+        list(extract._each([Clip("c", Path("c.mp4"), "train", "somebody")], killed, workers=2))
