@@ -41,32 +41,34 @@ class Condition:
         return f"{self.modality} {self.kind} {self.share:g}"
 
 
+def standardise(examples: Sequence[Example], stats: Mapping[str, FeatureStats]) -> list[Example]:
+    """The same clips with the features of these modalities standardised, 0 where absent."""
+    return [replace(e, features=replace(e.features, values=standardised(e.features, stats))) for e in examples]
+
+
 def corrupt(
-    examples: Sequence[Example], stats: Mapping[str, FeatureStats], condition: Condition, steps: tuple[int, ...]
+    examples: Sequence[Example], condition: Condition, steps: tuple[int, ...]
 ) -> tuple[list[Example], list[np.ndarray]]:
     """The same clips with one modality corrupted in stretches; every model sees the very same ones.
 
     Args:
-        examples: clips, at least two: one lends its features to another.
-        stats: the training statistics.
+        examples: standardised clips, at least two: one lends its features to another.
         condition: what is done.
         steps: shortest and longest stretch.
 
     Returns:
-        The clips, whose features are standardised already, and per clip bool [n], where they were corrupted.
+        The clips, and per clip bool [n], where they were corrupted.
     """
-    features = [standardised(e.features, stats) for e in examples]
     m, found, masks = condition.modality, [], []
+    features = [Feature(e.features.values[m], e.features.present[m]) for e in examples]
     for i, example in enumerate(examples):
         random = np.random.default_rng(zlib.crc32(f"{example.clip.name} {condition.name}".encode()))
         j = (i + 1 + int(random.integers(max(1, len(examples) - 1)))) % len(examples)
-        clean = Feature(features[i][m], example.features.present[m])
-        donor = partial(Feature, features[j][m], examples[j].features.present[m])
-        mask, where = stretches(len(clean.present), condition.share, (steps[0], steps[1]), random)
-        corrupted = CORRUPTIONS[condition.kind](clean, where, random, donor)
+        mask, where = stretches(len(example.features), condition.share, (steps[0], steps[1]), random)
+        corrupted = CORRUPTIONS[condition.kind](features[i], where, random, partial(features.__getitem__, j))
         clip = replace(
             example.features,
-            values={**features[i], m: corrupted.values},
+            values={**example.features.values, m: corrupted.values},
             present={**example.features.present, m: corrupted.present},
         )
         found.append(replace(example, features=clip))
@@ -106,14 +108,14 @@ def stress(
         modalities: what to corrupt; of those that the model doesn't read nothing is measured.
         prior: float [k], what is assumed where the model has nothing to go on.
     """
-    model = checkpoint.build()
+    model, width = checkpoint.build(), checkpoint.smooth_steps
+    validation, test = (standardise(clips, checkpoint.stats) for clips in (validation, test))
+    as_they_are = {m: FeatureStats.identity(len(s.mean)) for m, s in checkpoint.stats.items()}
     moments, areas = {}, {}
 
     def traces(examples: Sequence[Example], condition: Condition) -> tuple[list[Trace], list[np.ndarray]]:
-        corrupted, masks = corrupt(examples, checkpoint.stats, condition, checkpoint.recipe.train.corrupt.steps)
-        stats = {m: FeatureStats.identity(len(s.mean)) for m, s in checkpoint.stats.items()}
-        width = checkpoint.smooth_steps
-        found = label_traces(model, corrupted, stats, checkpoint.recipe, checkpoint.targets, [width])[width]
+        corrupted, masks = corrupt(examples, condition, checkpoint.recipe.train.corrupt.steps)
+        found = label_traces(model, corrupted, as_they_are, checkpoint.recipe, checkpoint.targets, [width])[width]
         return found, [_at_labels(e, mask, condition.modality) for e, mask in zip(examples, masks, strict=True)]
 
     for condition in conditions([m for m in modalities if m in checkpoint.stats]):

@@ -19,7 +19,7 @@ from avgate.metrics import ccc, moments
 from avgate.model import ModelOutput
 from avgate.scoring import label_moments, label_traces
 from avgate.stats import FeatureStats
-from avgate.stress import SHARES, Condition, area, corrupt, curve, stress
+from avgate.stress import SHARES, Condition, area, corrupt, curve, standardise, stress
 from avgate.types import Clip, LabelTrack
 from tests.tiny import COLUMNS, RECIPE, TARGETS, make_checkpoint, make_clip, make_stats
 
@@ -72,7 +72,8 @@ def assert_same(one: Example, other: Example) -> None:
 def test_the_same_clip_and_condition_give_the_same_corruption_in_every_call(examples, stats, kind, modality):
     condition = Condition(modality, kind, 0.5)
     (first, masks), _, (again, same) = (
-        corrupt(examples, stats, c, STEPS) for c in (condition, Condition(OTHER[modality], kind, 0.25), condition)
+        corrupt(standardise(examples, stats), c, STEPS)
+        for c in (condition, Condition(OTHER[modality], kind, 0.25), condition)
     )
     for one, other, mask, its in zip(first, again, masks, same, strict=True):
         assert_same(one, other)
@@ -83,8 +84,8 @@ def test_the_same_clip_and_condition_give_the_same_corruption_in_every_call(exam
 @every_modality
 def test_models_that_read_one_modality_meet_the_same_corruption_of_it(examples, stats, kind, modality):
     condition = Condition(modality, kind, 0.5)
-    both, masks = corrupt(examples, stats, condition, STEPS)
-    alone, same = corrupt(examples, {modality: stats[modality]}, condition, STEPS)
+    both, masks = corrupt(standardise(examples, stats), condition, STEPS)
+    alone, same = corrupt(standardise(examples, {modality: stats[modality]}), condition, STEPS)
     for one, other, mask, its in zip(both, alone, masks, same, strict=True):
         np.testing.assert_array_equal(one.features.values[modality], other.features.values[modality])
         np.testing.assert_array_equal(one.features.present[modality], other.features.present[modality])
@@ -93,7 +94,7 @@ def test_models_that_read_one_modality_meet_the_same_corruption_of_it(examples, 
 
 def test_clips_kinds_shares_and_modalities_are_corrupted_at_places_of_their_own(examples, stats):
     asked = [(m, kind, share) for m in COLUMNS for kind in CORRUPTIONS for share in (0.25, 0.251)]
-    places = [corrupt(examples, stats, Condition(*one), STEPS)[1] for one in asked]
+    places = [corrupt(standardise(examples, stats), Condition(*one), STEPS)[1] for one in asked]
     first, second = ({tuple(np.flatnonzero(masks[i])) for masks in places} for i in (0, 1))  # both have 80 steps
     assert len(first) == len(second) == len(asked)
     assert not first & second
@@ -103,7 +104,7 @@ def test_clips_kinds_shares_and_modalities_are_corrupted_at_places_of_their_own(
 @every_kind
 @every_modality
 def test_the_mask_covers_the_share_and_nothing_outside_it_is_touched(examples, stats, kind, modality, share):
-    corrupted, masks = corrupt(examples, stats, Condition(modality, kind, share), STEPS)
+    corrupted, masks = corrupt(standardise(examples, stats), Condition(modality, kind, share), STEPS)
     assert len(corrupted) == len(masks) == len(examples)
     touched = 0
     for clean, found, mask in zip(examples, corrupted, masks, strict=True):
@@ -126,7 +127,7 @@ def test_the_mask_covers_the_share_and_nothing_outside_it_is_touched(examples, s
 @every_modality
 def test_the_other_modality_labels_and_the_clips_themselves_stay_as_they_are(examples, stats, kind, modality):
     kept = [example(e.clip.name, len(e.features), seed=i) for i, e in enumerate(examples)]
-    corrupted, _ = corrupt(examples, stats, Condition(modality, kind, 0.75), STEPS)
+    corrupted, _ = corrupt(standardise(examples, stats), Condition(modality, kind, 0.75), STEPS)
     for clean, found, before in zip(examples, corrupted, kept, strict=True):
         other = OTHER[modality]
         np.testing.assert_array_equal(found.features.values[other], by_hand(clean, stats, other))
@@ -142,7 +143,7 @@ def test_the_other_modality_labels_and_the_clips_themselves_stay_as_they_are(exa
 def test_swapped_features_are_those_of_another_clip(examples, stats, modality, clips):
     some = examples[:clips]
     donors = set()
-    corrupted, masks = corrupt(some, stats, Condition(modality, "swapped", 1.0), STEPS)
+    corrupted, masks = corrupt(standardise(some, stats), Condition(modality, "swapped", 1.0), STEPS)
     for i, (found, mask) in enumerate(zip(corrupted, masks, strict=True)):
         rows = found.features.values[modality][mask & found.features.present[modality]]
         assert len(rows) > 10
@@ -159,7 +160,7 @@ def test_every_other_clip_may_be_the_donor(stats):
     donors = set()
     for k in range(30):
         some = [example(f"{k} {i}", 45, seed=i) for i in range(4)]
-        (first, *_), _ = corrupt(some, stats, Condition("video", "swapped", 1.0), (45, 45))
+        (first, *_), _ = corrupt(standardise(some, stats), Condition("video", "swapped", 1.0), (45, 45))
         row = first.features.values["video"][first.features.present["video"]][0]
         donors |= {j for j, e in enumerate(some) if (by_hand(e, stats, "video") == row).all(1).any()}
     assert donors == {1, 2, 3}
@@ -167,7 +168,7 @@ def test_every_other_clip_may_be_the_donor(stats):
 
 @every_modality
 def test_all_of_a_modality_absent_leaves_nothing_of_it(examples, stats, modality):
-    corrupted, masks = corrupt(examples, stats, Condition(modality, "absent", 1.0), STEPS)
+    corrupted, masks = corrupt(standardise(examples, stats), Condition(modality, "absent", 1.0), STEPS)
     for found, mask in zip(corrupted, masks, strict=True):
         assert mask.all()
         assert not found.features.present[modality].any()
@@ -177,7 +178,7 @@ def test_all_of_a_modality_absent_leaves_nothing_of_it(examples, stats, modality
 def test_clips_without_corruption_give_the_clean_estimate_to_the_bit(examples, stats):
     """They are standardised already: with statistics that change nothing, the model sees what it always sees."""
     model = make_checkpoint().build()
-    corrupted, masks = corrupt(examples, stats, Condition("audio", "noise", 0.0), STEPS)
+    corrupted, masks = corrupt(standardise(examples, stats), Condition("audio", "noise", 0.0), STEPS)
     for clean, found, mask in zip(examples, corrupted, masks, strict=True):
         assert not mask.any()
         one = estimate(model, clean.features, stats, RECIPE)
@@ -211,7 +212,7 @@ def test_every_kind_and_share_of_a_corrupted_modality_is_measured_and_every_gate
         assert all(0 <= a <= 1 for a in areas.values())
     for share in (0.5, 1.0):
         condition = Condition("video", "noise", share)
-        corrupted, _ = corrupt(test, checkpoint.stats, condition, RECIPE.train.corrupt.steps)
+        corrupted, _ = corrupt(standardise(test, checkpoint.stats), condition, RECIPE.train.corrupt.steps)
         traces = label_traces(checkpoint.build(), corrupted, IDENTITY, RECIPE, TARGETS, [checkpoint.smooth_steps])
         expected = label_moments(traces[checkpoint.smooth_steps], test, TARGETS, PRIOR)
         np.testing.assert_array_equal(found.moments[condition.name], expected)
