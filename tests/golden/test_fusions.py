@@ -19,9 +19,7 @@ Batch = dict[str, np.ndarray]
 WINDOW = 12
 TOLERANCE = 1e-9
 MODALITIES = (("audio", "video"), ("video", "audio", "text"))
-# Settings that are numbers or names; those that are a Literal or a bool are tried in all their combinations.
-# Of a fusion with very many (hgrjca, see test_hgrjca.py) some are drawn: enough for each pair of choices to meet.
-MOST_COMBINATIONS = 32
+# Settings that are numbers or names; of those that are a Literal or a bool, each pair of choices meets.
 CHOICES: dict[str, tuple[Any, ...]] = {"leader": ("video", "audio"), "heads": (1, 2, 4)}
 DRAWS: dict[str, Callable[[np.random.Generator], Any]] = {
     "iterations": lambda rng: int(rng.integers(1, 5)),
@@ -46,10 +44,19 @@ def combinations_of_choices(fusion: type[Fusion]) -> list[dict[str, Any]]:
         if get_origin(kind) is Literal or kind is bool:
             choices[name] = get_args(kind) or (True, False)
     names = [f.name for f in fields(fusion.Config) if f.name in choices]
-    found = [dict(zip(names, values, strict=True)) for values in itertools.product(*(choices[n] for n in names))]
-    if len(found) <= MOST_COMBINATIONS:
-        return found
-    return [found[i] for i in np.random.default_rng(0).choice(len(found), MOST_COMBINATIONS, replace=False)]
+    every = [dict(zip(names, values, strict=True)) for values in itertools.product(*(choices[n] for n in names))]
+    return every if len(names) <= 2 else where_each_pair_meets(every)
+
+
+def where_each_pair_meets(every: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A few combinations in which each pair of choices occurs: one after the other, that with the most new pairs."""
+    left = [set(itertools.combinations(chosen.items(), 2)) for chosen in every]
+    found = []
+    while any(left):
+        best = max(range(len(every)), key=lambda i: len(left[i]))
+        found.append(every[best])
+        left = [pairs - left[best] for pairs in left]
+    return found
 
 
 CASES = [
