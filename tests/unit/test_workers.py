@@ -12,6 +12,8 @@ import pytest
 
 from avgate import benchmark, extract
 from avgate.benchmark import Protocol, Run
+from avgate.corpora.rendered import write
+from avgate.corpora.rendered.config import RenderConfig
 from avgate.errors import WorkerError
 from avgate.types import Clip
 from avgate.workers import lost_workers_named
@@ -47,3 +49,17 @@ def test_an_extraction_tells_of_it(monkeypatch):
     monkeypatch.setattr(extract, "ProcessPoolExecutor", threads)
     with pytest.raises(WorkerError):
         list(extract._each([Clip("c", Path("c.mp4"), "train", "somebody")], killed, workers=2))
+
+
+class Lost(ThreadPoolExecutor):
+    """A pool that has lost a process before all work is handed in."""
+
+    submit = killed
+
+
+@pytest.mark.parametrize("pool", [threads, lambda workers, *_: Lost(workers)], ids=("later", "at once"))
+def test_rendering_tells_of_it(tmp_path, monkeypatch, pool):
+    monkeypatch.setattr(write, "ProcessPoolExecutor", pool)
+    monkeypatch.setattr(write, "_record", killed)
+    with pytest.raises(WorkerError):
+        write._render_all(tmp_path, RenderConfig(), [(0, 0)], workers=2, report=lambda take: None)

@@ -138,9 +138,9 @@ def _render_all(
     stop = context.Event()
     pool = ProcessPoolExecutor(workers, context, _start_worker, (config, portrait, stop))
     try:
-        with held_interrupts():
-            futures = {pool.submit(_record, root, *key): key for key in takes}
         with lost_workers_named():
+            with held_interrupts():
+                futures = {pool.submit(_record, root, *key): key for key in takes}
             for future in as_completed(futures):
                 future.result()
                 report(futures[future])
