@@ -113,7 +113,7 @@ RECIPES: tuple[Recipe, ...] = (
         reliability_weight=3.0,
     ),
     _HAZUMI,
-    _for_absence(_HAZUMI, "hazumi-absence", unimodal_weight=3.0),
+    _for_absence(_HAZUMI, "hazumi-absence", unimodal_weight=_HAZUMI.train.unimodal_weight),
     _AFFWILD2,
     *(replace(_AFFWILD2.with_fusion(fusion), name=f"affwild2-{fusion}") for fusion in ("jca", "rjca", "grjca", "lfan")),
     _for_absence(_AFFWILD2, "affwild2-rhgrjca"),
