@@ -46,9 +46,10 @@ def claims(results: Results) -> list[Claim]:
 
 def _clean_claims(clean: Mapping[str, Any], name: str) -> list[Claim]:
     """Claims about a fusion trained on clean clips, as published or as the variant that is the default elsewhere."""
+    who = f"{name}, trained on clean clips"
     found = [
-        _at_least(f"{name}, trained on clean clips, clean", (0.785, 0.670), _means(clean, name)),
-        _at_least("the same, against voice alone", _means(clean, "audio"), _means(clean, name)),
+        _at_least(f"{who}, clean", (0.785, 0.670), _means(clean, name)),
+        _at_least(f"{who}, against voice alone", _means(clean, "audio"), _means(clean, name)),
     ]
     for target in clean["targets"]:
         scores = {other: np.array(row["ccc"][target]) for other, row in clean["fusions"].items()}
@@ -56,7 +57,7 @@ def _clean_claims(clean: Mapping[str, Any], name: str) -> list[Claim]:
         best = max(scores, key=lambda other: scores[other].mean())
         spread = max(scores[best].std(), own.std())
         behind = scores[best].mean() - own.mean()
-        what = f"the same, {target}: behind the best other fusion ({best}) by at most one standard deviation"
+        what = f"{who}, {target}: behind the best other fusion ({best}) by at most one standard deviation"
         found.append(Claim(what, f"{spread:.3f}", f"{behind:.3f}", bool(behind <= spread)))
     return found
 

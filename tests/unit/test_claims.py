@@ -35,6 +35,7 @@ def test_both_gated_models_are_held_against_the_voice_and_the_best_other_on_clea
         "hgrjca, trained on clean clips, clean",
         "rhgrjca, trained on clean clips, clean",
     ]
+    assert len({c.what for c in found}) == 8  # the page has one row for each
     assert [c.holds for c in found[:4]] == [True, True, True, True]  # .005 behind concat, and its own deviation is .005
     assert [c.holds for c in found[4:]] == [False, False, False, False]
     assert "(concat)" in found[6].what
