@@ -40,7 +40,8 @@ MAIN = ("audio", "video", "concat", "rjca", "hgrjca", "rhgrjca")
 _CLAIMS = (
     "What was to be shown on hazumi (on rendered where that's said), and what was measured, mean over seeds: a pair of "
     "numbers is the CCC of impression / topic continuance. What is needed was set beforehand, by the single modalities "
-    "and a first look with one seed, without any tolerance."
+    "and a first look with one seed, without any tolerance. What hgrjca was to show on clean clips was asked of "
+    "rhgrjca only after its numbers were known."
 )
 
 
