@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from avgate.backbones import RAW, modality_of
 from avgate.backbones.base import kind_of
@@ -34,6 +34,8 @@ class CorruptConfig:
         steps: shortest and longest stretch in steps.
         dropout: probability that one modality of a window, drawn at random, is absent throughout.
     """
+
+    tag: ClassVar[str] = "CorruptConfig"
 
     kinds: tuple[str, ...] = ()
     probability: float = 0.5
@@ -75,6 +77,8 @@ class TrainConfig:
         seed: of initial weights, data order and dropout.
     """
 
+    tag: ClassVar[str] = "TrainConfig"
+
     epochs: int = 40
     patience: int = 12
     batch: int = 16
@@ -114,6 +118,8 @@ class Recipe:
         tuning: what a comparison tries for every fusion alike, choosing on validation clips: one string of settings
             each, such as "train.lr=1e-3 model.head_dropout=0.5".
     """
+
+    tag: ClassVar[str] = "Recipe"
 
     name: str
     backbones: tuple[str, ...] = ("egemaps", "facemesh")
@@ -179,27 +185,27 @@ class Recipe:
         return replace(self, model=replace(self.model, fusion=wanted.Config(**kept)))
 
 
-_TYPES = {
-    c.__name__: c
-    for c in (
-        Recipe,
-        ModelConfig,
-        TrainConfig,
-        CorruptConfig,
-        TcnConfig,
-        GruConfig,
-        LstmConfig,
-        FinetuneConfig,
-        *(f.Config for f in FUSIONS),
-    )
-}
+_WITHIN_RECIPES: tuple[Any, ...] = (
+    Recipe,
+    ModelConfig,
+    TrainConfig,
+    CorruptConfig,
+    TcnConfig,
+    GruConfig,
+    LstmConfig,
+    FinetuneConfig,
+    *(fusion.Config for fusion in FUSIONS),
+)
+CONFIGS: dict[str, type] = {config.tag: config for config in _WITHIN_RECIPES}
+"""Tag -> config. Files name configs by tags, so that a class can be renamed and old files still load."""
 
 
 def to_plain(value: Any) -> Any:
-    """A config as dicts, lists and scalars for JSON; each dataclass carries its type's name."""
+    """A config as dicts, lists and scalars for JSON; each dataclass carries its tag."""
     if is_dataclass(value) and not isinstance(value, type):
         written = [f for f in fields(value) if getattr(value, f.name) or not f.metadata.get("omit_empty")]
-        return {"type": type(value).__name__} | {f.name: to_plain(getattr(value, f.name)) for f in written}
+        config: Any = type(value)
+        return {"type": config.tag} | {f.name: to_plain(getattr(value, f.name)) for f in written}
     if isinstance(value, Mapping):
         return {k: to_plain(v) for k, v in value.items()}
     return [to_plain(v) for v in value] if isinstance(value, tuple | list) else value
@@ -214,7 +220,7 @@ def from_plain(value: Any) -> Any:
     inner = {k: from_plain(v) for k, v in value.items() if k != "type"}
     if "type" not in value:
         return inner
-    kind = _TYPES.get(value["type"])
+    kind = CONFIGS.get(value["type"])
     unknown = set(inner) - {f.name for f in fields(kind)} if kind else {value["type"]}
     if kind is not None:
         choices = {k: _choices(kind, k) for k in set(inner) - unknown}

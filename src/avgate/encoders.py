@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,8 @@ class TcnConfig:
         dropout: after each convolution.
         causal: see only the past (for streams), or as much of the future.
     """
+
+    tag: ClassVar[str] = "TcnConfig"
 
     channels: tuple[int, ...] = (64, 64, 64)
     kernel: int = 5
@@ -60,6 +62,8 @@ class GruConfig:
         causal: one direction only.
     """
 
+    tag: ClassVar[str] = "GruConfig"
+
     dim: int = 64
     layers: int = 1
     dropout: float = 0.1
@@ -79,6 +83,8 @@ class GruConfig:
 @dataclass(frozen=True)
 class LstmConfig(GruConfig):
     """The same with long short-term memory, as RJCA has it (arXiv 2304.07958); on a CPU several times faster."""
+
+    tag: ClassVar[str] = "LstmConfig"
 
 
 EncoderConfig = TcnConfig | GruConfig | LstmConfig

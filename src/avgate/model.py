@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,8 @@ class ModelConfig:
         finetune: modality -> checkpoint whose last layers learn too; the modality's features are then raw ones, see
             tuning.py.
     """
+
+    tag: ClassVar[str] = "ModelConfig"
 
     fusion: Any = field(default_factory=HgrjcaConfig)
     encoders: Mapping[str, EncoderConfig] = field(default_factory=dict)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,8 @@ class FinetuneConfig:
             back (gradient checkpointing), so that memory grows with one piece, not with the batch.
         lr_scale: by what the recipe's learning rate is multiplied for these layers.
     """
+
+    tag: ClassVar[str] = "FinetuneConfig"
 
     source: str
     kind: Literal["images", "sound"] = "images"

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from avgate.cli import models
-from avgate.config import Recipe, TrainConfig, from_plain, override, to_plain
+from avgate.config import CONFIGS, Recipe, TrainConfig, from_plain, override, to_plain
 from avgate.encoders import GruConfig, LstmConfig, TcnConfig
 from avgate.errors import CheckpointError, UsageError
 from avgate.fusions import FUSIONS
@@ -280,3 +280,12 @@ def test_every_setting_of_every_recipe_can_be_named_on_the_command_line(recipe):
 def test_help_names_every_recipe_and_every_fusion():
     assert models.RECIPES.split(", ") == [recipe.name for recipe in RECIPES]
     assert models.FUSIONS.split(", ") == [fusion.name for fusion in FUSIONS]
+
+
+def test_every_config_has_a_tag_of_its_own_that_never_changes():
+    """Files name configs by their tags: what stands here is in files that people have."""
+    fusions = "Audio Video Concat Ca Jca Rjca Dca Iaca Grjca Hgrjca Rhgrjca Lfan Tagf Crossmodal"
+    others = "Recipe ModelConfig TrainConfig CorruptConfig TcnConfig GruConfig LstmConfig FinetuneConfig"
+    written = {f"{name}Config" for name in fusions.split()} | set(others.split())
+    assert written <= set(CONFIGS)
+    assert all(vars(config)["tag"] == tag for tag, config in CONFIGS.items()), "no tag is inherited"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -23,6 +24,8 @@ class CaConfig:
         temperature: of the softmax over a modality's steps; small is nearer to the single best step. The default is
             that of the authors' released code.
     """
+
+    tag: ClassVar[str] = "CaConfig"
 
     temperature: float = 1.0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -13,6 +14,8 @@ from avgate.fusions.base import Fusion, FusionOutput, joint
 @dataclass(frozen=True)
 class ConcatConfig:
     """Concatenation has no settings."""
+
+    tag: ClassVar[str] = "ConcatConfig"
 
 
 class Concat(Fusion):

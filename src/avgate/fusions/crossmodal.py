@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import permutations
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,8 @@ class CrossmodalConfig:
         expansion: hidden features of the feed-forward part, in multiples of the modality's own.
         dropout: on what the attention and the feed-forward part add, and inside the latter.
     """
+
+    tag: ClassVar[str] = "CrossmodalConfig"
 
     layers: int = 2
     dim: int = 32

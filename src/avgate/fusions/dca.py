@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -23,6 +24,8 @@ class DcaConfig:
         temperature: of the cross-attention's softmax over steps.
         tau: temperature of the gate; small is nearer to a hard choice.
     """
+
+    tag: ClassVar[str] = "DcaConfig"
 
     temperature: float = 1.0
     tau: float = 0.1

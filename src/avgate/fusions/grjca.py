@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,8 @@ class GrjcaConfig(JointAttentionConfig):
         gate_sees: what the gate is evaluated from: all `attended` features, or `both` the input and these.
         final_relu: whether the gated output passes a ReLU.
     """
+
+    tag: ClassVar[str] = "GrjcaConfig"
 
     iterations: int = 3
     tau: float = 0.1

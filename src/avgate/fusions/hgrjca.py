@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,8 @@ class HgrjcaConfig:
         scale: what correlations are divided by.
         dropout: on the attended part of the features.
     """
+
+    tag: ClassVar[str] = "HgrjcaConfig"
 
     iterations: int = 3
     tau: float = 0.1
@@ -219,6 +221,8 @@ class Hgrjca(Fusion):
 @dataclass(frozen=True)
 class RhgrjcaConfig(HgrjcaConfig):
     """Settings of rhgrjca: hgrjca's, with other defaults."""
+
+    tag: ClassVar[str] = "RhgrjcaConfig"
 
     final_relu: bool = False
     reliability: Literal["off", "scaled", "fallback"] = "fallback"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -24,6 +25,8 @@ class IacaConfig:
         temperature: of the cross-attention's softmax over steps.
         tau: temperature of both stages' gates; small is nearer to a hard choice.
     """
+
+    tag: ClassVar[str] = "IacaConfig"
 
     temperature: float = 1.0
     tau: float = 0.1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -18,6 +19,8 @@ from avgate.fusions.blocks import JointAttentionConfig, RecursiveJointCrossAtten
 @dataclass(frozen=True)
 class JcaConfig(JointAttentionConfig):
     """Settings of jca: those of joint cross-attention, and no more."""
+
+    tag: ClassVar[str] = "JcaConfig"
 
 
 class Jca(Fusion):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,8 @@ class LfanConfig:
         heads: of the attention; they share `dim` between them.
         dropout: on the attended values.
     """
+
+    tag: ClassVar[str] = "LfanConfig"
 
     leader: str = "video"
     dim: int = 32

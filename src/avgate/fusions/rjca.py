@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -22,6 +23,8 @@ class RjcaConfig(JointAttentionConfig):
     Args:
         iterations: T.
     """
+
+    tag: ClassVar[str] = "RjcaConfig"
 
     iterations: int = 3
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -15,10 +16,14 @@ from avgate.fusions.base import Fusion, FusionOutput
 class AudioConfig:
     """The audio-only model has no settings."""
 
+    tag: ClassVar[str] = "AudioConfig"
+
 
 @dataclass(frozen=True)
 class VideoConfig:
     """The video-only model has no settings."""
+
+    tag: ClassVar[str] = "VideoConfig"
 
 
 class SingleModality(Fusion):

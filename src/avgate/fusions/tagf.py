@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,8 @@ class TagfConfig(JointAttentionConfig):
         iterations: T, how often joint cross-attention is applied.
         tau: temperature of the gate; small is nearer to a hard choice.
     """
+
+    tag: ClassVar[str] = "TagfConfig"
 
     iterations: int = 2
     tau: float = 0.1

@@ -1,0 +1,50 @@
+"""The demonstration weights of version 0.1.0 give the trace that they gave then, on made-up features."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avgate.checkpoint import Checkpoint, load_checkpoint
+from avgate.inference import estimate, on_common_grid, read_trace
+from avgate.timeline import Grid
+from avgate.types import FeatureTrack
+from avgate.writers.json import read_json
+
+THEN = Path(__file__).parent / "demonstration_trace.json"
+"""Written by version 0.1.0."""
+
+
+def made_up_tracks(checkpoint: Checkpoint, n: int = 240) -> list[FeatureTrack]:
+    """A random walk around the training mean; audio and video are absent for a while, and for a second both are."""
+    random = np.random.default_rng(2025)
+    absent = {"audio": slice(60, 100), "video": slice(90, 150)}
+    found = []
+    for spec in checkpoint.features:
+        stats = checkpoint.stats[spec.modality]
+        walk = np.cumsum(random.normal(size=(n, len(spec.columns))), 0)
+        values = (stats.mean + stats.std * walk / 8).astype(np.float32)
+        present = np.ones(n, bool)
+        present[absent[spec.modality]] = False
+        values[~present] = np.nan
+        grid = Grid(checkpoint.recipe.label_rate)
+        how = (grid, spec.backbone, spec.modality, spec.columns, spec.fingerprint)
+        found.append(FeatureTrack(values, present, *how))
+    return found
+
+
+def test_the_demonstration_weights_give_the_same_trace_as_ever():
+    checkpoint, then = load_checkpoint(), read_json(THEN)
+    clip = on_common_grid("made up", made_up_tracks(checkpoint), checkpoint.recipe.grid)
+    estimated = estimate(checkpoint.build(), clip, checkpoint.stats, checkpoint.recipe)
+    now = read_trace(clip, estimated, checkpoint.targets, then.time_s, checkpoint.smooth_steps)
+
+    assert np.isnan(then.targets["valence"]).sum() > 5, "both modalities are absent for a while"
+    for kind in ("targets", "raw", "gates"):
+        expected, found = getattr(then, kind), getattr(now, kind)
+        assert list(found) == list(expected)
+        for name in expected:
+            assert found[name] == pytest.approx(expected[name], abs=2e-6, nan_ok=True), name
+    assert {name: mask.tolist() for name, mask in now.present.items()} == {
+        name: mask.tolist() for name, mask in then.present.items()
+    }
