@@ -37,17 +37,16 @@ weights: $(INSTALLED)  ## train the demonstration weights that come with avgate
 	cp work/weights/run/checkpoint.safetensors src/avgate/weights/demonstration.safetensors
 
 results: $(INSTALLED)  ## compare all fusions on rendered and real people, clean and stressed, write docs/results.md; hours, resumable
-	$(BIN)/python docs/results.py
+	$(BIN)/python tools/results.py
 
 ablations: $(INSTALLED)  ## make results, and what each part of the gated models is worth; resumable
-	$(BIN)/python docs/results.py --ablations
+	$(BIN)/python tools/results.py --ablations
 
-docs: $(INSTALLED)  ## make docs/fusions.md, raters.md, example.md, and the README's tree and picture anew; after make demo
-	$(BIN)/python docs/tree.py
-	$(BIN)/python docs/fusions.py
-	$(BIN)/python docs/raters.py
-	$(BIN)/python docs/example.py
-	$(BIN)/python docs/picture.py
+docs: $(INSTALLED)  ## make docs/fusions.md, raters.md, example.md, and the README's picture anew; after make demo
+	$(BIN)/python tools/fusions.py
+	$(BIN)/python tools/raters.py
+	$(BIN)/python tools/example.py
+	$(BIN)/python tools/picture.py
 
 clean:
 	rm -rf demo work build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

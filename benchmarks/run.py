@@ -81,9 +81,9 @@ def main() -> None:
 
 def make_video(path: Path, minutes: float) -> str:
     """A 640x360 video with speech: real recordings played to and fro if they are at hand, a rendered clip otherwise."""
+    from avgate.core.types import SAMPLE_RATE, VideoFrame, Waveform
     from avgate.corpora.rendered import RenderConfig, render
     from avgate.media import Media, Mp4Writer
-    from avgate.types import SAMPLE_RATE, VideoFrame, Waveform
 
     sources = sorted(CLIPS.glob("grid_*.mpg"))
     if not sources:
@@ -141,7 +141,7 @@ def mesh(video: Path) -> None:
 
 def smile(video: Path) -> None:
     """EGeMAPS features and nothing else."""
-    from avgate.backbones import build_backbones
+    from avgate.features.registry import build_backbones
     from avgate.media import Media
 
     extraction = build_backbones(["egemaps"], 10.0)[0].start()
@@ -152,7 +152,7 @@ def smile(video: Path) -> None:
 
 def predict(video: Path, out: Path) -> None:
     """What `avgate predict` does."""
-    from avgate.predict import predict as run
+    from avgate.apps.predict import predict as run
 
     run([video], out)
 

@@ -21,15 +21,15 @@ import numpy as np
 import torch
 from run import ROOT, git_commit
 
-from avgate.batches import batches, prepare
-from avgate.checkpoint import FeatureSpec
-from avgate.examples import Example
-from avgate.inference import on_common_grid
-from avgate.label_tracks import labels_on_grid
-from avgate.recipes import recipe_named
-from avgate.store import FeatureStore
-from avgate.timeline import Grid
-from avgate.types import Clip, FeatureTrack, LabelTrack, Modality
+from avgate.core.timeline import Grid
+from avgate.core.types import Clip, FeatureTrack, LabelTrack, Modality
+from avgate.evaluation.examples import Example
+from avgate.features.store import FeatureStore
+from avgate.inference.estimator import on_common_grid
+from avgate.labels.tracks import labels_on_grid
+from avgate.models.checkpoint import FeatureSpec
+from avgate.models.recipes import recipe_named
+from avgate.training.batches import batches, prepare
 
 RATE = 30.0
 SETS: tuple[tuple[str, Modality, int], ...] = (("egemaps", "audio", 51), ("facemesh", "video", 150))

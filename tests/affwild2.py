@@ -74,8 +74,8 @@ def crops(count: int = 12) -> tuple[bytes, ...]:
     import cv2
     from skimage.data import astronaut
 
+    from avgate.core.types import VideoFrame
     from avgate.faces import FaceTracker
-    from avgate.types import VideoFrame
 
     picture = np.ascontiguousarray(astronaut()[:300, 60:400])
     moved = [np.roll(picture, round(4 * np.sin(i)), axis=1) for i in range(count)]

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from avgate.config import Recipe
+from avgate.models.recipe import Recipe
 
 
 def _saved(model: Any, folder: Path, preprocessor: dict[str, Any]) -> Path:

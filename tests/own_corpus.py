@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from avgate.label_formats import write_labels
-from avgate.types import LabelTrack
+from avgate.core.types import LabelTrack
+from avgate.labels.formats import write_labels
 from tests.clips import greys, make_clip, tone
 
 Row = dict[str, str]

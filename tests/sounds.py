@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from avgate.types import SAMPLE_RATE, Waveform
+from avgate.core.types import SAMPLE_RATE, Waveform
 
 
 def vowel(seconds: float, f0: float = 120.0, level: float = 0.1) -> np.ndarray:

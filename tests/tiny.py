@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from avgate.checkpoint import Checkpoint, FeatureSpec, modality_dims
-from avgate.config import Recipe, TrainConfig
-from avgate.encoders import TcnConfig
-from avgate.fusions.hgrjca import HgrjcaConfig
-from avgate.inference import ClipFeatures, on_common_grid
-from avgate.model import Model, ModelConfig
-from avgate.stats import FeatureStats
-from avgate.timeline import Grid
-from avgate.types import FeatureTrack, Modality
+from avgate.core.timeline import Grid
+from avgate.core.types import FeatureTrack, Modality
+from avgate.features.stats import FeatureStats
+from avgate.inference.estimator import ClipFeatures, on_common_grid
+from avgate.models.checkpoint import Checkpoint, FeatureSpec, modality_dims
+from avgate.models.encoders import TcnConfig
+from avgate.models.fusions.hgrjca import HgrjcaConfig
+from avgate.models.network import Model, ModelConfig
+from avgate.models.recipe import Recipe, TrainConfig
 
 RECIPE = Recipe(
     name="tiny",

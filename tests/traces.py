@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from avgate.types import Trace
+from avgate.core.types import Trace
 
 UNKNOWN_S = (6.0, 7.2)
 """The stretch of `make_trace` without any evidence, in seconds."""

@@ -10,14 +10,18 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from avgate.checkpoint import load_checkpoint
-    from avgate.predict import Predictor
-    from avgate.types import Trace
+    from avgate.apps.predict import Predictor
+    from avgate.core.types import Trace
+    from avgate.models.checkpoint import load_checkpoint
 
 __version__ = version("avgate")
 __all__ = ["Predictor", "Trace", "__version__", "load_checkpoint"]
 
-_HOMES = {"Predictor": "avgate.predict", "Trace": "avgate.types", "load_checkpoint": "avgate.checkpoint"}
+_HOMES = {
+    "Predictor": "avgate.apps.predict",
+    "Trace": "avgate.core.types",
+    "load_checkpoint": "avgate.models.checkpoint",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -7,11 +7,11 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from avgate.backbones import BACKBONES, build_backbones
-from avgate.backbones.base import Backbone, kind_of
-from avgate.errors import UsageError
+from avgate.core.errors import UsageError
+from avgate.core.types import SAMPLE_RATE, FaceTrack, FeatureTrack, VideoFrame, Waveform
 from avgate.faces import FaceTracker
-from avgate.types import SAMPLE_RATE, FaceTrack, FeatureTrack, VideoFrame, Waveform
+from avgate.features.base import Backbone, kind_of
+from avgate.features.registry import BACKBONES, build_backbones
 from tests.deep import sources
 from tests.sounds import babble
 

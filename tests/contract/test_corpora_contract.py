@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from avgate.core.errors import CorpusError, UsageError
+from avgate.core.types import Clip
 from avgate.corpora import CORPORA, open_corpus
 from avgate.corpora.base import Corpus
-from avgate.errors import CorpusError, UsageError
-from avgate.types import Clip
 from tests.affwild2 import write_affwild2
 from tests.dialogues import write_hazumi
 from tests.own_corpus import write_own_corpus

@@ -10,13 +10,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from avgate.encoders import LstmConfig, TcnConfig
-from avgate.errors import UsageError
-from avgate.fusions import FUSIONS, Fusion, build_fusion, fusion_class, fusion_named
-from avgate.fusions.hgrjca import HgrjcaConfig
-from avgate.fusions.single import AudioConfig, VideoConfig
-from avgate.losses import ccc_loss, unimodal_loss
-from avgate.model import Model, ModelConfig, ModelOutput
+from avgate.core.errors import UsageError
+from avgate.models.encoders import LstmConfig, TcnConfig
+from avgate.models.fusions import FUSIONS, Fusion, build_fusion, fusion_class, fusion_named
+from avgate.models.fusions.hgrjca import HgrjcaConfig
+from avgate.models.fusions.single import AudioConfig, VideoConfig
+from avgate.models.losses import ccc_loss, unimodal_loss
+from avgate.models.network import Model, ModelConfig, ModelOutput
 
 WINDOW = 12
 DIMS = {"audio": 8, "video": 12}

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from avgate.errors import CorpusError
-from avgate.label_formats import LABEL_FORMATS, label_format, read_labels, write_labels
-from avgate.types import LabelTrack
+from avgate.core.errors import CorpusError
+from avgate.core.types import LabelTrack
+from avgate.labels.formats import LABEL_FORMATS, label_format, read_labels, write_labels
 
 VALUE_ERROR = 5e-6
 """Six decimals, held in 32-bit floats."""

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from avgate.errors import OutputError
-from avgate.types import Trace
-from avgate.writers import WRITERS, find_writer
-from avgate.writers.base import Writer
+from avgate.core.errors import OutputError
+from avgate.core.types import Trace
+from avgate.report.writers import WRITERS, find_writer
+from avgate.report.writers.base import Writer
 from tests.traces import UNKNOWN_S, make_trace
 
 Columns = dict[str, np.ndarray]

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 
 from avgate import load_checkpoint
+from avgate.apps.affwild2.submission import Estimator, estimate_frames
 from avgate.cli import main
 from avgate.corpora.affwild2 import AffWild2
-from avgate.store import FeatureStore
-from avgate.submission import Estimator, estimate_frames
+from avgate.features.store import FeatureStore
 from tests.affwild2 import VIDEOS, labels_of, write_affwild2
 
 pytestmark = pytest.mark.xdist_group("whole way")

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from avgate import Predictor
-from avgate.checkpoint import load_checkpoint
 from avgate.cli import main
+from avgate.core.errors import CheckpointError, FeatureError, MediaError, OutputError, UsageError
 from avgate.corpora.rendered import Rendered
-from avgate.errors import CheckpointError, FeatureError, MediaError, OutputError, UsageError
+from avgate.features.store import FeatureStore
 from avgate.media import Media
-from avgate.store import FeatureStore
+from avgate.models.checkpoint import load_checkpoint
 from tests.clips import cut, greys, make_clip, tone
 from tests.own_corpus import edit
 

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from avgate import benchmark
-from avgate.ablations import CHANGES, PUBLISHED
 from avgate.cli import main
-from avgate.config import override
+from avgate.compare import protocol as benchmark
+from avgate.compare.ablations import CHANGES, PUBLISHED
+from avgate.core.errors import CorpusError, UsageError
 from avgate.corpora import open_corpus
-from avgate.corruption import CORRUPTIONS
-from avgate.errors import CorpusError, UsageError
-from avgate.examples import load_examples
-from avgate.recipes import recipe_named
-from avgate.store import FeatureStore
+from avgate.evaluation.examples import load_examples
+from avgate.features.corruption import CORRUPTIONS
+from avgate.features.store import FeatureStore
+from avgate.models.recipe import override
+from avgate.models.recipes import recipe_named
 from tests.dialogues import write_hazumi
 
 SETTINGS = ["train.epochs=2", "model.encoders.audio.dim=4", "model.encoders.video.dim=4", "hop_s=4.0", "window_s=8.0"]

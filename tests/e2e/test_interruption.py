@@ -14,9 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from avgate import train as training
 from avgate.cli import main
 from avgate.corpora.rendered import Rendered
+from avgate.training import train as training
 from tests.clips import greys, make_clip
 
 pytestmark = pytest.mark.xdist_group("whole way")

@@ -13,8 +13,8 @@ import av
 import numpy as np
 import pytest
 
-from avgate.report import write_report
-from avgate.types import Trace
+from avgate.core.types import Trace
+from avgate.report.html import write_report
 from tests.e2e.browser import Browser
 from tests.traces import make_trace
 

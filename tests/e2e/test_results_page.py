@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="module")
 def made(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The folders of trainings and of the page, after a small run on clips that are rendered and extracted already."""
-    sys.path.insert(0, str(ROOT / "docs"))
+    sys.path.insert(0, str(ROOT / "tools"))
     import results
 
     root = tmp_path_factory.mktemp("results")
@@ -33,7 +33,7 @@ def made(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
         results.main()
     finally:
         sys.argv = before
-        sys.path.remove(str(ROOT / "docs"))
+        sys.path.remove(str(ROOT / "tools"))
     return root / "work", root / "out"
 
 

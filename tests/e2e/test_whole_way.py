@@ -88,10 +88,10 @@ def test_prediction_is_the_same_from_python_and_from_the_command_line(corpus, ch
 
 
 def test_prediction_and_evaluation_take_the_same_path(corpus, checkpoint):
-    from avgate.checkpoint import load_checkpoint
-    from avgate.examples import load_examples
-    from avgate.scoring import label_traces
-    from avgate.store import FeatureStore
+    from avgate.evaluation.examples import load_examples
+    from avgate.evaluation.scoring import label_traces
+    from avgate.features.store import FeatureStore
+    from avgate.models.checkpoint import load_checkpoint
 
     found, opened = load_checkpoint(checkpoint), Rendered(corpus)
     examples, _ = load_examples(opened, FeatureStore(corpus / "features"), found.recipe, "test")
@@ -159,7 +159,7 @@ def test_deep_backbones_extract_resume_and_train_as_any_other(three, tmp_path, c
 
 
 def test_the_last_layers_of_a_backbone_train_with_the_fusion_and_the_rest_stays(three, tmp_path):
-    from avgate.backbones.hub import load_encoder
+    from avgate.features.hub import load_encoder
     from tests.deep import write_image
 
     source = write_image(tmp_path / "vit")

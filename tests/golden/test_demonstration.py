@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avgate.checkpoint import Checkpoint, load_checkpoint
-from avgate.inference import estimate, on_common_grid, read_trace
-from avgate.timeline import Grid
-from avgate.types import FeatureTrack
-from avgate.writers.json import read_json
+from avgate.core.timeline import Grid
+from avgate.core.types import FeatureTrack
+from avgate.inference.estimator import estimate, on_common_grid, read_trace
+from avgate.models.checkpoint import Checkpoint, load_checkpoint
+from avgate.report.writers.json import read_json
 
 THEN = Path(__file__).parent / "demonstration_trace.json"
 """Written by version 0.1.0."""

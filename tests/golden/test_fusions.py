@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from avgate.fusions import FUSIONS, Fusion, fusion_named
+from avgate.models.fusions import FUSIONS, Fusion, fusion_named
 from tests.golden.reference_fusions import REFERENCES
 
 Batch = dict[str, np.ndarray]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from avgate.fusions.hgrjca import Hgrjca, HgrjcaConfig, Reliability, Rhgrjca, RhgrjcaConfig
+from avgate.models.fusions.hgrjca import Hgrjca, HgrjcaConfig, Reliability, Rhgrjca, RhgrjcaConfig
 from tests.golden.reference import hgrjca, hgrjca_alone
 
 WINDOW = 12

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from avgate.apps.affwild2.submission import interpolated
+from avgate.core.errors import CorpusError, FeatureError, UsageError
+from avgate.core.metrics import ccc
 from avgate.corpora.affwild2 import FOLDS, AffWild2
-from avgate.ensembling import agreement_weights, ccc_centred
-from avgate.errors import CorpusError, FeatureError, UsageError
 from avgate.faces import track_crops
-from avgate.metrics import ccc
-from avgate.submission import interpolated
+from avgate.inference.ensemble import agreement_weights, ccc_centred
 from tests.affwild2 import VIDEOS, crops, labels_of, write_affwild2
 
 

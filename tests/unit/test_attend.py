@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from avgate.fusions.blocks import attend
+from avgate.models.fusions.blocks import attend
 
 D = 12
 

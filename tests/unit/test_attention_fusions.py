@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from avgate.fusions import Fusion, build_fusion
-from avgate.fusions.ca import Ca, CaConfig
-from avgate.fusions.dca import Dca, DcaConfig
-from avgate.fusions.grjca import Grjca, GrjcaConfig
-from avgate.fusions.hgrjca import Hgrjca, HgrjcaConfig
-from avgate.fusions.iaca import Iaca, IacaConfig
-from avgate.fusions.jca import Jca, JcaConfig
-from avgate.fusions.rjca import Rjca, RjcaConfig
-from avgate.inference import gates_in_words
+from avgate.inference.estimator import gates_in_words
+from avgate.models.fusions import Fusion, build_fusion
+from avgate.models.fusions.ca import Ca, CaConfig
+from avgate.models.fusions.dca import Dca, DcaConfig
+from avgate.models.fusions.grjca import Grjca, GrjcaConfig
+from avgate.models.fusions.hgrjca import Hgrjca, HgrjcaConfig
+from avgate.models.fusions.iaca import Iaca, IacaConfig
+from avgate.models.fusions.jca import Jca, JcaConfig
+from avgate.models.fusions.rjca import Rjca, RjcaConfig
 
 DIMS = {"audio": 3, "video": 4}
 WINDOW = 6

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from avgate.batches import Batch, Prepared, batches, prepare
-from avgate.checkpoint import FeatureSpec
-from avgate.config import CorruptConfig, Recipe
-from avgate.corruption import CORRUPTIONS
-from avgate.errors import CorpusError
-from avgate.examples import Example
-from avgate.label_tracks import labels_on_grid
-from avgate.types import Clip, LabelTrack
+from avgate.core.errors import CorpusError
+from avgate.core.types import Clip, LabelTrack
+from avgate.evaluation.examples import Example
+from avgate.features.corruption import CORRUPTIONS
+from avgate.labels.tracks import labels_on_grid
+from avgate.models.checkpoint import FeatureSpec
+from avgate.models.recipe import CorruptConfig, Recipe
+from avgate.training.batches import Batch, Prepared, batches, prepare
 from tests.tiny import BACKBONES, COLUMNS, RECIPE, TARGETS, make_clip
 
 SPECS = tuple(FeatureSpec(BACKBONES[m], m, COLUMNS[m], "f" * 16) for m in COLUMNS)

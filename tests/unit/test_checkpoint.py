@@ -11,12 +11,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from avgate.checkpoint import FORMAT, FeatureSpec, load_checkpoint, modality_dims
-from avgate.errors import CheckpointError, FeatureError, OutputError
-from avgate.inference import estimate
-from avgate.recipes import RECIPES
-from avgate.runstate import RunState
-from avgate.store import FeatureStore
+from avgate.core.errors import CheckpointError, FeatureError, OutputError
+from avgate.features.store import FeatureStore
+from avgate.inference.estimator import estimate
+from avgate.models.checkpoint import FORMAT, FeatureSpec, load_checkpoint, modality_dims
+from avgate.models.recipes import RECIPES
+from avgate.training.run_state import RunState
 from tests.deep import with_tiny_weights
 from tests.tiny import disk_full_after, make_checkpoint, make_clip, make_track
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avgate.comparison import folds, holm, paired_bootstrap
-from avgate.metrics import ccc, moments
+from avgate.compare.statistics import folds, holm, paired_bootstrap
+from avgate.core.metrics import ccc, moments
 
 
 @settings(max_examples=60, deadline=None)

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from avgate.cli import models
-from avgate.config import CONFIGS, Recipe, TrainConfig, from_plain, override, to_plain
-from avgate.encoders import GruConfig, LstmConfig, TcnConfig
-from avgate.errors import CheckpointError, UsageError
-from avgate.fusions import FUSIONS
-from avgate.model import Model, ModelConfig
-from avgate.recipes import RECIPES, recipe_named
+from avgate.core.errors import CheckpointError, UsageError
+from avgate.models.encoders import GruConfig, LstmConfig, TcnConfig
+from avgate.models.fusions import FUSIONS
+from avgate.models.network import Model, ModelConfig
+from avgate.models.recipe import CONFIGS, Recipe, TrainConfig, from_plain, override, to_plain
+from avgate.models.recipes import RECIPES, recipe_named
 from tests.deep import with_tiny_weights
 
 every_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: r.name)

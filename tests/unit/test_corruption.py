@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avgate.corruption import CORRUPTIONS, NOISE, Feature, stretches
+from avgate.features.corruption import CORRUPTIONS, NOISE, Feature, stretches
 
 
 def feature(n: int = 60, seed: int = 0) -> Feature:

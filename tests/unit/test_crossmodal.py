@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from avgate.fusions.crossmodal import Crossmodal, CrossmodalConfig, positions
+from avgate.models.fusions.crossmodal import Crossmodal, CrossmodalConfig, positions
 
 DIMS = {"audio": 6, "video": 9}
 STEPS = 70

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from avgate.backbones import build_backbones
-from avgate.backbones.hub import find_model
-from avgate.errors import ModelFileError, UsageError
+from avgate.core.errors import ModelFileError, UsageError
+from avgate.core.timeline import Grid, cell_mean
+from avgate.core.types import BLENDSHAPES, SAMPLE_RATE, FaceTrack, FeatureTrack, VideoFrame, Waveform
 from avgate.faces import FaceTracker
-from avgate.timeline import Grid, cell_mean
-from avgate.types import BLENDSHAPES, SAMPLE_RATE, FaceTrack, FeatureTrack, VideoFrame, Waveform
+from avgate.features.hub import find_model
+from avgate.features.registry import build_backbones
 from tests.deep import IMAGE_FAMILIES, write_audio, write_image, write_onnx
 from tests.sounds import babble
 

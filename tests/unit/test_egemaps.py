@@ -6,11 +6,11 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from avgate.backbones.egemaps import LLDS, LOG_OFFSETS, NEUTRAL, Egemaps, EgemapsConfig, descriptors, hold
-from avgate.errors import FeatureError, UsageError
-from avgate.framing import Chunks
-from avgate.types import SAMPLE_RATE, FeatureTrack, Waveform
-from avgate.voice import CONTEXT_S
+from avgate.core.errors import FeatureError, UsageError
+from avgate.core.types import SAMPLE_RATE, FeatureTrack, Waveform
+from avgate.features.audio.chunks import Chunks
+from avgate.features.audio.egemaps import LLDS, LOG_OFFSETS, NEUTRAL, Egemaps, EgemapsConfig, descriptors, hold
+from avgate.features.audio.vad import CONTEXT_S
 from tests.sounds import babble, noise, pieces, vowel
 
 F0 = LLDS.index("F0semitoneFrom27.5Hz")

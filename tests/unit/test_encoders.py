@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from avgate.encoders import GruConfig, LstmConfig, Tcn, TcnConfig, build_encoder
+from avgate.models.encoders import GruConfig, LstmConfig, Tcn, TcnConfig, build_encoder
 from tests.golden.reference import tcn
 
 IN_DIM = 5

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from avgate import errors
-from avgate.errors import AvgateError, CorpusError, MediaError, UsageError, choose
+from avgate.core import errors
+from avgate.core.errors import AvgateError, CorpusError, MediaError, UsageError, choose
 
 KINDS = [k for k in vars(errors).values() if isinstance(k, type) and issubclass(k, AvgateError)]
 

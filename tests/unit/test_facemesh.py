@@ -9,11 +9,11 @@ import pytest
 from scipy.spatial.transform import Rotation
 from skimage.data import astronaut
 
-from avgate.backbones.face_geometry import DESCRIPTORS, MIRROR, STABLE, UNIT_CM, measure
-from avgate.backbones.facemesh import Facemesh, FacemeshConfig
-from avgate.errors import UsageError
+from avgate.core.errors import UsageError
+from avgate.core.types import FaceTrack, FeatureTrack, VideoFrame
 from avgate.faces import FaceTracker
-from avgate.types import FaceTrack, FeatureTrack, VideoFrame
+from avgate.features.face.geometry import DESCRIPTORS, MIRROR, STABLE, UNIT_CM, measure
+from avgate.features.face.mesh import Facemesh, FacemeshConfig
 
 FLIP = np.array([1, -1, -1])
 """From pixels (y down, z away from the camera) to the face's axes and back."""

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
-from avgate.errors import ModelFileError
+from avgate.core.errors import ModelFileError
+from avgate.core.types import FaceTrack, VideoFrame
 from avgate.faces import FaceTracker, face_fingerprint, find_face_model, model_file, tracker
-from avgate.types import FaceTrack, VideoFrame
 
 CLIPS = (
     "grid_bbaf2n.mpg",

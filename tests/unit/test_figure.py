@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from avgate import figure
-from avgate.errors import MediaError, OutputError, UsageError
-from avgate.figure import WIDTH, write_figure
-from avgate.types import Trace, VideoFrame
+from avgate.core.errors import MediaError, OutputError, UsageError
+from avgate.core.types import Trace, VideoFrame
+from avgate.report import figure
+from avgate.report.figure import WIDTH, write_figure
 from tests.traces import make_trace
 
 DPI, GREEN = 100, (10, 250, 20)
@@ -100,7 +100,7 @@ def test_a_missing_folder_is_an_output_error(tmp_path: Path):
 
 
 def test_it_leaves_matplotlib_as_it_was():
-    code = "import sys, avgate.figure; print('matplotlib' in sys.modules, 'matplotlib.pyplot' in sys.modules)"
+    code = "import sys, avgate.report.figure; print('matplotlib' in sys.modules, 'matplotlib.pyplot' in sys.modules)"
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
         == "False False\n"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from avgate.errors import OutputError
-from avgate.files import atomic_write, make_folder
+from avgate.core.errors import OutputError
+from avgate.core.files import atomic_write, make_folder
 
 
 def test_the_file_appears_only_when_it_is_complete(tmp_path: Path):

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avgate.errors import FeatureError
-from avgate.framing import Chunk, Chunks, StepPool
-from avgate.timeline import Grid
-from avgate.types import SAMPLE_RATE, Waveform
+from avgate.core.errors import FeatureError
+from avgate.core.timeline import Grid
+from avgate.core.types import SAMPLE_RATE, Waveform
+from avgate.features.audio.chunks import Chunk, Chunks, StepPool
 from tests.sounds import noise, pieces
 
 

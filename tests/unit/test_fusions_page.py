@@ -10,16 +10,16 @@ import pytest
 import torch
 from torch import nn
 
-import avgate.fusions
-from avgate.fusions import FUSIONS, Fusion, FusionOutput, fusion_named
+import avgate.models.fusions
+from avgate.models.fusions import FUSIONS, Fusion, FusionOutput, fusion_named
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
 
 @pytest.fixture
 def page(monkeypatch) -> ModuleType:
-    """docs/fusions.py, with one seed instead of several, for speed."""
-    monkeypatch.syspath_prepend(str(DOCS))
+    """tools/fusions.py, with one seed instead of several, for speed."""
+    monkeypatch.syspath_prepend(str(TOOLS))
     import fusions
 
     monkeypatch.setattr(fusions, "SEEDS", (0,))
@@ -33,16 +33,16 @@ def rows(text: str) -> list[dict[str, str]]:
 
 
 def test_the_written_page_has_one_row_per_fusion_and_the_counts_of_today(page):
-    text = (DOCS / "fusions.md").read_text()
-    assert "Made by `python docs/fusions.py` (`make docs`); every number comes from that command." in text
+    text = (TOOLS.parent / "docs" / "fusions.md").read_text()
+    assert "Made by `python tools/fusions.py` (`make docs`); every number comes from that command." in text
     found = rows(text)
-    assert [row["fusion"] for row in found] == [f"`{fusion.name}`" for fusion in FUSIONS], "run python docs/fusions.py"
+    assert [row["fusion"] for row in found] == [f"`{fusion.name}`" for fusion in FUSIONS], "run python tools/fusions.py"
     for row, fusion in zip(found, FUSIONS, strict=True):
         config = fusion.Config()
-        assert row["citation"] == page.citation(fusion), "run python docs/fusions.py"
+        assert row["citation"] == page.citation(fusion), "run python tools/fusions.py"
         for column, count in (("parameters", page.parameters), ("multiply-adds per step", page.multiply_adds)):
             default, *_ = row[column].split(";")
-            assert int(default.replace(",", "")) == count(config), f"{fusion.name}: run python docs/fusions.py"
+            assert int(default.replace(",", "")) == count(config), f"{fusion.name}: run python tools/fusions.py"
 
 
 def test_what_is_measured_is_what_the_page_says(page):
@@ -159,7 +159,7 @@ class Flawed(Fusion):
     ],
 )
 def test_every_check_can_say_no(page, monkeypatch, flaw, causal, handles_absence, exports):
-    monkeypatch.setattr(avgate.fusions, "FUSIONS", (*FUSIONS, Flawed))
+    monkeypatch.setattr(avgate.models.fusions, "FUSIONS", (*FUSIONS, Flawed))
     config = FlawedConfig(flaw)
     assert page.is_causal(config) == causal
     assert page.handles_absence(config) == handles_absence

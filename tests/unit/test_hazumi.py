@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from avgate.core.errors import CorpusError
+from avgate.core.types import Clip
 from avgate.corpora.hazumi import Hazumi, Session
 from avgate.corpora.hazumi_references import durations, rater_agreement
-from avgate.errors import CorpusError
-from avgate.types import Clip
 from tests.conftest import SHARED
 from tests.dialogues import AUDIO, SAME_PERSON, SESSIONS, VIDEO, edit, read_rows, write_hazumi
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from avgate.errors import FeatureError
-from avgate.fusions.hgrjca import HgrjcaConfig
-from avgate.inference import estimate, gates_in_words, on_common_grid, read_trace, standardised
-from avgate.timeline import Grid
+from avgate.core.errors import FeatureError
+from avgate.core.timeline import Grid
+from avgate.inference.estimator import estimate, gates_in_words, on_common_grid, read_trace, standardised
+from avgate.models.fusions.hgrjca import HgrjcaConfig
 from tests.tiny import COLUMNS, RECIPE, TARGETS, make_checkpoint, make_clip, make_stats, make_track
 
 GRID = RECIPE.grid

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avgate import benchmark
-from avgate.benchmark import Protocol, Run
-from avgate.outcome import Outcome
+from avgate.compare import protocol as benchmark
+from avgate.compare.outcome import Outcome
+from avgate.compare.protocol import Protocol, Run
 from tests.tiny import RECIPE
 
 PROTOCOL = Protocol("hazumi", Path("corpus"), Path("features"), folds=6)

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avgate.errors import CorpusError
-from avgate.label_formats import read_labels, write_labels
-from avgate.label_tracks import labels_on_grid, own_rate, rate_of
-from avgate.timeline import Grid
-from avgate.types import LabelTrack
+from avgate.core.errors import CorpusError
+from avgate.core.timeline import Grid
+from avgate.core.types import LabelTrack
+from avgate.labels.formats import read_labels, write_labels
+from avgate.labels.tracks import labels_on_grid, own_rate, rate_of
 
 NOVA = """<?xml version="1.0" ?>
 <annotation ssi-v="3">

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from avgate.cli import main
-from avgate.label_formats import read_labels, write_labels
-from avgate.store import FeatureStore
-from avgate.timeline import Grid
-from avgate.types import FeatureTrack, LabelTrack
+from avgate.core.timeline import Grid
+from avgate.core.types import FeatureTrack, LabelTrack
+from avgate.features.store import FeatureStore
+from avgate.labels.formats import read_labels, write_labels
 from tests.clips import greys, make_clip
 
 RATE, N = 10.0, 600

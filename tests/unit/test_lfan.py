@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from avgate.errors import UsageError
-from avgate.fusions.lfan import Lfan, LfanConfig
+from avgate.core.errors import UsageError
+from avgate.models.fusions.lfan import Lfan, LfanConfig
 
 DIMS = {"audio": 6, "video": 9, "text": 4}
 STEPS = 40

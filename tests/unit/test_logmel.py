@@ -8,9 +8,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from avgate.backbones.logmel import FFT, FLOOR, WINDOW, Logmel, LogmelConfig, log_mel, mel_weights
-from avgate.errors import FeatureError, UsageError
-from avgate.types import SAMPLE_RATE, FeatureTrack, Waveform
+from avgate.core.errors import FeatureError, UsageError
+from avgate.core.types import SAMPLE_RATE, FeatureTrack, Waveform
+from avgate.features.audio.logmel import FFT, FLOOR, WINDOW, Logmel, LogmelConfig, log_mel, mel_weights
 from tests.sounds import babble, noise, pieces
 
 

@@ -11,8 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from avgate import metrics
-from avgate.losses import ccc, ccc_loss, reliability_loss, unimodal_loss
+from avgate.core import metrics
+from avgate.models.losses import ccc, ccc_loss, reliability_loss, unimodal_loss
 
 values = st.floats(-1, 1, width=32)
 vectors = st.integers(2, 40).flatmap(

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from avgate.cli import main
+from avgate.core.errors import CorpusError
 from avgate.corpora import open_corpus
 from avgate.corpora.manifest import Manifest
-from avgate.errors import CorpusError
 from tests.own_corpus import edit, write_own_corpus
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
-from avgate.errors import MediaError
+from avgate.core.errors import MediaError
 from avgate.media import Media
 from tests.clips import break_packet, cut, greys, make_clip, order, packet_places, tone
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from avgate.core.types import SAMPLE_RATE
 from avgate.media import Media
-from avgate.types import SAMPLE_RATE
 from tests.clips import break_packet, greys, make_clip, tone
 
 

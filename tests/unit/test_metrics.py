@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from avgate.metrics import METRICS, auroc, bootstrap_ccc, ccc, ccc_of, moments, pcc, pooled, rmse
+from avgate.core.metrics import METRICS, auroc, bootstrap_ccc, ccc, ccc_of, moments, pcc, pooled, rmse
 
 values = st.floats(-1, 1, width=32)
 vectors = st.integers(2, 40).flatmap(

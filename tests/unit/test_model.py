@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from avgate.encoders import TcnConfig
-from avgate.fusions.concat import ConcatConfig
-from avgate.fusions.hgrjca import HgrjcaConfig, RhgrjcaConfig
-from avgate.fusions.single import VideoConfig
-from avgate.model import Model, ModelConfig
+from avgate.models.encoders import TcnConfig
+from avgate.models.fusions.concat import ConcatConfig
+from avgate.models.fusions.hgrjca import HgrjcaConfig, RhgrjcaConfig
+from avgate.models.fusions.single import VideoConfig
+from avgate.models.network import Model, ModelConfig
 
 WINDOW = 9
 COLUMNS = {"audio": 3, "video": 4, "text": 2}

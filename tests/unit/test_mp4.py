@@ -7,9 +7,9 @@ import av
 import numpy as np
 import pytest
 
-from avgate.errors import OutputError
+from avgate.core.errors import OutputError
+from avgate.core.types import SAMPLE_RATE, VideoFrame, Waveform
 from avgate.media import Media, Mp4Writer
-from avgate.types import SAMPLE_RATE, VideoFrame, Waveform
 from tests.clips import greys, order, tone
 from tests.tiny import disk_full_after
 

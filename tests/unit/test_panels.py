@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from avgate.panels import frame_edges, strip_panels
-from avgate.types import Trace
+from avgate.core.types import Trace
+from avgate.report.panels import frame_edges, strip_panels
 from tests.traces import make_trace
 
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from avgate.delay import MEASURES, delays
-from avgate.metrics import ccc
-from avgate.raters import MERGES, agreement, cronbach_alpha, ewe, ewe_weights, mean, raaw, warped
+from avgate.core.metrics import ccc
+from avgate.labels.agreement import MERGES, agreement, cronbach_alpha, ewe, ewe_weights, mean, raaw, warped
+from avgate.labels.delay import MEASURES, delays
 
 THREE = np.array([[0.0, 0, 1, 1], [0, 0, 1, 1], [1, 0, 1, 0]])
 RATINGS = arrays(np.float64, (4, 25), elements=st.floats(-1, 1, width=32))
@@ -138,7 +138,7 @@ class TestDelay:
 
 
 def test_the_page_on_raters_says_what_it_measured(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "docs"))
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "tools"))
     import raters as docs_raters
 
     from avgate.corpora.hazumi import Hazumi

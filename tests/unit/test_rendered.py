@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
+from avgate.core.errors import CorpusError, UsageError
+from avgate.core.types import SAMPLE_RATE, Clip, VideoFrame
 from avgate.corpora.base import Mark
 from avgate.corpora.rendered import Difficulty, RenderConfig, Rendered, render
 from avgate.corpora.rendered.acting import SIGNS, Temperament, act
@@ -21,10 +23,8 @@ from avgate.corpora.rendered.paths import KINDS, draw_path, plan_marks, slow_noi
 from avgate.corpora.rendered.portrait import Portrait, load_portrait
 from avgate.corpora.rendered.units import Expression, Units
 from avgate.corpora.rendered.voice import Speaker, voice
-from avgate.errors import CorpusError, UsageError
 from avgate.faces import FaceTracker
 from avgate.media import Media
-from avgate.types import SAMPLE_RATE, Clip, VideoFrame
 
 NUISANCES = ("face_shared", "face_each", "face_rest", "voice_shared", "voice_each", "voice_rest", "gain_spread")
 CALM = Difficulty(

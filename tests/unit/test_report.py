@@ -12,11 +12,11 @@ import av
 import numpy as np
 import pytest
 
-from avgate import report as report_module
-from avgate.errors import MediaError, OutputError, UsageError
-from avgate.report import report, write_report
-from avgate.types import Trace
-from avgate.writers.json import JsonWriter
+from avgate.core.errors import MediaError, OutputError, UsageError
+from avgate.core.types import Trace
+from avgate.report import html as report_module
+from avgate.report.html import report, write_report
+from avgate.report.writers.json import JsonWriter
 from tests.traces import make_trace
 
 HOSTILE = """</script><script>alert(1)</script><img src=x onerror="alert('2')">&amp; $data ${plotly} $$.mp4"""

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from avgate.comparison import holm, paired_bootstrap
-from avgate.corruption import CORRUPTIONS
-from avgate.metrics import ccc, ccc_of, moments
-from avgate.outcome import Outcome
-from avgate.results import compare, markdown, write_results
-from avgate.stress import Condition, conditions
+from avgate.compare.outcome import Outcome
+from avgate.compare.statistics import holm, paired_bootstrap
+from avgate.compare.stress import Condition, conditions
+from avgate.compare.tables import compare, markdown, write_results
+from avgate.core.metrics import ccc, ccc_of, moments
+from avgate.features.corruption import CORRUPTIONS
 
 TARGETS = ("valence", "arousal")
 CLIPS = tuple(f"clip{i}" for i in range(8))

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from avgate.config import override, to_plain
-from avgate.errors import CheckpointError, OutputError, UsageError
-from avgate.runstate import RunState
+from avgate.core.errors import CheckpointError, OutputError, UsageError
+from avgate.models.recipe import override, to_plain
+from avgate.training.run_state import RunState
 from tests.tiny import RECIPE, disk_full_after, make_checkpoint
 
 IDENTITY = {"recipe": to_plain(RECIPE), "features": ["aa", "bb"], "clips": ["c1", "c2"]}

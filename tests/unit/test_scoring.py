@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avgate.examples import Example
-from avgate.inference import estimate, read_trace
-from avgate.metrics import ccc_of
-from avgate.scoring import choose_smoothing, label_moments, label_traces, mean_ccc, pairs, score
-from avgate.types import Clip, LabelTrack, Trace
+from avgate.core.metrics import ccc_of
+from avgate.core.types import Clip, LabelTrack, Trace
+from avgate.evaluation.examples import Example
+from avgate.evaluation.scoring import choose_smoothing, label_moments, label_traces, mean_ccc, pairs, score
+from avgate.inference.estimator import estimate, read_trace
 from tests.tiny import RECIPE, TARGETS, make_checkpoint, make_clip
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avgate.smoothing import finish, mean_filter
+from avgate.inference.smoothing import finish, mean_filter
 
 repeatable = settings(derandomize=True, max_examples=80, deadline=None)
 

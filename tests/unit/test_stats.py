@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from avgate.stats import FeatureStats
+from avgate.features.stats import FeatureStats
 
 
 def naive_percentile(column, percent):

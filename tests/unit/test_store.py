@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from avgate.errors import FeatureError, OutputError
-from avgate.store import FeatureStore, source_fingerprint
-from avgate.timeline import Grid
+from avgate.core.errors import FeatureError, OutputError
+from avgate.core.timeline import Grid
+from avgate.features.store import FeatureStore, source_fingerprint
 from tests.tiny import disk_full_after, make_track
 
 KEY, SOURCE = "tinyvoice-0123456789abcdef", "fedcba9876543210"

@@ -10,17 +10,17 @@ import pytest
 import torch
 from torch import nn
 
-from avgate.checkpoint import Checkpoint
-from avgate.corruption import CORRUPTIONS
-from avgate.examples import Example
-from avgate.inference import estimate
-from avgate.label_tracks import labels_on_grid
-from avgate.metrics import ccc, moments
-from avgate.model import ModelOutput
-from avgate.scoring import label_moments, label_traces
-from avgate.stats import FeatureStats
-from avgate.stress import SHARES, Condition, area, corrupt, curve, standardise, stress
-from avgate.types import Clip, LabelTrack
+from avgate.compare.stress import SHARES, Condition, area, corrupt, curve, standardise, stress
+from avgate.core.metrics import ccc, moments
+from avgate.core.types import Clip, LabelTrack
+from avgate.evaluation.examples import Example
+from avgate.evaluation.scoring import label_moments, label_traces
+from avgate.features.corruption import CORRUPTIONS
+from avgate.features.stats import FeatureStats
+from avgate.inference.estimator import estimate
+from avgate.labels.tracks import labels_on_grid
+from avgate.models.checkpoint import Checkpoint
+from avgate.models.network import ModelOutput
 from tests.tiny import COLUMNS, RECIPE, TARGETS, make_checkpoint, make_clip, make_stats
 
 STEPS = (3, 8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from avgate.fusions.tagf import RecurrentGate, Tagf, TagfConfig
+from avgate.models.fusions.tagf import RecurrentGate, Tagf, TagfConfig
 
 
 @pytest.fixture(autouse=True)

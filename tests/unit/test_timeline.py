@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from avgate.timeline import Grid, cell_mean, fill_short_gaps, read_off, read_off_mask, resample
+from avgate.core.timeline import Grid, cell_mean, fill_short_gaps, read_off, read_off_mask, resample
 
 RATES = st.sampled_from([1.0, 4.0, 5.0, 10.0, 12.5, 4500 / 377, 25.0, 30000 / 1001, 30.0, 60.0, 100.0])
 STARTS = st.sampled_from([0.0, 0.3, -2.0, 1234.56])

@@ -12,19 +12,19 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from avgate import train as training
-from avgate.batches import Prepared, batches, prepare
-from avgate.checkpoint import Checkpoint, FeatureSpec, modality_dims
-from avgate.config import CorruptConfig, Recipe
-from avgate.encoders import TcnConfig
-from avgate.errors import UsageError
-from avgate.examples import Example
-from avgate.fusions.hgrjca import HgrjcaConfig, RhgrjcaConfig
-from avgate.label_tracks import labels_on_grid
-from avgate.losses import ccc_loss, reliability_loss, unimodal_loss
-from avgate.model import Model, ModelConfig
-from avgate.train import _run_epoch
-from avgate.types import Clip, LabelTrack, Trace
+from avgate.core.errors import UsageError
+from avgate.core.types import Clip, LabelTrack, Trace
+from avgate.evaluation.examples import Example
+from avgate.labels.tracks import labels_on_grid
+from avgate.models.checkpoint import Checkpoint, FeatureSpec, modality_dims
+from avgate.models.encoders import TcnConfig
+from avgate.models.fusions.hgrjca import HgrjcaConfig, RhgrjcaConfig
+from avgate.models.losses import ccc_loss, reliability_loss, unimodal_loss
+from avgate.models.network import Model, ModelConfig
+from avgate.models.recipe import CorruptConfig, Recipe
+from avgate.training import train as training
+from avgate.training.batches import Prepared, batches, prepare
+from avgate.training.train import _run_epoch
 from tests.tiny import BACKBONES, COLUMNS, RECIPE, TARGETS, make_clip
 
 CORPUS = SimpleNamespace(name="tiny", synthetic=False)

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from avgate.config import from_plain, to_plain
-from avgate.errors import ModelFileError
-from avgate.recipes import recipe_named
-from avgate.tuning import FinetuneConfig, Tuned
+from avgate.core.errors import ModelFileError
+from avgate.models.finetune import FinetuneConfig, Tuned
+from avgate.models.recipe import from_plain, to_plain
+from avgate.models.recipes import recipe_named
 from tests.deep import write_audio, write_image
 
 SIDE, STEP = 16, 1600

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from avgate.types import SAMPLE_RATE
-from avgate.voice import CONTEXT_S, HOP, voice_activity
+from avgate.core.types import SAMPLE_RATE
+from avgate.features.audio.vad import CONTEXT_S, HOP, voice_activity
 from tests.sounds import babble, noise, vowel
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avgate.windows import cut, merge, taper
+from avgate.inference.windows import cut, merge, taper
 
 repeatable = settings(derandomize=True, max_examples=150, deadline=None)
 

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from avgate import benchmark, extract
-from avgate.benchmark import Protocol, Run
+from avgate.compare import protocol as benchmark
+from avgate.compare.protocol import Protocol, Run
+from avgate.core.errors import WorkerError
+from avgate.core.processes import lost_workers_named
+from avgate.core.types import Clip
 from avgate.corpora.rendered import write
 from avgate.corpora.rendered.config import RenderConfig
-from avgate.errors import WorkerError
-from avgate.types import Clip
-from avgate.workers import lost_workers_named
+from avgate.features import extract
 from tests.tiny import RECIPE
 
 

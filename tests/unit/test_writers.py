@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avgate.errors import UsageError
-from avgate.types import Trace
-from avgate.writers import find_writer
-from avgate.writers.base import plain
-from avgate.writers.csv import CsvWriter
-from avgate.writers.json import JsonWriter, read_json
+from avgate.core.errors import UsageError
+from avgate.core.types import Trace
+from avgate.report.writers import find_writer
+from avgate.report.writers.base import plain
+from avgate.report.writers.csv import CsvWriter
+from avgate.report.writers.json import JsonWriter, read_json
 from tests.traces import make_trace
 
 

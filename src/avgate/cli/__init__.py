@@ -10,7 +10,7 @@ from avgate.cli.affwild2 import check_submission, reproduce, submit
 from avgate.cli.corpora import extract, inspect, labels, render
 from avgate.cli.models import benchmark, evaluate, train
 from avgate.cli.videos import demo, predict, report
-from avgate.errors import AvgateError
+from avgate.core.errors import AvgateError
 
 VERBS = {
     f.__name__.replace("_", "-"): f
@@ -36,7 +36,7 @@ def main(args: list[str] | None = None) -> None:
     """Run the command line; AvgateErrors become one message and their exit code, Ctrl-C ends with 130."""
     from rich.markup import escape
 
-    from avgate.console import console
+    from avgate.core.console import console
 
     if (sys.argv[1:] if args is None else args) == ["--version"]:
         from importlib.metadata import version

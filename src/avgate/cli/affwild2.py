@@ -40,11 +40,11 @@ def reproduce(
     """
     from rich.console import Console
 
-    from avgate.config import override
-    from avgate.files import make_folder
-    from avgate.recipes import recipe_named
-    from avgate.reproduce import reproduce as run
-    from avgate.reproduce import table
+    from avgate.apps.affwild2.reproduce import reproduce as run
+    from avgate.apps.affwild2.reproduce import table
+    from avgate.core.files import make_folder
+    from avgate.models.recipe import override
+    from avgate.models.recipes import recipe_named
 
     results = run(
         data,
@@ -77,13 +77,13 @@ def submit(
         out: File to write.
         store: Folder of the features; DATA/features unless given.
     """
-    from avgate.checkpoint import load_checkpoint
-    from avgate.console import console
+    from avgate.apps.affwild2.submission import submit as run
+    from avgate.core.console import console
+    from avgate.core.errors import UsageError
+    from avgate.core.files import refuse_overwriting
     from avgate.corpora import open_corpus
-    from avgate.errors import UsageError
-    from avgate.files import refuse_overwriting
-    from avgate.store import FeatureStore, features_beside
-    from avgate.submission import submit as run
+    from avgate.features.store import FeatureStore, features_beside
+    from avgate.models.checkpoint import load_checkpoint
 
     if not checkpoints:
         raise UsageError("there is nothing to submit", hint="name one or more checkpoint.safetensors")
@@ -103,7 +103,7 @@ def check_submission(submission: Annotated[Path, Positional], sample: Path) -> N
         submission: The file to check.
         sample: The challenge's sample file.
     """
-    from avgate.console import console
-    from avgate.submission import check_submission as run
+    from avgate.apps.affwild2.submission import check_submission as run
+    from avgate.core.console import console
 
     console.print(f"{submission}: {run(submission, sample)} rows, as asked for", soft_wrap=True)

@@ -28,9 +28,9 @@ def render(
     """
     from dataclasses import replace
 
-    from avgate.console import console
+    from avgate.apps.demo import render_with_progress
+    from avgate.core.console import console
     from avgate.corpora.rendered import RenderConfig
-    from avgate.demo import render_with_progress
 
     given: dict[str, Any] = {"identities": identities, "clips_per_identity": clips, "seconds": seconds}
     config = replace(RenderConfig(seed=seed), **{k: v for k, v in given.items() if v is not None})
@@ -57,10 +57,10 @@ def inspect(
 
     from rich.console import Console
 
+    from avgate.apps.inspect import inspect as run
+    from avgate.apps.inspect import plain, summary
+    from avgate.core.files import atomic_write, refuse_overwriting
     from avgate.corpora import open_corpus
-    from avgate.files import atomic_write, refuse_overwriting
-    from avgate.inspect import inspect as run
-    from avgate.inspect import plain, summary
 
     opened = open_corpus(corpus, data)
     if out:
@@ -117,12 +117,12 @@ def labels(
 
     from rich.console import Console
 
-    from avgate.console import console
-    from avgate.errors import UsageError
-    from avgate.files import atomic_write
-    from avgate.labels import labels as run
-    from avgate.labels import report as about
-    from avgate.labels import table
+    from avgate.apps.labels import labels as run
+    from avgate.apps.labels import report as about
+    from avgate.apps.labels import table
+    from avgate.core.console import console
+    from avgate.core.errors import UsageError
+    from avgate.core.files import atomic_write
 
     if not files:
         raise UsageError("there is nothing to read", hint="name one or more label files")
@@ -173,12 +173,12 @@ def extract(
     """
     import shlex
 
-    from avgate.config import override
-    from avgate.console import console
+    from avgate.core.console import console
     from avgate.corpora import open_corpus
-    from avgate.extract import extract as run
-    from avgate.recipes import recipe_named
-    from avgate.store import features_beside
+    from avgate.features.extract import extract as run
+    from avgate.features.store import features_beside
+    from avgate.models.recipe import override
+    from avgate.models.recipes import recipe_named
 
     wanted, clips = override(recipe_named(recipe), *set), open_corpus(corpus, data).clips()
     beside = features_beside(data)

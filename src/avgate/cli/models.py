@@ -44,13 +44,13 @@ def train(
         accelerator: auto, cpu, cuda, ...
         precision: Numeric precision.
     """
-    from avgate.config import override
-    from avgate.console import console
+    from avgate.core.console import console
+    from avgate.core.files import make_folder
     from avgate.corpora import open_corpus
-    from avgate.files import make_folder
-    from avgate.recipes import recipe_named
-    from avgate.store import FeatureStore, features_beside
-    from avgate.train import train as run
+    from avgate.features.store import FeatureStore, features_beside
+    from avgate.models.recipe import override
+    from avgate.models.recipes import recipe_named
+    from avgate.training.train import train as run
 
     wanted = recipe_named(recipe)
     if fusion:
@@ -94,12 +94,12 @@ def evaluate(
     """
     from rich.console import Console
 
-    from avgate.checkpoint import load_checkpoint
+    from avgate.core.errors import UsageError
     from avgate.corpora import open_corpus
-    from avgate.errors import UsageError
-    from avgate.evaluate import evaluate as run
-    from avgate.evaluate import table, write_results
-    from avgate.store import FeatureStore, features_beside
+    from avgate.evaluation.evaluate import evaluate as run
+    from avgate.evaluation.evaluate import table, write_results
+    from avgate.features.store import FeatureStore, features_beside
+    from avgate.models.checkpoint import load_checkpoint
 
     if not checkpoints:
         raise UsageError("there is nothing to evaluate", hint="name one or more checkpoint.safetensors")
@@ -151,14 +151,14 @@ def benchmark(
     """
     from rich.console import Console
 
-    from avgate.ablations import PUBLISHED, ablations
-    from avgate.benchmark import Protocol, Variant
-    from avgate.benchmark import benchmark as run
-    from avgate.config import override
-    from avgate.fusions import FUSIONS, fusion_named
-    from avgate.recipes import OF_CORPUS, recipe_named
-    from avgate.results import markdown
-    from avgate.store import features_beside
+    from avgate.compare.ablations import PUBLISHED, ablations
+    from avgate.compare.protocol import Protocol, Variant
+    from avgate.compare.protocol import benchmark as run
+    from avgate.compare.tables import markdown
+    from avgate.features.store import features_beside
+    from avgate.models.fusions import FUSIONS, fusion_named
+    from avgate.models.recipe import override
+    from avgate.models.recipes import OF_CORPUS, recipe_named
 
     wanted = override(recipe_named(recipe or OF_CORPUS.get(corpus, "demo")), *set)
     names = [f.name for f in FUSIONS] if fusions == ("all",) else [fusion_named(name).name for name in fusions]

@@ -17,9 +17,9 @@ def demo(out: Path = Path("demo"), workers: int | None = None) -> None:
         out: Folder for everything the demonstration makes.
         workers: Processes; one per core unless given.
     """
-    from avgate.console import console
-    from avgate.demo import demo as run
-    from avgate.files import make_folder
+    from avgate.apps.demo import demo as run
+    from avgate.core.console import console
+    from avgate.core.files import make_folder
 
     run(make_folder(out), workers=workers)
     console.print(f"Report: {out / 'report.html'} (open it in a browser)")
@@ -43,8 +43,8 @@ def predict(
         report: Write the HTML and PNG reports too.
         formats: Data files to write.
     """
-    from avgate.errors import UsageError
-    from avgate.predict import predict as run
+    from avgate.apps.predict import predict as run
+    from avgate.core.errors import UsageError
 
     if not videos:
         raise UsageError("there is nothing to predict", hint="name one or more video files")
@@ -59,6 +59,6 @@ def report(trace: Annotated[Path, Positional], out: Path, video: Path | None = N
         out: File to write; .html, .png or .pdf decides what it is.
         video: The video, to be shown in an HTML report.
     """
-    from avgate.report import report as run
+    from avgate.report.html import report as run
 
     run(trace, out, video)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from avgate.core.errors import choose
 from avgate.corpora.affwild2 import AffWild2
 from avgate.corpora.base import Corpus
 from avgate.corpora.hazumi import Hazumi
 from avgate.corpora.manifest import Manifest
 from avgate.corpora.rendered import Rendered
-from avgate.errors import choose
 
 CORPORA: dict[str, Callable[[Path], Corpus]] = {
     "rendered": Rendered,

@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
+from avgate.core.errors import AvgateError, CorpusError, UsageError
+from avgate.core.types import Clip, FeatureTrack, LabelTrack
 from avgate.corpora.base import Mark
-from avgate.errors import AvgateError, CorpusError, UsageError
 from avgate.faces import crop_files
-from avgate.label_formats.affwild2 import AffWild2 as LabelFile
+from avgate.labels.formats.affwild2 import AffWild2 as LabelFile
 from avgate.media import Media
-from avgate.types import Clip, FeatureTrack, LabelTrack
 
 FOLDERS = {"train": "Train_Set", "validation": "Validation_Set"}
 EXPECTED = {"train": 356, "validation": 76, "test": 162}

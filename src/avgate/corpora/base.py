@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from avgate.errors import CorpusError
-from avgate.types import Clip, FeatureTrack, LabelTrack, Modality
+from avgate.core.errors import CorpusError
+from avgate.core.types import Clip, FeatureTrack, LabelTrack, Modality
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
+from avgate.core.errors import CorpusError
+from avgate.core.timeline import Grid
+from avgate.core.types import Clip, FeatureTrack, LabelTrack, Modality
 from avgate.corpora.base import Mark
-from avgate.errors import CorpusError
-from avgate.timeline import Grid
-from avgate.types import Clip, FeatureTrack, LabelTrack, Modality
 
 CLONES = ("Hazumi2010", "Hazumi2012", "Hazumi2105")
 TARGETS = {"impression": "UI", "continuance": "TC"}

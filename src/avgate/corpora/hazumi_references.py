@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from avgate.core.metrics import ccc
+from avgate.core.types import FeatureTrack
 from avgate.corpora.hazumi import EXCHANGES, TARGETS, Session
-from avgate.metrics import ccc
-from avgate.types import FeatureTrack
 
 _SPANS = ("exchange", "system", "user")
 DURATIONS = (*(f"{span}_s" for span in _SPANS), *(f"{span}_log" for span in _SPANS))

@@ -4,7 +4,7 @@
     s01,videos/s01.mp4,labels/s01.eaf,train,anna,
     s02,videos/s02.mp4,valence=v/s02.csv; arousal=a/s02.csv,test,ben,1 7
 
-Paths are relative to the CSV file. Label files are of any format of `avgate.label_formats`; several of them, each with
+Paths are relative to the CSV file. Label files are of any format of `avgate.labels.formats`; several of them, each with
 a target of its own, stand between semicolons, and NAME= names a file's only target. `limits` (optional) are the lowest
 and highest value of the label files, where these aren't -1 and 1 and don't say so themselves.
 """
@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
+from avgate.core.errors import AvgateError, CorpusError
+from avgate.core.types import Clip, FeatureTrack, LabelTrack
 from avgate.corpora.base import SPLITS, Mark, read_table
-from avgate.errors import AvgateError, CorpusError
-from avgate.label_formats import read_labels
-from avgate.label_tracks import side_by_side
+from avgate.labels.formats import read_labels
+from avgate.labels.tracks import side_by_side
 from avgate.media import Media
-from avgate.types import Clip, FeatureTrack, LabelTrack
 
 COLUMNS = ("clip", "video", "labels", "split", "group")
 

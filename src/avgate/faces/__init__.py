@@ -1,6 +1,6 @@
 """Find one person's face in every frame of a video and follow it: mesh, box and aligned crop."""
 
-from avgate.faces.crops import crop_files, track_crops
+from avgate.faces.crop_folder import crop_files, track_crops
 from avgate.faces.model_file import find_face_model
 from avgate.faces.tracker import FaceTracker, face_fingerprint
 

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from avgate.console import quiet_native
-from avgate.errors import ModelFileError
+from avgate.core.console import quiet_native
+from avgate.core.errors import ModelFileError
 
 
 class Engine(Protocol):

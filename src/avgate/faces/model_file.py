@@ -9,8 +9,8 @@ import urllib.request
 import zipfile
 from pathlib import Path
 
-from avgate.console import quiet_native
-from avgate.errors import ModelFileError
+from avgate.core.console import quiet_native
+from avgate.core.errors import ModelFileError
 
 URL = "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task"
 SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"

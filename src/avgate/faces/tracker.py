@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from avgate.faces.crop import align_crop
+from avgate.core.types import BLENDSHAPES, CROP_SIZE, MESH_POINTS, FaceTrack, VideoFrame
+from avgate.faces.align import align_crop
 from avgate.faces.engines import open_engine
 from avgate.faces.following import Follower, box_of
 from avgate.faces.model_file import SHA256, find_face_model, sha256
-from avgate.types import BLENDSHAPES, CROP_SIZE, MESH_POINTS, FaceTrack, VideoFrame
 
 CODE_VERSION = 1
 """Raised by hand whenever the code of this folder changes what a track holds."""

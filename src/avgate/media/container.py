@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import av
 from av.stream import Disposition
 
-from avgate.errors import MediaError
+from avgate.core.errors import MediaError
 
 DEMUXERS = "mov,matroska,avi,mpeg,mpegts,flv,asf,ogg"
 """FFmpeg's demuxers that may read a file: plain containers, none that opens further files (playlists, image series)."""

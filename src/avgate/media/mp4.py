@@ -14,8 +14,8 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from avgate.files import atomic_write
-from avgate.types import SAMPLE_RATE, VideoFrame, Waveform
+from avgate.core.files import atomic_write
+from avgate.core.types import SAMPLE_RATE, VideoFrame, Waveform
 
 TICK = Fraction(1, 90_000)
 """Seconds per unit of the video's time stamps: fine enough for any frame rate."""

@@ -13,7 +13,8 @@ from typing import Any
 import av
 import numpy as np
 
-from avgate.errors import MediaError
+from avgate.core.errors import MediaError
+from avgate.core.types import SAMPLE_RATE, VideoFrame, Waveform
 from avgate.media.container import (
     Streams,
     chosen,
@@ -27,7 +28,6 @@ from avgate.media.container import (
 )
 from avgate.media.picture import Upright
 from avgate.media.sound import Pieces
-from avgate.types import SAMPLE_RATE, VideoFrame, Waveform
 
 NUDGE_S = 1e-3
 """How long after its predecessor a frame is put that claims to come no later."""

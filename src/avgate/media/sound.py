@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from av.audio.resampler import AudioResampler
 
-from avgate.types import SAMPLE_RATE, Waveform
+from avgate.core.types import SAMPLE_RATE, Waveform
 
 SLACK_S = 0.02
 """How far timestamps may be off the running count of samples before the clock is set right."""

@@ -10,6 +10,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from avgate.core.files import atomic_write
+from avgate.core.types import VideoFrame
 from avgate.corpora.base import Mark
 from avgate.corpora.rendered.acting import Temperament, act
 from avgate.corpora.rendered.config import RenderConfig
@@ -20,9 +22,7 @@ from avgate.corpora.rendered.portrait import Portrait
 from avgate.corpora.rendered.read import LABEL_COLUMNS, MARK_COLUMNS
 from avgate.corpora.rendered.units import Units
 from avgate.corpora.rendered.voice import Speaker, voice
-from avgate.files import atomic_write
 from avgate.media import Mp4Writer
-from avgate.types import VideoFrame
 
 
 def clip_name(identity: int, take: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from avgate.errors import UsageError
+from avgate.core.errors import UsageError
 
 
 @dataclass(frozen=True)

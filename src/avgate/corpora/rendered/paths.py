@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.signal import lfilter
 
+from avgate.core.types import Modality
 from avgate.corpora.base import Mark
 from avgate.corpora.rendered.config import RenderConfig
-from avgate.types import Modality
 
 KINDS: dict[Modality, tuple[str, ...]] = {
     "video": ("occluded", "frozen", "contradicting"),

@@ -8,9 +8,9 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from avgate.errors import AvgateError
+from avgate.core.errors import AvgateError
+from avgate.core.types import VideoFrame
 from avgate.faces import FaceTracker
-from avgate.types import VideoFrame
 
 FACE_SHARE = 0.43
 """Width of the face mesh as a share of the frame's side."""

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from avgate.core.errors import CorpusError
+from avgate.core.types import Clip, FeatureTrack, LabelTrack
 from avgate.corpora.base import SPLITS, Mark, read_table
-from avgate.errors import CorpusError
-from avgate.types import Clip, FeatureTrack, LabelTrack
 
 TARGETS = ("valence", "arousal")
 MANIFEST_COLUMNS = ("clip", "video", "labels", "marks", "split", "group")

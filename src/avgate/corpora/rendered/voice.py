@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import lfilter, sosfilt
 
+from avgate.core.types import SAMPLE_RATE, Waveform
 from avgate.corpora.base import Mark
 from avgate.corpora.rendered.config import RenderConfig
 from avgate.corpora.rendered.paths import presence, slow_noise
 from avgate.corpora.rendered.speech import CONTROL_RATE, VOWELS, Speech, speak
-from avgate.types import SAMPLE_RATE, Waveform
 
 SIGNS = {
     "pitch": (0.1, 0.8),

@@ -13,11 +13,11 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from avgate.core.errors import AvgateError, UsageError
+from avgate.core.files import atomic_write, make_folder
+from avgate.core.processes import held_interrupts, lost_workers_named
 from avgate.corpora.rendered.config import RenderConfig
 from avgate.corpora.rendered.read import MANIFEST_COLUMNS
-from avgate.errors import AvgateError, UsageError
-from avgate.files import atomic_write, make_folder
-from avgate.workers import held_interrupts, lost_workers_named
 
 if TYPE_CHECKING:
     from avgate.corpora.rendered.portrait import Portrait

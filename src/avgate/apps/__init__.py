@@ -1,0 +1,1 @@
+"""What a verb does when it is more than one call."""

@@ -1,0 +1,203 @@
+"""`avgate submit` and `avgate check-submission`: Aff-Wild2's test results just as the challenge wants them.
+
+A submission has the rows of the official sample file in its order, `image_location,valence,arousal`, the location being
+VIDEO/00001.jpg for the first frame.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from avgate.core.console import progress
+from avgate.core.errors import CorpusError, FeatureError, UsageError
+from avgate.core.files import atomic_write
+from avgate.core.types import Clip
+from avgate.corpora.affwild2 import AffWild2
+from avgate.corpora.base import Corpus
+from avgate.evaluation.examples import Reader
+from avgate.features.store import FeatureStore
+from avgate.inference.ensemble import ccc_centred
+from avgate.inference.estimator import estimate, read_trace
+from avgate.labels.formats.base import rows_of
+from avgate.media import Media
+from avgate.models.checkpoint import Checkpoint
+
+TITLES = ["image_location", *AffWild2.targets]
+_SAMPLE_HINT = f"give the challenge's own sample file; its first line is {','.join(TITLES)}"
+_AGAIN = "write it again with avgate submit"
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A row that is asked for: `location` as it stands in the sample, video, and number of the frame from 0 on."""
+
+    location: str
+    video: str
+    number: int
+
+
+def read_sample(path: Path) -> list[Frame]:
+    """The rows that the challenge asks for, in its order; CorpusError where the file is another one."""
+    rows = rows_of(path, ",")
+    if rows[0][0] != TITLES[0]:
+        raise CorpusError(f"the first line must begin with {TITLES[0]}", where=path, hint=_SAMPLE_HINT)
+    frames = []
+    for i, row in enumerate(rows[1:], 1):
+        video, _, file = row[0].rpartition("/")
+        number = Path(file).stem
+        if not video or not number.isdecimal() or len(number) > 9 or int(number) < 1:
+            what = f"row {i}: '{row[0]}' is no VIDEO/NUMBER.jpg"
+            raise CorpusError(what, where=path, hint=_SAMPLE_HINT)
+        frames.append(Frame(row[0], video, int(number) - 1))
+    if not frames:
+        raise CorpusError("it asks for no frame", where=path, hint=_SAMPLE_HINT)
+    location, times = Counter(frame.location for frame in frames).most_common(1)[0]
+    if times > 1:
+        raise CorpusError(f"'{location}' is asked for {times} times", where=path, hint=_SAMPLE_HINT)
+    return frames
+
+
+def submit(
+    checkpoints: Sequence[Checkpoint], corpus: Corpus, store: FeatureStore, sample: Path, out: Path
+) -> dict[str, int]:
+    """Estimate every frame that the sample asks for, and write the submission.
+
+    Several checkpoints are joined by CCC centring. Frames without an estimate are interpolated, and held at the ends.
+
+    Returns:
+        Video -> how many of its rows were interpolated.
+
+    Raises:
+        CorpusError: a video isn't there, or has fewer frames than are asked for and none to hold.
+        FeatureError: features are missing, or nothing is known of a video.
+        UsageError: a checkpoint has other targets.
+    """
+    for checkpoint in checkpoints:
+        if set(AffWild2.targets) - set(checkpoint.targets):
+            what = f"a model of {', '.join(checkpoint.targets)} can't be submitted"
+            raise UsageError(what, hint=f"train it for {', '.join(AffWild2.targets)}")
+    frames = read_sample(sample)
+    clips = {clip.name: clip for clip in corpus.clips()}
+    asked: dict[str, list[int]] = {}
+    for frame in frames:
+        asked.setdefault(frame.video, []).append(frame.number)
+    missing = [video for video in asked if video not in clips]
+    if missing:
+        what = f"{len(missing)} videos of the sample can't be used, such as {missing[0]}"
+        raise CorpusError(what, where=sample, hint="avgate inspect affwild2 says what is missing of them")
+    models = [Estimator(checkpoint, corpus, store) for checkpoint in checkpoints]
+    estimates, filled = {}, {}
+    with progress() as bar:
+        for video, numbers in bar.track(asked.items(), description="Estimating"):
+            values = estimate_frames(models, clips[video])
+            estimates[video], filled[video] = interpolated(values, np.array(numbers), video)
+    write_submission(frames, estimates, out)
+    check_submission(out, sample)
+    return {video: count for video, count in filled.items() if count}
+
+
+class Estimator:
+    """One trained model with the features that it takes.
+
+    Args:
+        checkpoint: the model; it says valence and arousal.
+        corpus: whose clips.
+        store: their features.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, corpus: Corpus, store: FeatureStore):
+        self._checkpoint, self._model = checkpoint, checkpoint.build()
+        self._reader = Reader(corpus, store, checkpoint.recipe)
+
+    def at(self, clip: Clip, time_s: np.ndarray) -> np.ndarray:
+        """Valence and arousal of a clip at these times, float64 [n 2]; NaN where unknown."""
+        checkpoint = self._checkpoint
+        features, specs = self._reader.read(clip)
+        checkpoint.check(specs, where=self._reader.store.root)
+        estimated = estimate(self._model, features, checkpoint.stats, checkpoint.recipe)
+        trace = read_trace(features, estimated, checkpoint.targets, time_s, checkpoint.smooth_steps)
+        return np.stack([trace.targets[target] for target in AffWild2.targets], axis=1)
+
+
+def estimate_frames(models: Sequence[Estimator], clip: Clip) -> np.ndarray:
+    """Valence and arousal at the times of all frames of a clip, joined, float64 [n 2]; NaN where unknown."""
+    time_s = Media(clip.video).frame_times()
+    found = np.stack([model.at(clip, time_s) for model in models])  # [models n targets]
+    return np.stack([ccc_centred(found[..., k]) for k in range(found.shape[-1])], axis=1)
+
+
+def interpolated(values: np.ndarray, asked: np.ndarray, video: str) -> tuple[np.ndarray, int]:
+    """Values at the frames that are asked for, float64 [m 2], and how many of them had to be interpolated.
+
+    Unknown frames lie on the line between their known neighbours; before the first, after the last and beyond the
+    video's end the nearest one holds.
+
+    Raises:
+        FeatureError: nothing is known of the video.
+    """
+    known = np.flatnonzero(~np.isnan(values).any(1))
+    if not len(known):
+        hint = "extract its features; a video with neither face nor sound can't be estimated"
+        raise FeatureError("no frame of it has an estimate", where=video, hint=hint)
+    columns = [np.interp(asked, known, column[known]) for column in values.T]
+    return np.stack(columns, 1), int((~np.isin(asked, known)).sum())
+
+
+def write_submission(frames: Sequence[Frame], estimates: Mapping[str, np.ndarray], out: Path) -> None:
+    """Write the rows in their order; `estimates` has those of each video in the order in which they are asked for."""
+    at = {video: iter(values.tolist()) for video, values in estimates.items()}
+    rows = [(frame.location, *next(at[frame.video])) for frame in frames]
+    with atomic_write(out) as temporary:
+        lines = [f"{location},{valence:.6f},{arousal:.6f}" for location, valence, arousal in rows]
+        temporary.write_text("\n".join([",".join(TITLES), *lines, ""]), "utf-8")
+
+
+def check_submission(path: Path, sample: Path) -> int:
+    """Refuse a submission that isn't what the sample asks for, with the name of the first row that is wrong.
+
+    Returns:
+        How many rows it has.
+
+    Raises:
+        CorpusError: a row is missing, doubled, unknown or in another place, or holds no two numbers in [-1, 1].
+    """
+    asked = [frame.location for frame in read_sample(sample)]
+    rows = rows_of(path, ",")
+    if rows[0] != TITLES:
+        raise CorpusError(f"the first line must be {','.join(TITLES)}", where=path, hint=_AGAIN)
+    found = [row[0] for row in rows[1:]]
+    _check_rows(found, asked, path)
+    for row in rows[1:]:
+        numbers = []
+        for cell in row[1:]:
+            try:
+                numbers.append(float(cell))
+            except ValueError:
+                numbers.append(float("nan"))
+        if len(numbers) != 2 or not all(-1 <= x <= 1 for x in numbers):
+            what = f"the row '{row[0]}' must hold two numbers in [-1, 1], not '{','.join(row[1:])}'"
+            raise CorpusError(what, where=path, hint=_AGAIN)
+    return len(found)
+
+
+def _check_rows(found: Sequence[str], asked: Sequence[str], path: Path) -> None:
+    counts, wanted_rows = Counter(found), set(asked)
+    twice = [name for name, count in counts.items() if count > 1]
+    problems = {
+        "the row '{}' is there more than once": twice,
+        "the row '{}' is not asked for": [name for name in found if name not in wanted_rows],
+        "the row '{}' is missing": [name for name in asked if name not in counts],
+    }
+    for what, names in problems.items():
+        if names:
+            more = f" (and {len(names) - 1} more like it)" if len(names) > 1 else ""
+            raise CorpusError(what.format(names[0]) + more, where=path, hint=_AGAIN)
+    for i, (name, wanted) in enumerate(zip(found, asked, strict=True), 1):
+        if name != wanted:
+            what = f"the row '{name}' stands at place {i}, where '{wanted}' is asked for"
+            raise CorpusError(what, where=path, hint=_AGAIN)

@@ -1,0 +1,134 @@
+"""`avgate inspect`: what a corpus holds, what is missing and what disagrees, before anyone waits for an extraction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from avgate.core.console import progress
+from avgate.core.errors import AvgateError
+from avgate.core.types import Clip, LabelTrack
+from avgate.corpora.base import SPLITS, Corpus
+from avgate.labels.tracks import stretches
+from avgate.media import Media
+
+_LATE_S = 0.5
+"""How far labels may reach beyond the video, or it beyond them, before that is told."""
+
+
+@dataclass(frozen=True)
+class ClipReport:
+    """What is there of one clip.
+
+    Attributes:
+        clip: which one.
+        labels: its labels, None where it has none or they can't be read.
+        video_s: float64 [n], times of its frames; empty where it has no video or it can't be read.
+        findings: what is missing or disagrees, one sentence each.
+    """
+
+    clip: Clip
+    labels: LabelTrack | None
+    video_s: np.ndarray
+    findings: tuple[str, ...]
+
+
+def inspect(corpus: Corpus) -> list[ClipReport]:
+    """Look at every clip: its labels, its video's clock, and whether they agree; only first frames are decoded."""
+    clips = corpus.clips()
+    with progress() as bar, ThreadPoolExecutor() as pool:
+        task = bar.add_task("Inspecting", total=len(clips))
+        reports = []
+        for report in pool.map(lambda clip: _look(corpus, clip), clips):
+            reports.append(report)
+            bar.advance(task)
+    return reports
+
+
+def _look(corpus: Corpus, clip: Clip) -> ClipReport:
+    findings: list[str] = []
+    labels, video_s = None, np.zeros(0)
+    try:
+        if clip.labels is None:
+            findings.append("it has no labels")
+        else:
+            labels = corpus.labels(clip)
+            if np.isnan(labels.values).any(1).all():
+                findings.append("at no time are the labels of all targets known")
+        if corpus.tracks(clip) is None:
+            media = Media(clip.video)
+            video_s = media.frame_times()
+            findings += [note for note in media.notes if note != "The file has no sound."]
+            if media.info.audio_codec is None:
+                findings.append("its video has no sound")
+            if labels is not None:
+                findings += _disagreements(labels, video_s)
+    except AvgateError as error:
+        findings.append(f"{error.where}: {error.what}")
+    return ClipReport(clip, labels, video_s, tuple(findings))
+
+
+def _disagreements(labels: LabelTrack, video_s: np.ndarray) -> list[str]:
+    first_s, last_s = float(labels.time_s[0]), float(stretches(labels)[1][-1])
+    found = []
+    if last_s > video_s[-1] + _LATE_S:
+        found.append(f"its labels end at {last_s:.2f} s, its video at {video_s[-1]:.2f} s")
+    if last_s < video_s[-1] - _LATE_S:
+        found.append(f"its last {video_s[-1] - last_s:.2f} s have no labels")
+    if first_s > video_s[0] + _LATE_S:
+        found.append(f"its first {first_s - video_s[0]:.2f} s have no labels")
+    return found
+
+
+def summary(corpus: Corpus, reports: Sequence[ClipReport]) -> Table:
+    """One row per split: clips, groups, hours of video, labels, and each target's mean and standard deviation."""
+    table = Table(title=f"{corpus.name}: {len(reports)} clips")
+    targets = corpus.targets
+    for column in ("split", "clips", "groups", "video", "labels", "known", *targets):
+        table.add_column(column, justify="left" if column == "split" else "right")
+    for split, about in plain(corpus, reports)["splits"].items():
+        spread = [about["targets"][t] for t in targets]
+        table.add_row(
+            split,
+            str(about["clips"]),
+            str(about["groups"]),
+            f"{about['video_s'] / 3600:.2f} h",
+            str(about["labels"]),
+            "" if about["known"] is None else f"{about['known']:.1%}",
+            *("" if s is None else f"{s['mean']:+.2f} ± {s['sd']:.2f}" for s in spread),
+        )
+    return table
+
+
+def plain(corpus: Corpus, reports: Sequence[ClipReport]) -> dict[str, Any]:
+    """The whole as JSON can hold it: splits with their counts, and clips with what is the matter with them."""
+    splits: dict[str, Any] = {}
+    for split in dict.fromkeys(r.clip.split for r in reports):
+        own = [r for r in reports if r.clip.split == split]
+        labels = [r.labels.values for r in own if r.labels is not None]
+        values = np.concatenate(labels) if labels else np.zeros((0, len(corpus.targets)))
+        known = values[~np.isnan(values).any(1)].astype(np.float64)
+        splits[split] = {
+            "clips": len(own),
+            "groups": len({r.clip.group for r in own}),
+            "video_s": float(sum(r.video_s[-1] - r.video_s[0] for r in own if len(r.video_s))),
+            "labels": len(values),
+            "known": len(known) / len(values) if len(values) else None,
+            "targets": {
+                target: {"mean": float(known[:, k].mean()), "sd": float(known[:, k].std())} if len(known) else None
+                for k, target in enumerate(corpus.targets)
+            },
+        }
+    findings = corpus.findings()
+    lacking = [split for split in SPLITS if split not in splits]
+    if lacking:
+        findings["(splits)"] = [f"there is no clip for {', '.join(lacking)}: training needs train and validation"]
+    for report in reports:
+        if report.findings:
+            findings.setdefault(report.clip.name, []).extend(report.findings)
+    return {"corpus": corpus.name, "targets": list(corpus.targets), "splits": splits, "findings": findings}

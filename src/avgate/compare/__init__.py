@@ -1,0 +1,1 @@
+"""Fusions against each other under one protocol."""

@@ -1,0 +1,180 @@
+"""The weak-complementarity suite: what a trained model still gets right when a modality is missing or misleads."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from scipy.integrate import trapezoid
+
+from avgate.core.metrics import auroc, ccc_of
+from avgate.core.timeline import read_off_mask
+from avgate.core.types import Trace
+from avgate.evaluation.examples import Example
+from avgate.evaluation.scoring import label_moments, label_traces
+from avgate.features.corruption import CORRUPTIONS, Feature, stretches
+from avgate.features.stats import FeatureStats
+from avgate.inference.estimator import standardised
+from avgate.models.checkpoint import Checkpoint
+
+SHARES = (0.25, 0.5, 0.75, 1.0)
+"""Shares of the steps that are corrupted; 0 is the clean clip."""
+
+HALF = 0.5
+"""The share at which the drop is reported, and at which gates are asked which steps were corrupted."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One way in which a modality is corrupted: its kind (see corruption.py) and the share of the steps."""
+
+    modality: str
+    kind: str
+    share: float
+
+    @property
+    def name(self) -> str:
+        """As it stands in a run's file."""
+        return f"{self.modality} {self.kind} {self.share:g}"
+
+
+def standardise(examples: Sequence[Example], stats: Mapping[str, FeatureStats]) -> list[Example]:
+    """The same clips with the features of these modalities standardised, 0 where absent."""
+    return [replace(e, features=replace(e.features, values=standardised(e.features, stats))) for e in examples]
+
+
+def corrupt(
+    examples: Sequence[Example], condition: Condition, steps: tuple[int, ...]
+) -> tuple[list[Example], list[np.ndarray]]:
+    """The same clips with one modality corrupted in stretches; every model sees the very same ones.
+
+    Args:
+        examples: standardised clips, at least two: one lends its features to another.
+        condition: what is done.
+        steps: shortest and longest stretch.
+
+    Returns:
+        The clips, and per clip bool [n], where they were corrupted.
+    """
+    m, found, masks = condition.modality, [], []
+    features = [Feature(e.features.values[m], e.features.present[m]) for e in examples]
+    for i, example in enumerate(examples):
+        random = np.random.default_rng(zlib.crc32(f"{example.clip.name} {condition.name}".encode()))
+        j = (i + 1 + int(random.integers(max(1, len(examples) - 1)))) % len(examples)
+        mask, where = stretches(len(example.features), condition.share, (steps[0], steps[1]), random)
+        corrupted = CORRUPTIONS[condition.kind](features[i], where, random, partial(features.__getitem__, j))
+        clip = replace(
+            example.features,
+            values={**example.features.values, m: corrupted.values},
+            present={**example.features.present, m: corrupted.present},
+        )
+        found.append(replace(example, features=clip))
+        masks.append(mask)
+    return found, masks
+
+
+@dataclass(frozen=True)
+class Stressed:
+    """What one model makes of corrupted clips.
+
+    Attributes:
+        moments: condition's name -> float64 [clips k 6], see metrics.moments.
+        auroc: "MODALITY KIND" -> gate in words -> area under the curve of that gate against the corruption.
+    """
+
+    moments: dict[str, np.ndarray]
+    auroc: dict[str, dict[str, float]]
+
+
+def stress(
+    checkpoint: Checkpoint,
+    validation: Sequence[Example],
+    test: Sequence[Example],
+    modalities: Sequence[str],
+    prior: np.ndarray,
+) -> Stressed:
+    """Corrupt test clips in every way, and see what the model makes of them and whether its gates see it.
+
+    A gate may open or close where a modality can't be trusted; which of both is read off on the validation clips,
+    corrupted in the same way, so that 0.5 is chance and less is worse than chance.
+
+    Args:
+        checkpoint: the model.
+        validation: the clips by which it was chosen.
+        test: clips that it has never seen.
+        modalities: what to corrupt; of those that the model doesn't read nothing is measured.
+        prior: float [k], what is assumed where the model has nothing to go on.
+    """
+    model, width = checkpoint.build(), checkpoint.smooth_steps
+    validation, test = (standardise(clips, checkpoint.stats) for clips in (validation, test))
+    as_they_are = {m: FeatureStats.identity(len(s.mean)) for m, s in checkpoint.stats.items()}
+    moments, areas = {}, {}
+
+    def traces(examples: Sequence[Example], condition: Condition) -> tuple[list[Trace], list[np.ndarray]]:
+        corrupted, masks = corrupt(examples, condition, checkpoint.recipe.train.corrupt.steps)
+        found = label_traces(model, corrupted, as_they_are, checkpoint.recipe, checkpoint.targets, [width])[width]
+        return found, [_at_labels(e, mask, condition.modality) for e, mask in zip(examples, masks, strict=True)]
+
+    for condition in conditions([m for m in modalities if m in checkpoint.stats]):
+        found, masks = traces(test, condition)
+        moments[condition.name] = label_moments(found, test, checkpoint.targets, prior)
+        if condition.share == HALF and found[0].gates:
+            before = _areas(*traces(validation, condition))
+            after = _areas(found, masks)
+            areas[f"{condition.modality} {condition.kind}"] = {
+                gate: _turned(area, before[gate]) for gate, area in after.items()
+            }
+    return Stressed(moments, areas)
+
+
+def conditions(modalities: Sequence[str]) -> Iterator[Condition]:
+    """Every kind of corruption of every modality, at every share."""
+    for modality in modalities:
+        for kind in CORRUPTIONS:
+            for share in SHARES:
+                yield Condition(modality, kind, share)
+
+
+def _at_labels(example: Example, mask: np.ndarray, modality: str) -> np.ndarray:
+    """Where a modality was corrupted, at the label times: 1, 0, or NaN where there had been nothing to corrupt."""
+    grid, time_s = example.features.grid, example.labels.time_s
+    present = read_off_mask(example.features.present[modality], grid, time_s)
+    return np.where(present, read_off_mask(mask, grid, time_s), np.nan)
+
+
+def _areas(traces: Sequence[Trace], corrupted: Sequence[np.ndarray]) -> dict[str, float]:
+    """Gate in words -> AUROC against what was corrupted, over all times where both are known."""
+    found = {}
+    for gate in traces[0].gates:
+        values, truth = np.concatenate([t.gates[gate] for t in traces]), np.concatenate(corrupted)
+        known = np.isfinite(values) & np.isfinite(truth)
+        found[gate] = auroc(values[known], truth[known] == 1)
+    return found
+
+
+def _turned(area: float, validation: float) -> float:
+    """The area of a gate that closes under corruption (below 0.5 on validation clips) upside down; NaN if unknown."""
+    if np.isnan(validation):
+        return float("nan")
+    return area if validation >= 0.5 else 1 - area
+
+
+def curve(clean: np.ndarray, moments: Mapping[str, np.ndarray], modality: str, kind: str) -> np.ndarray:
+    """Pooled CCC at 0 and at each of SHARES, float64 [1 + shares, k].
+
+    Args:
+        clean: moments of the clean clips, [clips k 6].
+        moments: those under each condition; where there are none, nothing was changed by it.
+        modality: what was corrupted.
+        kind: and how.
+    """
+    rows = [clean, *(moments.get(Condition(modality, kind, share).name, clean) for share in SHARES)]
+    return np.stack([ccc_of(row.sum(0)) for row in rows])
+
+
+def area(curve: np.ndarray) -> np.ndarray:
+    """Area under such a curve over the share from 0 to 1, float64 [k]: the mean CCC if every share is as likely."""
+    return trapezoid(curve, [0.0, *SHARES], axis=0)

@@ -1,0 +1,1 @@
+"""What everything else is made of: values, the clock, errors, files, messages."""

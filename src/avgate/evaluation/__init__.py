@@ -1,0 +1,1 @@
+"""Labelled clips, and how well estimates agree with their labels."""

@@ -1,0 +1,93 @@
+"""`avgate evaluate`: scores on held-out clips as the field reports them, raw and after post-processing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from avgate.core.errors import FeatureError
+from avgate.core.files import atomic_write
+from avgate.corpora.base import Corpus
+from avgate.evaluation.examples import load_examples
+from avgate.evaluation.scoring import label_traces, score
+from avgate.features.store import FeatureStore
+from avgate.models.checkpoint import DEMONSTRATION_NOTE, Checkpoint
+from avgate.report.writers.base import plain
+
+
+def evaluate(
+    checkpoint: Checkpoint, corpus: Corpus, store: FeatureStore, split: str = "test", name: str = ""
+) -> dict[str, Any]:
+    """Score a checkpoint on one split of a corpus.
+
+    Args:
+        checkpoint: what to score.
+        corpus: labelled clips.
+        store: their features.
+        split: which of the clips.
+        name: what to call the checkpoint beside others; its fusion unless given.
+
+    Returns:
+        Model, split and number of clips; under "raw" and "smoothed" what scoring.score returns.
+
+    Raises:
+        FeatureError: the stored features or the corpus' targets aren't those of the checkpoint.
+    """
+    examples, specs = load_examples(corpus, store, checkpoint.recipe, split)
+    checkpoint.check(specs, where=store.root)
+    missing = set(checkpoint.targets) - set(examples[0].labels.targets)
+    if missing:
+        raise FeatureError(f"the corpus has no labels for {', '.join(sorted(missing))}", where=corpus.name)
+    width = checkpoint.smooth_steps
+    traces = label_traces(
+        checkpoint.build(), examples, checkpoint.stats, checkpoint.recipe, checkpoint.targets, [width]
+    )[width]
+    return {
+        "name": name or checkpoint.recipe.fusion,
+        "fusion": checkpoint.recipe.fusion,
+        "recipe": checkpoint.recipe.name,
+        "corpus": corpus.name,
+        "seed": checkpoint.recipe.train.seed,
+        "split": split,
+        "clips": len(examples),
+        "smooth_s": width / checkpoint.recipe.label_rate if width > 1 else 0.0,
+        "note": DEMONSTRATION_NOTE if checkpoint.demonstration else "",
+        "avgate": checkpoint.avgate,
+        "raw": score(traces, examples, checkpoint.targets, raw=True),
+        "smoothed": score(traces, examples, checkpoint.targets),
+    }
+
+
+def table(results: Sequence[dict[str, Any]]) -> Table:
+    """CCC per target with its interval, PCC and RMSE: one row per model, raw and smoothed."""
+    targets = list(results[0]["raw"]["interval"])
+    shown = Table(title="{corpus}, {split} split, {clips} clips, pooled over all frames".format_map(results[0]))
+    shown.add_column("model")
+    shown.add_column("estimate")
+    for target in targets:
+        shown.add_column(f"{target}\nCCC [95 %]", justify="right")
+    for name in ("mean\nCCC", "mean\nPCC", "mean\nRMSE"):
+        shown.add_column(name, justify="right")
+    for result in results:
+        for kind in ("raw", "smoothed"):
+            found = result[kind]
+            cells = [
+                f"{found['pooled'][t]['ccc']:.3f} [{found['interval'][t][0]:.2f}, {found['interval'][t][1]:.2f}]"
+                for t in targets
+            ]
+            label = kind if kind == "raw" else f"mean filter {result['smooth_s']:.1f} s"
+            means = [f"{found['pooled']['mean'][m]:.3f}" for m in ("ccc", "pcc", "rmse")]
+            shown.add_row(result["name"], label, *cells, *means)
+    return shown
+
+
+def write_results(results: Sequence[dict[str, Any]], path: Path) -> Path:
+    """The same numbers, per clip too, as JSON; what can't be measured is null."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(plain(list(results)), indent=1, allow_nan=False))
+    return path

@@ -1,0 +1,109 @@
+"""Clips with labels, ready to train and evaluate on: stored features on the common grid beside their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from avgate.core.errors import CorpusError, choose
+from avgate.core.types import Clip, FeatureTrack, LabelTrack
+from avgate.corpora.base import Corpus
+from avgate.features.base import kind_of
+from avgate.features.registry import build_backbones
+from avgate.features.store import FeatureStore
+from avgate.inference.estimator import ClipFeatures, on_common_grid
+from avgate.labels.tracks import labels_on_grid
+from avgate.models.checkpoint import FeatureSpec
+from avgate.models.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Example:
+    """One labelled clip.
+
+    Attributes:
+        clip: where it comes from.
+        features: on the common grid.
+        labels: at their own times.
+        steps: labels on the common grid, float32 [n k]; NaN where there is none.
+    """
+
+    clip: Clip
+    features: ClipFeatures
+    labels: LabelTrack
+    steps: np.ndarray
+
+
+class Reader:
+    """Reads the clips of a corpus with the features of a recipe: those that the corpus brings along, or stored ones.
+
+    Args:
+        corpus: whose clips.
+        store: where extracted features are.
+        recipe: which backbones, in which order, and on which grid.
+    """
+
+    def __init__(self, corpus: Corpus, store: FeatureStore, recipe: Recipe):
+        self.corpus, self.store, self.recipe = corpus, store, recipe
+
+    @cached_property
+    def _keys(self) -> list[str]:
+        """Where the store keeps each backbone's features; asked for once, for a deep one reads its weights to tell."""
+        backbones = build_backbones(self.recipe.backbones, self.recipe.label_rate)
+        return [self.store.find(f"{kind_of(b.name)}-{b.fingerprint}") for b in backbones]
+
+    def tracks(self, clip: Clip) -> list[FeatureTrack]:
+        """A clip's features in the order of the recipe's backbones; FeatureError where they are missing."""
+        brought = self.corpus.tracks(clip)
+        if brought is None:
+            return [self.store.read(clip.name, key) for key in self._keys]
+        by_name = {track.backbone: track for track in brought}
+        what = f"feature set in the corpus '{self.corpus.name}'"
+        return [choose(what, name, by_name) for name in self.recipe.backbones]
+
+    def read(self, clip: Clip) -> tuple[ClipFeatures, tuple[FeatureSpec, ...]]:
+        """A clip's features on the common grid, and what they are; FeatureError where they are missing or unusable."""
+        tracks = self.tracks(clip)
+        return on_common_grid(clip.name, tracks, self.recipe.grid), tuple(FeatureSpec.of(t) for t in tracks)
+
+
+def load_examples(
+    corpus: Corpus, store: FeatureStore, recipe: Recipe, split: str | None
+) -> tuple[list[Example], tuple[FeatureSpec, ...]]:
+    """All labelled clips of a split (None: of all splits) with their features, and what the features are.
+
+    Raises:
+        CorpusError: the split has no labelled clip, or no label that lies within its clip.
+        FeatureError: features are missing or unusable.
+    """
+    clips = [c for c in corpus.clips() if split in (None, c.split) and c.labels is not None]
+    if not clips:
+        splits = ", ".join(sorted({c.split for c in corpus.clips() if c.labels is not None})) or "none"
+        raise CorpusError(
+            f"the split '{split}' has no labelled clips",
+            where=corpus.name,
+            hint=f"mark some clips as '{split}'; splits with labelled clips: {splits}",
+        )
+    reader = Reader(corpus, store, recipe)
+    examples = []
+    specs: tuple[FeatureSpec, ...] = ()
+    for clip in clips:
+        features, specs = reader.read(clip)
+        labels = corpus.labels(clip)
+        steps = labels_on_grid(labels, recipe.grid, len(features))
+        if labels.until_s is not None:  # a label of a stretch is asked for throughout it, not once
+            labels = LabelTrack(recipe.grid.times(len(steps)), steps, labels.targets)
+        examples.append(Example(clip, features, labels, steps))
+    if all(np.isnan(e.steps).any(1).all() for e in examples):
+        what = f"in the split '{split}', no step of any clip has a label for all of {', '.join(corpus.targets)}"
+        hint = "look at the label files' times and unknown values; avgate inspect tells of each clip"
+        raise CorpusError(what, where=corpus.name, hint=hint)
+    return examples, specs
+
+
+def groups(examples: Sequence[Example]) -> set[str]:
+    """The groups (persons) that occur."""
+    return {e.clip.group for e in examples}

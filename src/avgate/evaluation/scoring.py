@@ -1,0 +1,105 @@
+"""Scores of a model on labelled clips, pooled over all valid frames, raw and after post-processing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from avgate.core.metrics import METRICS, bootstrap_ccc, ccc, moments, pooled
+from avgate.core.types import Trace
+from avgate.evaluation.examples import Example
+from avgate.features.stats import FeatureStats
+from avgate.inference.estimator import estimate, read_trace
+from avgate.models.network import Model
+from avgate.models.recipe import Recipe
+
+Pairs = list[tuple[np.ndarray, np.ndarray]]
+"""Per clip: prediction and label of one target at the label times."""
+
+
+def label_traces(
+    model: Model,
+    examples: Sequence[Example],
+    stats: Mapping[str, FeatureStats],
+    recipe: Recipe,
+    targets: Sequence[str],
+    smooth_steps: Sequence[int],
+) -> dict[int, list[Trace]]:
+    """Width of the mean filter -> a trace per clip, read off at the label times."""
+    by_width: dict[int, list[Trace]] = {width: [] for width in smooth_steps}
+    for example in examples:
+        estimated = estimate(model, example.features, stats, recipe)
+        for width, found in by_width.items():
+            found.append(read_trace(example.features, estimated, targets, example.labels.time_s, width))
+    return by_width
+
+
+def pairs(traces: Sequence[Trace], examples: Sequence[Example], target: str, *, raw: bool = False) -> Pairs:
+    """(prediction, label) of one target per clip; frames invalid in any target are NaN."""
+    out = []
+    for trace, example in zip(traces, examples, strict=True):
+        labels = example.labels
+        label = np.where(np.isfinite(labels.values).all(1), labels.values[:, labels.targets.index(target)], np.nan)
+        out.append(((trace.raw if raw else trace.targets)[target], label))
+    return out
+
+
+def mean_ccc(
+    traces: Sequence[Trace], examples: Sequence[Example], targets: Sequence[str], *, raw: bool = False
+) -> float:
+    """Pooled CCC, averaged over the targets."""
+    return float(np.mean([pooled(ccc, pairs(traces, examples, t, raw=raw)) for t in targets]))
+
+
+def label_moments(
+    traces: Sequence[Trace], examples: Sequence[Example], targets: Sequence[str], prior: np.ndarray
+) -> np.ndarray:
+    """Moments of every clip and target (see metrics.moments), float64 [clips k 6], at the same steps for every model.
+
+    Where a model has nothing to go on, and so no estimate, `prior` [k] stands for it: leaving such steps out would
+    score a model that knows of half of the clip by the half that it knows.
+    """
+    return np.stack(
+        [
+            [moments(np.where(np.isnan(estimate), prior[k], estimate), label) for estimate, label in by_clip]
+            for k, by_clip in enumerate(pairs(traces, examples, t) for t in targets)
+        ],
+        axis=1,
+    )
+
+
+def choose_smoothing(
+    by_width: Mapping[int, Sequence[Trace]], examples: Sequence[Example], targets: Sequence[str]
+) -> int:
+    """The width of the mean filter with the best mean CCC; on validation clips only, the narrowest of equals."""
+    return max(sorted(by_width), key=lambda width: mean_ccc(by_width[width], examples, targets))
+
+
+def score(
+    traces: Sequence[Trace], examples: Sequence[Example], targets: Sequence[str], *, raw: bool = False
+) -> dict[str, Any]:
+    """All scores of one set of traces, ready for JSON.
+
+    Returns:
+        `pooled`: target or "mean" -> ccc, pcc, rmse; `clips`: clip -> target -> the same;
+        `interval`: target -> bootstrap 95 % interval of the CCC over clips;
+        `frames`: valid frames; `coverage`: share of them that have an estimate.
+    """
+    by_target = {t: pairs(traces, examples, t, raw=raw) for t in targets}
+    whole = {t: {name: pooled(metric, by_target[t]) for name, metric in METRICS.items()} for t in targets}
+    whole["mean"] = {name: float(np.mean([whole[t][name] for t in targets])) for name in METRICS}
+    labels = np.concatenate([y for _, y in by_target[targets[0]]])
+    estimates = np.concatenate([p for p, _ in by_target[targets[0]]])
+    valid = np.isfinite(labels)
+    return {
+        "pooled": whole,
+        "interval": {t: bootstrap_ccc(by_target[t]) for t in targets},
+        "clips": {
+            e.clip.name: {t: {n: metric(*by_target[t][i]) for n, metric in METRICS.items()} for t in targets}
+            for i, e in enumerate(examples)
+        },
+        "frames": int(valid.sum()),
+        "coverage": float(np.isfinite(estimates[valid]).mean()) if valid.any() else float("nan"),
+    }

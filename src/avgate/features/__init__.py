@@ -1,0 +1,1 @@
+"""Feature extractors, and features on disk."""

@@ -1,0 +1,181 @@
+"""From pieces of sound to rows on a grid: chunks whose borders don't show, statistics of frames around each step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from avgate.core.errors import FeatureError
+from avgate.core.timeline import Grid
+from avgate.core.types import SAMPLE_RATE, Waveform
+
+JOIN = SAMPLE_RATE // 100
+"""Pieces whose times are off by no more than this many samples follow on: containers round, often to 1 ms."""
+
+_BLOCK = 256
+"""Steps pooled at once; bounds the memory of a long stretch of sound."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A cut of unbroken sound that answers for its core and sees some context on either side of it.
+
+    Attributes:
+        samples: float32 [n], core and context; the context is shorter where the sound begins or ends.
+        start: where samples[0] stands on the video's clock, in samples.
+        core_start: first sample of the core, on the same clock.
+        core_end: one past the last sample of the core.
+    """
+
+    samples: np.ndarray
+    start: int
+    core_start: int
+    core_end: int
+
+
+class Chunks:
+    """Cuts a clip's sound into chunks, the same ones however the pieces it arrives in are cut.
+
+    A gap between pieces ends a stretch of sound; each stretch is cut on its own, so that no frame spans a gap.
+
+    Args:
+        core_s: seconds that one chunk answers for; whole ones, so that frames fall on the same places in all chunks.
+        context_s: whole seconds of sound that a chunk sees on either side of its core, where there are any.
+    """
+
+    def __init__(self, core_s: int, context_s: int):
+        self._core, self._context = core_s * SAMPLE_RATE, context_s * SAMPLE_RATE
+        self._stretches: list[tuple[int, int]] = []  # finished ones: first sample, one past the last
+        self._start = self._end = self._core_start = 0
+        self._held: list[np.ndarray] = []
+        self._held_start = 0
+
+    def push(self, piece: Waveform) -> list[Chunk]:
+        """Take the next piece; the chunks that are complete with it.
+
+        Raises:
+            FeatureError: samples that aren't finite, or a piece that starts before the previous one ends.
+        """
+        samples = np.asarray(piece.samples, np.float32)
+        if len(samples) == 0:
+            return []
+        if not np.isfinite(samples).all():
+            first_s = piece.start_s + np.argmin(np.isfinite(samples)) / SAMPLE_RATE
+            raise FeatureError(
+                f"the sound holds samples that aren't finite numbers, the first one at {first_s:.3f} s",
+                hint="decode the file again, or replace those samples with silence",
+            )
+        start = round(piece.start_s * SAMPLE_RATE)
+        chunks: list[Chunk] = []
+        under_way = self._end > self._start
+        if under_way and start < self._end - JOIN:
+            raise FeatureError(
+                f"sound that starts at {piece.start_s:.3f} s comes after sound up to {self._end / SAMPLE_RATE:.3f} s",
+                hint="give the pieces in order and without overlap, as avgate.media does",
+            )
+        if not under_way or start > self._end + JOIN:
+            chunks = self.close()
+            self._start = self._end = self._core_start = self._held_start = start
+        self._held.append(samples)
+        self._end += len(samples)
+        while self._end >= self._core_start + self._core + self._context:
+            chunks.append(self._cut())
+        return chunks
+
+    def close(self) -> list[Chunk]:
+        """End the current stretch of sound; the chunks that remain of it."""
+        chunks = []
+        while self._core_start < self._end:
+            chunks.append(self._cut())
+        if self._end > self._start:
+            self._stretches.append((self._start, self._end))
+        self._held, self._start = [], self._end
+        return chunks
+
+    def _cut(self) -> Chunk:
+        held = self._held[0] if len(self._held) == 1 else np.concatenate(self._held)
+        core_start, core_end = self._core_start, min(self._core_start + self._core, self._end)
+        first, last = max(self._start, core_start - self._context), min(core_end + self._context, self._end)
+        chunk = Chunk(held[first - self._held_start : last - self._held_start], first, core_start, core_end)
+        keep = max(self._start, core_end - self._context)
+        self._held, self._held_start, self._core_start = [held[keep - self._held_start :]], keep, core_end
+        return chunk
+
+    def covered(self, grid: Grid, n: int, end_s: float) -> np.ndarray:
+        """Where at least half of a step, or of the part of it before end_s, has sound; once all is closed.
+
+        Returns:
+            bool [n].
+        """
+        edges = np.append(grid.times(n) - 0.5 / grid.rate, end_s)
+        knots = np.array(self._stretches, np.float64).reshape(-1) / SAMPLE_RATE
+        if n == 0 or len(knots) == 0:
+            return np.zeros(n, bool)
+        heard = np.zeros(len(knots))
+        heard[1::2] = np.cumsum(knots[1::2] - knots[::2])
+        heard[2::2] = heard[1:-1:2]
+        return np.diff(np.interp(edges, knots, heard)) >= 0.5 * np.diff(edges) - 1e-9
+
+
+class StepPool:
+    """Mean and deviation of frames over a window around each step; keeps only frames that a later step still needs.
+
+    Args:
+        grid: the steps.
+        width_s: width of the window that is centred on each step, in seconds.
+        least: [d], how many known frames a window needs for its statistics to be known.
+    """
+
+    def __init__(self, grid: Grid, width_s: float, least: np.ndarray):
+        self._grid, self._half, self._least = grid, width_s / 2, np.asarray(least)
+        self._time = np.empty(0)
+        self._values = np.empty((0, len(self._least)), np.float32)
+        self._rows: list[np.ndarray] = []
+        self._next = 0
+
+    def add(self, chunk: Chunk, centre: np.ndarray, values: np.ndarray) -> None:
+        """Take the frames of the next chunk.
+
+        Args:
+            chunk: where the frames come from; those centred outside its core are left to its neighbours.
+            centre: int [m], ascending, the frames' centres in samples from the chunk's first sample.
+            values: float32 [m d]; NaN where a frame doesn't know.
+        """
+        position = chunk.start + centre
+        mine = (position >= chunk.core_start) & (position < chunk.core_end)
+        self._time = np.append(self._time, position[mine] / SAMPLE_RATE)
+        self._values = np.concatenate([self._values, values[mine]])
+        complete_s = chunk.core_end / SAMPLE_RATE
+        ends = self._grid.times(self._grid.steps(complete_s)) + self._half
+        self._pool(int(np.searchsorted(ends, complete_s, side="right")))
+        needed = np.searchsorted(self._time, self._grid.times(self._next + 1)[-1] - self._half)
+        self._time, self._values = self._time[needed:], self._values[needed:]
+
+    def rows(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and population deviation over the known frames of each of the first n steps' windows.
+
+        Returns:
+            float32 [n d] twice; NaN where fewer than `least` frames of the window are known.
+        """
+        self._pool(n)
+        pooled = np.concatenate([*self._rows, np.empty((0, 2, len(self._least)), np.float32)])[:n]
+        return pooled[:, 0], pooled[:, 1]
+
+    def _pool(self, stop: int) -> None:
+        """Append the statistics of all steps before `stop` that haven't been pooled yet."""
+        for first in range(self._next, stop, _BLOCK):
+            middle = self._grid.times(min(first + _BLOCK, stop))[first:]
+            low, high = (np.searchsorted(self._time, middle + side) for side in (-self._half, self._half))
+            index = low[:, None] + np.arange((high - low).max())
+            frames = np.full((*index.shape, len(self._least)), np.nan)
+            inside = index < high[:, None]
+            frames[inside] = self._values[index[inside]]
+            known = ~np.isnan(frames)
+            count = known.sum(axis=1)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                mean = np.where(known, frames, 0).sum(axis=1) / count
+                variance = np.square(np.where(known, frames - mean[:, None], 0)).sum(axis=1) / count
+            row = np.stack([mean, np.sqrt(variance)], axis=1)
+            self._rows.append(np.where((count < self._least)[:, None], np.nan, row).astype(np.float32))
+        self._next = max(self._next, stop)

@@ -1,0 +1,184 @@
+"""How a voice sounds: 25 low-level descriptors (LLDs) of eGeMAPSv02 (Eyben et al. 2016), pooled around each step."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from avgate.core.errors import UsageError
+from avgate.core.timeline import Grid
+from avgate.core.types import SAMPLE_RATE, Modality
+from avgate.features.audio.chunks import StepPool
+from avgate.features.audio.extraction import Listening, one_by_one
+from avgate.features.audio.vad import HOP
+from avgate.features.base import Need, fingerprint
+
+VERSION = 1
+"""To be raised whenever this file, listening.py, framing.py or voice.py change what comes out."""
+
+LLDS = (
+    # of any sound, from 20-ms frames
+    "Loudness", "alphaRatio", "hammarbergIndex", "slope0-500", "slope500-1500", "spectralFlux",
+    "mfcc1", "mfcc2", "mfcc3", "mfcc4",
+    # of voiced sound, from 60-ms frames
+    "F0semitoneFrom27.5Hz", "jitterLocal", "shimmerLocaldB", "HNRdBACF", "logRelF0-H1-H2", "logRelF0-H1-A3",
+    "F1frequency", "F1bandwidth", "F1amplitudeLogRelF0", "F2frequency", "F2bandwidth", "F2amplitudeLogRelF0",
+    "F3frequency", "F3bandwidth", "F3amplitudeLogRelF0",
+)  # fmt: skip
+"""openSMILE's order and names, less the suffix of their smoothing over three frames."""
+
+_VOICED = LLDS.index("F0semitoneFrom27.5Hz")
+
+LOG_OFFSETS = {"Loudness": 0.01, "spectralFlux": 0.01, "jitterLocal": 0.001, "shimmerLocaldB": 0.1}
+"""LLDs with long upper tails become log(x + offset); the offsets lie below nearly all values of audible sound."""
+
+NEUTRAL = {
+    "F0semitoneFrom27.5Hz": (27.2, 1.5),
+    "jitterLocal": (-4.27, 0.73),
+    "shimmerLocaldB": (-0.06, 0.57),
+    "HNRdBACF": (5.5, 1.8),
+    "logRelF0-H1-H2": (3.7, 4.9),
+    "logRelF0-H1-A3": (24.9, 7.2),
+    "F1frequency": (563, 186),
+    "F1bandwidth": (1341, 201),
+    "F1amplitudeLogRelF0": (-5.7, 7.1),
+    "F2frequency": (1619, 203),
+    "F2bandwidth": (1004, 242),
+    "F2amplitudeLogRelF0": (-18.4, 7.9),
+    "F3frequency": (2668, 224),
+    "F3bandwidth": (963, 228),
+    "F3amplitudeLogRelF0": (-25.0, 7.3),
+}
+"""Mean and deviation where no voice is known: medians of 0.5-s windows over six speakers (GRID, a public address)."""
+
+LEAST_VOICED = 3
+"""Voiced frames that a window needs: openSMILE smooths over three, so fewer are one frame's accident."""
+
+_MISSING_DB = -60
+"""openSMILE writes -201 for a missing amplitude, then smooths over three frames: what is below this has one in it."""
+
+_LEAST_SAMPLES = SAMPLE_RATE // 10
+"""openSMILE gives no frames for less than 60 ms of sound; under 100 ms there is nothing to tell about a voice."""
+
+
+@dataclass(frozen=True)
+class EgemapsConfig:
+    """What to extract.
+
+    Args:
+        rate: steps per second.
+        context_s: width of the window that is centred on a step, in seconds, at least 0.1; by default two syllables.
+        hold_s: how long the last known voice stands for steps without voiced sound, in seconds.
+        chunk_s: whole seconds of sound analysed at once; sets the memory, not the result.
+    """
+
+    rate: float
+    context_s: float = 0.5
+    hold_s: float = 2.0
+    chunk_s: int = 30
+
+    def __post_init__(self):
+        """Refuse what can't be extracted."""
+        whole = self.chunk_s >= 1 and self.chunk_s % 1 == 0
+        if not (self.rate > 0 and self.context_s >= 0.1 and self.hold_s >= 0 and whole):
+            raise UsageError(
+                f"these parameters can't be extracted with: {self}",
+                where="egemaps",
+                hint="rate is above 0, context_s at least 0.1, hold_s at least 0, chunk_s a whole number from 1 on",
+            )
+
+
+class Egemaps:
+    """Mean and deviation of every LLD within a window around each step, and the share of voiced frames in it.
+
+    Pitch, voice quality and formants are pooled over voiced frames only; openSMILE's 0 and -201 for "not measured"
+    don't enter. A window with hardly a voiced frame keeps the last known voice for up to `hold_s`; after that, or
+    before there was one, it gets the values in NEUTRAL, and `voiced.share` (near 0) tells that they say nothing.
+    """
+
+    modality: Modality = "audio"
+    needs: frozenset[Need] = frozenset()
+    columns = (*(f"{lld}.mean" for lld in LLDS), *(f"{lld}.sd" for lld in LLDS), "voiced.share")
+
+    def __init__(self, config: EgemapsConfig, name: str = "egemaps"):
+        self.config, self.name = config, name
+        self.grid = Grid(config.rate)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of code version, parameters and openSMILE's version."""
+        return fingerprint("egemaps", VERSION, self.config, version("opensmile"))
+
+    def start(self) -> Listening:
+        """Begin a clip."""
+        config = self.config
+        least = np.where(np.arange(len(LLDS) + 1) < _VOICED, 1, LEAST_VOICED)
+        least[-1] = 1
+        pool = StepPool(self.grid, config.context_s, least)
+        return Listening(self, self.grid, config.chunk_s, pool, one_by_one(descriptors), self._arrange)
+
+    def _arrange(self, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
+        longest = round(self.config.hold_s * self.config.rate)
+        neutral_mean, neutral_sd = np.array([NEUTRAL[lld] for lld in LLDS[_VOICED:]], np.float32).T
+        voiced = slice(_VOICED, len(LLDS))
+        mean[:, voiced] = hold(mean[:, voiced], longest, neutral_mean)
+        sd[:, voiced] = hold(sd[:, voiced], longest, neutral_sd)
+        return np.concatenate([mean[:, :-1], sd[:, :-1], mean[:, -1:]], axis=1)
+
+
+def descriptors(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The LLDs of a stretch of sound, each placed at the centre of the sound that it was measured on.
+
+    Args:
+        samples: float32 [n] at 16 kHz; what lies outside [-1, 1] is clipped.
+
+    Returns:
+        Centres in samples from the first one, int64 [m], and float32 [m 26]: LLDS, NaN where nothing can be measured,
+        and 1 where the frame is voiced, 0 where it isn't. No rows for less than 100 ms.
+    """
+    if len(samples) < _LEAST_SAMPLES:
+        return np.zeros(0, np.int64), np.zeros((0, len(LLDS) + 1), np.float32)
+    # openSMILE reads 16-bit integers and lets +1.0 wrap around to -1.0.
+    raw = _smile()(np.clip(samples, -1, 1 - 2**-15), SAMPLE_RATE)[0].T
+    voice = raw[:, _VOICED:].astype(np.float32)
+    voiced = voice[:, 0] > 0
+    voice[~voiced] = np.nan
+    for i, lld in enumerate(LLDS[_VOICED:]):
+        if lld in ("jitterLocal", "shimmerLocaldB"):
+            voice[voice[:, i] == 0, i] = np.nan  # no two periods were found
+        elif "LogRel" in lld or "logRel" in lld:
+            voice[voice[:, i] < _MISSING_DB, i] = np.nan
+    # Row j of openSMILE starts at hop j; its 20-ms frames are centred at hop j + 1 and its 60-ms frames at hop j + 3.
+    rows = np.full((len(raw) + 2, len(LLDS) + 1), np.nan, np.float32)
+    rows[:-2, :_VOICED] = raw[:, :_VOICED]
+    rows[2:, _VOICED:-1], rows[2:, -1] = voice, voiced
+    for lld, offset in LOG_OFFSETS.items():
+        i = LLDS.index(lld)
+        rows[:, i] = np.log(rows[:, i] + offset)
+    return (np.arange(len(rows)) + 1) * HOP, rows
+
+
+def hold(values: np.ndarray, longest: int, neutral: np.ndarray) -> np.ndarray:
+    """Fill NaN with the last known value of the column for up to `longest` steps, with `neutral` [d] beyond; [n d]."""
+    step = np.arange(len(values))[:, None]
+    last = np.maximum.accumulate(np.where(np.isnan(values), -1, step), axis=0)
+    held = np.take_along_axis(values, np.maximum(last, 0), axis=0)
+    return np.where((last >= 0) & (step - last <= longest), held, neutral)
+
+
+@functools.cache
+def _smile() -> Any:
+    """openSMILE, loaded once per process; a call keeps no state, so threads can share it."""
+    import opensmile
+
+    # openSMILE runs without the GIL and hands its rows to Python; one row at a time, its default, it waits for the GIL
+    # a hundred times per second of sound, and a busy Python thread beside it makes it twenty times slower.
+    return opensmile.Smile(
+        feature_set=opensmile.FeatureSet.eGeMAPSv02,
+        feature_level=opensmile.FeatureLevel.LowLevelDescriptors,
+        options={"blockSize": 1000},
+    )

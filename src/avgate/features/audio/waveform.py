@@ -1,0 +1,86 @@
+"""The sound itself, a stretch per step: what a backbone of sound hears when it is trained with the fusion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from avgate.core.errors import UsageError
+from avgate.core.timeline import Grid
+from avgate.core.types import SAMPLE_RATE, FeatureTrack, Modality, Waveform
+from avgate.features.audio.chunks import Chunks
+from avgate.features.base import Need, fingerprint
+
+VERSION = 1
+"""To be raised whenever this file or framing.py change what comes out."""
+
+
+@dataclass(frozen=True)
+class WaveformConfig:
+    """What to extract.
+
+    Args:
+        rate: steps per second; 16,000 must be a multiple of it, so that steps join without a gap.
+    """
+
+    rate: float
+
+    def __post_init__(self):
+        """Refuse what can't be extracted."""
+        if not (self.rate > 0 and SAMPLE_RATE % self.rate == 0):
+            raise UsageError(
+                f"sound at {SAMPLE_RATE} samples per second can't be cut into {self.rate:g} equal steps a second",
+                where="waveform",
+                hint="choose a label rate such as 5, 10, 20, 25 or 50",
+            )
+
+
+class WaveformBackbone:
+    """The samples of each step in [-1, 1]; a step with a gap in its sound is absent if half of it or more is."""
+
+    modality: Modality = "audio"
+    needs: frozenset[Need] = frozenset()
+
+    def __init__(self, config: WaveformConfig, name: str = "waveform"):
+        self.config, self.name, self.grid = config, name, Grid(config.rate)
+        self.columns = tuple(f"s{i}" for i in range(round(SAMPLE_RATE / config.rate)))
+
+    @property
+    def fingerprint(self) -> str:
+        """See Backbone."""
+        return fingerprint("waveform", VERSION, self.config)
+
+    def start(self) -> WaveformExtraction:
+        """Begin a clip."""
+        return WaveformExtraction(self)
+
+
+class WaveformExtraction:
+    """One clip under way; keeps its samples."""
+
+    def __init__(self, backbone: WaveformBackbone):
+        self._backbone = backbone
+        self._chunks = Chunks(1, 0)
+        self._pieces: list[tuple[int, np.ndarray]] = []
+
+    def push(self, piece: Waveform) -> None:
+        """Take the next piece; FeatureError as for every backbone of sound."""
+        self._chunks.push(piece)
+        self._pieces.append((round(piece.start_s * SAMPLE_RATE), np.asarray(piece.samples, np.float32)))
+
+    def finish(self, end_s: float) -> FeatureTrack:
+        """See Extraction."""
+        self._chunks.close()
+        backbone = self._backbone
+        n, width = backbone.grid.steps(end_s), len(backbone.columns)
+        sound = np.zeros(n * width, np.float32)
+        for start, samples in self._pieces:
+            first, last = max(0, start), min(len(sound), start + len(samples))
+            if first < last:
+                sound[first:last] = samples[first - start : last - start]
+        values, present = sound.reshape(n, width), self._chunks.covered(backbone.grid, n, end_s)
+        values[~present] = np.nan
+        return FeatureTrack(
+            values, present, backbone.grid, backbone.name, "audio", backbone.columns, backbone.fingerprint
+        )

@@ -1,0 +1,95 @@
+"""The aligned face itself, one per step: what a backbone of images sees when it is trained with the fusion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from avgate.core.errors import UsageError
+from avgate.core.timeline import Grid, fill_short_gaps
+from avgate.core.types import FaceTrack, FeatureTrack, Modality
+from avgate.features.base import Need, fingerprint
+from avgate.features.face.extraction import FRAME_GAP_S, crops_of
+
+VERSION = 1
+"""To be raised whenever this file changes what comes out."""
+
+
+@dataclass(frozen=True)
+class CropsConfig:
+    """What to extract.
+
+    Args:
+        rate: steps per second.
+        size: side of the crop in pixels; it sets how much room a clip takes (4 size^2 x 3 bytes per step).
+    """
+
+    rate: float
+    size: int = 112
+
+    def __post_init__(self):
+        """Refuse what can't be extracted."""
+        if not (self.rate > 0 and 8 <= self.size <= 112):
+            raise UsageError(
+                f"these parameters can't be extracted with: {self}",
+                where="crops",
+                hint="rate is above 0, size from 8 to 112",
+            )
+
+
+class Crops:
+    """Pixels 0 to 255 of the first frame in each step that has a face: row, column, then red, green and blue."""
+
+    modality: Modality = "video"
+    needs: frozenset[Need] = frozenset(("crop",))
+
+    def __init__(self, config: CropsConfig, name: str = "crops"):
+        self.config, self.name, self.grid = config, name, Grid(config.rate)
+        self.columns = tuple(f"p{i}" for i in range(config.size**2 * 3))
+
+    @property
+    def fingerprint(self) -> str:
+        """See Backbone."""
+        return fingerprint("crops", VERSION, self.config)
+
+    def start(self) -> CropsExtraction:
+        """Begin a clip."""
+        return CropsExtraction(self)
+
+
+class CropsExtraction:
+    """One clip under way; keeps a crop per step."""
+
+    def __init__(self, backbone: Crops):
+        self._backbone = backbone
+        self._rows: dict[int, np.ndarray] = {}
+        self._seen: set[int] = set()
+
+    def push(self, piece: FaceTrack) -> None:
+        """Take the next frames."""
+        import cv2
+
+        crops, size = crops_of(piece), self._backbone.config.size
+        for i, cell in enumerate(self._backbone.grid.index(piece.time_s).tolist()):
+            self._seen.add(cell)
+            if piece.present[i] and cell not in self._rows:
+                crop = crops[i]
+                if crop.shape[0] != size:
+                    crop = cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
+                self._rows[cell] = crop.reshape(-1)
+
+    def finish(self, end_s: float) -> FeatureTrack:
+        """See Extraction."""
+        backbone = self._backbone
+        n = backbone.grid.steps(end_s)
+        values, seen = np.full((n, len(backbone.columns)), np.nan, np.float32), np.zeros(n, bool)
+        for cell, row in self._rows.items():
+            if 0 <= cell < n:
+                values[cell] = row
+        seen[[cell for cell in self._seen if 0 <= cell < n]] = True
+        values, _ = fill_short_gaps(values, seen, int(FRAME_GAP_S * backbone.config.rate))
+        present = np.isfinite(values[:, 0])
+        return FeatureTrack(
+            values, present, backbone.grid, backbone.name, "video", backbone.columns, backbone.fingerprint
+        )

@@ -1,0 +1,148 @@
+"""What a face does: head pose, 68 geometric descriptors of its parts, and how fast they change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from avgate.core.errors import UsageError
+from avgate.core.timeline import Grid, cell_mean, fill_short_gaps
+from avgate.core.types import FaceTrack, FeatureTrack, Modality
+from avgate.features.base import Need, fingerprint
+from avgate.features.face.geometry import DESCRIPTORS, POSE, measure
+
+VERSION = 1
+"""To be raised whenever this file or face_geometry.py change what comes out."""
+
+MOTION = ("head_left_velocity", "head_up_velocity", "head_nearer_velocity")
+"""The head's way in face sizes per second in the frame's plane, and its growth in e-folds per second (AU57, -AU58)."""
+
+MOVING = (
+    "brow_inner_raise_left", "brow_inner_raise_right", "brow_outer_raise_left", "brow_outer_raise_right",
+    "eye_openness_left", "eye_openness_right", "cheek_raise_left", "cheek_raise_right",
+    "lip_corner_raise_left", "lip_corner_raise_right", "lip_corner_pull_left", "lip_corner_pull_right",
+    "mouth_width", "mouth_open", "jaw_drop",
+)  # fmt: skip
+"""The descriptors that also come as velocities."""
+
+_MOVING = [DESCRIPTORS.index(name) for name in MOVING]
+
+_TICK_S = 1e-3
+"""What containers round timestamps to; frames closer together have no velocity, because it would be all noise."""
+
+
+@dataclass(frozen=True)
+class FacemeshConfig:
+    """What to extract.
+
+    Args:
+        rate: steps per second.
+        velocity_gap_s: longest time between two frames that a velocity is taken from, in seconds.
+        frame_gap_s: steps without any frame repeat the nearest one in gaps of up to this, in seconds.
+    """
+
+    rate: float
+    velocity_gap_s: float = 0.25
+    frame_gap_s: float = 0.35
+
+    def __post_init__(self):
+        """Refuse what can't be extracted."""
+        if not (self.rate > 0 and self.velocity_gap_s > 0 and self.frame_gap_s >= 0):
+            raise UsageError(
+                f"these parameters can't be extracted with: {self}",
+                where="facemesh",
+                hint="rate and velocity_gap_s are above 0, frame_gap_s at least 0",
+            )
+
+
+class Facemesh:
+    """Geometry of the followed face: pose in radians, descriptors in face sizes, and velocities per second.
+
+    face_geometry.py tells what each descriptor means. A step is the mean of its frames. Steps that fall between the
+    frames of a slow video repeat the nearest step; steps in which the face was looked for and not found are absent,
+    and so is a single frame with no neighbour to take a velocity from.
+
+    Args:
+        config: the label rate and more.
+    """
+
+    modality: Modality = "video"
+    needs: frozenset[Need] = frozenset(("mesh",))
+    columns = (
+        *POSE,
+        *DESCRIPTORS,
+        *(f"{name}_velocity" for name in POSE),
+        *MOTION,
+        *(f"{name}_velocity" for name in MOVING),
+    )
+
+    def __init__(self, config: FacemeshConfig, name: str = "facemesh"):
+        self.config, self.name = config, name
+
+    @property
+    def fingerprint(self) -> str:
+        """See Backbone."""
+        return fingerprint("facemesh", VERSION, self.config)
+
+    def start(self) -> FacemeshExtraction:
+        """See Backbone."""
+        return FacemeshExtraction(self)
+
+
+class FacemeshExtraction:
+    """One clip under way; keeps about 600 bytes per frame."""
+
+    def __init__(self, backbone: Facemesh):
+        self._backbone = backbone
+        self._time_s: list[np.ndarray] = []
+        self._present: list[np.ndarray] = []
+        self._values: list[np.ndarray] = []
+        self._place: list[np.ndarray] = []
+
+    def push(self, piece: FaceTrack) -> None:
+        """Measure the next frames' faces."""
+        if not len(piece):
+            return
+        geometry = measure(piece.mesh)
+        self._time_s.append(piece.time_s)
+        self._present.append(piece.present & geometry.valid)
+        self._values.append(np.concatenate([geometry.pose, geometry.descriptors], axis=1))
+        self._place.append(np.column_stack([geometry.centre, geometry.scale]))
+
+    def finish(self, end_s: float) -> FeatureTrack:
+        """See Extraction."""
+        config = self._backbone.config
+        grid = Grid(config.rate)
+        steps = grid.steps(end_s)
+        values, present = np.full((steps, len(self._backbone.columns)), np.nan, np.float32), np.zeros(steps, bool)
+        if self._time_s:
+            time_s = np.concatenate(self._time_s)
+            frames, known = self._frames(time_s, np.concatenate(self._present))
+            values, _ = cell_mean(frames, known, time_s, grid, steps)
+            seen = np.zeros(steps, bool)
+            cell = grid.index(time_s)
+            seen[cell[(cell >= 0) & (cell < steps)]] = True
+            values, _ = fill_short_gaps(values, seen, int(config.frame_gap_s * config.rate))
+            present = np.isfinite(values[:, 0])
+        return FeatureTrack(
+            values, present, grid, self._backbone.name, "video", self._backbone.columns, self._backbone.fingerprint
+        )
+
+    def _frames(self, time_s: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Every frame's columns, float64 [n d], and bool [n], True where all of them are known."""
+        values, place = np.concatenate(self._values), np.concatenate(self._place)
+        gap = np.diff(time_s)
+        longest = self._backbone.config.velocity_gap_s + _TICK_S
+        linked = present[1:] & present[:-1] & (gap >= _TICK_S) & (gap <= longest)
+        seconds = np.where(linked, gap, 1.0)[:, None]
+        turn = (np.diff(values[:, : len(POSE)], axis=0) + np.pi) % (2 * np.pi) - np.pi
+        size = np.sqrt(place[1:, 2] * place[:-1, 2])[:, None]
+        shift = np.diff(place[:, :2], axis=0) * (1, -1) / size
+        nearer = np.diff(np.log(place[:, 2:]), axis=0)
+        moved = np.diff(values[:, len(POSE) :][:, _MOVING], axis=0)
+        velocity = np.concatenate([turn, shift, nearer, moved], axis=1) / seconds
+        # A frame's velocity is that since the last frame; the first frame of a stretch has the one to the next.
+        before, after = np.pad(linked, (1, 0)), np.pad(linked, (0, 1))
+        velocity = np.where(before[:, None], np.pad(velocity, ((1, 0), (0, 0))), np.pad(velocity, ((0, 1), (0, 0))))
+        return np.concatenate([values, velocity], axis=1), before | after

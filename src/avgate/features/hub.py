@@ -1,0 +1,172 @@
+"""Where the weights of deep backbones come from: a folder or file, or the Hugging Face hub's cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from avgate.core.errors import ModelFileError, UsageError
+from avgate.features.store import source_fingerprint
+
+DEVICE = "AVGATE_DEVICE"
+"""Variable that names where deep backbones run: cpu, cuda, cuda:1, ...; the first GPU, if there is one, without it."""
+
+_UNUSED = r"pooler|masked_spec_embed|mask_token"
+"""Weights that have no part in hidden states in eval mode; many checkpoints come without them."""
+
+_SETTINGS = ["config.json", "preprocessor_config.json"]
+
+
+def find_model(source: str) -> Path:
+    """The folder of a transformers checkpoint: a path, or a name on the hub, which is downloaded if it isn't cached.
+
+    Raises:
+        ModelFileError: it isn't there and can't be downloaded.
+    """
+    folder = Path(source).expanduser()
+    if not folder.is_dir() and (folder.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1):
+        raise ModelFileError("there is no such folder", where=source, hint="give the folder that save_pretrained wrote")
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            hint = "give the folder that save_pretrained wrote"
+            raise ModelFileError("there is no config.json in this folder", where=folder, hint=hint)
+        return folder
+    _require("huggingface_hub", "hf")
+    from huggingface_hub import snapshot_download
+
+    failure: Exception | None = None
+    for offline in (True, False):
+        # Weights as safetensors where there are any; older checkpoints have a .bin file only.
+        for weights in ("*.safetensors", "pytorch_model*.bin"):
+            try:
+                folder = Path(snapshot_download(source, allow_patterns=[*_SETTINGS, weights], local_files_only=offline))
+            except Exception as error:  # the library raises a dozen kinds: no such name, no network, no permission
+                failure = error
+                break
+            if (folder / "config.json").is_file() and list(folder.glob(weights)):
+                return folder
+    raise ModelFileError(
+        f"the model isn't in the hub's cache and can't be downloaded ({_first_line(failure)})",
+        where=source,
+        hint=f"go online once and run `hf download {source}`, or give a folder with the checkpoint instead of its name",
+    )
+
+
+def settings_of(folder: Path) -> dict[str, Any]:
+    """A checkpoint's configuration with the library's defaults; ModelFileError where it can't be read.
+
+    Of a model of images and text, that of the part that sees, which is what `load_encoder` gives.
+    """
+    _require("transformers", "hf")
+    from transformers import AutoConfig
+
+    try:
+        settings = AutoConfig.from_pretrained(folder, local_files_only=True).to_dict()
+    except Exception as error:  # whatever a damaged or unknown config.json makes the library raise
+        hint = "give a checkpoint that transformers.AutoModel loads"
+        raise ModelFileError(
+            f"its config.json can't be read ({_first_line(error)})", where=folder, hint=hint
+        ) from error
+    return settings.get("vision_config") or settings
+
+
+def wishes_of(folder: Path) -> dict[str, Any]:
+    """What a checkpoint's preprocessor_config.json asks for; nothing where it has none."""
+    file = folder / "preprocessor_config.json"
+    try:
+        found = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    except (OSError, ValueError) as error:
+        hint = "download the checkpoint again"
+        raise ModelFileError(f"it can't be read ({_first_line(error)})", where=file, hint=hint) from error
+    return found if isinstance(found, dict) else {}
+
+
+def weights_fingerprint(files: Sequence[Path]) -> str:
+    """16 hex digits that change with the weights; sizes and samples of the files, for some have gigabytes."""
+    return hashlib.sha256("".join(source_fingerprint(file) for file in sorted(files)).encode()).hexdigest()[:16]
+
+
+def checkpoint_files(folder: Path) -> list[Path]:
+    """The files that decide what a checkpoint computes."""
+    return [file for file in folder.iterdir() if file.suffix in (".safetensors", ".bin") or file.name in _SETTINGS]
+
+
+def device() -> str:
+    """Where deep backbones run, see DEVICE; UsageError where that can't be."""
+    import torch
+
+    wanted = os.environ.get(DEVICE) or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=wanted)
+    except (RuntimeError, AssertionError) as error:
+        hint = "name cpu, or a device that this machine and its PyTorch have, such as cuda:0"
+        raise UsageError(f"'{wanted}' can't be used ({_first_line(error)})", where=DEVICE, hint=hint) from error
+    return wanted
+
+
+@contextmanager
+def exact() -> Iterator[None]:
+    """Inference in which convolutions of 32-bit numbers aren't rounded on the way (TF32), as GPUs do by themselves.
+
+    Features would differ from a processor's, and from one batch size to another, in the fourth digit.
+    """
+    import torch
+
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield
+
+
+def load_encoder(folder: Path, where: str, half: bool) -> Any:
+    """A transformers encoder in eval mode, without a word.
+
+    Raises:
+        ModelFileError: the library can't load it, or its weights are missing in part or aren't numbers: the library
+            would put random ones in their place, other ones each time.
+    """
+    _require("transformers", "hf")
+    import torch
+    from transformers import AutoModel
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        model, loading = AutoModel.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+    except Exception as error:  # whatever a damaged or unknown checkpoint makes the library raise
+        hint = "give a checkpoint that transformers.AutoModel loads"
+        raise ModelFileError(f"it can't be loaded ({_first_line(error)})", where=folder, hint=hint) from error
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+    missing = [name for name in loading["missing_keys"] if not re.search(_UNUSED, name)]
+    if missing:
+        what = f"{len(missing)} of its weights are missing, such as {min(missing)}"
+        hint = "give a checkpoint that save_pretrained wrote; names that begin with module. or model. must lose that"
+        raise ModelFileError(what, where=folder, hint=hint)
+    # Of a model of images and text, the part that sees.
+    model = getattr(model, "vision_model", model)
+    if not all(bool(p.isfinite().all()) for p in model.parameters()):
+        raise ModelFileError("some of its weights aren't numbers", where=folder, hint="download or train it again")
+    return model.to(where, torch.float16 if half and where.startswith("cuda") else torch.float32).eval()
+
+
+def _require(module: str, extra: str) -> None:
+    from importlib.util import find_spec
+
+    if find_spec(module) is None:
+        raise ModelFileError(
+            f"this backbone needs the package {module}", hint=f"install it: pip install 'avgate[{extra}]'"
+        )
+
+
+def _first_line(error: object) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:200]

@@ -1,0 +1,83 @@
+"""ONNX files: what they take and give, and running them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avgate.core.errors import ModelFileError, UsageError
+from avgate.features.hub import device
+
+
+@dataclass(frozen=True)
+class OnnxModel:
+    """An opened ONNX file with one input.
+
+    Attributes:
+        session: onnxruntime's.
+        input: the input's name.
+        shape: of the input; a number, or None where any will do.
+        dtype: of the input.
+        outputs: names of the outputs that are read.
+    """
+
+    session: Any
+    input: str
+    shape: tuple[int | None, ...]
+    dtype: str
+    outputs: tuple[str, ...]
+
+    def __call__(self, batch: np.ndarray) -> list[np.ndarray]:
+        """What the outputs say of a batch; ModelFileError where the model fails on it."""
+        kinds = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
+        try:
+            return self.session.run(list(self.outputs), {self.input: batch.astype(kinds[self.dtype])})
+        except Exception as error:  # onnxruntime raises kinds of its own
+            what = f"the model fails on an input of shape {batch.shape} ({str(error).splitlines()[0][:200]})"
+            raise ModelFileError(what, hint="check the settings that say what the model takes") from error
+
+
+@cache
+def open_onnx(source: str, outputs: tuple[str, ...], threads: int = 1) -> OnnxModel:
+    """Open a file once per process.
+
+    Args:
+        source: the file.
+        outputs: which outputs to read; the first one where none is named.
+        threads: of onnxruntime; several processes run side by side.
+
+    Raises:
+        ModelFileError: there is no such file, it isn't ONNX, has several inputs, or onnxruntime isn't installed.
+        UsageError: an output that it doesn't have.
+    """
+    path = Path(source).expanduser()
+    if not path.is_file():
+        raise ModelFileError("there is no such ONNX file", where=path, hint="check the path")
+    try:
+        import onnxruntime
+    except ImportError as error:
+        hint = "install it: pip install 'avgate[onnx]'"
+        raise ModelFileError("this backbone needs the package onnxruntime", where=path, hint=hint) from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = threads, 4
+    providers = ["CUDAExecutionProvider"] if device().startswith("cuda") else []
+    available = [p for p in providers if p in onnxruntime.get_available_providers()]
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=[*available, "CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises kinds of its own
+        what = f"it can't be read as an ONNX model ({str(error).splitlines()[0][:200]})"
+        raise ModelFileError(what, where=path, hint="export or download it again") from error
+    inputs, names = session.get_inputs(), [output.name for output in session.get_outputs()]
+    if len(inputs) != 1 or inputs[0].type not in ("tensor(float)", "tensor(float16)", "tensor(uint8)"):
+        listed = ", ".join(f"{i.name} {i.type}" for i in inputs)
+        raise ModelFileError(f"it must have one input of pictures or sound, not {listed}", where=path)
+    unknown = [name for name in outputs if name not in names]
+    if unknown:
+        what = f"it has no output {', '.join(unknown)}"
+        raise UsageError(what, where=path, hint=f"its outputs are {', '.join(names)}")
+    shape = tuple(size if isinstance(size, int) and size > 0 else None for size in inputs[0].shape)
+    return OnnxModel(session, inputs[0].name, shape, inputs[0].type, outputs or (names[0],))

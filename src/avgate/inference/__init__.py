@@ -1,0 +1,1 @@
+"""The one way from features to a trace."""

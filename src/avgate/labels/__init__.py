@@ -1,0 +1,1 @@
+"""Labels over time: label files, raters' agreement, merging and delay."""

@@ -1,0 +1,134 @@
+"""Label files of other programs. A new one is a file here and a line in LABEL_FORMATS; contract tests then cover it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from avgate.core.errors import CorpusError, UsageError, choose
+from avgate.core.types import LabelTrack
+from avgate.labels.formats.affwild2 import AffWild2
+from avgate.labels.formats.base import Frames, LabelFormat, scale
+from avgate.labels.formats.carma import Carma
+from avgate.labels.formats.elan import Elan
+from avgate.labels.formats.muse import Muse
+from avgate.labels.formats.nova import Nova
+from avgate.labels.formats.table import Table
+from avgate.labels.formats.textgrid import TextGrid
+from avgate.labels.tracks import only
+
+__all__ = ["LABEL_FORMATS", "LabelFormat", "label_format", "read_labels", "write_labels"]
+
+LABEL_FORMATS: tuple[LabelFormat, ...] = (
+    Nova(),
+    Nova("nova-binary", binary=True),
+    Elan(),
+    TextGrid(),
+    Carma(),
+    Muse(),
+    AffWild2(),
+    Table(),
+)
+"""Of several formats with one suffix, the first that recognises a file reads it."""
+
+_ROUNDING = 1e-4
+
+
+def label_format(name: str) -> LabelFormat:
+    """The format of that name; UsageError with the choices where there is none."""
+    return choose("label format", name, {f.name: f for f in LABEL_FORMATS})
+
+
+def read_labels(
+    path: Path,
+    *,
+    frames: Frames | None = None,
+    limits: tuple[float, float] | None = None,
+    target: str | None = None,
+    targets: Sequence[str] = (),
+) -> LabelTrack:
+    """A label file of any format, which its name and beginning tell.
+
+    Args:
+        path: the file.
+        frames: gives the timestamps of the video's frames, for formats without times.
+        limits: which values in the file are lowest and highest; [-1, 1] unless given. Formats that say so themselves
+            don't need it.
+        target: what a file's only target is called, instead of what the file says.
+        targets: which to take of those that the file holds; all unless given, and none where it has none of them.
+
+    Raises:
+        UsageError: limits that aren't a lower and a higher number.
+        CorpusError: the file is missing, of no known format, wrong in itself, or holds values outside the limits.
+    """
+    if limits is not None and not (math.isfinite(limits[0]) and math.isfinite(limits[1]) and limits[0] < limits[1]):
+        raise UsageError(f"limits must be the lowest and the highest value, not {limits[0]:g} and {limits[1]:g}")
+    if not path.is_file():
+        raise CorpusError("there is no such label file", where=path, hint="check the path")
+    candidates = [f for f in LABEL_FORMATS if path.name.lower().endswith(f.suffix.lower())]
+    found = next((f for f in candidates if f.recognises(path)), None)
+    if found is None:
+        known = ", ".join(dict.fromkeys(f"{f.suffix} ({f.name})" for f in LABEL_FORMATS))
+        raise CorpusError("this is no known kind of label file", where=path, hint=f"known: {known}")
+    labels = found.read(path, frames)
+    if not len(labels.time_s):
+        raise CorpusError("there are no labels in it", where=path, hint="check what the program exported")
+    if targets and target is None:
+        labels = only(labels, targets)
+    values = labels.values.astype(np.float64)
+    if limits is not None and not found.scaled:
+        values = scale(values, *limits)
+    outside = np.argwhere(np.abs(values) > 1 + _ROUNDING)
+    if len(outside):
+        row, column = outside[0]
+        low, high = (-1.0, 1.0) if limits is None or found.scaled else limits
+        what = f"row {row + 1}, {labels.targets[column]}: {labels.values[row, column]:g} is not in [{low:g}, {high:g}]"
+        hint = (
+            "correct the lowest and highest value in its head"
+            if found.scaled
+            else "say which values are lowest and highest"
+        )
+        raise CorpusError(what, where=path, hint=f"{hint}, or correct the file")
+    if target is not None and len(labels.targets) > 1:
+        what = f"there are several targets in it ({', '.join(labels.targets)}), so they can't all be '{target}'"
+        raise CorpusError(what, where=path, hint="leave the name away")
+    names = labels.targets if target is None else (target,)
+    return replace(labels, values=np.clip(values, -1, 1).astype(np.float32), targets=names)
+
+
+def write_labels(labels: LabelTrack, path: Path, name: str) -> list[Path]:
+    """Write labels in a format, and return the files: one, or NAME.TARGET.SUFFIX each where a file holds one target.
+
+    Args:
+        labels: what to write; at least one row.
+        path: the file; its suffix is the format's.
+        name: the format's name.
+
+    Raises:
+        UsageError: there is no such format.
+        OutputError: a file can't be written.
+    """
+    chosen, files = label_format(name), files_of(path, labels.targets, name)
+    parts = [only(labels, [target]) for target in labels.targets] if len(files) > 1 else [labels]
+    for file, part in zip(files, parts, strict=True):
+        chosen.write(part, file)
+    return files
+
+
+def files_of(path: Path, targets: Sequence[str], name: str) -> list[Path]:
+    """What `write_labels` writes for these targets."""
+    chosen = label_format(name)
+    if not chosen.single or len(targets) == 1:
+        return [path]
+    return [_of_target(path, target, chosen) for target in targets]
+
+
+def _of_target(path: Path, target: str, chosen: LabelFormat) -> Path:
+    """NAME.TARGET.SUFFIX, without what a file's name can't hold."""
+    plain = re.sub(r"[^\w .-]", "_", target)
+    return path.with_name(f"{path.name.removesuffix(chosen.suffix)}.{plain}{chosen.suffix}")

@@ -1,0 +1,74 @@
+"""Aff-Wild2's annotation files: line i is frame i, -5 is unknown (Kollias and Zafeiriou 2019)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from avgate.core.errors import CorpusError
+from avgate.core.files import atomic_write
+from avgate.core.types import LabelTrack
+from avgate.labels.formats.base import DECIMALS, Frames, checked_times, first_line, number, rows_of
+
+UNKNOWN = -5.0
+"""What stands where nobody could say; a frame that is invalid in one target is invalid in both."""
+
+_HINT = "the first line names the targets, as in valence,arousal; each further line is one frame"
+
+
+@dataclass(frozen=True)
+class AffWild2:
+    """One row per frame of the video, without times: the video's own frames are the clock.
+
+    Of labels and frames that disagree in number, the shorter counts; `avgate inspect` says where they do.
+    """
+
+    name: str = "affwild2"
+    suffix: str = ".txt"
+    single: bool = False
+    scaled: bool = False
+
+    def recognises(self, path: Path) -> bool:
+        """Whether the first line holds names rather than numbers."""
+        return first_line(path).replace(" ", "").replace(",", "").replace("_", "").isalpha()
+
+    def read(self, path: Path, frames: Frames | None = None) -> LabelTrack:
+        """Labels at the frames' own times; CorpusError where no frames are given. See LabelFormat."""
+        targets, values = self.rows(path)
+        if frames is None:
+            hint = "give the video that the labels belong to"
+            raise CorpusError("these labels have no clock of their own", where=path, hint=hint)
+        time_s = np.asarray(frames(), np.float64)
+        n = min(len(time_s), len(values))
+        return LabelTrack(checked_times(time_s[:n], path, _HINT), values[:n], targets)
+
+    def rows(self, path: Path) -> tuple[tuple[str, ...], np.ndarray]:
+        """Names of the targets, and float32 [n k], a row per frame, NaN where invalid."""
+        rows = rows_of(path, ",", blank=True)
+        if len(rows) < 2:
+            raise CorpusError("there are no labels in it", where=path, hint=_HINT)
+        targets = tuple(rows[0])
+        if not all(targets) or len(set(targets)) < len(targets):
+            raise CorpusError("the first line must name each target once", where=path, hint=_HINT)
+        table = []
+        for i, row in enumerate(rows[1:], 1):
+            if len(row) != len(targets) or not any(row):
+                what = f"row {i} has {len(list(filter(None, row)))} numbers, but there are {len(targets)} targets"
+                raise CorpusError(what, where=path, hint=_HINT)
+            table.append([number(cell, i, name, path) for cell, name in zip(row, targets, strict=True)])
+        values = np.array(table, np.float32)
+        invalid = (values == UNKNOWN) | np.isnan(values)
+        values[invalid.any(1)] = np.nan
+        return targets, values
+
+    def write(self, labels: LabelTrack, path: Path) -> None:
+        """Times are lost, as the format has none. See LabelFormat."""
+        unknown = np.isnan(labels.values).any(1)
+        rows = [
+            ",".join(f"{UNKNOWN:g}" if gone else f"{v:.{DECIMALS}f}" for v in row)
+            for row, gone in zip(labels.values.tolist(), unknown.tolist(), strict=True)
+        ]
+        with atomic_write(path) as temporary:
+            temporary.write_text("\n".join([",".join(labels.targets), *rows, ""]), "utf-8")

@@ -1,0 +1,107 @@
+"""NOVA: an XML header NAME.annotation and its data NAME.annotation~, as text or binary (Baur et al. 2020)."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from avgate.core.errors import CorpusError
+from avgate.core.files import atomic_write
+from avgate.core.types import LabelTrack
+from avgate.labels.formats.base import DECIMALS, Frames, number, rows_of, scale
+from avgate.labels.tracks import rate_of, values_at
+
+_HINT = "export a continuous annotation from NOVA, header and data side by side"
+
+
+@dataclass(frozen=True)
+class Nova:
+    """Continuous schemes: sample i is at i / sr seconds, a score between min and max with a confidence.
+
+    The clock is regular and begins at 0, so that labels at other times are read off there, linearly. What is unknown is
+    NaN with confidence 0. Discrete and free schemes hold classes and words, not values, and are refused.
+
+    Args:
+        name: what the command line calls it.
+        binary: whether data are written as pairs of 32-bit floats.
+    """
+
+    name: str = "nova"
+    binary: bool = False
+    suffix: str = ".annotation"
+    single: bool = True
+    scaled: bool = True
+
+    def recognises(self, path: Path) -> bool:
+        """Any file of that suffix."""
+        return True
+
+    def read(self, path: Path, frames: Frames | None = None) -> LabelTrack:
+        """The score, text or binary as the header says; see LabelFormat."""
+        info, scheme = self._header(path)
+        low, high, rate = (self._attribute(scheme, name, path) for name in ("min", "max", "sr"))
+        if not (np.isfinite([low, high, rate]).all() and high > low and rate > 0):
+            what = "max must exceed min, sr be above 0, and all three be finite"
+            raise CorpusError(what, where=path, hint=_HINT)
+        data = path.with_name(f"{path.name}~")
+        if not data.is_file():
+            raise CorpusError("its data are missing", where=data, hint=_HINT)
+        if info.get("ftype", "ASCII").upper() == "BINARY":
+            whole = data.read_bytes()
+            if len(whole) % 8:
+                raise CorpusError("its length is no number of samples (8 bytes each)", where=data, hint=_HINT)
+            scores = np.frombuffer(whole, "<f4").reshape(-1, 2)[:, 0].astype(np.float64)
+        else:
+            scores = np.array([number(row[0], i, "score", data) for i, row in enumerate(rows_of(data, ";"), 1)])
+        size = info.get("size")
+        if not len(scores) or (size is not None and size.isdigit() and int(size) != len(scores)):
+            what = f"there are {len(scores)} samples, but its header says {size}"
+            raise CorpusError(what, where=data, hint=_HINT)
+        values = scale(scores, low, high)[:, None].astype(np.float32)
+        return LabelTrack(np.arange(len(values)) / rate, values, (scheme.get("name") or path.stem,))
+
+    def write(self, labels: LabelTrack, path: Path) -> None:
+        """See LabelFormat; the header is written last, so that it never stands without its data."""
+        rate = float(f"{rate_of(labels.time_s):.6g}")
+        n = int(np.floor(labels.time_s[-1] * rate + 1e-3)) + 1
+        clock = np.arange(n) / rate
+        regular = len(labels.time_s) == n and np.abs(labels.time_s - clock).max() < 1e-3 / rate
+        values = labels.values if regular else values_at(labels, clock)
+        scores = np.stack([values[:, 0], (~np.isnan(values[:, 0])).astype(float)], axis=1).astype("<f4")
+        with atomic_write(path.with_name(f"{path.name}~")) as temporary:
+            if self.binary:
+                temporary.write_bytes(scores.tobytes())
+            else:
+                lines = (f"{score:.{DECIMALS}f};{confidence:g}\n" for score, confidence in scores.tolist())
+                temporary.write_text("".join(lines), "utf-8")
+        root = ET.Element("annotation", {"ssi-v": "3"})
+        ET.SubElement(root, "info", {"ftype": "BINARY" if self.binary else "ASCII", "size": str(n)})
+        ET.SubElement(root, "meta", {"annotator": "avgate"})
+        scheme = {"name": labels.targets[0], "type": "CONTINUOUS", "sr": f"{rate:.6g}", "min": "-1", "max": "1"}
+        ET.SubElement(root, "scheme", scheme)
+        with atomic_write(path) as temporary:
+            ET.ElementTree(root).write(temporary, encoding="utf-8", xml_declaration=True)
+
+    @staticmethod
+    def _header(path: Path) -> tuple[ET.Element, ET.Element]:
+        try:
+            root = ET.parse(path).getroot()
+        except (ET.ParseError, OSError, LookupError, ValueError) as error:
+            raise CorpusError(f"the header can't be read: {error}", where=path, hint=_HINT) from error
+        info, scheme = root.find("info"), root.find("scheme")
+        if info is None or scheme is None:
+            raise CorpusError("the header has no info or no scheme", where=path, hint=_HINT)
+        if scheme.get("type", "").upper() != "CONTINUOUS":
+            what = f"the scheme is {scheme.get('type')}, not CONTINUOUS: it holds no values"
+            raise CorpusError(what, where=path, hint=_HINT)
+        return info, scheme
+
+    @staticmethod
+    def _attribute(scheme: ET.Element, name: str, path: Path) -> float:
+        try:
+            return float(scheme.attrib[name])
+        except (KeyError, ValueError):
+            raise CorpusError(f"the scheme has no number '{name}'", where=path, hint=_HINT) from None

@@ -1,0 +1,1 @@
+"""The network and everything that describes it: encoders, fusions, losses, recipes, checkpoints."""

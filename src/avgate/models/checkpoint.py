@@ -1,0 +1,193 @@
+"""A trained model as one file that describes itself: weights, statistics, recipe, features, training data, scores."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from avgate.core.errors import CheckpointError, FeatureError
+from avgate.core.files import atomic_write, make_folder
+from avgate.core.types import FeatureTrack
+from avgate.features.stats import FeatureStats
+from avgate.models.network import Model
+from avgate.models.recipe import Recipe, from_plain, to_plain
+
+FORMAT = 1
+DEMONSTRATION_NOTE = (
+    "Demonstration weights: trained on rendered clips of one face and a synthetic voice only. "
+    "They show how avgate works; they do not measure real people's emotions."
+)
+DEMONSTRATION_WEIGHTS = Path(__file__).parent / "weights" / "demonstration.safetensors"
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """One backbone's features as the model was trained on them: modality, column names, fingerprint."""
+
+    backbone: str
+    modality: str
+    columns: tuple[str, ...]
+    fingerprint: str
+
+    @classmethod
+    def of(cls, track: FeatureTrack) -> FeatureSpec:
+        """The description of a track."""
+        return cls(track.backbone, track.modality, track.columns, track.fingerprint)
+
+
+def modality_dims(features: Sequence[FeatureSpec]) -> dict[str, int]:
+    """Modality -> how many columns its backbones have together, in the backbones' order."""
+    dims: dict[str, int] = {}
+    for spec in features:
+        dims[spec.modality] = dims.get(spec.modality, 0) + len(spec.columns)
+    return dims
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything that is needed to use a trained model, and to know what it is.
+
+    Attributes:
+        recipe: how it was made.
+        features: what it reads, in order.
+        targets: what it estimates.
+        stats: modality -> training statistics of its columns.
+        weights: the model's state dict.
+        smooth_steps: width of the mean filter, chosen on validation data; 1 is none.
+        trained_on: corpus, clips per split, seed, epoch.
+        scores: validation scores, raw and smoothed.
+        demonstration: whether it was trained on a synthetic corpus, and its estimates must be labelled so.
+        avgate: version that wrote it.
+    """
+
+    recipe: Recipe
+    features: tuple[FeatureSpec, ...]
+    targets: tuple[str, ...]
+    stats: Mapping[str, FeatureStats]
+    weights: Mapping[str, Tensor]
+    smooth_steps: int = 1
+    trained_on: Mapping[str, Any] = field(default_factory=dict)
+    scores: Mapping[str, Any] = field(default_factory=dict)
+    demonstration: bool = False
+    avgate: str = field(default_factory=lambda: version("avgate"))
+
+    def build(self) -> Model:
+        """The model with its weights, in eval mode."""
+        model = Model(self.recipe.model, modality_dims(self.features), len(self.targets), self.recipe.window)
+        model.load_state_dict(dict(self.weights))
+        return model.eval()
+
+    def check(self, features: Sequence[FeatureSpec], where: str | Path) -> None:
+        """Refuse features that the model wasn't trained on: other backbones, columns, parameters or code."""
+        given = {f.backbone: f for f in features}
+        for wanted in self.features:
+            found = given.get(wanted.backbone)
+            if found is None:
+                have = ", ".join(given) or "none"
+                raise FeatureError(
+                    f"the checkpoint needs '{wanted.backbone}' features, and there are: {have}",
+                    where=where,
+                    hint="extract with the checkpoint's recipe",
+                )
+            if found != wanted:
+                raise FeatureError(
+                    f"the '{wanted.backbone}' features don't match the checkpoint's "
+                    f"(fingerprint {found.fingerprint}, {len(found.columns)} columns; "
+                    f"trained on {wanted.fingerprint}, {len(wanted.columns)} columns)",
+                    where=where,
+                    hint="extract with the checkpoint's recipe and this version of avgate, or train on these features",
+                )
+
+    def save(self, path: str | Path) -> Path:
+        """Write the one file, atomically; OutputError where it can't be written."""
+        from safetensors.torch import save
+
+        path = Path(path)
+        tensors = {f"weights/{k}": v.detach().cpu().contiguous() for k, v in self.weights.items()}
+        for modality, stats in self.stats.items():
+            tensors |= {f"stats/{modality}/{k}": torch.from_numpy(v) for k, v in vars(stats).items()}
+        about = {
+            "format": FORMAT,
+            "avgate": self.avgate,
+            "recipe": to_plain(self.recipe),
+            "features": [vars(f) for f in self.features],
+            "targets": self.targets,
+            "smooth_steps": self.smooth_steps,
+            "trained_on": dict(self.trained_on),
+            "scores": dict(self.scores),
+            "demonstration": self.demonstration,
+        }
+        whole = save(tensors, {"avgate": json.dumps(about)})
+        make_folder(path.parent)
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(whole)
+        return path
+
+
+def load_checkpoint(path: str | Path | None = None) -> Checkpoint:
+    """Read a checkpoint; None means the demonstration weights that come with avgate.
+
+    Raises:
+        CheckpointError: it isn't there, isn't a checkpoint, is damaged, or is of another version.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import safe_open
+
+    path = DEMONSTRATION_WEIGHTS if path is None else Path(path)
+    if not path.is_file():
+        raise CheckpointError(
+            "there is no such checkpoint", where=path, hint="`avgate train` writes checkpoint.safetensors"
+        )
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {})["avgate"])
+            tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 (a safetensors file is no dict)
+        if about["format"] != FORMAT:
+            raise CheckpointError(
+                f"it has format {about['format']}, and this version of avgate reads format {FORMAT}",
+                hint=f"install the version of avgate that wrote it ({about.get('avgate', 'unknown')})",
+            )
+        checkpoint = Checkpoint(
+            recipe=from_plain(about["recipe"]),
+            features=tuple(FeatureSpec(**(f | {"columns": tuple(f["columns"])})) for f in about["features"]),
+            targets=tuple(about["targets"]),
+            stats=_stats(tensors),
+            weights={k.removeprefix("weights/"): v for k, v in tensors.items() if k.startswith("weights/")},
+            smooth_steps=about["smooth_steps"],
+            trained_on=about["trained_on"],
+            scores=about["scores"],
+            demonstration=about["demonstration"],
+            avgate=about["avgate"],
+        )
+        checkpoint.build()
+        for name, weight in checkpoint.weights.items():
+            if not weight.isfinite().all():
+                hint = "train it again, or take an earlier copy of this file"
+                raise CheckpointError(f"some of its weights are no numbers, as in '{name}'", hint=hint)
+    except CheckpointError as error:
+        raise CheckpointError(error.what, where=path, hint=error.hint) from error
+    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, OSError) as error:
+        reason = f"it has no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+        raise CheckpointError(
+            f"this is no checkpoint of avgate, or it is damaged ({textwrap.shorten(reason, 200)})",
+            where=path,
+            hint="give the checkpoint.safetensors that `avgate train` wrote, in this version of avgate",
+        ) from error
+    return checkpoint
+
+
+def _stats(tensors: Mapping[str, Tensor]) -> dict[str, FeatureStats]:
+    parts: dict[str, dict[str, Any]] = {}
+    for key, tensor in tensors.items():
+        if key.startswith("stats/"):
+            _, modality, name = key.split("/")
+            parts.setdefault(modality, {})[name] = tensor.numpy()
+    return {modality: FeatureStats(**values) for modality, values in parts.items()}

@@ -1,0 +1,50 @@
+"""Cross-attention.
+
+Praveen, Granger, Cardinal: "Cross Attentional Audio-Visual Fusion for Dimensional Emotion Recognition", FG 2021, arXiv
+2111.05222.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from avgate.models.fusions.base import Fusion, FusionOutput, joint
+from avgate.models.fusions.blocks import CrossAttention
+
+
+@dataclass(frozen=True)
+class CaConfig:
+    """Settings of ca.
+
+    Args:
+        temperature: of the softmax over a modality's steps; small is nearer to the single best step. The default is
+            that of the authors' released code.
+    """
+
+    tag: ClassVar[str] = "CaConfig"
+
+    temperature: float = 1.0
+
+    def __post_init__(self):
+        if self.temperature <= 0:
+            raise ValueError(f"ca needs a temperature above 0, not {self}")
+
+
+class Ca(Fusion):
+    """All modalities' cross-attended features side by side: Z = concat of X_att,m, [b L d]; see CrossAttention."""
+
+    name = "ca"
+    Config = CaConfig
+
+    def __init__(self, config: CaConfig, dims: Mapping[str, int], window: int | None):
+        super().__init__(config, dims, window)
+        self.out_dim = sum(dims.values())
+        self.attention = CrossAttention(dims, config.temperature)
+
+    def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> FusionOutput:
+        """See Fusion.forward; cross-attention alone has no gates."""
+        return FusionOutput(joint(self.attention(features, present)))

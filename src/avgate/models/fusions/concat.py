@@ -1,0 +1,33 @@
+"""Feature concatenation: the plainest fusion, and the one that every other must beat to be worth its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from avgate.models.fusions.base import Fusion, FusionOutput, joint
+
+
+@dataclass(frozen=True)
+class ConcatConfig:
+    """Concatenation has no settings."""
+
+    tag: ClassVar[str] = "ConcatConfig"
+
+
+class Concat(Fusion):
+    """All modalities' encoded features side by side: [b L sum of d_m]."""
+
+    name = "concat"
+    Config = ConcatConfig
+
+    def __init__(self, config: ConcatConfig, dims: Mapping[str, int], window: int | None):
+        super().__init__(config, dims, window)
+        self.out_dim = sum(dims.values())
+
+    def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> FusionOutput:
+        """See Fusion.forward; concatenation has no gates."""
+        return FusionOutput(joint({m: features[m] for m in self.dims}))

@@ -1,0 +1,134 @@
+"""Cross-modal transformer: every modality attends to every other one over the whole window.
+
+Tsai, Bai, Liang, Kolter, Morency, Salakhutdinov: "Multimodal Transformer for Unaligned Multimodal Language Sequences",
+ACL 2019, arXiv 1906.00295.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import permutations
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from avgate.models.fusions.base import Fusion, FusionOutput
+from avgate.models.fusions.blocks import attend
+
+
+@dataclass(frozen=True)
+class CrossmodalConfig:
+    """Settings of crossmodal; smaller than the published ones, for features that come out of an encoder already.
+
+    Args:
+        layers: N, of each pair's transformer.
+        dim: k, features of queries, keys and values.
+        heads: of the attention; they share `dim` between them.
+        expansion: hidden features of the feed-forward part, in multiples of the modality's own.
+        dropout: on what the attention and the feed-forward part add, and inside the latter.
+    """
+
+    tag: ClassVar[str] = "CrossmodalConfig"
+
+    layers: int = 2
+    dim: int = 32
+    heads: int = 4
+    expansion: int = 4
+    dropout: float = 0.1
+
+    def __post_init__(self):
+        if min(self.layers, self.dim, self.heads, self.expansion) < 1 or self.dim % self.heads:
+            raise ValueError(f"crossmodal needs layers, an expansion and a dim that its heads can share, not {self}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"crossmodal needs a dropout in [0, 1), not {self.dropout}")
+
+
+def positions(length: int, like: Tensor) -> Tensor:
+    """Sinusoidal positions [length d] for features like [... d]: sines in even columns, cosines in odd ones."""
+    dim, dtype = like.shape[-1], torch.promote_types(like.dtype, torch.float32)
+    column = torch.arange(dim, device=like.device)
+    rate = 10000.0 ** (-(column - column % 2).to(dtype) / dim)
+    angle = torch.arange(length, device=like.device, dtype=dtype)[:, None] * rate
+    return torch.where(column % 2 == 0, angle.sin(), angle.cos()).to(like.dtype)
+
+
+class CrossmodalLayer(nn.Module):
+    """One pre-norm layer in which a modality attends to another one; see Crossmodal for its equations."""
+
+    def __init__(self, config: CrossmodalConfig, dim: int, source_dim: int):
+        super().__init__()
+        self.heads = config.heads
+        self.query_norm, self.source_norm = nn.LayerNorm(dim), nn.LayerNorm(source_dim)
+        self.query = nn.Linear(dim, config.dim, bias=False)
+        self.key = nn.Linear(source_dim, config.dim, bias=False)
+        self.value = nn.Linear(source_dim, config.dim, bias=False)
+        self.out = nn.Linear(config.dim, dim, bias=False)
+        self.forward_norm = nn.LayerNorm(dim)
+        self.widen = nn.Linear(dim, config.expansion * dim)
+        self.narrow = nn.Linear(config.expansion * dim, dim)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, source: Tensor, present: Tensor) -> Tensor:
+        """[b L d_m] from x [b L d_m], the source's features [b L d_n] and the source's presence [b L]."""
+        asking, asked = self.query_norm(x), self.source_norm(source)
+        attended = attend(
+            self.query(asking + positions(x.shape[1], x)),
+            self.key(asked + positions(x.shape[1], source)),
+            self.value(asked),
+            present,
+            self.heads,
+        )
+        x = x + self.dropout(self.out(attended))
+        hidden = self.dropout(torch.relu(self.widen(self.forward_norm(x))))
+        return x + self.dropout(self.narrow(hidden))
+
+
+class Crossmodal(Fusion):
+    """A transformer of N layers for every ordered pair of modalities (m, n), in which m attends to n.
+
+    Y starts as X_m, and each layer does this to it:
+
+        Q = ( LN_q(Y) + P_m ) W_q;  K = ( LN_s(X_n) + P_n ) W_k;  V = LN_s(X_n) W_v            [b L k] each
+        Y <- Y + dropout( softmax over present steps of n ( Q K^T / sqrt(k) ) V W_o )          [b L d_m]
+        Y <- Y + dropout( dropout( ReLU( LN_f(Y) W_1 + b_1 ) ) W_2 + b_2 )                     [b L d_m]
+
+    The output is the concatenation of all Y, ordered by m and then by n: [b L (M - 1) sum of d_m]. With h heads, Q, K
+    and V are cut into h parts of k/h features, each part attends by itself with sqrt(k/h) below the line, and the parts
+    are put side by side. W are stored transposed, as in torch.nn.Linear; LN are LayerNorms with scale, shift and eps
+    1e-5, one each per layer. Positions P, [L d] with s the step and c the column, both from 0:
+
+        P[s, c] = sin( s / 10000^(c / d) ) for even c,  cos( s / 10000^((c - 1) / d) ) for odd c
+
+    Where n is absent from the whole sequence, Y is the untouched X_m; a modality without any other passes unchanged.
+
+    Keys and values come from the source's own features in every layer, as in the paper. The positions are added where
+    queries and keys are made rather than to the features, so that what comes out doesn't carry a step's place in its
+    window; the paper's self-attention after the concatenation is left out.
+    """
+
+    name = "crossmodal"
+    Config = CrossmodalConfig
+
+    def __init__(self, config: CrossmodalConfig, dims: Mapping[str, int], window: int | None):
+        super().__init__(config, dims, window)
+        self.out_dim = max(len(dims) - 1, 1) * sum(dims.values())
+        self.pairs = nn.ModuleDict(
+            {
+                f"{m}_from_{n}": nn.ModuleList(CrossmodalLayer(config, dims[m], dims[n]) for _ in range(config.layers))
+                for m, n in permutations(dims, 2)
+            }
+        )
+
+    def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> FusionOutput:
+        """See Fusion.forward; a transformer has no gates."""
+        if len(self.dims) == 1:
+            return FusionOutput(features[next(iter(self.dims))])
+        parts = []
+        for m, n in permutations(self.dims, 2):
+            y = features[m]
+            for layer in self.pairs.get_submodule(f"{m}_from_{n}").children():
+                y = layer(y, features[n], present[n])
+            parts.append(torch.where(present[n].any(1)[:, None, None], y, features[m]))
+        return FusionOutput(torch.cat(parts, dim=-1))

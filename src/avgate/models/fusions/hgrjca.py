@@ -1,0 +1,235 @@
+"""Hierarchically gated recursive joint cross-attention: as published, and as avgate goes beyond the paper.
+
+Praveen, Alam, Charton: "United we stand, Divided we fall: Handling Weak Complementary Relationships for Audio-Visual
+Emotion Recognition in Valence-Arousal Space", CVPR workshops 2025, arXiv 2503.12261.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from avgate.models.fusions.base import Fusion, FusionOutput, joint
+from avgate.models.fusions.blocks import CorrelationScale, Gate, JointCrossAttention, TimeMixing, time_mixing
+
+_JUDGED = 16
+"""Features of the view by which a modality's reliability is judged."""
+
+
+@dataclass(frozen=True)
+class HgrjcaConfig:
+    """Settings of hgrjca; the defaults are the published ones, or the plainest where the paper leaves a choice open.
+
+    Args:
+        iterations: T, how often joint cross-attention is applied.
+        tau: temperature of both gates; small is nearer to a hard choice.
+        time_mixing: form of W_j: `window` (one matrix for a fixed window) or `relative` (any length).
+        reach: largest offset in steps that has its own weight in `relative` mixing.
+        next_input: what feeds the next iteration.
+        gate_sees: what the iteration gate is evaluated from: the modality's `attended` features, `both` its input and
+            these, or the input and attended features of `all` modalities.
+        reliability: whether it is judged how far each modality can be relied on, see Reliability: not at all (`off`),
+            to scale the inputs by it (`scaled`), or also to fall back on what can be relied on (`fallback`); see
+            Hgrjca.
+        one_encoder: whether each modality's encoder also serves for judging and falling back, which otherwise have
+            their own; without reliability it changes nothing.
+        iteration_gate: whether there is a gate in every iteration; without it, attended features are always taken.
+        stage_gate: whether there is a gate between the iterations; without it, the last one's output is taken.
+        final_relu: whether a gated output passes a ReLU.
+        scale: what correlations are divided by.
+        dropout: on the attended part of the features.
+    """
+
+    tag: ClassVar[str] = "HgrjcaConfig"
+
+    iterations: int = 3
+    tau: float = 0.1
+    time_mixing: TimeMixing = "window"
+    reach: int = 50
+    next_input: Literal["gated", "attended"] = "gated"
+    gate_sees: Literal["attended", "both", "all"] = "attended"
+    reliability: Literal["off", "scaled", "fallback"] = "off"
+    # Not written where it is off, so that recipes of hgrjca as published stay as they were.
+    one_encoder: bool = field(default=False, metadata={"omit_empty": True})
+    iteration_gate: bool = True
+    stage_gate: bool = True
+    final_relu: bool = True
+    scale: CorrelationScale = "sqrt_d"
+    dropout: float = 0.1
+
+    def __post_init__(self):
+        if self.iterations < 1 or self.tau <= 0 or self.reach < 0 or not 0 <= self.dropout < 1:
+            raise ValueError(f"hgrjca needs iterations >= 1, tau > 0, reach >= 0 and dropout in [0, 1), not {self}")
+
+
+class Reliability(nn.Module):
+    """How far each modality can be relied on at a step, judged from what all of them show there.
+
+        r_m = sigmoid( ReLU( Y U_m + a_m ) v_m + b_m )      [b L 1]     U_m : w x d_m, v_m : d_m x 1
+
+    Y [b L w] is, modality after modality, a view of it and whether it is present. r_m begins near sigmoid(2) = 0.88.
+
+    Args:
+        dims: modality -> d_m.
+        widths: modality -> features of its view.
+    """
+
+    def __init__(self, dims: Mapping[str, int], widths: Mapping[str, int]):
+        super().__init__()
+        width = sum(widths.values()) + len(widths)
+        self.judges = nn.ModuleDict()
+        for m, dim in dims.items():
+            last = nn.Linear(dim, 1)
+            nn.init.constant_(last.bias, 2.0)
+            self.judges[m] = nn.Sequential(nn.Linear(width, dim), nn.ReLU(), last)
+
+    def forward(self, views: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """r_m [b L 1] of every modality, from the views of all and their presence [b L]."""
+        shown = joint({m: torch.cat([views[m], present[m][..., None].to(views[m])], dim=-1) for m in self.judges})
+        return {m: torch.sigmoid(judge(shown)) for m, judge in self.judges.items()}
+
+
+class GatedIteration(nn.Module):
+    """One iteration: every modality attends, then chooses step by step between untouched and attended features.
+
+    G_m = softmax( X_att,m W_g,m / tau )                    [b L 2]
+    X_g,m = ReLU( G_m[0] * X_m + G_m[1] * X_att,m )         [b L d_m]
+    """
+
+    def __init__(self, config: HgrjcaConfig, dims: Mapping[str, int], window: int | None):
+        super().__init__()
+        self.config, joint_dim = config, sum(dims.values())
+        self.attention, self.gate = nn.ModuleDict(), nn.ModuleDict()
+        for m, dim in dims.items():
+            mixing = time_mixing(config.time_mixing, window, config.reach)
+            self.attention[m] = JointCrossAttention(dim, joint_dim, mixing, config.dropout, config.scale)
+            if config.iteration_gate:
+                seen = {"attended": dim, "both": 2 * dim, "all": 2 * joint_dim}[config.gate_sees]
+                self.gate[m] = Gate(seen, 2, config.tau)
+
+    def forward(
+        self, x: Mapping[str, Tensor], present: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+        """Of every modality the gated output [b L d_m], the attended features [b L d_m] and any gate [b L 2]."""
+        joint_masked = joint({m: x[m] * present[m][..., None] for m in x})
+        attended = {m: self.attention[m](x[m], present[m], joint_masked) for m in x}
+        gated, gates = {}, {}
+        for m in x:
+            gated[m] = attended[m]
+            if self.config.iteration_gate:
+                gates[m] = self.gate[m](self._seen(m, x, attended))
+                gated[m] = gates[m][..., :1] * x[m] + gates[m][..., 1:] * attended[m]
+            if self.config.final_relu:
+                gated[m] = torch.relu(gated[m])
+        return gated, attended, gates
+
+    def _seen(self, m: str, x: Mapping[str, Tensor], attended: Mapping[str, Tensor]) -> Tensor:
+        if self.config.gate_sees == "attended":
+            return attended[m]
+        if self.config.gate_sees == "both":
+            return torch.cat([x[m], attended[m]], dim=-1)
+        return torch.cat([joint(x), joint(attended)], dim=-1)
+
+
+class Hgrjca(Fusion):
+    """The whole of it: T gated iterations per modality, then a stage gate between their outputs.
+
+    S_m = softmax( concat_t(X_g,m^(t)) W_s,m / tau )        [b L T]
+    Z_m = sum_t S_m[t] * X_g,m^(t)                          [b L d_m]
+
+    The output is the concatenation of all Z_m, [b L d]. With reliability `scaled` or `fallback`, r_m X_m comes in for
+    X_m. With `fallback`, rho the product of all r_m, and A_m [b L 2 d_m] the concatenation of X_m as it came and of a
+    view of modality m that serves nothing else, the output is
+
+        concat( rho Z_1, ..., rho Z_M, (1 - rho) r_1 A_1, ..., (1 - rho) r_M A_M )      [b L 3d]
+
+    so that where one modality can't be relied on, the others reach the head untouched, as they would alone. That view
+    and the one by which reliability is judged have encoders of their own: what is of use beside the other modalities,
+    what is of use without them, and what looks odd are three things. With `one_encoder`, X_m serves for all of them,
+    A_m is X_m and the output [b L 2d].
+    """
+
+    name = "hgrjca"
+    Config = HgrjcaConfig
+
+    def __init__(self, config: HgrjcaConfig, dims: Mapping[str, int], window: int | None):
+        super().__init__(config, dims, window)
+        self.falls_back = config.reliability == "fallback"
+        if config.reliability != "off" and not config.one_encoder:
+            self.views = {"judged": _JUDGED} | ({"alone": None} if self.falls_back else {})
+        untouched = 0 if not self.falls_back else 1 if config.one_encoder else 2
+        self.out_dim = sum(dims.values()) * (1 + untouched)
+        widths = {m: _JUDGED if "judged" in self.views else dim for m, dim in dims.items()}
+        self.reliability = Reliability(dims, widths) if config.reliability != "off" else None
+        self.iterations = nn.ModuleList(GatedIteration(config, dims, window) for _ in range(config.iterations))
+        choosing = dims if config.stage_gate else {}
+        self.stage_gate = nn.ModuleDict(
+            {m: Gate(config.iterations * dim, config.iterations, config.tau) for m, dim in choosing.items()}
+        )
+
+    def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> FusionOutput:
+        """See Fusion.forward; gates, where set: `attended/M` and `iteration/M` [b L T], `reliability/M` [b L 1]."""
+        x = {m: features[m] for m in self.dims}
+        relied: dict[str, Tensor] = {}
+        if self.reliability is not None:
+            relied = self.reliability(self._view("judged", features), present)
+            x = {m: x[m] * relied[m] for m in x}
+        gates = {f"reliability/{m}": share for m, share in relied.items()}
+        outputs: dict[str, list[Tensor]] = {m: [] for m in self.dims}
+        shares: dict[str, list[Tensor]] = {m: [] for m in self.dims}
+        for iteration in self.iterations:
+            gated, attended, gate = iteration(x, present)
+            for m in self.dims:
+                outputs[m].append(gated[m])
+            for m in gate:
+                shares[m].append(gate[m][..., 1])
+            x = gated if self.config.next_input == "gated" else attended
+        gates |= {f"attended/{m}": torch.stack(share, dim=-1) for m, share in shares.items() if share}
+        fused = {m: out[-1] for m, out in outputs.items()}
+        for m, choose in self.stage_gate.items():
+            stage = choose(torch.cat(outputs[m], dim=-1))
+            fused[m] = (torch.stack(outputs[m], dim=-1) * stage[..., None, :]).sum(-1)
+            gates[f"iteration/{m}"] = stage
+        if not self.falls_back:
+            return FusionOutput(joint(fused), gates)
+        rho = torch.stack(list(relied.values())).prod(0)
+        untouched = joint({m: relied[m] * x for m, x in self._untouched(features).items()})
+        return FusionOutput(torch.cat([rho * joint(fused), (1 - rho) * untouched], dim=-1), gates)
+
+    def alone(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See Fusion.alone: the output for r_m = 1 of that modality and 0 of the others."""
+        if not self.falls_back:
+            return super().alone(features)
+        untouched = self._untouched(features)
+        no_gated = torch.zeros_like(joint({m: features[m] for m in self.dims}))
+        nothing = {m: torch.zeros_like(x) for m, x in untouched.items()}
+        return {m: torch.cat([no_gated, joint({**nothing, m: untouched[m]})], dim=-1) for m in self.dims}
+
+    def _untouched(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if "alone" not in self.views:
+            return {m: features[m] for m in self.dims}
+        return {m: torch.cat([features[m], own], dim=-1) for m, own in self._view("alone", features).items()}
+
+    def _view(self, name: str, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {m: features[f"{name}/{m}" if name in self.views else m] for m in self.dims}
+
+
+@dataclass(frozen=True)
+class RhgrjcaConfig(HgrjcaConfig):
+    """Settings of rhgrjca: hgrjca's, with other defaults."""
+
+    tag: ClassVar[str] = "RhgrjcaConfig"
+
+    final_relu: bool = False
+    reliability: Literal["off", "scaled", "fallback"] = "fallback"
+
+
+class Rhgrjca(Hgrjca):
+    """hgrjca that falls back on modalities that can be relied on, without the ReLU behind its gates: avgate's own."""
+
+    name = "rhgrjca"
+    Config = RhgrjcaConfig

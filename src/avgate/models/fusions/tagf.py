@@ -1,0 +1,93 @@
+"""Time-aware gated fusion: a recurrent gate reads the iterations of joint cross-attention and weighs them.
+
+Lee, Lee, Park, Cha, Park: "TAGF: Time-aware Gated Fusion for Multimodal Valence-Arousal Estimation", arXiv 2507.02080.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from avgate.models.fusions.base import Fusion, FusionOutput, joint
+from avgate.models.fusions.blocks import JointAttentionConfig, RecursiveJointCrossAttention
+
+
+@dataclass(frozen=True)
+class TagfConfig(JointAttentionConfig):
+    """Settings of tagf: those of joint cross-attention, its recursion and the gate, the latter from the authors' code.
+
+    Args:
+        iterations: T, how often joint cross-attention is applied.
+        tau: temperature of the gate; small is nearer to a hard choice.
+    """
+
+    tag: ClassVar[str] = "TagfConfig"
+
+    iterations: int = 2
+    tau: float = 0.1
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.iterations < 1 or self.tau <= 0:
+            raise ValueError(f"tagf needs iterations >= 1 and tau > 0, not {self}")
+
+
+class RecurrentGate(nn.Module):
+    """A choice between candidates by a bidirectional LSTM that runs through them, at every step by itself.
+
+    Args:
+        dim: features of a candidate, and of the LSTM's state in each direction.
+        tau: temperature.
+    """
+
+    def __init__(self, dim: int, tau: float):
+        super().__init__()
+        self.tau = tau
+        self.lstm = nn.LSTM(dim, dim, batch_first=True, bidirectional=True)
+        self.w = nn.Parameter(nn.init.xavier_uniform_(torch.empty(2 * dim, 1)))
+
+    def forward(self, candidates: Tensor) -> Tensor:
+        """Weights [b L C] that sum to 1, from candidates [b L C dim]."""
+        hidden, _ = self.lstm(candidates.flatten(0, 1))
+        return torch.softmax((hidden @ self.w).unflatten(0, candidates.shape[:2]).squeeze(-1) / self.tau, dim=-1)
+
+
+class Tagf(Fusion):
+    """Recursion on attended features, then a weighted sum of the T + 1 candidates X_m^(0) ... X_m^(T).
+
+        h_m^(0), ..., h_m^(T) = BiLSTM_m( X_m^(0), ..., X_m^(T) )         [b L 2 d_m] each
+        S_m = softmax over t of ( h_m^(t) w_m / tau )                     [b L T+1]
+        Z_m = sum_t S_m[t] * X_m^(t)                                      [b L d_m]   t = 0 ... T
+
+    X_m^(t) as in RecursiveJointCrossAttention; X_m^(0) is the input. BiLSTM_m is torch.nn.LSTM with d_m units in each
+    direction, from a state of zero, and w_m has 2 d_m weights. The output is the concatenation of all Z_m, [b L d].
+
+    The "time" of the gate is the recursion: at every step of the sequence by itself the LSTM runs through the
+    candidates t = 0 ... T, as in the authors' code, so it carries nothing from one step to the next. That code scores a
+    candidate by the mean of a normalised linear layer over its features and its state; here one vector w_m scores the
+    state, the plainest form.
+    """
+
+    name = "tagf"
+    Config = TagfConfig
+
+    def __init__(self, config: TagfConfig, dims: Mapping[str, int], window: int | None):
+        super().__init__(config, dims, window)
+        self.out_dim = sum(dims.values())
+        self.attention = RecursiveJointCrossAttention(config, config.iterations, dims, window)
+        self.gate = nn.ModuleDict({m: RecurrentGate(dim, config.tau) for m, dim in dims.items()})
+
+    def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> FusionOutput:
+        """See Fusion.forward; gates: `candidate/M` [b L T+1], which is S_m, and `attended/M` [b L 1], 1 - S_m[0]."""
+        fused, gates = {}, {}
+        for m, iterations in self.attention(features, present).items():
+            candidates = torch.stack(iterations, dim=2)
+            gate = self.gate[m](candidates)
+            fused[m] = (candidates * gate[..., None]).sum(2)
+            gates[f"attended/{m}"] = 1 - gate[..., :1]
+            gates[f"candidate/{m}"] = gate
+        return FusionOutput(joint(fused), gates)

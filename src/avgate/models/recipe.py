@@ -1,0 +1,293 @@
+"""What a recipe is: everything that decides a result, as one frozen value that a checkpoint can carry."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+
+from avgate.core.errors import CheckpointError, UsageError, choose
+from avgate.core.timeline import Grid
+from avgate.features.base import kind_of
+from avgate.features.corruption import CORRUPTIONS
+from avgate.features.registry import RAW, modality_of
+from avgate.models.encoders import GruConfig, LstmConfig, TcnConfig
+from avgate.models.finetune import FinetuneConfig
+from avgate.models.fusions import FUSIONS, fusion_class, fusion_named
+from avgate.models.network import ModelConfig
+
+MAX_WINDOW = 100_000
+"""Steps; a window is run as one piece, and matrices over its steps must fit into memory."""
+
+MAX_SMOOTH_S = 3600
+
+
+@dataclass(frozen=True)
+class CorruptConfig:
+    """What training does to its windows, so that a model learns to withstand missing and misleading modalities.
+
+    Args:
+        kinds: kinds of corruption to draw from (see corruption.py); none switches stretches off.
+        probability: that one modality of a window, drawn at random, is corrupted in stretches.
+        share: least and greatest share of the window's steps that the stretches cover.
+        steps: shortest and longest stretch in steps.
+        dropout: probability that one modality of a window, drawn at random, is absent throughout.
+    """
+
+    tag: ClassVar[str] = "CorruptConfig"
+
+    kinds: tuple[str, ...] = ()
+    probability: float = 0.5
+    share: tuple[float, ...] = (0.1, 0.6)
+    steps: tuple[int, ...] = (10, 60)
+    dropout: float = 0.0
+
+    def __post_init__(self):
+        unknown = [kind for kind in self.kinds if kind not in CORRUPTIONS]
+        if unknown:
+            raise ValueError(f"there is no corruption {', '.join(unknown)}: the kinds are {', '.join(CORRUPTIONS)}")
+        if not (len(self.share) == 2 and 0 <= self.share[0] <= self.share[1] <= 1):
+            raise ValueError(f"share needs a least and a greatest share from 0 to 1, not {self.share}")
+        if not (len(self.steps) == 2 and 1 <= self.steps[0] <= self.steps[1]):
+            raise ValueError(f"steps needs a shortest and a longest stretch of at least 1 step, not {self.steps}")
+        if not (0 <= self.probability <= 1 and 0 <= self.dropout <= 1):
+            raise ValueError(f"probability and dropout are from 0 to 1, not {self.probability} and {self.dropout}")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is trained.
+
+    Args:
+        epochs: at most so many.
+        patience: stop after so many epochs without a better validation CCC.
+        batch: windows per step.
+        lr: peak learning rate of AdamW; one epoch of warm-up, then a cosine down to a tenth.
+        weight_decay: of AdamW.
+        mse_weight: weight of a mean squared error beside the CCC loss.
+        unimodal_weight: weight of the mean over modalities of the CCC losses of what each says alone, where the model
+            has unimodal heads.
+        reliability_weight: weight of the cross-entropy between a fusion's reliability gates, where it has such, and
+            what training left as it was recorded.
+        clip_norm: largest gradient norm.
+        corrupt: what is done to training windows.
+        threads: processor threads; small models gain nothing by more, wait long for them on busy machines, and end
+            with other digits for another number. 0 takes torch's own choice.
+        seed: of initial weights, data order and dropout.
+    """
+
+    tag: ClassVar[str] = "TrainConfig"
+
+    epochs: int = 40
+    patience: int = 12
+    batch: int = 16
+    lr: float = 2e-3
+    weight_decay: float = 1e-2
+    mse_weight: float = 0.0
+    unimodal_weight: float = 0.3
+    reliability_weight: float = 0.0
+    clip_norm: float = 1.0
+    corrupt: CorruptConfig = field(default_factory=CorruptConfig)
+    threads: int = 1
+    seed: int = 0
+
+    def __post_init__(self):
+        if min(self.epochs, self.patience, self.batch) < 1 or min(self.lr, self.clip_norm) <= 0:
+            raise ValueError("training needs epochs, patience and batch of at least 1, and lr and clip_norm above 0")
+        from_0 = ("weight_decay", "mse_weight", "unimodal_weight", "reliability_weight", "seed")
+        if min(getattr(self, name) for name in from_0) < 0:
+            raise ValueError(f"training needs {', '.join(from_0)} of at least 0")
+        if self.seed >= 2**32 or self.threads < 0:
+            raise ValueError("training needs a seed below 2^32, and threads of at least 0")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named way from video to trace.
+
+    Args:
+        name: what `avgate train` calls it.
+        backbones: names of the feature extractors; several of one modality are put side by side.
+        label_rate: steps per second at which the model runs.
+        window_s: length of a window in seconds.
+        hop_s: seconds between the starts of neighbouring windows.
+        model: the model's shape.
+        train: how it is trained.
+        smooth_s: widths of the mean filter in seconds to choose from on validation data; 0 is no filter.
+        tuning: what a comparison tries for every fusion alike, choosing on validation clips: one string of settings
+            each, such as "train.lr=1e-3 model.head_dropout=0.5".
+    """
+
+    tag: ClassVar[str] = "Recipe"
+
+    name: str
+    backbones: tuple[str, ...] = ("egemaps", "facemesh")
+    label_rate: float = 10.0
+    window_s: float = 20.0
+    hop_s: float = 10.0
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    smooth_s: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0, 3.0)
+    tuning: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if not self.backbones or len(set(self.backbones)) < len(self.backbones):
+            raise ValueError(f"a recipe needs at least one backbone, and none twice, not {self.backbones}")
+        for modality, tuned in self.model.finetune.items():
+            raw, own = RAW[tuned.kind], [name for name in self.backbones if modality_of(name) == modality]
+            if [kind_of(name) for name in own] != [raw] or modality_of(raw) != modality:
+                listed = ", ".join(own) or "none"
+                raise ValueError(f"a model of {tuned.kind} is trained on the backbone {raw} alone, not on {listed}")
+        if self.label_rate <= 0 or not 0 < self.hop_s <= self.window_s:
+            raise ValueError(
+                f"windows need label_rate > 0 and 0 < hop_s <= window_s, "
+                f"not label_rate={self.label_rate}, hop_s={self.hop_s} and window_s={self.window_s}"
+            )
+        if self.label_rate * self.window_s > MAX_WINDOW:
+            raise ValueError(f"a window has at most {MAX_WINDOW} steps, not {self.label_rate * self.window_s:g}")
+        if not self.smooth_s or min(self.smooth_s) < 0 or max(self.smooth_s) > MAX_SMOOTH_S:
+            raise ValueError(
+                f"smooth_s needs widths from 0 to {MAX_SMOOTH_S} seconds, at least one, not {self.smooth_s}"
+            )
+
+    @property
+    def grid(self) -> Grid:
+        """The common clock of features and labels."""
+        return Grid(self.label_rate)
+
+    @property
+    def window(self) -> int:
+        """Steps per window."""
+        return self.grid.seconds_to_steps(self.window_s)
+
+    @property
+    def hop(self) -> int:
+        """Steps between windows."""
+        return self.grid.seconds_to_steps(self.hop_s)
+
+    @property
+    def fusion(self) -> str:
+        """Name of the fusion."""
+        return fusion_class(self.model.fusion).name
+
+    def with_fusion(self, name: str) -> Recipe:
+        """The same recipe with another fusion, at its defaults but for what this recipe changed and both have.
+
+        So a recipe that asks for more dropout than usual asks every fusion alike.
+        """
+        wanted, own = fusion_named(name), self.model.fusion
+        if wanted.name == self.fusion:
+            return self
+        usual, there = type(own)(), {f.name for f in fields(wanted.Config)}
+        changed = {f.name: getattr(own, f.name) for f in fields(own) if getattr(own, f.name) != getattr(usual, f.name)}
+        kept = {name: value for name, value in changed.items() if name in there}
+        return replace(self, model=replace(self.model, fusion=wanted.Config(**kept)))
+
+
+_WITHIN_RECIPES: tuple[Any, ...] = (
+    Recipe,
+    ModelConfig,
+    TrainConfig,
+    CorruptConfig,
+    TcnConfig,
+    GruConfig,
+    LstmConfig,
+    FinetuneConfig,
+    *(fusion.Config for fusion in FUSIONS),
+)
+CONFIGS: dict[str, type] = {config.tag: config for config in _WITHIN_RECIPES}
+"""Tag -> config. Files name configs by tags, so that a class can be renamed and old files still load."""
+
+
+def to_plain(value: Any) -> Any:
+    """A config as dicts, lists and scalars for JSON; each dataclass carries its tag."""
+    if is_dataclass(value) and not isinstance(value, type):
+        written = [f for f in fields(value) if getattr(value, f.name) or not f.metadata.get("omit_empty")]
+        config: Any = type(value)
+        return {"type": config.tag} | {f.name: to_plain(getattr(value, f.name)) for f in written}
+    if isinstance(value, Mapping):
+        return {k: to_plain(v) for k, v in value.items()}
+    return [to_plain(v) for v in value] if isinstance(value, tuple | list) else value
+
+
+def from_plain(value: Any) -> Any:
+    """The inverse of to_plain; CheckpointError for a type, field or choice that this version doesn't know."""
+    if isinstance(value, list):
+        return tuple(from_plain(v) for v in value)
+    if not isinstance(value, dict):
+        return value
+    inner = {k: from_plain(v) for k, v in value.items() if k != "type"}
+    if "type" not in value:
+        return inner
+    kind = CONFIGS.get(value["type"])
+    unknown = set(inner) - {f.name for f in fields(kind)} if kind else {value["type"]}
+    if kind is not None:
+        choices = {k: _choices(kind, k) for k in set(inner) - unknown}
+        unknown |= {f"{k}={inner[k]!r}" for k, known in choices.items() if known and inner[k] not in known}
+    if kind is None or unknown:
+        raise CheckpointError(
+            f"its recipe has settings that this version of avgate doesn't know: {', '.join(sorted(unknown))}",
+            hint="install the version of avgate that wrote it, or a newer one",
+        )
+    return kind(**inner)
+
+
+def override(recipe: Recipe, *assignments: str) -> Recipe:
+    """A recipe with some settings changed, one after the other, as `avgate train --set train.epochs=5` says it.
+
+    Args:
+        recipe: the recipe to change.
+        assignments: `path=value`; the path leads through fields by dots, the value has the type that stands there.
+    """
+    for assignment in assignments:
+        path, found, text = assignment.partition("=")
+        if not found:
+            raise UsageError(f"'{assignment}' is no setting", hint="write it as path=value, such as train.epochs=5")
+        recipe = _set(recipe, path.strip().split("."), text.strip(), path.strip())
+    return recipe
+
+
+def _set(owner: Any, path: list[str], text: str, whole: str) -> Any:
+    named = isinstance(owner, Mapping)
+    inside = dict(owner) if named else {f.name: getattr(owner, f.name) for f in fields(owner)}
+    present = choose(f"setting '{whole}': no", path[0], inside)
+    if len(path) > 1:
+        if not (is_dataclass(present) or isinstance(present, Mapping)):
+            raise UsageError(f"the setting '{path[0]}' has no parts", where=whole, hint=f"its value is {present!r}")
+        value = _set(present, path[1:], text, whole)
+    elif known := _choices(type(owner), path[0]):
+        value = choose(whole, text, {choice: choice for choice in known})
+    else:
+        value = _parse(text, present, whole)
+    try:
+        return {**owner, path[0]: value} if named else replace(owner, **{path[0]: value})
+    except ValueError as error:
+        raise UsageError(str(error), where=whole) from error
+
+
+def _parse(text: str, present: Any, whole: str) -> Any:
+    if isinstance(present, str):
+        return text
+    try:
+        return _like(present, ast.literal_eval(text))
+    except (ValueError, TypeError, SyntaxError):
+        kind = type(present).__name__
+        raise UsageError(f"'{text}' is no {kind}", where=whole, hint=f"its value now is {present!r}") from None
+
+
+def _like(present: Any, value: Any) -> Any:
+    """The value in the present one's type, or TypeError; a tuple's first item stands for all."""
+    if isinstance(present, tuple) and isinstance(value, tuple | list):
+        return tuple(_like(present[0], v) for v in value) if present else tuple(value)
+    if isinstance(present, float) and type(value) is int:
+        return float(value)
+    if type(value) is not type(present):
+        raise TypeError
+    return value
+
+
+def _choices(kind: type, name: str) -> tuple[str, ...]:
+    """What a field may be where its type is a Literal; nothing for other fields."""
+    hint = get_type_hints(kind).get(name)
+    return get_args(hint) if get_origin(hint) is Literal else ()

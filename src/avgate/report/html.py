@@ -1,0 +1,119 @@
+"""`avgate report`: one HTML file with the video, the estimate and what it was made from, for people to read."""
+
+from __future__ import annotations
+
+import base64
+import tempfile
+from pathlib import Path
+from typing import IO
+
+from avgate.core.errors import MediaError, UsageError
+from avgate.core.files import atomic_write
+from avgate.core.types import Trace
+from avgate.media import Media, MediaInfo, Mp4Writer
+from avgate.report.figure import SUFFIXES as FIGURE_SUFFIXES
+from avgate.report.figure import write_figure
+from avgate.report.page import page
+from avgate.report.writers.json import read_json
+
+PROXY_HEIGHT = 240
+"""Height in pixels of the small copy of a video that a report carries."""
+"""Height in pixels of the small copy of a video that its report carries."""
+
+PART_BYTES = 3 << 20
+"""Size of the pieces that the video is embedded in: it is never in memory as a whole here. A multiple of 3, so that
+base64 needs no padding between them."""
+
+
+def report(trace: Path, out: Path, video: Path | None = None) -> None:
+    """Draw a trace that JsonWriter wrote.
+
+    Args:
+        trace: the JSON file.
+        out: the file to write; .html, .png or .pdf decides what it is.
+        video: the video that the trace is of, in any format, to be shown in an HTML report.
+
+    Raises:
+        UsageError: `trace` holds no trace, or `out` is none of these.
+        MediaError: `video` can't be decoded.
+        OutputError: `out` can't be written.
+    """
+    suffix = out.suffix.lower()
+    if suffix not in (".html", *FIGURE_SUFFIXES):
+        raise UsageError("this is no kind of report", where=out, hint=f"use .html, {' or '.join(FIGURE_SUFFIXES)}")
+    if suffix != ".html" and video is not None:
+        raise UsageError("only an HTML report can hold a video", where=out, hint="leave the video out, or use .html")
+    content = read_json(trace)
+    if suffix != ".html":
+        write_figure(content, out)
+    elif video is None:
+        write_report(content, out)
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            proxy = Path(scratch) / "proxy.mp4"
+            _write_proxy(video, proxy)
+            write_report(content, out, video=proxy)
+
+
+def write_report(trace: Trace, out: Path, *, video: Path | None = None) -> None:
+    """Write a self-contained HTML report: it loads nothing from anywhere, and runs no script but its own.
+
+    The file holds plotly.js (4.8 MB), all frames' values at four decimals, and the video. What is drawn of long traces
+    is thinned in the browser (at most five points in each of 800 stretches of a curve, highest and lowest among them;
+    at most 1,500 cells a strip), and comes back in full on zooming in.
+
+    Args:
+        trace: what to show, at least one frame.
+        out: the file to write.
+        video: an mp4 file that browsers can play (H.264 and AAC), on the trace's clock; a report without one is the
+            same but for the picture.
+
+    Raises:
+        MediaError: `video` is no mp4 file, or the trace has no frame.
+        OutputError: `out` can't be written.
+    """
+    if not len(trace):
+        raise MediaError("there is no frame to report on", where=trace.source or out, hint="check that the video plays")
+    head, tail = page(trace, None if video is None else _frame_size(video))
+    # File names needn't be valid Unicode: what isn't becomes a replacement character in the page.
+    with (
+        atomic_write(out) as temporary,
+        temporary.open("w", encoding="utf-8", errors="xmlcharrefreplace", newline="\n") as file,
+    ):
+        file.write(head)
+        if video is not None:
+            with video.open("rb") as source:
+                _embed(source, file)
+        file.write(tail)
+
+
+def proxy_writer(path: Path, info: MediaInfo) -> Mp4Writer:
+    """What writes the small copy of a video that its report carries: H.264 and AAC, at most PROXY_HEIGHT high."""
+    height = max(2, min(PROXY_HEIGHT, info.height) // 2 * 2)
+    return Mp4Writer(path, max(2, round(info.width * height / info.height / 2) * 2), height)
+
+
+def _write_proxy(video: Path, proxy: Path) -> None:
+    """Write a small copy that browsers can play, on the same clock."""
+    media = Media(video)
+    with proxy_writer(proxy, media.info) as writer:
+        for frame in media.frames():
+            writer.add(frame)
+        for piece in media.sound():
+            writer.add_sound(piece)
+
+
+def _frame_size(video: Path) -> tuple[int, int]:
+    """Width and height of the pictures in pixels, of an mp4 file only."""
+    info = Media(video).info
+    if "mp4" not in info.container:
+        raise MediaError(f"browsers don't play {info.container} files", where=video, hint="give an H.264 mp4 file")
+    return info.width, info.height
+
+
+def _embed(source: IO[bytes], file: IO[str]) -> None:
+    """Write a video as script elements of base64 text, which browsers don't run and report.js puts together again."""
+    while part := source.read(PART_BYTES):
+        file.write('<script type="application/octet-stream" class="video-part">')
+        file.write(base64.b64encode(part).decode("ascii"))
+        file.write("</script>\n")

@@ -1,0 +1,67 @@
+"""What every writer is: a named way from a Trace to a file, and what writers share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from avgate.core.types import Trace
+
+TIME_DECIMALS = 6
+"""Decimals of times in seconds: container timestamps are whole microseconds or coarser in practice."""
+
+VALUE_DECIMALS = 6
+"""Decimals of targets and gates."""
+
+PRESENCE_ORDER = ("face", "voice", "audio")
+"""The order of presence columns; further ones follow."""
+
+
+class Writer(Protocol):
+    """A file format for traces."""
+
+    @property
+    def name(self) -> str:
+        """What the format is called on the command line."""
+
+    @property
+    def suffix(self) -> str:
+        """What its file names end with, dot included."""
+
+    def write(self, trace: Trace, path: Path) -> None:
+        """Write `trace` to `path`; an existing file is replaced once the new one is complete.
+
+        Raises:
+            OutputError: the file can't be written, or the format can't hold this trace.
+        """
+
+
+def rounded(values: np.ndarray, decimals: int) -> np.ndarray:
+    """float64 values at a fixed number of decimals, never minus zero; NaN stays NaN."""
+    return np.round(np.asarray(values, np.float64), decimals) + 0.0
+
+
+def presence(trace: Trace) -> dict[str, np.ndarray]:
+    """The trace's presence masks, bool [n] each, in PRESENCE_ORDER."""
+    names = [name for name in PRESENCE_ORDER if name in trace.present]
+    names += [name for name in trace.present if name not in PRESENCE_ORDER]
+    return {name: np.asarray(trace.present[name], bool) for name in names}
+
+
+def plain(value: object) -> Any:
+    """The same value in what strict JSON can hold: numbers that aren't finite become None, other objects their text."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return str(value)

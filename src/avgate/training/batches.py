@@ -1,0 +1,172 @@
+"""What training sees: the clips of both splits, and batches of standardised windows cut from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avgate.core.errors import CorpusError
+from avgate.corpora.base import Corpus
+from avgate.evaluation.examples import Example, groups, load_examples
+from avgate.features.base import kind_of
+from avgate.features.corruption import CORRUPTIONS, Feature, stretches
+from avgate.features.registry import RAW
+from avgate.features.stats import FeatureStats
+from avgate.features.store import FeatureStore
+from avgate.models.checkpoint import FeatureSpec, modality_dims
+from avgate.models.recipe import CorruptConfig, Recipe
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What does not change while a model is trained: both splits, and the statistics of the training clips."""
+
+    train: list[Example]
+    validation: list[Example]
+    specs: tuple[FeatureSpec, ...]
+    stats: dict[str, FeatureStats]
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """What is estimated."""
+        return self.train[0].labels.targets
+
+    def feature(self, i: int, modality: str, part: slice = slice(None)) -> Feature:
+        """A training clip's feature in these steps, standardised anew each time: to hold it twice takes gigabytes."""
+        clip = self.train[i].features
+        return Feature(self.stats[modality].fill(clip.values[modality][part]), clip.present[modality][part])
+
+    def only(self, modalities: Sequence[str]) -> Prepared:
+        """The same data with some of the modalities' features."""
+        return replace(
+            self,
+            specs=tuple(s for s in self.specs if s.modality in modalities),
+            stats={m: self.stats[m] for m in modalities},
+        )
+
+
+def load_splits(corpus: Corpus, store: FeatureStore, recipe: Recipe) -> Prepared:
+    """Load the training and the validation split and prepare them; errors as of load_examples and prepare."""
+    train, specs = load_examples(corpus, store, recipe, "train")
+    validation, _ = load_examples(corpus, store, recipe, "validation")
+    return prepare(train, validation, specs, corpus.name)
+
+
+def prepare(train: list[Example], validation: list[Example], specs: tuple[FeatureSpec, ...], corpus: str) -> Prepared:
+    """Fit the statistics on the training clips alone.
+
+    Args:
+        train: training clips.
+        validation: validation clips.
+        specs: what their features are.
+        corpus: name of the corpus, for messages.
+
+    Raises:
+        CorpusError: a person is in both splits, or a modality never occurs.
+    """
+    shared = groups(train) & groups(validation)
+    if shared:
+        raise CorpusError(
+            f"these groups are in the training and in the validation split: {', '.join(sorted(shared))}",
+            where=corpus,
+            hint="split by group: scores on people seen in training say nothing about others",
+        )
+    stats = {}
+    for modality in modality_dims(specs):
+        values = [e.features.values[modality] for e in train]
+        present = [e.features.present[modality] for e in train]
+        if not any(here.any() for here in present):
+            raise CorpusError(f"no training clip has any {modality}", where=corpus)
+        # What a backbone takes that is trained along must reach it as it is.
+        raw = all(kind_of(spec.backbone) in RAW.values() for spec in specs if spec.modality == modality)
+        stats[modality] = FeatureStats.identity(values[0].shape[1]) if raw else FeatureStats.fit(values, present)
+    return Prepared(train, validation, specs, stats)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Windows side by side, as long as the longest of them.
+
+    Attributes:
+        features: modality -> [b L d].
+        present: modality -> bool [b L].
+        labels: [b L k]; NaN where there is none.
+        reliable: modality -> [b L], 1 where it is as it was recorded, 0 where it is absent or corrupted; NaN behind the
+            window's end.
+    """
+
+    features: dict[str, Tensor]
+    present: dict[str, Tensor]
+    labels: Tensor
+    reliable: dict[str, Tensor]
+
+
+def batches(data: Prepared, recipe: Recipe, epoch: int, device: torch.device) -> Iterator[Batch]:
+    """One epoch of training windows: from a random first step on, every hop, in random order.
+
+    The order depends on seed and epoch alone, so that a resumed run sees what an uninterrupted one would have seen.
+    """
+    random = np.random.default_rng((recipe.train.seed, epoch))
+    window, hop = recipe.window, recipe.hop
+    starts = []
+    for i, example in enumerate(data.train):
+        last = max(0, len(example.features) - window)
+        first = int(random.integers(0, min(hop, last + 1)))
+        starts += [(i, s) for s in {*range(first, last + 1, hop), last}]
+    starts.sort()
+    order = random.permutation(len(starts))
+    for at in range(0, len(order), recipe.train.batch):
+        picked = [starts[j] for j in order[at : at + recipe.train.batch]]
+        windows = [_corrupted(_cut(data, i, s, window), data, recipe.train.corrupt, random) for i, s in picked]
+        yield _stack(windows, [data.train[i].steps[s : s + window] for i, s in picked], device)
+
+
+def _cut(data: Prepared, i: int, start: int, window: int) -> dict[str, Feature]:
+    part = slice(start, start + window)
+    return {m: data.feature(i, m, part) for m in data.stats}
+
+
+Window = dict[str, tuple[Feature, np.ndarray]]
+"""Modality -> features, and float32 [n]: 1 where they are reliable."""
+
+
+def _corrupted(clean: dict[str, Feature], data: Prepared, config: CorruptConfig, random: np.random.Generator) -> Window:
+    """One window after what CorruptConfig says; the window itself where it says nothing."""
+    window = {m: (feature, feature.present.astype(np.float32)) for m, feature in clean.items()}
+    if config.kinds and random.random() < config.probability:
+        m = list(clean)[random.integers(len(clean))]
+        kind = CORRUPTIONS[config.kinds[random.integers(len(config.kinds))]]
+        other = int(random.integers(len(data.train)))
+        share = random.uniform(config.share[0], config.share[1])
+        mask, where = stretches(len(clean[m].present), share, (config.steps[0], config.steps[1]), random)
+        corrupted = kind(clean[m], where, random, lambda: data.feature(other, m))
+        window[m] = corrupted, (corrupted.present & ~mask).astype(np.float32)
+    if config.dropout and random.random() < config.dropout:
+        m = list(clean)[random.integers(len(clean))]
+        gone = Feature(np.zeros_like(clean[m].values), np.zeros_like(clean[m].present))
+        window[m] = gone, gone.present.astype(np.float32)
+    return window
+
+
+def _stack(windows: Sequence[Window], steps: Sequence[np.ndarray], device: torch.device) -> Batch:
+    """Windows side by side, padded to the longest; steps without any evidence have no label."""
+    length = max(map(len, steps))
+
+    def padded(parts: list[np.ndarray], fill: float | bool) -> Tensor:
+        out = np.full((len(parts), length, *parts[0].shape[1:]), fill, parts[0].dtype)
+        for row, part in zip(out, parts, strict=True):
+            row[: len(part)] = part
+        return torch.from_numpy(out).to(device)
+
+    evidence = [np.any([f.present for f, _ in one.values()], axis=0) for one in windows]
+    labels = [np.where(e[:, None], x, np.nan).astype(np.float32) for e, x in zip(evidence, steps, strict=True)]
+    return Batch(
+        {m: padded([one[m][0].values.astype(np.float32, copy=False) for one in windows], 0.0) for m in windows[0]},
+        {m: padded([one[m][0].present for one in windows], False) for m in windows[0]},
+        padded(labels, np.nan),
+        {m: padded([one[m][1] for one in windows], np.nan) for m in windows[0]},
+    )

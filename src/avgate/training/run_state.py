@@ -1,0 +1,151 @@
+"""Where a training run stands, on disk: enough to go on exactly as if it had never stopped."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import Tensor, nn
+
+from avgate.core.errors import CheckpointError, UsageError
+from avgate.core.files import atomic_write
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Where a run stands after `epoch` epochs: last and best weights, optimiser moments, history.
+
+    Attributes:
+        identity: what the run depends on, as plain values; a run goes on only with the same.
+        epoch: epochs done.
+        last: weights after the last epoch.
+        moments: the optimiser's state, `PARAMETER/NAME` -> tensor.
+        best: weights after the best epoch.
+        best_epoch: which one that was.
+        best_score: its validation score.
+        history: one row per epoch.
+        restarts: how often training was begun anew from other initial weights.
+    """
+
+    identity: dict[str, Any]
+    epoch: int
+    last: dict[str, Tensor]
+    moments: dict[str, Tensor]
+    best: dict[str, Tensor]
+    best_epoch: int
+    best_score: float
+    history: list[dict[str, float]]
+    restarts: int = 0
+
+    @classmethod
+    def new(cls, identity: dict[str, Any], model: nn.Module, restarts: int = 0) -> RunState:
+        """A run before its first epoch."""
+        weights = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
+        return cls(identity, 0, weights, {}, weights, 0, -math.inf, [], restarts)
+
+    def next(self, model: nn.Module, optimizer: Any, loss: float, validation: float) -> RunState:
+        """The state one epoch later, with that epoch's training loss and validation score (NaN is the worst)."""
+        epoch = self.epoch + 1
+        weights = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
+        # A constant estimate has no CCC; it counts as none at all.
+        value = validation if math.isfinite(validation) else -1.0
+        better = value > self.best_score
+        moments = {
+            f"{i}/{k}": v.detach().cpu().clone()
+            for i, values in optimizer.state_dict()["state"].items()
+            for k, v in values.items()
+        }
+        row = {"epoch": epoch, "loss": loss, "validation_ccc": validation}
+        return RunState(
+            self.identity,
+            epoch,
+            weights,
+            moments,
+            weights if better else self.best,
+            epoch if better else self.best_epoch,
+            value if better else self.best_score,
+            [*self.history, row],
+            self.restarts,
+        )
+
+    def restore(self, model: nn.Module, optimizer: Any) -> None:
+        """Put weights and moments back."""
+        model.load_state_dict(self.last)
+        if self.moments:
+            state: dict[int, dict[str, Tensor]] = {}
+            for key, value in self.moments.items():
+                index, name = key.split("/")
+                state.setdefault(int(index), {})[name] = value
+            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+    def save(self, run: Path) -> None:
+        """Write resume state and history, each atomically; OutputError where they can't be written."""
+        from safetensors.torch import save
+
+        tensors = {f"last/{k}": v for k, v in self.last.items()}
+        tensors |= {f"best/{k}": v.clone() for k, v in self.best.items()}
+        tensors |= {f"moments/{k}": v for k, v in self.moments.items()}
+        about = {
+            "identity": self.identity,
+            "epoch": self.epoch,
+            "best_epoch": self.best_epoch,
+            "best_score": self.best_score,
+            "history": self.history,
+            "restarts": self.restarts,
+        }
+        whole = save({k: v.contiguous() for k, v in tensors.items()}, {"avgate": json.dumps(about)})
+        with atomic_write(run / "resume.safetensors") as temporary:
+            temporary.write_bytes(whole)
+        with atomic_write(run / "history.csv") as temporary:
+            pd.DataFrame(self.history).to_csv(temporary, index=False)
+
+    @classmethod
+    def load(cls, run: Path, identity: dict[str, Any]) -> RunState | None:
+        """The state of a run folder, None where there is none.
+
+        Raises:
+            UsageError: it is a run of something else.
+            CheckpointError: it can't be read.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import safe_open
+
+        path = run / "resume.safetensors"
+        if not path.is_file():
+            return None
+        try:
+            with safe_open(path, "pt") as file:
+                about = json.loads((file.metadata() or {})["avgate"])
+                tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 (a safetensors file is no dict)
+            parts: dict[str, dict[str, Tensor]] = {"last": {}, "best": {}, "moments": {}}
+            for key, tensor in tensors.items():
+                kind, name = key.split("/", 1)
+                parts[kind][name] = tensor
+            state = cls(
+                about["identity"],
+                about["epoch"],
+                parts["last"],
+                parts["moments"],
+                parts["best"],
+                about["best_epoch"],
+                about["best_score"],
+                about["history"],
+                about.get("restarts", 0),
+            )
+        except (SafetensorError, KeyError, ValueError, OSError) as error:
+            raise CheckpointError(
+                f"the run's state can't be read ({error})", where=path, hint="delete it to start this run anew"
+            ) from error
+        identity = json.loads(json.dumps(identity))
+        different = [key for key in identity if identity[key] != state.identity.get(key)]
+        if different:
+            raise UsageError(
+                f"this folder holds another run: it differs in its {' and '.join(different)}",
+                where=run,
+                hint="choose another --out, or delete the folder",
+            )
+        return state

@@ -1,0 +1,202 @@
+"""`avgate train`: from stored features and labels to a checkpoint, with a run folder from which it can always go on.
+
+RUN/checkpoint.safetensors   the best epoch so far, ready to use
+RUN/resume.safetensors       the last epoch's weights and optimiser state
+RUN/history.csv              one row per epoch
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from rich.markup import escape
+
+from avgate.core.console import console, progress
+from avgate.core.errors import UsageError
+from avgate.core.files import make_folder
+from avgate.core.types import Trace
+from avgate.corpora.base import Corpus
+from avgate.evaluation.examples import groups
+from avgate.evaluation.scoring import choose_smoothing, label_traces, mean_ccc, score
+from avgate.features.store import FeatureStore
+from avgate.models.checkpoint import Checkpoint, modality_dims
+from avgate.models.fusions import fusion_class
+from avgate.models.losses import ccc_loss, reliability_loss, unimodal_loss
+from avgate.models.network import Model
+from avgate.models.recipe import Recipe, to_plain
+from avgate.training.batches import Prepared, batches, load_splits
+from avgate.training.run_state import RunState
+
+_END, _SETTLED, _RESTARTS = 0.97, 5, 3
+"""From where on an estimate stands at an end of the scale, after which epoch that isn't passing any more, and how often
+a training that is stuck there begins anew.
+"""
+
+
+def learning_rate(recipe: Recipe, epoch: int) -> float:
+    """One epoch of warm-up at a third of the peak, then a cosine from the peak to a tenth of it."""
+    if epoch == 0:
+        return recipe.train.lr / 3
+    through = (epoch - 1) / max(1, recipe.train.epochs - 2)
+    return recipe.train.lr * (0.1 + 0.9 * (1 + math.cos(math.pi * min(1.0, through))) / 2)
+
+
+def train(
+    corpus: Corpus,
+    store: FeatureStore,
+    recipe: Recipe,
+    run: Path | None,
+    *,
+    accelerator: str = "auto",
+    precision: Any = "32-true",
+    prepared: Prepared | None = None,
+) -> Checkpoint:
+    """Train a recipe; an existing run folder of the same recipe goes on as if it had never stopped (exactly, on CPU).
+
+    Args:
+        corpus: labelled clips with the splits train and validation.
+        store: their features.
+        recipe: what to train.
+        run: folder for checkpoint, resume state and history; None keeps nothing.
+        accelerator: lightning-fabric's: "auto", "cpu", "cuda", ...
+        precision: lightning-fabric's: "32-true", "bf16-mixed", ...
+        prepared: data loaded before, to train several models on it.
+
+    Returns:
+        The checkpoint of the best epoch.
+
+    Raises:
+        UsageError: the folder holds a run of something else, or in another precision; or training diverged.
+    """
+    data = prepared or load_splits(corpus, store, recipe)
+    data = data.only(fusion_class(recipe.model.fusion).modalities(tuple(data.stats)))
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells of precisions and cards, on every start
+    fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
+    fabric.launch()
+    identity = {
+        "recipe": to_plain(recipe),
+        "features": [spec.fingerprint for spec in data.specs],
+        "clips": [e.clip.name for e in (*data.train, *data.validation)],
+        "precision": str(precision),
+    }
+    if recipe.train.threads:
+        torch.set_num_threads(recipe.train.threads)
+    torch.manual_seed(recipe.train.seed)
+    bare = Model(recipe.model, modality_dims(data.specs), len(data.targets), recipe.window)
+    state = (RunState.load(run, identity) if run else None) or RunState.new(identity, bare)
+    # Many parameters are small: to go through them in one call each (foreach) is faster, and gives the same bits.
+    optimizer: Any = torch.optim.AdamW(
+        _groups(bare), lr=recipe.train.lr, weight_decay=recipe.train.weight_decay, foreach=True
+    )
+    model, optimizer = fabric.setup(bare, optimizer)
+    # Only now are the weights where they are trained, and of that precision; the optimiser's moments follow them there.
+    state.restore(bare, optimizer)
+    if run and state.epoch:
+        word = "Continuing" if _goes_on(state, recipe) else "Already finished:"
+        console.print(f"{word} {escape(str(run))} after epoch {state.epoch}")
+    with progress() as bar:
+        task = bar.add_task(f"Training {recipe.fusion}", total=recipe.train.epochs, completed=state.epoch)
+        while _goes_on(state, recipe):
+            loss = _run_epoch(fabric, model, optimizer, data, recipe, state.epoch)
+            found = label_traces(bare.eval(), data.validation, data.stats, recipe, data.targets, [1])[1]
+            state = state.next(bare, optimizer, loss, mean_ccc(found, data.validation, data.targets, raw=True))
+            if state.epoch == _SETTLED and state.restarts < _RESTARTS and _saturated(found):
+                state = _anew(bare, optimizer, state, recipe, data)
+            if run:
+                state.save(make_folder(run))
+            bar.update(task, advance=1, description=f"Training {recipe.fusion}, validation CCC {state.best_score:.3f}")
+    checkpoint = _finish(corpus, data, recipe, state)
+    if run:
+        checkpoint.save(run / "checkpoint.safetensors")
+    return checkpoint
+
+
+def _saturated(traces: Sequence[Trace]) -> bool:
+    """Whether most estimates stand at the ends of the scale, where tanh has no gradient left to learn by."""
+    values = np.concatenate([values for trace in traces for values in trace.raw.values()])
+    known = np.abs(values[~np.isnan(values)])
+    return bool(len(known)) and float((known > _END).mean()) > 0.5
+
+
+def _anew(model: Model, optimizer: Any, state: RunState, recipe: Recipe, data: Prepared) -> RunState:
+    """Begin again from other initial weights, which depend on the seed and on how often that was done."""
+    restarts = state.restarts + 1
+    console.print(f"Estimates stand at the ends of the scale after epoch {state.epoch}: beginning anew ({restarts})")
+    torch.manual_seed(recipe.train.seed + 7919 * restarts)
+    fresh = Model(recipe.model, modality_dims(data.specs), len(data.targets), recipe.window)
+    model.load_state_dict(fresh.state_dict())
+    optimizer.state.clear()
+    return RunState.new(state.identity, fresh, restarts)
+
+
+def _groups(model: Model) -> list[dict[str, Any]]:
+    """All parameters that learn; those of a backbone that is trained along do so more slowly."""
+    tuned = {m: [p for p in module.parameters() if p.requires_grad] for m, module in model.tuned.items()}
+    apart = {id(p) for parameters in tuned.values() for p in parameters}
+    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in apart]
+    slow = [{"params": ps, "lr_scale": model.config.finetune[m].lr_scale} for m, ps in tuned.items()]
+    return [{"params": rest}, *slow]
+
+
+def _goes_on(state: RunState, recipe: Recipe) -> bool:
+    return state.epoch < recipe.train.epochs and state.epoch - state.best_epoch < recipe.train.patience
+
+
+def _run_epoch(fabric: Fabric, model: Any, optimizer: Any, data: Prepared, recipe: Recipe, epoch: int) -> float:
+    config = recipe.train
+    torch.manual_seed(recipe.train.seed * 1_000_003 + epoch + 1)  # dropout: the same in a resumed run
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(recipe, epoch) * group.get("lr_scale", 1.0)
+    model.train()
+    losses = []
+    for batch in batches(data, recipe, epoch, fabric.device):
+        out = model(batch.features, batch.present)
+        loss = ccc_loss(out.targets, batch.labels, config.mse_weight)
+        loss = loss + config.unimodal_weight * unimodal_loss(out.unimodal, batch.labels, batch.reliable)
+        loss = loss + config.reliability_weight * reliability_loss(out.gates, batch.reliable)
+        optimizer.zero_grad()
+        fabric.backward(loss)
+        # Gradients that aren't numbers are told below, with the losses that follow from them.
+        fabric.clip_gradients(model, optimizer, max_norm=config.clip_norm, error_if_nonfinite=False)
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    if not (np.isfinite(losses).all() and all(bool(p.isfinite().all()) for p in model.parameters())):
+        raise UsageError(f"training diverged in epoch {epoch + 1}", hint="lower train.lr, or raise train.batch")
+    return float(np.mean(losses))
+
+
+def _finish(corpus: Corpus, data: Prepared, recipe: Recipe, state: RunState) -> Checkpoint:
+    """The best epoch as a checkpoint, with the mean filter chosen on the validation clips."""
+    checkpoint = Checkpoint(
+        recipe=recipe,
+        features=data.specs,
+        targets=data.targets,
+        stats=data.stats,
+        weights=state.best,
+        demonstration=corpus.synthetic,
+        trained_on={
+            "corpus": corpus.name,
+            "train_clips": len(data.train),
+            "validation_clips": len(data.validation),
+            "train_groups": sorted(groups(data.train)),
+            "validation_groups": sorted(groups(data.validation)),
+            "epoch": state.best_epoch,
+            "seed": recipe.train.seed,
+        },
+    )
+    widths = sorted({2 * (recipe.grid.seconds_to_steps(s) // 2) + 1 if s else 1 for s in recipe.smooth_s})
+    by_width = label_traces(checkpoint.build(), data.validation, data.stats, recipe, data.targets, widths)
+    width = choose_smoothing(by_width, data.validation, data.targets)
+    scores = {
+        "raw": score(by_width[width], data.validation, data.targets, raw=True)["pooled"],
+        "smoothed": score(by_width[width], data.validation, data.targets)["pooled"],
+    }
+    return replace(checkpoint, smooth_steps=width, scores={"validation": scores})
