@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import tempfile
 from pathlib import Path
+
+from playwright.sync_api import sync_playwright
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 REPORT = DOCS.parent / "demo" / "report.html"
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update"
-)
 
 
 def main() -> None:
     """Open the report at a moment and save what the browser shows."""
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None or not REPORT.is_file():
+    command = shutil.which("chromium") or shutil.which("google-chrome")
+    if command is None or not REPORT.is_file():
         raise SystemExit("the picture needs chromium, and demo/report.html from `make demo`")
-    with tempfile.TemporaryDirectory() as profile:
-        options = [
-            *FLAGS.split(),
-            f"--user-data-dir={profile}",
-            "--window-size=1280,1400",
-            "--virtual-time-budget=8000",
-        ]
-        command = [browser, *options, f"--screenshot={DOCS / 'report.png'}", f"{REPORT.as_uri()}#t=11"]
-        subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    with sync_playwright() as driver, driver.chromium.launch(executable_path=command) as browser:
+        page = browser.new_page(viewport={"width": 1280, "height": 1400})
+        page.goto(f"{REPORT.as_uri()}#t=11")
+        # A function, not an expression: the page's own policy forbids what Playwright does to wait for an expression.
+        page.wait_for_function(
+            "() => { const v = document.querySelector('video'); return v.readyState >= 2 && !v.seeking; }"
+        )
+        page.screenshot(path=DOCS / "report.png")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""A tiny rendered corpus with a trained model on it, made once per run through the command line itself."""
+"""A tiny rendered corpus with a trained model on it, made once per run through the command line; and a real browser."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,6 +13,12 @@ from avgate.cli import main
 from avgate.corpora.base import read_table
 from avgate.corpora.manifest import COLUMNS
 from tests.own_corpus import write_rows
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+WINDOW = {"width": 1280, "height": 900}
+"""Size of the browser's pages in pixels."""
 
 
 @pytest.fixture(scope="session")
@@ -54,3 +62,21 @@ def fails(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
         return said
 
     return run
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium, started once for a module of tests."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    command = shutil.which("chromium")
+    if command is None:
+        pytest.skip("chromium is not installed")
+    with playwright.sync_playwright() as driver, driver.chromium.launch(executable_path=command) as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """An empty page."""
+    with browser.new_page(viewport=WINDOW) as page:
+        yield page

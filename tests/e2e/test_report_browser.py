@@ -6,17 +6,22 @@ import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import av
 import numpy as np
 import pytest
 
 from avgate.core.types import Trace
 from avgate.report.html import write_report
-from tests.e2e.browser import Browser
+from tests.clips import make_clip
+from tests.e2e.conftest import WINDOW
 from tests.traces import make_trace
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
 
 # One process starts the browser and fills its pages for all of these tests.
 pytestmark = pytest.mark.xdist_group("browser")
@@ -57,22 +62,14 @@ PICTURE = f"""(() => {{
 
 CURVES = "document.querySelector('#plot-curves .drawing')"
 
-SEEN = "document.querySelector('video').readyState >= 2 && !document.querySelector('video').seeking"
+# Waits are given functions: the page's own policy forbids what Playwright does to wait for an expression.
+SEEN = "() => document.querySelector('video').readyState >= 2 && !document.querySelector('video').seeking"
 
 
-def write_video(path: Path, codec: str = "libx264") -> None:
-    """A video whose every picture spells its own number in black and white bars."""
-    tick = Fraction(1, 90_000) if codec == "libx264" else Fraction(1, 1000)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=25, options={"preset": "ultrafast"} if codec == "libx264" else {})
-        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
-        stream.time_base = stream.codec_context.time_base = tick
-        for number, seconds in enumerate(TIMES):
-            bars = np.array([255 * (number >> bit & 1) for bit in range(BITS)], np.uint8).repeat(128 // BITS)
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(np.broadcast_to(bars[None, :, None], (96, 128, 3))))
-            frame.pts, frame.time_base = round(seconds / tick), tick
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+def pictures() -> list[np.ndarray]:
+    """What each frame of the video shows: its own number, in black and white bars."""
+    bars = [[255 * (number >> bit & 1) for bit in range(BITS)] for number in range(FRAMES)]
+    return [np.tile(np.repeat(row, 128 // BITS)[None, :, None], (96, 1, 3)).astype(np.uint8) for row in bars]
 
 
 def frame_at(seconds: float) -> int:
@@ -90,58 +87,67 @@ def share(frame: int, start: float = TIMES[0], end: float = END) -> float:
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    browser = Browser(tmp_path_factory.mktemp("profile"))
-    browser.window(1280, 900)
-    yield browser
-    browser.close()
-
-
-@pytest.fixture(scope="module")
 def trace() -> Trace:
     return replace(make_trace(FRAMES), time_s=TIMES)
 
 
 @pytest.fixture(scope="module")
-def report(browser: Browser, trace: Trace, tmp_path_factory: pytest.TempPathFactory) -> Browser:
-    """A report with a video, open in the browser; tests leave it paused."""
+def shared_report(browser: Browser, trace: Trace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """A report with a video, opened once: to load it takes longer than any of the tests."""
     folder = tmp_path_factory.mktemp("report")
-    write_video(folder / "video.mp4")
+    make_clip(folder / "video.mp4", pictures(), times=TIMES, video_options={"preset": "ultrafast"})
     write_report(trace, folder / "report.html", video=folder / "video.mp4")
-    browser.open((folder / "report.html").as_uri() + "#t=1")
-    browser.wait(SEEN)
-    return browser
+    with browser.new_page(viewport=WINDOW) as page:
+        page.goto((folder / "report.html").as_uri() + "#t=1")
+        page.wait_for_function(SEEN)
+        yield page
 
 
-def go(report: Browser, seconds: float) -> dict:
+@pytest.fixture
+def report(shared_report: Page) -> Page:
+    """The report in a light window of the usual size, with nothing in focus; tests leave it paused and not zoomed."""
+    shared_report.set_viewport_size(WINDOW)
+    shared_report.emulate_media(color_scheme="light")
+    shared_report.evaluate("document.activeElement.blur()")
+    return shared_report
+
+
+def complaints(page: Page) -> list[str]:
+    """Exceptions, errors and warnings of a page, blocked loads among them."""
+    messages = [message.text for message in page.console_messages() if message.type in ("error", "warning")]
+    return messages + [str(error) for error in page.page_errors()]
+
+
+def go(report: Page, seconds: float) -> dict:
     """Follow a link to a moment, wait for the picture, and say what the page shows."""
-    report.js(f"location.hash = ''; location.hash = '#t={seconds}'")
-    report.wait(f"document.querySelector('#frame-number').textContent === '{frame_at(seconds) + 1}'")
-    report.wait(SEEN)
-    return report.js(MOMENT)
+    report.evaluate(f"location.hash = ''; location.hash = '#t={seconds}'")
+    expect(report.locator("#frame-number")).to_have_text(str(frame_at(seconds) + 1))
+    report.wait_for_function(SEEN)
+    return report.evaluate(MOMENT)
 
 
-def inside(report: Browser, plot: str) -> tuple[float, float, float, float]:
+def inside(report: Page, plot: str) -> tuple[float, float, float, float]:
     """Left, top, width and height in the window of what a plot's axes enclose, scrolled into view."""
-    report.js(f"document.querySelector('{plot}').scrollIntoView({{ block: 'center', behavior: 'instant' }})")
-    box = f"document.querySelector('{plot} .inside:last-child').getBoundingClientRect()"
-    return tuple(report.js(f"(({{ left, top, width, height }}) => [left, top, width, height])({box})"))
+    report.locator(plot).evaluate("plot => plot.scrollIntoView({ block: 'center', behavior: 'instant' })")
+    box = report.locator(f"{plot} .inside:last-child").bounding_box()
+    return box["x"], box["y"], box["width"], box["height"]
 
 
-def test_nothing_jumps_on_loading_fails_or_comes_from_elsewhere(report: Browser):
+def test_nothing_jumps_on_loading_fails_or_comes_from_elsewhere(report: Page):
     jumps = """new Promise((done) => {
       const sum = (list) => done(list.getEntries().reduce((total, entry) => total + entry.value, 0));
       new PerformanceObserver(sum).observe({ type: "layout-shift", buffered: true });
       setTimeout(() => done(0), 200);
     })"""
-    assert report.js(jumps) < 0.01
-    assert report.problems() == []
-    assert {url.split(":")[0] for url in report.requests()} <= {"file", "blob", "data"}
-    assert [url for url in report.requests() if url.startswith("file:")] == [report.js("location.href.split('#')[0]")]
+    assert report.evaluate(jumps) < 0.01
+    assert complaints(report) == []
+    page, video = [request.url for request in report.requests()]
+    assert page == report.url.split("#")[0]
+    assert video.startswith("blob:")
 
 
 @pytest.mark.parametrize("seconds", [2.5, 9.02])
-def test_a_link_to_a_moment_shows_that_moment_everywhere(report: Browser, trace: Trace, seconds: float):
+def test_a_link_to_a_moment_shows_that_moment_everywhere(report: Page, trace: Trace, seconds: float):
     frame = frame_at(seconds)
     shown = go(report, seconds)
     assert shown["time"] == clock(TIMES[frame])
@@ -156,99 +162,98 @@ def test_a_link_to_a_moment_shows_that_moment_everywhere(report: Browser, trace:
     assert len(shown["heads"]) == 4
     for head, width in zip(shown["heads"], shown["widths"], strict=True):
         assert head == pytest.approx(share(frame) * width, abs=0.6)
-    report.wait(f"{PICTURE} === {frame}")
-    assert TIMES[frame] <= report.js("document.querySelector('video').currentTime") < TIMES[frame + 1]
+    report.wait_for_function(f"() => {PICTURE} === {frame}")
+    assert TIMES[frame] <= report.evaluate("document.querySelector('video').currentTime") < TIMES[frame + 1]
 
 
-def test_where_nothing_is_known_nothing_is_claimed(report: Browser, trace: Trace):
+def test_where_nothing_is_known_nothing_is_claimed(report: Page, trace: Trace):
     first = int(np.flatnonzero(np.isnan(trace.targets["valence"]))[0])
     shown = go(report, TIMES[first + 5])
     assert shown["values"] == ["–", "–"]
     assert shown["dots"] == [False, False]
     assert shown["words"] == "no estimate at this frame"
     assert "valence unknown" in shown["spoken"]
-    drawn = report.js(f"{CURVES}.data.filter((d) => d.mode === 'lines').map((d) => d.y)")
+    drawn = report.evaluate(f"{CURVES}.data.filter((d) => d.mode === 'lines').map((d) => d.y)")
     for line in drawn:
         assert line[first - 1] is not None
         assert line[first] is None
 
 
 @pytest.mark.parametrize("plot", ["#plot-curves", "#plot-presence", "#plot-attended", "#plot-iterations"])
-def test_a_click_on_any_plot_goes_there(report: Browser, plot: str):
+def test_a_click_on_any_plot_goes_there(report: Page, plot: str):
     go(report, 1)
     left, top, width, height = inside(report, plot)
-    report.click(left + 0.755 * width, top + height / 2)
-    shown = report.js(MOMENT)
+    report.mouse.click(left + 0.755 * width, top + height / 2)
+    shown = report.evaluate(MOMENT)
     assert shown["frame"] - 1 == pytest.approx(frame_at(TIMES[0] + 0.755 * (END - TIMES[0])), abs=1)
 
 
-def test_dragging_moves_the_video_along(report: Browser):
+def test_dragging_moves_the_video_along(report: Page):
     left, top, width, _ = inside(report, "#plot-curves")
-    report.mouse("mousePressed", left + 0.2 * width, top + 9)
-    for part in np.linspace(0.2, 0.401, 15):
-        report.mouse("mouseMoved", left + part * width, top + 9)
-    report.mouse("mouseReleased", left + 0.401 * width, top + 9)
-    frame = report.js(MOMENT)["frame"] - 1
+    report.mouse.move(left + 0.2 * width, top + 9)
+    report.mouse.down()
+    report.mouse.move(left + 0.401 * width, top + 9, steps=15)
+    report.mouse.up()
+    frame = report.evaluate(MOMENT)["frame"] - 1
     assert frame == pytest.approx(frame_at(TIMES[0] + 0.401 * (END - TIMES[0])), abs=1)
-    report.wait(SEEN)
-    report.wait(f"{PICTURE} === {frame}")
+    report.wait_for_function(SEEN)
+    report.wait_for_function(f"() => {PICTURE} === {frame}")
 
 
-def test_hovering_tells_the_values_there_and_stays_here(report: Browser, trace: Trace):
+def test_hovering_tells_the_values_there_and_stays_here(report: Page, trace: Trace):
     go(report, 1)
     left, top, width, _ = inside(report, "#plot-curves")
-    report.mouse("mouseMoved", left + 0.502 * width, top + 20)
-    lines = report.js("document.querySelector('#tip').textContent").split("\n")
+    report.mouse.move(left + 0.502 * width, top + 20)
+    lines = report.locator("#tip").text_content().split("\n")
     frame = frame_at(float(lines[0].removeprefix("0:")))
     assert frame == pytest.approx(frame_at(TIMES[0] + 0.502 * (END - TIMES[0])), abs=1)
     value = trace.targets["valence"][frame]
     assert lines[1] == f"valence {value:+.2f}".replace("-", "−")
-    assert report.js("[...document.querySelectorAll('.ghost')].every((ghost) => !ghost.hidden)")
-    assert report.js(MOMENT)["frame"] == frame_at(1) + 1
-    report.mouse("mouseMoved", 5, 5)
-    assert report.js("document.querySelector('#tip').hidden")
+    expect(report.locator(".ghost:visible")).to_have_count(4)
+    assert report.evaluate(MOMENT)["frame"] == frame_at(1) + 1
+    report.mouse.move(5, 5)
+    expect(report.locator("#tip")).to_be_hidden()
 
 
-def test_keys_step_and_jump(report: Browser):
+def test_keys_step_and_jump(report: Page):
     go(report, TIMES[100])
     for key, frame in (("ArrowRight", 101), ("ArrowRight", 102), ("ArrowLeft", 101), ("End", FRAMES - 1), ("Home", 0)):
-        report.key(key)
-        assert report.js(MOMENT)["frame"] == frame + 1
-    report.js("document.querySelector('#slider').focus()")
-    report.key("ArrowRight")
-    assert report.js(MOMENT)["frame"] == 2, "one step, not one of the page and one of the slider"
+        report.keyboard.press(key)
+        assert report.evaluate(MOMENT)["frame"] == frame + 1
+    report.locator("#slider").focus()
+    report.keyboard.press("ArrowRight")
+    assert report.evaluate(MOMENT)["frame"] == 2, "one step, not one of the page and one of the slider"
 
 
-def test_playing_takes_all_playheads_along(report: Browser):
-    report.js("document.activeElement.blur()")
+def test_playing_takes_all_playheads_along(report: Page):
     before = go(report, TIMES[60])
-    report.key(" ", " ")
-    report.wait("Number(document.querySelector('#frame-number').textContent) > 70")
-    assert report.js("document.querySelector('#play').getAttribute('aria-label')") == "Pause"
-    report.key(" ", " ")
-    report.wait("document.querySelector('#play').getAttribute('aria-label') === 'Play'")
-    report.wait(SEEN)
-    after = report.js(MOMENT)
+    report.keyboard.press(" ")
+    report.wait_for_function("() => Number(document.querySelector('#frame-number').textContent) > 70")
+    expect(report.locator("#play")).to_have_accessible_name("Pause")
+    report.keyboard.press(" ")
+    expect(report.locator("#play")).to_have_accessible_name("Play")
+    report.wait_for_function(SEEN)
+    after = report.evaluate(MOMENT)
     assert 70 < after["frame"] < 150
     moved = [b - a for a, b in zip(before["heads"], after["heads"], strict=True)]
     expected = share(after["frame"] - 1) - share(60)
     assert moved == pytest.approx([expected * width for width in after["widths"]], abs=0.6)
-    report.wait(f"{PICTURE} === {after['frame'] - 1}")
+    report.wait_for_function(f"() => {PICTURE} === {after['frame'] - 1}")
 
 
-def test_zooming_shows_less_time_and_follows_the_playhead(report: Browser):
+def test_zooming_shows_less_time_and_follows_the_playhead(report: Page):
     go(report, 2)
-    report.key("+", "+")
-    report.key("+", "+")
-    seen = report.js("document.querySelector('#plot-presence .drawing').layout.xaxis.range")
+    report.keyboard.press("+")
+    report.keyboard.press("+")
+    seen = report.evaluate("document.querySelector('#plot-presence .drawing').layout.xaxis.range")
     assert seen[1] - seen[0] == pytest.approx((END - TIMES[0]) / 4)
     assert seen[0] <= 2 < seen[1]
     shown = go(report, 9)
-    later = report.js("document.querySelector('#plot-presence .drawing').layout.xaxis.range")
+    later = report.evaluate("document.querySelector('#plot-presence .drawing').layout.xaxis.range")
     assert later[0] <= 9 < later[1]
     assert all(0 <= head < width for head, width in zip(shown["heads"], shown["widths"], strict=True))
-    report.key("0", "0")
-    assert report.js(f"{CURVES}.layout.xaxis.range") == pytest.approx([TIMES[0], END])
+    report.keyboard.press("0")
+    assert report.evaluate(f"{CURVES}.layout.xaxis.range") == pytest.approx([TIMES[0], END])
 
 
 def contrast(one: str, other: str) -> float:
@@ -267,33 +272,31 @@ SHAPES = [("head", "card"), ("voice", "voice-pale"), ("face", "face-pale"), ("so
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_text_and_shapes_stand_out_in_light_and_in_dark(report: Browser, dark: bool):
+def test_text_and_shapes_stand_out_in_light_and_in_dark(report: Page, dark: bool):
     def colour(name: str) -> str:
-        return report.js(f"probe.style.color = 'var(--{name})', getComputedStyle(probe).color")
+        return report.evaluate(f"probe.style.color = 'var(--{name})', getComputedStyle(probe).color")
 
-    report.js("globalThis.probe ??= document.body.appendChild(document.createElement('i')), 0")
-    report.window(1280, 900, dark=dark)
+    report.evaluate("globalThis.probe ??= document.body.appendChild(document.createElement('i')), 0")
+    report.emulate_media(color_scheme="dark" if dark else "light")
     assert (contrast(colour("page"), "rgb(0, 0, 0)") < 3) == dark
     for pairs, least in ((TEXT, 4.5), (SHAPES, 3)):
         for front, back in pairs:
             assert contrast(colour(front), colour(back)) >= least, (front, back)
     # Plotly takes its colours from the page, and takes them anew when the page changes.
-    report.wait(f"{CURVES}.layout.font.color === style('--muted')")
-    report.window(1280, 900)
+    report.wait_for_function(f"() => {CURVES}.layout.font.color === style('--muted')")
 
 
 @pytest.mark.parametrize("width", [340, 700, 1000, 1920])
-def test_the_page_fits_any_window(report: Browser, width: int):
-    report.window(width, 800)
-    report.wait(f"{CURVES}.layout.width === document.querySelector('#plot-curves').clientWidth")
-    assert report.js("document.documentElement.scrollWidth <= innerWidth")
+def test_the_page_fits_any_window(report: Page, width: int):
+    report.set_viewport_size({"width": width, "height": 800})
+    report.wait_for_function(f"() => {CURVES}.layout.width === document.querySelector('#plot-curves').clientWidth")
+    assert report.evaluate("document.documentElement.scrollWidth <= innerWidth")
     shown = go(report, 5)
     for head, plot_width in zip(shown["heads"], shown["widths"], strict=True):
         assert head == pytest.approx(share(frame_at(5)) * plot_width, abs=0.6)
-    report.window(1280, 900)
 
 
-def test_a_long_trace_without_video_or_gates_and_with_a_hostile_name(browser: Browser, tmp_path: Path):
+def test_a_long_trace_without_video_or_gates_and_with_a_hostile_name(page: Page, tmp_path: Path):
     trace = make_trace(30_000, 25, gates=False, source=HOSTILE)
     valence = trace.targets["valence"].copy()
     valence[[12_345, 23_456]] = 0.999, -0.999
@@ -304,38 +307,38 @@ def test_a_long_trace_without_video_or_gates_and_with_a_hostile_name(browser: Br
         provenance={HOSTILE: HOSTILE},
     )
     write_report(trace, tmp_path / "report.html")
-    browser.open((tmp_path / "report.html").as_uri() + "#t=493.81")
-    assert browser.js("typeof window.harmed") == "undefined"
-    assert browser.problems() == []
-    assert browser.js("document.querySelector('h1').textContent") == HOSTILE
-    assert browser.js("document.title").startswith(HOSTILE)
-    assert browser.js(MOMENT)["values"][0] == "+1.00"
-    assert browser.js("document.querySelectorAll('.plot').length") == 2
+    page.goto((tmp_path / "report.html").as_uri() + "#t=493.81")
+    assert page.evaluate("typeof window.harmed") == "undefined"
+    assert complaints(page) == []
+    assert page.locator("h1").text_content() == HOSTILE
+    assert page.title().startswith(HOSTILE)
+    assert page.evaluate(MOMENT)["values"][0] == "+1.00"
+    assert page.locator(".plot").count() == 2
 
-    lines = browser.js(f"{CURVES}.data.filter((d) => d.line?.width === 2).map((d) => [d.x, d.y])")
+    lines = page.evaluate(f"{CURVES}.data.filter((d) => d.line?.width === 2).map((d) => [d.x, d.y])")
     for x, _ in lines:
         assert len(x) <= 4000
         assert all(a < b for a, b in itertools.pairwise(x))
     assert (max(filter(None, lines[0][1])), min(filter(None, lines[0][1]))) == (0.999, -0.999)
     assert None in lines[1][1], "a short gap is still a gap"
     for _ in range(3):
-        browser.key("+", "+")
-    x = browser.js(f"{CURVES}.data[1].x")
+        page.keyboard.press("+")
+    x = page.evaluate(f"{CURVES}.data[1].x")
     np.testing.assert_allclose(np.diff(x), 1 / 25, atol=1e-5)
 
-    browser.js("document.querySelector('#play').click()")
-    browser.wait("Number(document.querySelector('#frame-number').textContent) > 12360")
-    browser.js("document.querySelector('#play').click()")
-    frame = browser.js(MOMENT)["frame"]
-    browser.js("new Promise((done) => setTimeout(done, 100))")
-    assert browser.js(MOMENT)["frame"] == frame
+    page.locator("#play").click()
+    page.wait_for_function("() => Number(document.querySelector('#frame-number').textContent) > 12360")
+    page.locator("#play").click()
+    frame = page.evaluate(MOMENT)["frame"]
+    page.wait_for_timeout(100)
+    assert page.evaluate(MOMENT)["frame"] == frame
 
 
-def test_a_video_that_the_browser_cannot_play_leaves_the_rest_at_work(browser: Browser, trace: Trace, tmp_path: Path):
-    write_video(tmp_path / "video.mp4", "mpeg4")
+def test_a_video_that_the_browser_cannot_play_leaves_the_rest_at_work(page: Page, trace: Trace, tmp_path: Path):
+    make_clip(tmp_path / "video.mp4", pictures(), codec="mpeg4")
     write_report(trace, tmp_path / "report.html", video=tmp_path / "video.mp4")
-    browser.open((tmp_path / "report.html").as_uri() + "#t=2")
-    browser.wait("!document.querySelector('#video-trouble').hidden")
-    assert browser.js("document.querySelector('video')") is None
-    browser.key("ArrowRight")
-    assert browser.js(MOMENT)["frame"] == frame_at(2) + 2
+    page.goto((tmp_path / "report.html").as_uri() + "#t=2")
+    expect(page.locator("#video-trouble")).to_be_visible()
+    assert page.locator("video").count() == 0
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(MOMENT)["frame"] == frame_at(2) + 2
