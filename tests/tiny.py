@@ -13,7 +13,7 @@ import torch
 from avgate.core.timeline import Grid
 from avgate.core.types import FeatureTrack, Modality
 from avgate.features.stats import FeatureStats
-from avgate.inference.estimator import ClipFeatures, on_common_grid
+from avgate.inference.clip import ClipFeatures, on_common_grid
 from avgate.models.checkpoint import Checkpoint, FeatureSpec, modality_dims
 from avgate.models.encoders import TcnConfig
 from avgate.models.fusions.hgrjca import HgrjcaConfig

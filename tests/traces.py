@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from avgate.core.gates import Gate
 from avgate.core.types import Trace
 
 UNKNOWN_S = (6.0, 7.2)
@@ -20,12 +21,12 @@ def make_trace(frames: int = 500, rate: float = 25.0, *, gates: bool = True, sou
     arousal = 0.35 * np.sin(time_s * 0.31 + 1.9) + 0.25 * np.sin(time_s * 1.1) + 0.1
     targets = {"valence": valence, "arousal": arousal}
     raw = {name: values + 0.06 * np.sin(time_s * 9) for name, values in targets.items()}
-    columns = {}
-    for modality, shift in (("voice", 0.0), ("face", 1.4)) if gates else ():
-        columns[f"{modality}_attended"] = 1 / (1 + np.exp(-4 * np.sin(time_s * 0.8 + shift)))
+    columns: dict[Gate, np.ndarray] = {}
+    for modality, shift in (("audio", 0.0), ("video", 1.4)) if gates else ():
+        columns[Gate("attended", modality)] = 1 / (1 + np.exp(-4 * np.sin(time_s * 0.8 + shift)))
         logits = np.stack([np.sin(time_s * (0.5 + 0.2 * t) + shift + t) for t in range(3)]) / 0.3
         weights = np.exp(logits) / np.exp(logits).sum(0)
-        columns |= {f"{modality}_iteration_{t + 1}": weights[t] for t in range(3)}
+        columns |= {Gate("iteration", modality, t + 1): weights[t] for t in range(3)}
     for values in (*targets.values(), *raw.values(), *columns.values()):
         values[unknown] = np.nan
     return Trace(

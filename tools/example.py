@@ -32,9 +32,9 @@ def text(trace: Trace) -> str:
     )
     present = "\n".join(f"| {name} present | {mask.mean():.0%} of the frames |" for name, mask in trace.present.items())
     gates = "\n".join(
-        f"| {name} | {np.nanmean(values):.2f} |"
-        for name, values in trace.gates.items()
-        if name.endswith(("_reliability", "_attended"))
+        f"| {gate.name} | {np.nanmean(values):.2f} |"
+        for gate, values in trace.gates.items()
+        if gate.kind in ("reliability", "attended")
     )
     notes = "\n".join(f"- {note}" for note in trace.notes)
     seconds = trace.time_s[-1] - trace.time_s[0]

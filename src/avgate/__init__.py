@@ -10,15 +10,21 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from avgate.apps.predict import Predictor
+    from avgate.core.errors import AvgateError
+    from avgate.core.gates import Gate
     from avgate.core.types import Trace
+    from avgate.inference.estimator import Estimator
+    from avgate.inference.predictor import Predictor
     from avgate.models.checkpoint import load_checkpoint
 
 __version__ = version("avgate")
-__all__ = ["Predictor", "Trace", "__version__", "load_checkpoint"]
+__all__ = ["AvgateError", "Estimator", "Gate", "Predictor", "Trace", "__version__", "load_checkpoint"]
 
 _HOMES = {
-    "Predictor": "avgate.apps.predict",
+    "AvgateError": "avgate.core.errors",
+    "Estimator": "avgate.inference.estimator",
+    "Gate": "avgate.core.gates",
+    "Predictor": "avgate.inference.predictor",
     "Trace": "avgate.core.types",
     "load_checkpoint": "avgate.models.checkpoint",
 }

@@ -42,7 +42,8 @@ TOLERANCE = {"csv": 5.1e-7, "json": 5.1e-7}
 def columns_of(trace: Trace) -> Columns:
     present = {f"{name}_present": mask.astype(np.float64) for name, mask in trace.present.items()}
     raw = {f"{name}_raw": values for name, values in trace.raw.items()}
-    return {"time_s": trace.time_s, **trace.targets, **raw, **present, **trace.gates}
+    gates = {gate.name: values for gate, values in trace.gates.items()}
+    return {"time_s": trace.time_s, **trace.targets, **raw, **present, **gates}
 
 
 @pytest.fixture(params=WRITERS, ids=lambda writer: writer.name)

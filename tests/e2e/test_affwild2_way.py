@@ -12,10 +12,12 @@ import pandas as pd
 import pytest
 
 from avgate import load_checkpoint
-from avgate.apps.affwild2.submission import Estimator, estimate_frames
+from avgate.apps.affwild2.submission import estimate_frames
 from avgate.cli import main
 from avgate.corpora.affwild2 import AffWild2
+from avgate.evaluation.examples import Reader
 from avgate.features.store import FeatureStore
+from avgate.inference.estimator import Estimator
 from tests.affwild2 import VIDEOS, labels_of, write_affwild2
 
 pytestmark = pytest.mark.xdist_group("whole way")
@@ -89,7 +91,8 @@ def test_scores_are_those_of_an_independent_computation(release: Path, trained: 
     where = ["--corpus", "affwild2", "--data", str(release), "--split", "train"]
     main(["evaluate", str(trained), *where, "--out", str(tmp_path / "scores.json")])
     (scores,) = json.loads((tmp_path / "scores.json").read_text())
-    corpus, store, checkpoint = AffWild2(release), FeatureStore(release / "features"), load_checkpoint(trained)
+    corpus, estimator = AffWild2(release), Estimator(trained)
+    reader = Reader(corpus, FeatureStore(release / "features"), estimator.recipe)
     clips = {clip.name: clip for clip in corpus.clips()}
     predicted, labelled = [], []
     for video in VIDEOS:
@@ -99,7 +102,7 @@ def test_scores_are_those_of_an_independent_computation(release: Path, trained: 
             frames = sum(1 for _ in container.decode(video=0))
         assert frames == video.frames
         estimates, labels = (
-            estimate_frames([Estimator(checkpoint, corpus, store)], clips[video.name]),
+            estimate_frames([(estimator, reader)], clips[video.name]),
             labels_of(video),
         )
         for frame in range(min(frames, len(labels))):

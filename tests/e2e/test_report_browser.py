@@ -268,7 +268,7 @@ def contrast(one: str, other: str) -> float:
 
 TEXT = [("ink", "page"), ("ink", "card"), ("muted", "page"), ("muted", "card"), ("warn-ink", "warn")]
 TEXT += [("valence", "card"), ("arousal", "card")]
-SHAPES = [("head", "card"), ("voice", "voice-pale"), ("face", "face-pale"), ("sound", "sound-pale")]
+SHAPES = [("head", "card"), *((hue, f"{hue}-pale") for hue in ("voice", "face", "audio", "text", "other"))]
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

@@ -11,6 +11,7 @@ import pytest
 
 from avgate import Predictor, load_checkpoint
 from avgate.cli import main
+from avgate.core.types import SAMPLE_RATE
 from avgate.corpora.manifest import Manifest
 from avgate.corpora.rendered import Rendered
 from avgate.media import Media
@@ -91,17 +92,33 @@ def test_prediction_and_evaluation_take_the_same_path(corpus, checkpoint):
     from avgate.evaluation.examples import load_examples
     from avgate.evaluation.scoring import label_traces
     from avgate.features.store import FeatureStore
-    from avgate.models.checkpoint import load_checkpoint
+    from avgate.inference.estimator import Estimator
 
-    found, opened = load_checkpoint(checkpoint), Rendered(corpus)
+    found, opened = Estimator(checkpoint), Rendered(corpus)
     examples, _ = load_examples(opened, FeatureStore(corpus / "features"), found.recipe, "test")
-    width = found.smooth_steps
-    scored = label_traces(found.build(), examples, found.stats, found.recipe, found.targets, [width])[width]
+    width = found.checkpoint.smooth_steps
+    scored = label_traces(found, examples, [width])[width]
     predicted = Predictor(found)(examples[0].clip.video)
     assert np.array_equal(predicted.time_s, np.round(scored[0].time_s, 6)) or predicted.time_s == pytest.approx(
         scored[0].time_s, abs=1e-3
     )
     assert predicted.raw["arousal"] == pytest.approx(scored[0].raw["arousal"], abs=1e-3)
+
+
+def test_frames_and_sound_in_memory_give_the_trace_of_their_file(corpus, checkpoint):
+    video, predictor = Rendered(corpus).clips()[0].video, Predictor(checkpoint)
+    frames = list(Media(video).frames())
+    sound = np.concatenate([piece.samples for piece in Media(video).sound()])
+    images, times = np.stack([frame.image for frame in frames]), [frame.time_s for frame in frames]
+    expected, found = predictor(video), predictor(images, times, sound, SAMPLE_RATE)
+
+    for target in expected.targets:
+        assert found.targets[target] == pytest.approx(expected.targets[target], abs=1e-3)
+    assert set(found.present) == set(expected.present)
+    assert (found.source, found.provenance.get("video")) == ("frames in memory", None)
+    silent = predictor(images, times)
+    assert not silent.present["audio"].any()
+    assert "There is no sound." in silent.notes
 
 
 def test_report_is_drawn_anew_from_the_json_of_a_prediction(corpus, checkpoint, tmp_path):

@@ -7,8 +7,9 @@ import pytest
 
 from avgate.core.timeline import Grid
 from avgate.core.types import FeatureTrack
-from avgate.inference.estimator import estimate, on_common_grid, read_trace
-from avgate.models.checkpoint import Checkpoint, load_checkpoint
+from avgate.inference.clip import on_common_grid
+from avgate.inference.estimator import Estimator
+from avgate.models.checkpoint import Checkpoint
 from avgate.report.writers.json import read_json
 
 THEN = Path(__file__).parent / "demonstration_trace.json"
@@ -34,10 +35,9 @@ def made_up_tracks(checkpoint: Checkpoint, n: int = 240) -> list[FeatureTrack]:
 
 
 def test_the_demonstration_weights_give_the_same_trace_as_ever():
-    checkpoint, then = load_checkpoint(), read_json(THEN)
-    clip = on_common_grid("made up", made_up_tracks(checkpoint), checkpoint.recipe.grid)
-    estimated = estimate(checkpoint.build(), clip, checkpoint.stats, checkpoint.recipe)
-    now = read_trace(clip, estimated, checkpoint.targets, then.time_s, checkpoint.smooth_steps)
+    estimator, then = Estimator(), read_json(THEN)
+    clip = on_common_grid("made up", made_up_tracks(estimator.checkpoint), estimator.recipe.grid)
+    now = estimator.trace(clip, then.time_s)
 
     assert np.isnan(then.targets["valence"]).sum() > 5, "both modalities are absent for a while"
     for kind in ("targets", "raw", "gates"):

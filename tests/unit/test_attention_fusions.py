@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from avgate.inference.estimator import gates_in_words
+from avgate.core.gates import Gate, gates_of
 from avgate.models.fusions import Fusion, build_fusion
 from avgate.models.fusions.ca import Ca, CaConfig
 from avgate.models.fusions.dca import Dca, DcaConfig
@@ -226,9 +226,12 @@ def test_grjca_can_leave_the_input_untouched_and_says_so():
 
 def test_the_attended_share_of_grjca_in_words_is_all_but_the_inputs_weight():
     gates = random_fusion(GrjcaConfig())(*with_gaps()).gates
-    words = gates_in_words({name: gate[0].numpy() for name, gate in gates.items()}, ("audio", "video"))
+    words = gates_of({name: gate[0].numpy() for name, gate in gates.items()}, ("audio", "video"))
     torch.testing.assert_close(
-        torch.from_numpy(words["face_attended"]), gates["candidate/video"][0, :, 1:].sum(-1), rtol=1e-12, atol=1e-12
+        torch.from_numpy(words[Gate("attended", "video")]),
+        gates["candidate/video"][0, :, 1:].sum(-1),
+        rtol=1e-12,
+        atol=1e-12,
     )
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from avgate.core.errors import CheckpointError, FeatureError, OutputError
 from avgate.features.store import FeatureStore
-from avgate.inference.estimator import estimate
+from avgate.inference.estimator import Estimator
 from avgate.models.checkpoint import FORMAT, FeatureSpec, load_checkpoint, modality_dims
 from avgate.models.recipes import RECIPES
 from avgate.training.run_state import RunState
@@ -51,8 +51,7 @@ def refusal(path):
 def test_a_loaded_checkpoint_estimates_the_same_to_the_bit(saved):
     checkpoint, path = saved
     loaded, clip = load_checkpoint(path), make_clip(53, absent={"video": range(20, 33)})
-    one = estimate(checkpoint.build(), clip, checkpoint.stats, checkpoint.recipe)
-    two = estimate(loaded.build(), clip, loaded.stats, loaded.recipe)
+    one, two = Estimator(checkpoint).estimate(clip), Estimator(loaded).estimate(clip)
 
     np.testing.assert_array_equal(one.raw, two.raw)
     assert one.gates.keys() == two.gates.keys()

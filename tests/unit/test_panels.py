@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from avgate.core.gates import Gate
 from avgate.core.types import Trace
 from avgate.report.panels import frame_edges, strip_panels
 from tests.traces import make_trace
@@ -30,7 +31,9 @@ def test_only_what_there_is_is_spoken_of():
 
 
 def test_a_gate_of_another_name_or_modality_is_not_lost():
-    gates = {name: np.zeros(3) for name in ("leader", "text_attended", "text_iteration_12", "text_reliability")}
+    gates = {
+        Gate.named(name): np.zeros(3) for name in ("leader", "text_attended", "text_iteration_12", "text_reliability")
+    }
     panels = strip_panels(Trace(np.arange(3.0), {"valence": np.zeros(3)}, {}, gates))
     assert [(panel.name, [row.label for row in panel.rows]) for panel in panels] == [
         ("reliability", ["text"]),
@@ -41,7 +44,7 @@ def test_a_gate_of_another_name_or_modality_is_not_lost():
 
 
 def test_means_leave_out_what_is_unknown():
-    gates = {"face_attended": np.array([0.25, np.nan, 0.75]), "voice_attended": np.full(3, np.nan)}
+    gates = {Gate("attended", "video"): np.array([0.25, np.nan, 0.75]), Gate("attended", "audio"): np.full(3, np.nan)}
     (panel,) = strip_panels(Trace(np.arange(3.0), {"valence": np.zeros(3)}, {}, gates))
     assert panel.rows[0].mean == 0.5
     assert np.isnan(panel.rows[1].mean)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from avgate.core.errors import MediaError, OutputError, UsageError
+from avgate.core.gates import Gate
 from avgate.core.types import Trace
 from avgate.report import html as report_module
 from avgate.report.html import report, write_report
@@ -93,7 +94,7 @@ def test_every_frame_is_in_the_page_and_unknown_is_null(tmp_path: Path):
         np.testing.assert_allclose(values, trace.targets[curve["name"]], atol=5.1e-5)
         np.testing.assert_allclose(np.array(curve["raw"], np.float64), trace.raw[curve["name"]], atol=5.1e-5)
     attended = data["panels"][1]["rows"][0]["values"]
-    np.testing.assert_allclose(np.array(attended, np.float64), trace.gates["voice_attended"], atol=5.1e-5)
+    np.testing.assert_allclose(np.array(attended, np.float64), trace.gates[Gate("attended", "audio")], atol=5.1e-5)
 
 
 def test_rows_of_several_iterations_are_parted_by_modality(tmp_path: Path):
@@ -121,7 +122,7 @@ def test_nothing_in_a_trace_becomes_a_tag_or_a_script(tmp_path: Path):
         trace.time_s,
         {HOSTILE: trace.time_s * 0, **trace.targets},
         {HOSTILE: trace.time_s > 0, **trace.present},
-        {HOSTILE: trace.time_s * 0, f"{HOSTILE}_attended": trace.time_s * 0, **trace.gates},
+        {Gate(HOSTILE): trace.time_s * 0, Gate("attended", HOSTILE): trace.time_s * 0, **trace.gates},
         {},
         HOSTILE,
         (HOSTILE,),

@@ -13,8 +13,8 @@ from avgate.core.metrics import ccc_of
 from avgate.core.types import Clip, LabelTrack, Trace
 from avgate.evaluation.examples import Example
 from avgate.evaluation.scoring import choose_smoothing, label_moments, label_traces, mean_ccc, pairs, score
-from avgate.inference.estimator import estimate, read_trace
-from tests.tiny import RECIPE, TARGETS, make_checkpoint, make_clip
+from avgate.inference.estimator import Estimator
+from tests.tiny import TARGETS, make_checkpoint, make_clip
 
 
 def concordance(x, y):
@@ -233,16 +233,15 @@ def test_moments_count_the_smoothed_estimate():
 
 
 def test_traces_are_read_off_at_the_label_times_once_per_filter():
-    checkpoint = make_checkpoint()
+    estimator = Estimator(make_checkpoint())
     rng = np.random.default_rng(5)
     examples = [example(rng.uniform(-1, 1, (n, 2)), f"clip{n}", rate=30.0) for n in (37, 121)]
-    found = label_traces(checkpoint.build(), examples, checkpoint.stats, RECIPE, TARGETS, [1, 7])
+    found = label_traces(estimator, examples, [1, 7])
 
     assert list(found) == [1, 7]
     for width, traces in found.items():
         for trace, e in zip(traces, examples, strict=True):
-            estimated = estimate(checkpoint.build(), e.features, checkpoint.stats, RECIPE)
-            expected = read_trace(e.features, estimated, TARGETS, e.labels.time_s, width)
+            expected = estimator.read(e.features, estimator.estimate(e.features), e.labels.time_s, width)
             assert trace.source == e.clip.name
             for target in TARGETS:
                 np.testing.assert_array_equal(trace.targets[target], expected.targets[target])

@@ -17,9 +17,8 @@ from avgate.evaluation.examples import Example
 from avgate.evaluation.scoring import label_moments, label_traces
 from avgate.features.corruption import CORRUPTIONS
 from avgate.features.stats import FeatureStats
-from avgate.inference.estimator import estimate
+from avgate.inference.estimator import Estimator
 from avgate.labels.tracks import labels_on_grid
-from avgate.models.checkpoint import Checkpoint
 from avgate.models.network import ModelOutput
 from tests.tiny import COLUMNS, RECIPE, TARGETS, make_checkpoint, make_clip, make_stats
 
@@ -177,12 +176,13 @@ def test_all_of_a_modality_absent_leaves_nothing_of_it(examples, stats, modality
 
 def test_clips_without_corruption_give_the_clean_estimate_to_the_bit(examples, stats):
     """They are standardised already: with statistics that change nothing, the model sees what it always sees."""
-    model = make_checkpoint().build()
+    checkpoint = replace(make_checkpoint(), stats=stats)
+    estimator, on_standardised = Estimator(checkpoint), Estimator(replace(checkpoint, stats=IDENTITY))
     corrupted, masks = corrupt(standardise(examples, stats), Condition("audio", "noise", 0.0), STEPS)
     for clean, found, mask in zip(examples, corrupted, masks, strict=True):
         assert not mask.any()
-        one = estimate(model, clean.features, stats, RECIPE)
-        other = estimate(model, found.features, IDENTITY, RECIPE)
+        one = estimator.estimate(clean.features)
+        other = on_standardised.estimate(found.features)
         np.testing.assert_array_equal(one.raw, other.raw)
 
 
@@ -194,17 +194,17 @@ def test_conditions_are_named_by_modality_kind_and_share():
 # ---- what a model makes of them
 
 
-def reading(*modalities: str) -> Checkpoint:
+def reading(*modalities: str) -> Estimator:
     """A tiny model with random weights that was trained on these modalities alone."""
     recipe = RECIPE if len(modalities) > 1 else RECIPE.with_fusion(modalities[0])
     whole = make_checkpoint(recipe)
     specs = tuple(f for f in whole.features if f.modality in modalities)
-    return replace(whole, features=specs, stats={m: whole.stats[m] for m in modalities})
+    return Estimator(replace(whole, features=specs, stats={m: whole.stats[m] for m in modalities}))
 
 
 def test_every_kind_and_share_of_a_corrupted_modality_is_measured_and_every_gate_at_half(examples):
-    checkpoint, test = reading("audio", "video"), examples[2:4]
-    found = stress(checkpoint, examples[:2], test, ("video",), PRIOR)
+    estimator, test = reading("audio", "video"), examples[2:4]
+    found = stress(estimator, examples[:2], test, ("video",), PRIOR)
     assert set(found.moments) == {Condition("video", kind, share).name for kind in CORRUPTIONS for share in SHARES}
     assert set(found.auroc) == {f"video {kind}" for kind in CORRUPTIONS}
     for areas in found.auroc.values():
@@ -212,20 +212,22 @@ def test_every_kind_and_share_of_a_corrupted_modality_is_measured_and_every_gate
         assert all(0 <= a <= 1 for a in areas.values())
     for share in (0.5, 1.0):
         condition = Condition("video", "noise", share)
-        corrupted, _ = corrupt(standardise(test, checkpoint.stats), condition, RECIPE.train.corrupt.steps)
-        traces = label_traces(checkpoint.build(), corrupted, IDENTITY, RECIPE, TARGETS, [checkpoint.smooth_steps])
-        expected = label_moments(traces[checkpoint.smooth_steps], test, TARGETS, PRIOR)
+        corrupted, _ = corrupt(standardise(test, estimator.stats), condition, RECIPE.train.corrupt.steps)
+        width = estimator.checkpoint.smooth_steps
+        on_standardised = Estimator(replace(estimator.checkpoint, stats=IDENTITY))
+        traces = label_traces(on_standardised, corrupted, [width])
+        expected = label_moments(traces[width], test, TARGETS, PRIOR)
         np.testing.assert_array_equal(found.moments[condition.name], expected)
         assert expected.shape == (2, 2, 6)
 
 
 @every_modality
 def test_modalities_that_the_model_does_not_read_are_not_measured(examples, modality):
-    checkpoint, test = reading(modality), examples[2:4]
+    estimator, test = reading(modality), examples[2:4]
     other = OTHER[modality]
-    nothing = stress(checkpoint, examples[:2], test, (other,), PRIOR)
+    nothing = stress(estimator, examples[:2], test, (other,), PRIOR)
     assert (nothing.moments, nothing.auroc) == ({}, {})
-    found = stress(checkpoint, examples[:2], test, (modality, other), PRIOR)
+    found = stress(estimator, examples[:2], test, (modality, other), PRIOR)
     assert {name.split()[0] for name in found.moments} == {modality}
     assert len(found.moments) == len(CORRUPTIONS) * len(SHARES)
     assert found.auroc == {}, "it has no gates"
@@ -275,13 +277,10 @@ def showing(direction: float, seed: int) -> Example:
         pytest.param(1, UNKNOWN, np.nan, id="unknown in test"),
     ],
 )
-def test_whether_a_gate_opens_or_closes_under_corruption_is_read_off_on_validation_clips(
-    monkeypatch, validation, test, expected
-):
-    monkeypatch.setattr(Checkpoint, "build", lambda self: Hearing().eval())
-    checkpoint = replace(make_checkpoint(), stats=IDENTITY)
+def test_whether_a_gate_opens_or_closes_under_corruption_is_read_off_on_validation_clips(validation, test, expected):
+    estimator = Estimator(replace(make_checkpoint(), stats=IDENTITY), model=Hearing())
     parts = [[showing(validation, seed) for seed in (0, 1)], [showing(test, seed) for seed in (2, 3, 4)]]
-    found = stress(checkpoint, *parts, ("audio",), PRIOR)
+    found = stress(estimator, *parts, ("audio",), PRIOR)
     assert found.auroc["audio absent"] == {"voice_reliability": pytest.approx(expected, nan_ok=True)}
     chance = np.nan if UNKNOWN in (validation, test) else 0.5
     assert found.auroc["audio noise"] == {"voice_reliability": pytest.approx(chance, nan_ok=True)}

@@ -87,12 +87,12 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been_and_only_we_speak(
 ):
     caplog.set_level(logging.INFO)
     settings = {"prepared": prepared, "accelerator": device, "precision": precision}
-    whole = training.train(CORPUS, None, RECIPE, tmp_path / "whole", **settings)
+    whole = training.train(CORPUS, None, RECIPE, tmp_path / "whole", **settings).checkpoint
     with monkeypatch.context() as patch:
         patch.setattr(training, "_run_epoch", stopped_in_epoch(1))
         with pytest.raises(KeyboardInterrupt):
             training.train(CORPUS, None, RECIPE, tmp_path / "stopped", **settings)
-    resumed = training.train(CORPUS, None, RECIPE, tmp_path / "stopped", **settings)
+    resumed = training.train(CORPUS, None, RECIPE, tmp_path / "stopped", **settings).checkpoint
 
     # A GPU adds up in another order each time.
     exact = {"rtol": 0, "atol": 0} if device == "cpu" else {"rtol": 1e-3, "atol": 1e-4}
@@ -127,7 +127,7 @@ def test_a_training_that_is_stuck_at_the_ends_of_the_scale_begins_anew_and_says_
 
     def trained(stuck: list[bool], run: Path | None = None) -> Checkpoint:
         monkeypatch.setattr(training, "_saturated", lambda traces: stuck.pop(0) if stuck else False)
-        return training.train(CORPUS, None, RECIPE, run, prepared=prepared, accelerator="cpu")
+        return training.train(CORPUS, None, RECIPE, run, prepared=prepared, accelerator="cpu").checkpoint
 
     plain, once, again = trained([]), trained([True], tmp_path), trained([True])
     assert "beginning anew (1)" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avgate.inference.windows import cut, merge, taper
+from avgate.inference.windows import cut, overlap_add, taper
 
 repeatable = settings(derandomize=True, max_examples=150, deadline=None)
 
@@ -19,7 +19,7 @@ def layouts(draw):
     return draw(st.integers(1, 200)), length, draw(st.integers(1, length))
 
 
-def naive_merge(windows, n, margin):
+def naive_overlap_add(windows, n, margin):
     """One step and column at a time: the mean of the covering windows, weighted by distance from their edges."""
     out = np.full((n, *windows[0][1].shape[1:]), np.nan)
     for index in np.ndindex(out.shape):
@@ -65,7 +65,7 @@ def test_merging_constant_windows_gives_the_constant(layout, value):
     n, length, hop = layout
     windows = [(first, np.full((min(length, n), 2), value)) for first in cut(n, length, hop)]
 
-    merged = merge(windows, n, length - hop)
+    merged = overlap_add(windows, n, length - hop)
 
     assert merged.shape == (n, 2)
     np.testing.assert_allclose(merged, value, rtol=0, atol=1e-12)
@@ -73,34 +73,36 @@ def test_merging_constant_windows_gives_the_constant(layout, value):
 
 @settings(repeatable, max_examples=40)
 @given(layouts(), st.integers(0, 2**32 - 1))
-def test_merge_equals_a_naive_loop(layout, seed):
+def test_overlap_add_equals_a_naive_loop(layout, seed):
     n, length, hop = layout
     rng = np.random.default_rng(seed)
     windows = [(first, rng.standard_normal((length, 2))) for first in cut(n, length, hop)]
     for _, values in windows:
         values[rng.random(values.shape) < 0.2] = np.nan
 
-    np.testing.assert_allclose(merge(windows, n, length - hop), naive_merge(windows, n, length - hop), atol=1e-12)
+    np.testing.assert_allclose(
+        overlap_add(windows, n, length - hop), naive_overlap_add(windows, n, length - hop), atol=1e-12
+    )
 
 
 def test_merging_cuts_what_reaches_beyond_the_clip():
-    assert merge([(0, np.arange(10.0))], 4, 2).tolist() == pytest.approx([0, 1, 2, 3])
+    assert overlap_add([(0, np.arange(10.0))], 4, 2).tolist() == pytest.approx([0, 1, 2, 3])
 
 
 def test_steps_without_any_value_are_unknown_and_leave_their_neighbours_alone():
     windows = [(0, np.array([1.0, np.nan, np.nan, 1.0])), (2, np.array([np.nan, 1.0, 1.0, 1.0]))]
 
-    np.testing.assert_array_equal(merge(windows, 6, 2), [1, np.nan, np.nan, 1, 1, 1])
+    np.testing.assert_array_equal(overlap_add(windows, 6, 2), [1, np.nan, np.nan, 1, 1, 1])
 
 
 def test_two_neighbouring_windows_cross_fade_in_even_steps():
-    merged = merge([(0, np.zeros(8)), (4, np.ones(8))], 12, 4)
+    merged = overlap_add([(0, np.zeros(8)), (4, np.ones(8))], 12, 4)
 
     assert merged == pytest.approx([0] * 4 + [0.2, 0.4, 0.6, 0.8] + [1] * 4)
 
 
 def test_windows_without_overlap_stand_side_by_side():
-    assert merge([(0, np.zeros(3)), (3, np.ones(3))], 6, 0).tolist() == [0, 0, 0, 1, 1, 1]
+    assert overlap_add([(0, np.zeros(3)), (3, np.ones(3))], 6, 0).tolist() == [0, 0, 0, 1, 1, 1]
 
 
 def test_weights_fall_to_both_ends_but_never_to_nothing():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from avgate.core.errors import UsageError
+from avgate.core.gates import Gate
 from avgate.core.types import Trace
 from avgate.report.writers import find_writer
 from avgate.report.writers.base import plain
@@ -25,7 +26,7 @@ def small_trace() -> Trace:
             "face": np.array([True, False, False]),
             "voice": np.zeros(3, bool),
         },
-        gates={"face_attended": np.array([0.5, np.nan, 1.0])},
+        gates={Gate("attended", "video"): np.array([0.5, np.nan, 1.0])},
         source="a, b.mp4",
         notes=("One.", "Two."),
         provenance={"epochs": np.int64(3), "ccc": np.float32(0.5), "worst": float("nan"), "path": Path("x") / "y"},

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from avgate.apps.predict import Predictor, predict_one
+from avgate.apps.predict import predict_one
 from avgate.core.console import console, progress
 from avgate.corpora.rendered import RenderConfig, Rendered, render
 from avgate.evaluation.evaluate import evaluate, table, write_results
 from avgate.features.extract import extract
 from avgate.features.store import FeatureStore
+from avgate.inference.predictor import Predictor
 from avgate.models.recipes import recipe_named
 from avgate.report.writers import WRITERS
 from avgate.training.batches import load_splits
@@ -43,12 +44,12 @@ def demo(out: Path, *, fusions: Sequence[str] = FUSIONS, workers: int | None = N
     results = []
     for fusion in fusions:
         run = out / "runs" / fusion
-        checkpoint = train(corpus, store, recipe.with_fusion(fusion), run, prepared=prepared)
-        results.append(evaluate(checkpoint, corpus, store))
+        estimator = train(corpus, store, recipe.with_fusion(fusion), run, prepared=prepared)
+        results.append(evaluate(estimator, corpus, store))
     write_results(results, out / "results.json")
     console.print(table(results))
     clip = next(c for c in corpus.clips() if c.split == "test")
-    predict_one(Predictor(checkpoint), clip.video, out, "report", WRITERS, report=True)
+    predict_one(Predictor(estimator), clip.video, out, "report", WRITERS, report=True)
     return results
 
 

@@ -83,13 +83,13 @@ def submit(
     from avgate.core.files import refuse_overwriting
     from avgate.corpora import open_corpus
     from avgate.features.store import FeatureStore, features_beside
-    from avgate.models.checkpoint import load_checkpoint
+    from avgate.inference.estimator import Estimator
 
     if not checkpoints:
         raise UsageError("there is nothing to submit", hint="name one or more checkpoint.safetensors")
     refuse_overwriting([sample, *checkpoints], {"--out": out})
     features = FeatureStore(store or features_beside(data))
-    loaded = [load_checkpoint(path) for path in checkpoints]
+    loaded = [Estimator(path) for path in checkpoints]
     filled = run(loaded, open_corpus("affwild2", data), features, sample, out)
     for video, count in filled.items():
         console.print(f"[yellow]{video}:[/] {count} frames without an estimate were interpolated")

@@ -65,7 +65,7 @@ def train(
         make_folder(out),
         accelerator=accelerator,
         precision=precision,
-    )
+    ).checkpoint
     scores = checkpoint.scores["validation"]
     console.print(
         f"best epoch {checkpoint.trained_on['epoch']}: validation CCC {scores['raw']['mean']['ccc']:.3f} raw, "
@@ -99,13 +99,13 @@ def evaluate(
     from avgate.evaluation.evaluate import evaluate as run
     from avgate.evaluation.evaluate import table, write_results
     from avgate.features.store import FeatureStore, features_beside
-    from avgate.models.checkpoint import load_checkpoint
+    from avgate.inference.estimator import Estimator
 
     if not checkpoints:
         raise UsageError("there is nothing to evaluate", hint="name one or more checkpoint.safetensors")
     opened, features = open_corpus(corpus, data), FeatureStore(store or features_beside(data))
-    loaded = [load_checkpoint(path) for path in checkpoints]
-    fusions = [checkpoint.recipe.fusion for checkpoint in loaded]
+    loaded = [Estimator(path) for path in checkpoints]
+    fusions = [estimator.recipe.fusion for estimator in loaded]
     # Several runs of one fusion are told apart by their folders.
     names = [
         f if fusions.count(f) == 1 else f"{f} ({p.parent.name})" for f, p in zip(fusions, checkpoints, strict=True)

@@ -33,7 +33,8 @@ from avgate.corpora.base import Corpus
 from avgate.evaluation.examples import Example, load_examples
 from avgate.evaluation.scoring import label_moments, label_traces
 from avgate.features.store import FeatureStore
-from avgate.models.checkpoint import Checkpoint, FeatureSpec
+from avgate.inference.estimator import Estimator
+from avgate.models.checkpoint import FeatureSpec
 from avgate.models.recipe import Recipe, override, to_plain
 from avgate.training.batches import prepare
 from avgate.training.train import train
@@ -297,21 +298,20 @@ def _do(protocol: Protocol, recipe: Recipe, run: Run) -> Outcome:
     data = prepare(parts[0], parts[1], specs, corpus.name)
     store = FeatureStore(protocol.store)
     trained = {s: train(corpus, store, r, None, prepared=data, accelerator="cpu") for s, r in run.recipes().items()}
-    setting, checkpoint = max(trained.items(), key=lambda found: np.nan_to_num(_validation(found[1]), nan=-1.0))
+    setting, best = max(trained.items(), key=lambda found: np.nan_to_num(_validation(found[1]), nan=-1.0))
     prior = np.nanmean(np.concatenate([e.steps for e in parts[0]]), axis=0)
-    model, width = checkpoint.build(), checkpoint.smooth_steps
-    traces = label_traces(model, parts[2], checkpoint.stats, checkpoint.recipe, checkpoint.targets, [width])[width]
-    clean = label_moments(traces, parts[2], checkpoint.targets, prior)
+    width = best.checkpoint.smooth_steps
+    clean = label_moments(label_traces(best, parts[2], [width])[width], parts[2], best.targets, prior)
     names = tuple(e.clip.name for e in parts[2])
-    outcome = Outcome(_validation(checkpoint), setting, checkpoint.targets, names, clean)
+    outcome = Outcome(_validation(best), setting, best.targets, names, clean)
     if protocol.stress:
-        found = stress(checkpoint, parts[1], parts[2], tuple(data.stats), prior)
+        found = stress(best, parts[1], parts[2], tuple(data.stats), prior)
         outcome = replace(outcome, stressed=found.moments, auroc=found.auroc)
     return replace(outcome, seconds=time.process_time() - began)
 
 
-def _validation(checkpoint: Checkpoint) -> float:
-    return checkpoint.scores["validation"]["smoothed"]["mean"]["ccc"]
+def _validation(estimator: Estimator) -> float:
+    return estimator.checkpoint.scores["validation"]["smoothed"]["mean"]["ccc"]
 
 
 def split(examples: Sequence[Example], count: int) -> list[Fold]:

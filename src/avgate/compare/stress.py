@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 from scipy.integrate import trapezoid
 
+from avgate.core.gates import Gate
 from avgate.core.metrics import auroc, ccc_of
 from avgate.core.timeline import read_off_mask
 from avgate.core.types import Trace
@@ -17,8 +18,8 @@ from avgate.evaluation.examples import Example
 from avgate.evaluation.scoring import label_moments, label_traces
 from avgate.features.corruption import CORRUPTIONS, Feature, stretches
 from avgate.features.stats import FeatureStats
-from avgate.inference.estimator import standardised
-from avgate.models.checkpoint import Checkpoint
+from avgate.inference.clip import standardised
+from avgate.inference.estimator import Estimator
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
 """Shares of the steps that are corrupted; 0 is the clean clip."""
@@ -82,7 +83,7 @@ class Stressed:
 
     Attributes:
         moments: condition's name -> float64 [clips k 6], see metrics.moments.
-        auroc: "MODALITY KIND" -> gate in words -> area under the curve of that gate against the corruption.
+        auroc: "MODALITY KIND" -> gate's name -> area under the curve of that gate against the corruption.
     """
 
     moments: dict[str, np.ndarray]
@@ -90,7 +91,7 @@ class Stressed:
 
 
 def stress(
-    checkpoint: Checkpoint,
+    estimator: Estimator,
     validation: Sequence[Example],
     test: Sequence[Example],
     modalities: Sequence[str],
@@ -102,30 +103,31 @@ def stress(
     corrupted in the same way, so that 0.5 is chance and less is worse than chance.
 
     Args:
-        checkpoint: the model.
+        estimator: the model.
         validation: the clips by which it was chosen.
         test: clips that it has never seen.
         modalities: what to corrupt; of those that the model doesn't read nothing is measured.
         prior: float [k], what is assumed where the model has nothing to go on.
     """
-    model, width = checkpoint.build(), checkpoint.smooth_steps
-    validation, test = (standardise(clips, checkpoint.stats) for clips in (validation, test))
-    as_they_are = {m: FeatureStats.identity(len(s.mean)) for m, s in checkpoint.stats.items()}
+    width, stats = estimator.checkpoint.smooth_steps, estimator.stats
+    validation, test = (standardise(clips, stats) for clips in (validation, test))
+    as_they_are = {m: FeatureStats.identity(len(s.mean)) for m, s in stats.items()}
+    on_standardised = Estimator(replace(estimator.checkpoint, stats=as_they_are), model=estimator.model)
     moments, areas = {}, {}
 
     def traces(examples: Sequence[Example], condition: Condition) -> tuple[list[Trace], list[np.ndarray]]:
-        corrupted, masks = corrupt(examples, condition, checkpoint.recipe.train.corrupt.steps)
-        found = label_traces(model, corrupted, as_they_are, checkpoint.recipe, checkpoint.targets, [width])[width]
+        corrupted, masks = corrupt(examples, condition, estimator.recipe.train.corrupt.steps)
+        found = label_traces(on_standardised, corrupted, [width])[width]
         return found, [_at_labels(e, mask, condition.modality) for e, mask in zip(examples, masks, strict=True)]
 
-    for condition in conditions([m for m in modalities if m in checkpoint.stats]):
+    for condition in conditions([m for m in modalities if m in stats]):
         found, masks = traces(test, condition)
-        moments[condition.name] = label_moments(found, test, checkpoint.targets, prior)
+        moments[condition.name] = label_moments(found, test, estimator.targets, prior)
         if condition.share == HALF and found[0].gates:
             before = _areas(*traces(validation, condition))
             after = _areas(found, masks)
             areas[f"{condition.modality} {condition.kind}"] = {
-                gate: _turned(area, before[gate]) for gate, area in after.items()
+                gate.name: _turned(area, before[gate]) for gate, area in after.items()
             }
     return Stressed(moments, areas)
 
@@ -145,8 +147,8 @@ def _at_labels(example: Example, mask: np.ndarray, modality: str) -> np.ndarray:
     return np.where(present, read_off_mask(mask, grid, time_s), np.nan)
 
 
-def _areas(traces: Sequence[Trace], corrupted: Sequence[np.ndarray]) -> dict[str, float]:
-    """Gate in words -> AUROC against what was corrupted, over all times where both are known."""
+def _areas(traces: Sequence[Trace], corrupted: Sequence[np.ndarray]) -> dict[Gate, float]:
+    """Gate -> AUROC against what was corrupted, over all times where both are known."""
     found = {}
     for gate in traces[0].gates:
         values, truth = np.concatenate([t.gates[gate] for t in traces]), np.concatenate(corrupted)

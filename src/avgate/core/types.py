@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
+from avgate.core.gates import Gate
 from avgate.core.timeline import Grid
 
-Modality = Literal["audio", "video"]
+Modality = str
+"""Name of a modality; the table in core/modalities.py has them all."""
 
 SAMPLE_RATE = 16_000
 """Samples per second of every Waveform."""
@@ -141,7 +142,7 @@ class FeatureTrack:
         present: bool [n], where the modality exists at all (a face was found; the file has sound at that time).
         grid: the clock of the n steps.
         backbone: name of the backbone.
-        modality: "audio" or "video".
+        modality: "audio", "video" or another row of core/modalities.py.
         columns: d names.
         fingerprint: hash of the backbone's code version, parameters and weights.
         active: float32 [n] in [0, 1], share of the step with voice activity; None where the backbone can't tell.
@@ -220,7 +221,8 @@ class Trace:
             evidence.
         raw: the same before post-processing.
         present: name -> bool [n]: "face", "audio" (the file has sound there) and "voice" (someone speaks or sings).
-        gates: name in words -> float64 [n] in [0, 1]; see the fusion that produced them; NaN like the targets.
+        gates: gate -> float64 [n] in [0, 1]; NaN like the targets. `trace.gates[Gate("attended", "video")]` is how far
+            the model mixed into the face what the voice suggests.
         source: the video file's name.
         notes: what the user must know (truncated file, demonstration weights, ...), one sentence each.
         provenance: checkpoint, recipe, versions, fingerprints: what is needed to measure it again.
@@ -229,7 +231,7 @@ class Trace:
     time_s: np.ndarray
     targets: Mapping[str, np.ndarray]
     present: Mapping[str, np.ndarray]
-    gates: Mapping[str, np.ndarray] = field(default_factory=dict)
+    gates: Mapping[Gate, np.ndarray] = field(default_factory=dict)
     raw: Mapping[str, np.ndarray] = field(default_factory=dict)
     source: str = ""
     notes: tuple[str, ...] = ()

@@ -15,21 +15,22 @@ from avgate.corpora.base import Corpus
 from avgate.evaluation.examples import load_examples
 from avgate.evaluation.scoring import label_traces, score
 from avgate.features.store import FeatureStore
-from avgate.models.checkpoint import DEMONSTRATION_NOTE, Checkpoint
+from avgate.inference.estimator import Estimator
+from avgate.models.checkpoint import DEMONSTRATION_NOTE
 from avgate.report.writers.base import plain
 
 
 def evaluate(
-    checkpoint: Checkpoint, corpus: Corpus, store: FeatureStore, split: str = "test", name: str = ""
+    estimator: Estimator, corpus: Corpus, store: FeatureStore, split: str = "test", name: str = ""
 ) -> dict[str, Any]:
-    """Score a checkpoint on one split of a corpus.
+    """Score a trained model on one split of a corpus.
 
     Args:
-        checkpoint: what to score.
+        estimator: what to score.
         corpus: labelled clips.
         store: their features.
         split: which of the clips.
-        name: what to call the checkpoint beside others; its fusion unless given.
+        name: what to call it beside others; its fusion unless given.
 
     Returns:
         Model, split and number of clips; under "raw" and "smoothed" what scoring.score returns.
@@ -37,28 +38,27 @@ def evaluate(
     Raises:
         FeatureError: the stored features or the corpus' targets aren't those of the checkpoint.
     """
-    examples, specs = load_examples(corpus, store, checkpoint.recipe, split)
-    checkpoint.check(specs, where=store.root)
-    missing = set(checkpoint.targets) - set(examples[0].labels.targets)
+    recipe, checkpoint = estimator.recipe, estimator.checkpoint
+    examples, specs = load_examples(corpus, store, recipe, split)
+    estimator.check(specs, where=store.root)
+    missing = set(estimator.targets) - set(examples[0].labels.targets)
     if missing:
         raise FeatureError(f"the corpus has no labels for {', '.join(sorted(missing))}", where=corpus.name)
     width = checkpoint.smooth_steps
-    traces = label_traces(
-        checkpoint.build(), examples, checkpoint.stats, checkpoint.recipe, checkpoint.targets, [width]
-    )[width]
+    traces = label_traces(estimator, examples, [width])[width]
     return {
-        "name": name or checkpoint.recipe.fusion,
-        "fusion": checkpoint.recipe.fusion,
-        "recipe": checkpoint.recipe.name,
+        "name": name or recipe.fusion,
+        "fusion": recipe.fusion,
+        "recipe": recipe.name,
         "corpus": corpus.name,
-        "seed": checkpoint.recipe.train.seed,
+        "seed": recipe.train.seed,
         "split": split,
         "clips": len(examples),
-        "smooth_s": width / checkpoint.recipe.label_rate if width > 1 else 0.0,
+        "smooth_s": estimator.smooth_s,
         "note": DEMONSTRATION_NOTE if checkpoint.demonstration else "",
         "avgate": checkpoint.avgate,
-        "raw": score(traces, examples, checkpoint.targets, raw=True),
-        "smoothed": score(traces, examples, checkpoint.targets),
+        "raw": score(traces, examples, estimator.targets, raw=True),
+        "smoothed": score(traces, examples, estimator.targets),
     }
 
 

@@ -14,7 +14,7 @@ from avgate.corpora.base import Corpus
 from avgate.features.base import kind_of
 from avgate.features.registry import build_backbones
 from avgate.features.store import FeatureStore
-from avgate.inference.estimator import ClipFeatures, on_common_grid
+from avgate.inference.clip import ClipFeatures, on_common_grid
 from avgate.labels.tracks import labels_on_grid
 from avgate.models.checkpoint import FeatureSpec
 from avgate.models.recipe import Recipe

@@ -10,29 +10,21 @@ import numpy as np
 from avgate.core.metrics import METRICS, bootstrap_ccc, ccc, moments, pooled
 from avgate.core.types import Trace
 from avgate.evaluation.examples import Example
-from avgate.features.stats import FeatureStats
-from avgate.inference.estimator import estimate, read_trace
-from avgate.models.network import Model
-from avgate.models.recipe import Recipe
+from avgate.inference.estimator import Estimator
 
 Pairs = list[tuple[np.ndarray, np.ndarray]]
 """Per clip: prediction and label of one target at the label times."""
 
 
 def label_traces(
-    model: Model,
-    examples: Sequence[Example],
-    stats: Mapping[str, FeatureStats],
-    recipe: Recipe,
-    targets: Sequence[str],
-    smooth_steps: Sequence[int],
+    estimator: Estimator, examples: Sequence[Example], smooth_steps: Sequence[int]
 ) -> dict[int, list[Trace]]:
     """Width of the mean filter -> a trace per clip, read off at the label times."""
     by_width: dict[int, list[Trace]] = {width: [] for width in smooth_steps}
     for example in examples:
-        estimated = estimate(model, example.features, stats, recipe)
+        estimated = estimator.estimate(example.features)
         for width, found in by_width.items():
-            found.append(read_trace(example.features, estimated, targets, example.labels.time_s, width))
+            found.append(estimator.read(example.features, estimated, example.labels.time_s, width))
     return by_width
 
 

@@ -1,50 +1,29 @@
-"""The one path from features to a Trace: validation, evaluation and prediction all take it."""
+"""A trained model as one object, and the one way from a clip's features to a trace. Everybody takes it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from avgate.core.errors import FeatureError
-from avgate.core.timeline import Grid, read_off, read_off_mask, resample
-from avgate.core.types import FeatureTrack, Trace
-from avgate.features.stats import FeatureStats
+from avgate.core.gates import Gate, gates_of
+from avgate.core.modalities import modality_named
+from avgate.core.timeline import Grid, read_off, read_off_mask
+from avgate.core.types import Trace
+from avgate.inference.clip import ClipFeatures, standardised
 from avgate.inference.smoothing import finish
-from avgate.inference.windows import cut, merge
+from avgate.inference.windows import cut, overlap_add
+from avgate.models.checkpoint import DEMONSTRATION_NOTE, Checkpoint, FeatureSpec, load_checkpoint
 from avgate.models.network import Model
-from avgate.models.recipe import Recipe
+from avgate.models.recipe import to_plain
 
-PLAIN_NAMES = {"audio": "voice", "video": "face"}
-"""What a modality is called where a user reads its gates."""
-
-PRESENCE_NAMES = {"audio": "audio", "video": "face"}
-"""What a modality's presence is called: sound that is there need not be a voice."""
-
-
-@dataclass(frozen=True)
-class ClipFeatures:
-    """All features of one clip on the common grid at the label rate.
-
-    Attributes:
-        name: the clip, for messages.
-        grid: the common grid.
-        values: modality -> float32 [n d]; NaN where absent.
-        present: modality -> bool [n].
-        voice: bool [n], steps with voice activity, or None where no backbone can tell.
-    """
-
-    name: str
-    grid: Grid
-    values: Mapping[str, np.ndarray]
-    present: Mapping[str, np.ndarray]
-    voice: np.ndarray | None
-
-    def __len__(self) -> int:
-        """Number of steps."""
-        return len(next(iter(self.present.values())))
+_STEPS_AT_ONCE = 4096
+"""Steps of windows that go through the model together, so that long windows don't fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -54,139 +33,122 @@ class Estimate:
     Attributes:
         grid: the common grid.
         raw: [n k] as the model gave it.
-        gates: name in words -> [n].
+        gates: gate -> [n].
     """
 
     grid: Grid
     raw: np.ndarray
-    gates: Mapping[str, np.ndarray]
+    gates: Mapping[Gate, np.ndarray]
 
 
-def on_common_grid(name: str, tracks: Sequence[FeatureTrack], grid: Grid) -> ClipFeatures:
-    """Bring a clip's tracks to one grid; several backbones of a modality stand side by side and are present together.
+class Estimator:
+    """A trained model with its statistics, recipe, targets and smoothing: features in, a Trace out.
+
+    Args:
+        checkpoint: a checkpoint, its file or its run's folder; None takes the weights that come with avgate.
+        model: the network with its weights, if there is one already, as in training; else it is built from the
+            checkpoint.
+
+    Attributes:
+        checkpoint: what the model is, and where it comes from.
+        model: the network, in eval mode whenever it estimates.
 
     Raises:
-        FeatureError: a present step holds NaN or infinity.
+        CheckpointError: the file is no checkpoint of this version of avgate.
     """
-    n = max(grid.steps(t.grid.start_s + len(t.present) / t.grid.rate) for t in tracks)
-    values: dict[str, list[np.ndarray]] = {}
-    present: dict[str, np.ndarray] = {}
-    voice = None
-    for track in tracks:
-        x, here = resample(track.values, track.present, track.grid, grid, n)
-        _refuse_unknown(name, track, x, here)
-        values.setdefault(track.modality, []).append(x)
-        present[track.modality] = present.get(track.modality, np.ones(n, bool)) & here
-        if track.active is not None and voice is None:
-            active, known = resample(track.active[:, None], track.present, track.grid, grid, n)
-            voice = known & (np.nan_to_num(active[:, 0]) >= 0.5)
-    for modality, here in present.items():
-        for x in values[modality]:
-            x[~here] = np.nan
-    return ClipFeatures(name, grid, {m: np.concatenate(v, 1) for m, v in values.items()}, present, voice)
 
-
-def _refuse_unknown(name: str, track: FeatureTrack, values: np.ndarray, present: np.ndarray) -> None:
-    bad = ~np.isfinite(values) & present[:, None]
-    if bad.any():
-        step, column = np.argwhere(bad)[0]
-        raise FeatureError(
-            f"feature '{track.columns[column]}' of '{track.backbone}' is not a number at step {step} "
-            f"({bad.any(1).sum()} of {present.sum()} present steps have such values)",
-            where=name,
-            hint="mark these steps as absent, or extract the features anew",
+    def __init__(self, checkpoint: Checkpoint | str | Path | None = None, *, model: Model | None = None):
+        self.checkpoint = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(checkpoint)
+        self.model = self.checkpoint.build() if model is None else model
+        self.recipe, self.targets, self.stats = (
+            self.checkpoint.recipe,
+            self.checkpoint.targets,
+            self.checkpoint.stats,
         )
 
+    @property
+    def smooth_s(self) -> float:
+        """Width of the mean filter over estimates in seconds; 0 is none."""
+        steps = self.checkpoint.smooth_steps
+        return steps / self.recipe.label_rate if steps > 1 else 0.0
 
-def standardised(clip: ClipFeatures, stats: Mapping[str, FeatureStats]) -> dict[str, np.ndarray]:
-    """Modality -> float32 [n d], standardised with the training statistics, 0 where absent (never read there)."""
-    return {m: stats[m].fill(clip.values[m]) for m in stats}
+    def check(self, features: Sequence[FeatureSpec], where: str | Path) -> None:
+        """Refuse features that the model wasn't trained on; see Checkpoint.check."""
+        self.checkpoint.check(features, where)
 
+    @torch.no_grad()
+    def estimate(self, clip: ClipFeatures) -> Estimate:
+        """Run the model over one clip in windows and merge them (weighted overlap-add)."""
+        recipe, model, n, values = self.recipe, self.model.eval(), len(clip), standardised(clip, self.stats)
+        weight = next(model.parameters())
+        firsts = cut(n, recipe.window, recipe.hop)
+        at_once = max(1, _STEPS_AT_ONCE // recipe.window)
+        windows: list[tuple[int, np.ndarray]] = []
+        for i in range(0, len(firsts), at_once):
+            part = firsts[i : i + at_once]
+            rows = [slice(first, first + recipe.window) for first in part]
+            out = model(
+                {m: torch.from_numpy(np.stack([values[m][r] for r in rows])).to(weight) for m in model.modalities},
+                {
+                    m: torch.from_numpy(np.stack([clip.present[m][r] for r in rows])).to(weight.device)
+                    for m in model.modalities
+                },
+            )
+            said = out.targets.cpu().double().numpy()
+            raw_gates = {name: gate.cpu().double().numpy() for name, gate in out.gates.items()}
+            for k, first in enumerate(part):
+                gates = gates_of({name: gate[k] for name, gate in raw_gates.items()}, model.modalities)
+                windows.append((first, np.column_stack([said[k], *gates.values()])))
+        evidence = np.any([clip.present[m] for m in model.modalities], axis=0)
+        merged = np.where(evidence[:, None], overlap_add(windows, n, recipe.window - recipe.hop), np.nan)
+        raw, of_gates = np.split(merged, [len(self.targets)], axis=1)
+        return Estimate(clip.grid, raw, dict(zip(gates, of_gates.T, strict=True)))
 
-@torch.no_grad()
-def estimate(model: Model, clip: ClipFeatures, stats: Mapping[str, FeatureStats], recipe: Recipe) -> Estimate:
-    """Run a model over one clip in windows and merge them (weighted overlap-add).
+    def trace(self, clip: ClipFeatures, time_s: np.ndarray) -> Trace:
+        """The estimate at any times, such as the frames' own, smoothed as the checkpoint says.
 
-    Args:
-        model: in eval mode.
-        clip: features on the common grid.
-        stats: the training statistics.
-        recipe: for window and hop.
-    """
-    n, values = len(clip), standardised(clip, stats)
-    weight = next(model.parameters())
-    windows: list[tuple[int, np.ndarray]] = []
-    for first in cut(n, recipe.window, recipe.hop):
-        part = slice(first, first + recipe.window)
-        out = model(
-            {m: torch.from_numpy(values[m][None, part]).to(weight) for m in model.modalities},
-            {m: torch.from_numpy(clip.present[m][None, part]).to(weight.device) for m in model.modalities},
+        Args:
+            clip: features on the common grid.
+            time_s: float64 [m] seconds.
+        """
+        return self.read(clip, self.estimate(clip), time_s, self.checkpoint.smooth_steps)
+
+    def read(self, clip: ClipFeatures, estimated: Estimate, time_s: np.ndarray, smooth_steps: int) -> Trace:
+        """An estimate at any times, smoothed and raw.
+
+        Args:
+            clip: the features that the estimate came from.
+            estimated: on the common grid.
+            time_s: float64 [m] seconds.
+            smooth_steps: width of the mean filter in steps; 1 is none.
+        """
+        present = {modality_named(m).presence: read_off_mask(p, clip.grid, time_s) for m, p in clip.present.items()}
+        if clip.voice is not None:
+            present["voice"] = read_off_mask(clip.voice, clip.grid, time_s)
+        final = finish(estimated.raw, smooth_steps)
+        columns = np.column_stack([final, estimated.raw, *estimated.gates.values()])
+        read = np.ascontiguousarray(read_off(columns, clip.grid, time_s).T)
+        k = len(self.targets)
+        return Trace(
+            time_s=time_s,
+            targets=dict(zip(self.targets, read[:k], strict=True)),
+            raw=dict(zip(self.targets, read[k : 2 * k], strict=True)),
+            present=present,
+            gates=dict(zip(estimated.gates, read[2 * k :], strict=True)),
+            source=clip.name,
+            notes=(DEMONSTRATION_NOTE,) if self.checkpoint.demonstration else (),
+            provenance=self.provenance(),
         )
-        targets = out.targets[0].cpu().double().numpy()
-        gates = gates_in_words({k: v[0].cpu().double().numpy() for k, v in out.gates.items()}, model.modalities)
-        windows.append((first, np.column_stack([targets, *gates.values()])))
-    evidence = np.any([clip.present[m] for m in model.modalities], axis=0)
-    merged = np.where(evidence[:, None], merge(windows, n, recipe.window - recipe.hop), np.nan)
-    raw, of_gates = np.split(merged, [targets.shape[1]], axis=1)
-    return Estimate(clip.grid, raw, dict(zip(gates, of_gates.T, strict=True)))
 
-
-def gates_in_words(gates: Mapping[str, np.ndarray], modalities: Sequence[str]) -> dict[str, np.ndarray]:
-    """Gates as a reader sees them, each [L].
-
-    `face_attended` is the share of attended (cross-modal) features in what the model used of the face: the iteration
-    gate's share, weighted by the stage gate. `face_iteration_2` is the stage gate's weight of the second iteration,
-    `face_iteration_0` that of the input where it is a candidate, `face_weight` that of the face beside the voice,
-    `face_reliability` how far the face was relied on.
-
-    Args:
-        gates: a FusionOutput's gates for one sequence, [L n] each.
-        modalities: the model's, in their order.
-    """
-    words = {}
-    for i, modality in enumerate(modalities):
-        plain = PLAIN_NAMES[modality]
-        attended, stage = gates.get(f"attended/{modality}"), gates.get(f"iteration/{modality}")
-        if attended is not None:
-            # Without a stage gate, only the last iteration's output is used.
-            weight = stage if stage is not None else np.eye(attended.shape[1])[-1]
-            # Weights that add up to 1 do so but for rounding.
-            words[f"{plain}_attended"] = np.clip((attended * weight).sum(1), 0, 1)
-        if stage is not None:
-            words |= {f"{plain}_iteration_{t + 1}": stage[:, t] for t in range(stage.shape[1])}
-        if f"candidate/{modality}" in gates:
-            words |= {f"{plain}_iteration_{t}": weight for t, weight in enumerate(gates[f"candidate/{modality}"].T)}
-        if f"reliability/{modality}" in gates:
-            words[f"{plain}_reliability"] = gates[f"reliability/{modality}"][:, 0]
-        if "modality" in gates:
-            words[f"{plain}_weight"] = gates["modality"][:, i]
-    return words
-
-
-def read_trace(
-    clip: ClipFeatures, estimated: Estimate, targets: Sequence[str], time_s: np.ndarray, smooth_steps: int
-) -> Trace:
-    """The estimate at any times, such as the frames' own, post-processed and raw; see Trace.
-
-    Args:
-        clip: the features that the estimate came from.
-        estimated: on the common grid.
-        targets: names of the estimate's columns.
-        time_s: float64 [m] seconds.
-        smooth_steps: width of the mean filter in steps; 1 is none.
-    """
-    present = {PRESENCE_NAMES[m]: read_off_mask(p, clip.grid, time_s) for m, p in clip.present.items()}
-    if clip.voice is not None:
-        present["voice"] = read_off_mask(clip.voice, clip.grid, time_s)
-    final = finish(estimated.raw, smooth_steps)
-    columns = np.column_stack([final, estimated.raw, *estimated.gates.values()])
-    read = np.ascontiguousarray(read_off(columns, clip.grid, time_s).T)
-    k = len(targets)
-    return Trace(
-        time_s=time_s,
-        targets=dict(zip(targets, read[:k], strict=True)),
-        raw=dict(zip(targets, read[k : 2 * k], strict=True)),
-        present=present,
-        gates=dict(zip(estimated.gates, read[2 * k :], strict=True)),
-        source=clip.name,
-    )
+    def provenance(self) -> dict[str, Any]:
+        """What is needed to know this model again, as plain values."""
+        checkpoint = self.checkpoint
+        return {
+            "avgate": version("avgate"),
+            "recipe": to_plain(checkpoint.recipe),
+            "smooth_s": self.smooth_s,
+            "trained_on": dict(checkpoint.trained_on),
+            "validation": dict(checkpoint.scores),
+            "features": {spec.backbone: spec.fingerprint for spec in checkpoint.features},
+            "demonstration": checkpoint.demonstration,
+        }

@@ -23,7 +23,7 @@ def taper(length: int, margin: int) -> np.ndarray:
     return np.minimum(edge / (margin + 1), 1.0)
 
 
-def merge(windows: list[tuple[int, np.ndarray]], n: int, margin: int) -> np.ndarray:
+def overlap_add(windows: list[tuple[int, np.ndarray]], n: int, margin: int) -> np.ndarray:
     """Weighted overlap-add: the weighted mean of all windows that cover a step.
 
     Args:

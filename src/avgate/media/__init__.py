@@ -2,5 +2,6 @@
 
 from avgate.media.mp4 import Mp4Writer
 from avgate.media.reader import Media, MediaInfo, probe
+from avgate.media.recording import InMemory, Recording
 
-__all__ = ["Media", "MediaInfo", "Mp4Writer", "probe"]
+__all__ = ["InMemory", "Media", "MediaInfo", "Mp4Writer", "Recording", "probe"]

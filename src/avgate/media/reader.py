@@ -123,6 +123,11 @@ class Media:
                 unknown = "The sound is coded in a way that this FFmpeg can't decode."
                 self._note(unknown if container.streams.audio else "The file has no sound.")
 
+    @property
+    def name(self) -> str:
+        """The file, as messages name it."""
+        return str(self.path)
+
     def frames(self) -> Iterator[VideoFrame]:
         """Every decoded frame once, in the order of display, upright, with strictly increasing times.
 

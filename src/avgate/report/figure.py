@@ -12,6 +12,7 @@ import numpy as np
 
 from avgate.core.errors import MediaError, UsageError
 from avgate.core.files import atomic_write
+from avgate.core.modalities import mask_named
 from avgate.core.types import Trace, VideoFrame
 from avgate.report.panels import AXIS_ENDS, QUADRANTS, Panel, frame_edges, strip_panels
 
@@ -30,9 +31,8 @@ WIDTH, LEFT, TIMELINE, PLANE, PLANE_SIDE = 7.2, 0.62, 4.2, 5.52, 1.6
 CURVE, ROW, PICTURE, TITLE, LINE, GAP = 0.95, 0.15, 0.75, 0.2, 0.13, 0.12
 """In inches: heights of a curve, a strip, a picture, a heading and a line of the notes, and the space between."""
 
-COLOURS = {"valence": "#1c5fc0", "arousal": "#b9500b", "voice": "#0c6f67", "face": "#74369f"}
-PALE = {"voice": "#dcefec", "face": "#efe4f6"}
-GREY, PALE_GREY, RULE = "#4d5966", "#e6e9ec", "#d5d0c7"
+COLOURS = {"valence": "#1c5fc0", "arousal": "#b9500b"}
+GREY, RULE = "#4d5966", "#d5d0c7"
 
 STYLE = {"font.size": 7, "axes.linewidth": 0.6, "hatch.linewidth": 0.4, "pdf.fonttype": 42}
 
@@ -156,7 +156,7 @@ def _draw_strips(axes: Axes, edges: np.ndarray, panel: Panel) -> None:
     _heading(axes, panel.title, f"pale: {panel.low}, strong: {panel.high}")
     axes.patch.set(hatch="//////", edgecolor="#b5b0a6")
     for k, row in enumerate(panel.rows):
-        colours = LinearSegmentedColormap.from_list(row.hue, [PALE.get(row.hue, PALE_GREY), COLOURS.get(row.hue, GREY)])
+        colours = LinearSegmentedColormap.from_list(row.hue, mask_named(row.hue).colours[::-1])
         axes.pcolormesh(edges, [k, k + 1], row.values[None], cmap=colours, vmin=0, vmax=1, rasterized=True)
         axes.axhline(k, color="white", linewidth=1.2)
         mean = "–" if np.isnan(row.mean) else f"{100 * row.mean:.0f} %"

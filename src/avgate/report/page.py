@@ -15,15 +15,13 @@ from importlib import metadata, resources
 
 import numpy as np
 
+from avgate.core.modalities import MASKS, in_order, mask_named
 from avgate.core.types import Trace
-from avgate.report.panels import AXIS_ENDS, QUADRANTS, Panel, frame_edges, known_mean, strip_panels
+from avgate.report.panels import AXIS_ENDS, QUADRANTS, Panel, Row, frame_edges, known_mean, strip_panels
 from avgate.report.writers.base import TIME_DECIMALS, plain, rounded
 
 DRAWN_DECIMALS = 4
 """Decimals of the values in the page: a pixel is about a hundredth, and two decimals are shown in words."""
-
-STATES = {"face": ("not found", "in view"), "voice": ("silent", "speaking"), "sound": ("none", "present")}
-"""What the absence and the presence of a source are called."""
 
 WARNING = '<a class="warn" href="#notes" title="Read the notes first" aria-label="Read the notes">!</a>'
 UNKNOWN = '<span class="unknown"></span><span>unknown</span>'
@@ -47,7 +45,7 @@ def page(trace: Trace, frame_size: tuple[int, int] | None) -> tuple[str, str]:
     policy = f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; media-src blob:"
     places = scripts | {
         "policy": policy,
-        "css": _template("report.css"),
+        "css": _hues() + _template("report.css"),
         "version": escape(metadata.version("avgate")),
         "source": escape(trace.source or "Untitled recording"),
         "notes": _notes(trace.notes),
@@ -88,7 +86,7 @@ def _data(trace: Trace, panels: Iterable[Panel]) -> str:
                 "rows": [
                     {
                         "label": row.label,
-                        "hue": row.hue,
+                        "hue": _hue(row),
                         "place": place,
                         "mean": plain(row.mean),
                         "values": _numbers(row.values),
@@ -101,6 +99,19 @@ def _data(trace: Trace, panels: Iterable[Panel]) -> str:
         "corners": [[*signs, words] for signs, words in QUADRANTS.items()],
     }
     return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _hue(row: Row) -> str:
+    """Name of the row's colours in the style sheet."""
+    return row.hue if any(mask.name == row.hue for mask in MASKS) else "other"
+
+
+def _hues() -> str:
+    """The colours of all masks as variables of the style sheet: --NAME and --NAME-pale, by day and by night."""
+    masks = [*MASKS, mask_named("other")]
+    day = "".join(f"--{m.name}: {m.colours[0]}; --{m.name}-pale: {m.colours[1]}; " for m in masks)
+    night = "".join(f"--{m.name}: {m.dark_colours[0]}; --{m.name}-pale: {m.dark_colours[1]}; " for m in masks)
+    return f":root {{ {day}}}\n@media (prefers-color-scheme: dark) {{ :root {{ {night}}} }}\n"
 
 
 def _places(panel: Panel) -> list[float]:
@@ -120,9 +131,8 @@ def _summary(trace: Trace) -> list[tuple[str, str]]:
     pairs = [("duration", _clock(float(edges[-1] - edges[0])))]
     rate = f" <small>{(len(trace) - 1) / (edges[-2] - edges[0]):.4g} a second</small>" if len(trace) > 1 else ""
     pairs.append(("frames", f"{len(trace):,}{rate}"))
-    for key, words in (("face", "face in view"), ("voice", "someone speaking"), ("audio", "sound")):
-        if key in trace.present:
-            pairs.append((words, _percent(statistics.fmean(map(bool, trace.present[key])))))
+    for name in in_order(list(trace.present)):
+        pairs.append((escape(mask_named(name).share), _percent(statistics.fmean(map(bool, trace.present[name])))))
     for name, values in trace.targets.items():
         pairs.append((f"mean {escape(name)}", _signed(known_mean(np.asarray(values, np.float64)))))
     unknown = np.logical_or.reduce([np.isnan(values) for values in trace.targets.values()])
@@ -149,8 +159,8 @@ def _readout(panels: Iterable[Panel]) -> str:
     pairs = []
     for panel in panels:
         for k, row in enumerate(panel.rows if panel.name == "presence" else ()):
-            no, yes = STATES.get(row.hue, ("no", "yes"))
-            pairs.append(_pair(escape(row.label), "", f' data-present="{k}" data-no="{no}" data-yes="{yes}"'))
+            states = f'data-no="{mask_named(row.hue).absent}" data-yes="{mask_named(row.hue).present}"'
+            pairs.append(_pair(escape(row.label), "", f' data-present="{k}" {states}'))
     return "".join(pairs)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from avgate.core.gates import Gate
+from avgate.core.modalities import Mask, in_order, mask_named, modality_named
 from avgate.core.types import Trace
 
 AXIS_ENDS = {"valence": ("unpleasant", "pleasant"), "arousal": ("calm", "activated")}
@@ -14,16 +16,6 @@ AXIS_ENDS = {"valence": ("unpleasant", "pleasant"), "arousal": ("calm", "activat
 
 QUADRANTS = {(1, 1): "excited, joyful", (-1, 1): "angry, afraid", (-1, -1): "sad, bored", (1, -1): "calm, content"}
 """Words for the corners of the plane, by the signs of valence and arousal."""
-
-EVIDENCE = {
-    "face": "whether the face was found",
-    "voice": "whether someone spoke",
-    "audio": "whether there is sound at all",
-}
-"""What a presence mask says."""
-
-SOURCES = {"face": "face", "video": "face", "voice": "voice", "audio": "sound"}
-"""What a presence mask or a modality is called; names that aren't here stand for themselves."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +25,7 @@ class Row:
     Attributes:
         label: what the row is called.
         values: float64 [n] in [0, 1], NaN where unknown.
-        hue: "face", "voice", "sound" or another modality's name.
+        hue: name of the mask whose colours it has, see core/modalities.py.
     """
 
     label: str
@@ -84,15 +76,18 @@ def frame_edges(time_s: np.ndarray) -> np.ndarray:
 
 def strip_panels(trace: Trace) -> list[Panel]:
     """The panels of strips that this trace has values for: presence, reliability, attended, iterations, other gates."""
-    gates = _sorted_gates(trace)
-    masks = [name for name in EVIDENCE if name in trace.present]
-    masks += [name for name in trace.present if name not in masks]
-    present = [_row(SOURCES.get(name, name), name, np.asarray(trace.present[name], np.float64)) for name in masks]
+    masks = in_order(list(trace.present))
+    present = [_row(mask_named(name), np.asarray(trace.present[name], np.float64)) for name in masks]
+    by_kind: dict[str, list[Gate]] = {kind: [] for kind in ("reliability", "attended", "iteration")}
+    others: list[Gate] = []
+    for gate in trace.gates:
+        by_kind.get(gate.kind, others).append(gate)
+    named = _listed([_mask_of(gate).label for gate in by_kind["reliability"] or by_kind["attended"]])
     panels = [
         Panel(
             "presence",
             "What there was to see and hear",
-            f"For every frame: {', '.join(EVIDENCE.get(name, name) for name in masks)}. "
+            f"For every frame: {', '.join(mask_named(name).says for name in masks)}. "
             "Where one source is missing, the estimate rests on what is left.",
             "missing",
             "there",
@@ -101,47 +96,55 @@ def strip_panels(trace: Trace) -> list[Panel]:
         Panel(
             "reliability",
             "Which was relied on?",
-            "How far the model judges the voice, and the face, to be as they should be: pale where one of them is "
-            "missing or mere noise, so that the estimate falls back on the other.",
+            f"How far the model judges {named} to be as they should be: pale where one of them is missing or mere "
+            "noise, so that the estimate falls back on the rest.",
             "not relied on",
             "relied on",
-            tuple(gates["reliability"]),
+            _gate_rows(trace, by_kind["reliability"]),
         ),
         Panel(
             "attended",
-            "Did voice and face help each other?",
-            "At every moment the model decides, for the voice and for the face, whether to mix in what the other one "
-            "suggests or to leave its own impression untouched, for example because the other one is unclear.",
+            f"Did {named} help each other?",
+            f"At every moment the model decides, for {named} each, whether to mix in what the rest suggests or to "
+            "leave its own impression untouched, for example because the rest is unclear.",
             "left untouched",
-            "mixed in the other one",
-            tuple(gates["attended"]),
+            "mixed in the rest",
+            _gate_rows(trace, by_kind["attended"]),
         ),
         Panel(
             "iterations",
             "Which iteration was used?",
-            "The model compares voice and face several times in a row, each iteration building on the one before, and "
+            f"The model compares {named} several times in a row, each iteration building on the one before, and "
             "then chooses between them. Strong rows are the iterations that the estimate was made from.",
             "not used",
             "used",
-            tuple(gates["iterations"]),
+            _gate_rows(trace, by_kind["iteration"]),
         ),
-        Panel("gates", "Other gates", "Further weights that the model gave.", "0", "1", tuple(gates["others"])),
+        Panel("gates", "Other gates", "Further weights that the model gave.", "0", "1", _gate_rows(trace, others)),
     ]
     return [panel for panel in panels if panel.rows]
 
 
-def _sorted_gates(trace: Trace) -> dict[str, list[Row]]:
-    """The gates as rows, by kind: what a gate says of which modality stands in its name; other names are others."""
-    found: dict[str, list[Row]] = {"reliability": [], "attended": [], "iterations": [], "others": []}
-    for name, values in trace.gates.items():
-        if match := re.fullmatch(r"(\w+?)_(reliability|attended)", name):
-            found[match[2]].append(_row(SOURCES.get(match[1], match[1]), match[1], values))
-        elif match := re.fullmatch(r"(\w+?)_iteration_(\d+)", name):
-            found["iterations"].append(_row(f"{SOURCES.get(match[1], match[1])}, {match[2]}", match[1], values))
-        else:
-            found["others"].append(_row(name, name, values))
-    return found
+def _gate_rows(trace: Trace, gates: Sequence[Gate]) -> tuple[Row, ...]:
+    return tuple(_row(_mask_of(gate), trace.gates[gate], _label(gate)) for gate in gates)
 
 
-def _row(label: str, name: str, values: np.ndarray) -> Row:
-    return Row(label, np.asarray(values, np.float64), SOURCES.get(name, name))
+def _mask_of(gate: Gate) -> Mask:
+    """Whose words and colours a gate has."""
+    return mask_named(modality_named(gate.modality).plain if gate.modality else gate.name)
+
+
+def _label(gate: Gate) -> str:
+    """What a gate's strip is called inside its panel."""
+    if gate.kind in ("reliability", "attended"):
+        return _mask_of(gate).label
+    return f"{_mask_of(gate).label}, {gate.iteration}" if gate.kind == "iteration" else gate.name
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names as a sentence has them: voice and face; voice, face and text."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]])) or "the modalities"
+
+
+def _row(mask: Mask, values: np.ndarray, label: str = "") -> Row:
+    return Row(label or mask.label, np.asarray(values, np.float64), mask.name)

@@ -27,6 +27,7 @@ from avgate.corpora.base import Corpus
 from avgate.evaluation.examples import groups
 from avgate.evaluation.scoring import choose_smoothing, label_traces, mean_ccc, score
 from avgate.features.store import FeatureStore
+from avgate.inference.estimator import Estimator
 from avgate.models.checkpoint import Checkpoint, modality_dims
 from avgate.models.fusions import fusion_class
 from avgate.models.losses import ccc_loss, reliability_loss, unimodal_loss
@@ -58,7 +59,7 @@ def train(
     accelerator: str = "auto",
     precision: Any = "32-true",
     prepared: Prepared | None = None,
-) -> Checkpoint:
+) -> Estimator:
     """Train a recipe; an existing run folder of the same recipe goes on as if it had never stopped (exactly, on CPU).
 
     Args:
@@ -71,7 +72,7 @@ def train(
         prepared: data loaded before, to train several models on it.
 
     Returns:
-        The checkpoint of the best epoch.
+        The model of the best epoch.
 
     Raises:
         UsageError: the folder holds a run of something else, or in another precision; or training diverged.
@@ -90,7 +91,8 @@ def train(
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
     torch.manual_seed(recipe.train.seed)
-    bare = Model(recipe.model, modality_dims(data.specs), len(data.targets), recipe.window)
+    bare = _untrained(data, recipe)
+    estimator = Estimator(_about(corpus, data, recipe), model=bare)
     state = (RunState.load(run, identity) if run else None) or RunState.new(identity, bare)
     # Many parameters are small: to go through them in one call each (foreach) is faster, and gives the same bits.
     optimizer: Any = torch.optim.AdamW(
@@ -106,17 +108,21 @@ def train(
         task = bar.add_task(f"Training {recipe.fusion}", total=recipe.train.epochs, completed=state.epoch)
         while _goes_on(state, recipe):
             loss = _run_epoch(fabric, model, optimizer, data, recipe, state.epoch)
-            found = label_traces(bare.eval(), data.validation, data.stats, recipe, data.targets, [1])[1]
+            found = label_traces(estimator, data.validation, [1])[1]
             state = state.next(bare, optimizer, loss, mean_ccc(found, data.validation, data.targets, raw=True))
             if state.epoch == _SETTLED and state.restarts < _RESTARTS and _saturated(found):
                 state = _anew(bare, optimizer, state, recipe, data)
             if run:
                 state.save(make_folder(run))
             bar.update(task, advance=1, description=f"Training {recipe.fusion}, validation CCC {state.best_score:.3f}")
-    checkpoint = _finish(corpus, data, recipe, state)
+    best = _best(estimator.checkpoint, data, state)
     if run:
-        checkpoint.save(run / "checkpoint.safetensors")
-    return checkpoint
+        best.checkpoint.save(run / "checkpoint.safetensors")
+    return best
+
+
+def _untrained(data: Prepared, recipe: Recipe) -> Model:
+    return Model(recipe.model, modality_dims(data.specs), len(data.targets), recipe.window)
 
 
 def _saturated(traces: Sequence[Trace]) -> bool:
@@ -131,7 +137,7 @@ def _anew(model: Model, optimizer: Any, state: RunState, recipe: Recipe, data: P
     restarts = state.restarts + 1
     console.print(f"Estimates stand at the ends of the scale after epoch {state.epoch}: beginning anew ({restarts})")
     torch.manual_seed(recipe.train.seed + 7919 * restarts)
-    fresh = Model(recipe.model, modality_dims(data.specs), len(data.targets), recipe.window)
+    fresh = _untrained(data, recipe)
     model.load_state_dict(fresh.state_dict())
     optimizer.state.clear()
     return RunState.new(state.identity, fresh, restarts)
@@ -173,14 +179,14 @@ def _run_epoch(fabric: Fabric, model: Any, optimizer: Any, data: Prepared, recip
     return float(np.mean(losses))
 
 
-def _finish(corpus: Corpus, data: Prepared, recipe: Recipe, state: RunState) -> Checkpoint:
-    """The best epoch as a checkpoint, with the mean filter chosen on the validation clips."""
-    checkpoint = Checkpoint(
+def _about(corpus: Corpus, data: Prepared, recipe: Recipe) -> Checkpoint:
+    """What a run's checkpoint says before there are weights."""
+    return Checkpoint(
         recipe=recipe,
         features=data.specs,
         targets=data.targets,
         stats=data.stats,
-        weights=state.best,
+        weights={},
         demonstration=corpus.synthetic,
         trained_on={
             "corpus": corpus.name,
@@ -188,15 +194,21 @@ def _finish(corpus: Corpus, data: Prepared, recipe: Recipe, state: RunState) -> 
             "validation_clips": len(data.validation),
             "train_groups": sorted(groups(data.train)),
             "validation_groups": sorted(groups(data.validation)),
-            "epoch": state.best_epoch,
             "seed": recipe.train.seed,
         },
     )
+
+
+def _best(about: Checkpoint, data: Prepared, state: RunState) -> Estimator:
+    """The model of the best epoch, with the mean filter chosen on the validation clips."""
+    recipe, trained_on = about.recipe, {**about.trained_on, "epoch": state.best_epoch}
+    best = Estimator(replace(about, weights=state.best, trained_on=trained_on))
     widths = sorted({2 * (recipe.grid.seconds_to_steps(s) // 2) + 1 if s else 1 for s in recipe.smooth_s})
-    by_width = label_traces(checkpoint.build(), data.validation, data.stats, recipe, data.targets, widths)
+    by_width = label_traces(best, data.validation, widths)
     width = choose_smoothing(by_width, data.validation, data.targets)
     scores = {
         "raw": score(by_width[width], data.validation, data.targets, raw=True)["pooled"],
         "smoothed": score(by_width[width], data.validation, data.targets)["pooled"],
     }
-    return replace(checkpoint, smooth_steps=width, scores={"validation": scores})
+    chosen = replace(best.checkpoint, smooth_steps=width, scores={"validation": scores})
+    return Estimator(chosen, model=best.model)

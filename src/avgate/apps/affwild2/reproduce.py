@@ -19,7 +19,7 @@ from avgate.corpora.affwild2 import FOLDS, AffWild2
 from avgate.evaluation.evaluate import evaluate
 from avgate.features.extract import extract
 from avgate.features.store import FeatureStore, features_beside
-from avgate.models.checkpoint import Checkpoint
+from avgate.inference.estimator import Estimator
 from avgate.models.recipe import Recipe
 from avgate.training.train import train
 
@@ -63,27 +63,27 @@ def reproduce(
         read_sample(sample)  # hours before it is needed
     root, corpus = store or features_beside(data), AffWild2(data)
     extract(corpus.clips(), root, recipe.backbones, recipe.label_rate, face_model=face_model, workers=workers)
-    features, checkpoints, scores = FeatureStore(root), [], []
+    features, estimators, scores = FeatureStore(root), [], []
     for fold in range(folds):
         console.print(f"[bold]fold {fold}[/]" + (" (the official split)" if fold == 0 else ""))
         split = AffWild2(data, fold)
         run = make_folder(out / f"fold{fold}")
-        checkpoint = train(split, features, recipe, run, accelerator=accelerator, precision=precision)
-        checkpoints.append(checkpoint)
-        scores.append(evaluate(checkpoint, split, features, "validation", f"fold {fold}"))
+        estimator = train(split, features, recipe, run, accelerator=accelerator, precision=precision)
+        estimators.append(estimator)
+        scores.append(evaluate(estimator, split, features, "validation", f"fold {fold}"))
     results: dict[str, Any] = {"recipe": recipe.name, "fusion": recipe.fusion, "folds": scores}
     if sample:
-        results["interpolated"] = _submission(checkpoints, corpus, features, sample, out / "submission.csv")
+        results["interpolated"] = _submission(estimators, corpus, features, sample, out / "submission.csv")
     with atomic_write(out / "results.json") as temporary:
         temporary.write_text(json.dumps(results, indent=1, allow_nan=False))
     return results
 
 
 def _submission(
-    checkpoints: Sequence[Checkpoint], corpus: AffWild2, features: FeatureStore, sample: Path, out: Path
+    estimators: Sequence[Estimator], corpus: AffWild2, features: FeatureStore, sample: Path, out: Path
 ) -> dict[str, int]:
-    filled = submit(checkpoints, corpus, features, sample, out)
-    console.print(f"{out} joins {len(checkpoints)} folds", soft_wrap=True)
+    filled = submit(estimators, corpus, features, sample, out)
+    console.print(f"{out} joins {len(estimators)} folds", soft_wrap=True)
     return filled
 
 

@@ -22,10 +22,9 @@ from avgate.corpora.base import Corpus
 from avgate.evaluation.examples import Reader
 from avgate.features.store import FeatureStore
 from avgate.inference.ensemble import ccc_centred
-from avgate.inference.estimator import estimate, read_trace
+from avgate.inference.estimator import Estimator
 from avgate.labels.formats.base import rows_of
 from avgate.media import Media
-from avgate.models.checkpoint import Checkpoint
 
 TITLES = ["image_location", *AffWild2.targets]
 _SAMPLE_HINT = f"give the challenge's own sample file; its first line is {','.join(TITLES)}"
@@ -63,11 +62,11 @@ def read_sample(path: Path) -> list[Frame]:
 
 
 def submit(
-    checkpoints: Sequence[Checkpoint], corpus: Corpus, store: FeatureStore, sample: Path, out: Path
+    estimators: Sequence[Estimator], corpus: Corpus, store: FeatureStore, sample: Path, out: Path
 ) -> dict[str, int]:
     """Estimate every frame that the sample asks for, and write the submission.
 
-    Several checkpoints are joined by CCC centring. Frames without an estimate are interpolated, and held at the ends.
+    Several models are joined by CCC centring. Frames without an estimate are interpolated, and held at the ends.
 
     Returns:
         Video -> how many of its rows were interpolated.
@@ -75,11 +74,11 @@ def submit(
     Raises:
         CorpusError: a video isn't there, or has fewer frames than are asked for and none to hold.
         FeatureError: features are missing, or nothing is known of a video.
-        UsageError: a checkpoint has other targets.
+        UsageError: a model has other targets.
     """
-    for checkpoint in checkpoints:
-        if set(AffWild2.targets) - set(checkpoint.targets):
-            what = f"a model of {', '.join(checkpoint.targets)} can't be submitted"
+    for estimator in estimators:
+        if set(AffWild2.targets) - set(estimator.targets):
+            what = f"a model of {', '.join(estimator.targets)} can't be submitted"
             raise UsageError(what, hint=f"train it for {', '.join(AffWild2.targets)}")
     frames = read_sample(sample)
     clips = {clip.name: clip for clip in corpus.clips()}
@@ -90,7 +89,7 @@ def submit(
     if missing:
         what = f"{len(missing)} videos of the sample can't be used, such as {missing[0]}"
         raise CorpusError(what, where=sample, hint="avgate inspect affwild2 says what is missing of them")
-    models = [Estimator(checkpoint, corpus, store) for checkpoint in checkpoints]
+    models = [(estimator, Reader(corpus, store, estimator.recipe)) for estimator in estimators]
     estimates, filled = {}, {}
     with progress() as bar:
         for video, numbers in bar.track(asked.items(), description="Estimating"):
@@ -101,34 +100,19 @@ def submit(
     return {video: count for video, count in filled.items() if count}
 
 
-class Estimator:
-    """One trained model with the features that it takes.
-
-    Args:
-        checkpoint: the model; it says valence and arousal.
-        corpus: whose clips.
-        store: their features.
-    """
-
-    def __init__(self, checkpoint: Checkpoint, corpus: Corpus, store: FeatureStore):
-        self._checkpoint, self._model = checkpoint, checkpoint.build()
-        self._reader = Reader(corpus, store, checkpoint.recipe)
-
-    def at(self, clip: Clip, time_s: np.ndarray) -> np.ndarray:
-        """Valence and arousal of a clip at these times, float64 [n 2]; NaN where unknown."""
-        checkpoint = self._checkpoint
-        features, specs = self._reader.read(clip)
-        checkpoint.check(specs, where=self._reader.store.root)
-        estimated = estimate(self._model, features, checkpoint.stats, checkpoint.recipe)
-        trace = read_trace(features, estimated, checkpoint.targets, time_s, checkpoint.smooth_steps)
-        return np.stack([trace.targets[target] for target in AffWild2.targets], axis=1)
-
-
-def estimate_frames(models: Sequence[Estimator], clip: Clip) -> np.ndarray:
+def estimate_frames(models: Sequence[tuple[Estimator, Reader]], clip: Clip) -> np.ndarray:
     """Valence and arousal at the times of all frames of a clip, joined, float64 [n 2]; NaN where unknown."""
     time_s = Media(clip.video).frame_times()
-    found = np.stack([model.at(clip, time_s) for model in models])  # [models n targets]
+    found = np.stack([_at(estimator, reader, clip, time_s) for estimator, reader in models])  # [models n targets]
     return np.stack([ccc_centred(found[..., k]) for k in range(found.shape[-1])], axis=1)
+
+
+def _at(estimator: Estimator, reader: Reader, clip: Clip, time_s: np.ndarray) -> np.ndarray:
+    """Valence and arousal that one model estimates at these times, float64 [n 2]; NaN where unknown."""
+    features, specs = reader.read(clip)
+    estimator.check(specs, where=reader.store.root)
+    trace = estimator.trace(features, time_s)
+    return np.stack([trace.targets[target] for target in AffWild2.targets], axis=1)
 
 
 def interpolated(values: np.ndarray, asked: np.ndarray, video: str) -> tuple[np.ndarray, int]:

@@ -123,7 +123,7 @@ function curvesPlot(element, trace) {
   const gap = 30, bottom = 26;
   const inner = element.clientHeight - gap - bottom;
   const each = (inner + gap) / trace.curves.length - gap;
-  const colours = trace.curves.map(({ name }) => (["valence", "arousal"].includes(name) ? `--${name}` : "--sound"));
+  const colours = trace.curves.map(({ name }) => (["valence", "arousal"].includes(name) ? `--${name}` : "--other"));
   const plot = timePlot(element, trace, gap, bottom, (lo, hi) => {
     const data = [], layout = { annotations: [] };
     trace.curves.forEach((curve, k) => {
@@ -181,11 +181,10 @@ function stripsPlot(element, trace, rows) {
   const depth = element.clientHeight - top - bottom;
   const each = depth / (rows[rows.length - 1].place + 1);
   const places = rows.map((row) => [each * row.place + 3, each * (row.place + 1) - 1]);
-  const hue = (row) => (["voice", "face", "sound"].includes(row.hue) ? row.hue : "sound");
   const plot = timePlot(element, trace, top, bottom, (lo, hi) => {
     const data = rows.map((row, k) => {
       const { x, z } = stripCells(row.values, trace.edges, lo, hi);
-      const colorscale = [[0, style(`--${hue(row)}-pale`)], [1, style(`--${hue(row)}`)]];
+      const colorscale = [[0, style(`--${row.hue}-pale`)], [1, style(`--${row.hue}`)]];
       return { type: "heatmap", x, y: places[k], z: [z], zmin: 0, zmax: 1, colorscale, showscale: false };
     });
     const middle = places.map(([from, to]) => (from + to) / 2);
@@ -243,7 +242,7 @@ function planePlot(element, trace) {
       ],
     };
     const path = { x: frames.map((i) => valence[i]), y: frames.map((i) => arousal[i]), connectgaps: false };
-    const line = { color: style("--sound"), width: 1 };
+    const line = { color: style("--other"), width: 1 };
     Plotly.react(drawing, [{ type: "scatter", mode: "lines", ...path, line, opacity: 0.45 }], layout, STILL);
     canvas.width = canvas.height = Math.round(side * devicePixelRatio);
   };

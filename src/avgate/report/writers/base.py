@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from avgate.core.modalities import in_order
 from avgate.core.types import Trace
 
 TIME_DECIMALS = 6
@@ -16,9 +17,6 @@ TIME_DECIMALS = 6
 
 VALUE_DECIMALS = 6
 """Decimals of targets and gates."""
-
-PRESENCE_ORDER = ("face", "voice", "audio")
-"""The order of presence columns; further ones follow."""
 
 
 class Writer(Protocol):
@@ -46,10 +44,8 @@ def rounded(values: np.ndarray, decimals: int) -> np.ndarray:
 
 
 def presence(trace: Trace) -> dict[str, np.ndarray]:
-    """The trace's presence masks, bool [n] each, in PRESENCE_ORDER."""
-    names = [name for name in PRESENCE_ORDER if name in trace.present]
-    names += [name for name in trace.present if name not in PRESENCE_ORDER]
-    return {name: np.asarray(trace.present[name], bool) for name in names}
+    """The trace's presence masks, bool [n] each, in the order of core/modalities.py."""
+    return {name: np.asarray(trace.present[name], bool) for name in in_order(list(trace.present))}
 
 
 def plain(value: object) -> Any:

@@ -34,7 +34,7 @@ class CsvWriter:
         columns |= {name: _texts(values, VALUE_DECIMALS) for name, values in trace.targets.items()}
         columns |= {f"{name}_raw": _texts(values, VALUE_DECIMALS) for name, values in trace.raw.items()}
         columns |= {f"{name}_present": mask.astype(int).tolist() for name, mask in presence(trace).items()}
-        columns |= {name: _texts(values, VALUE_DECIMALS) for name, values in trace.gates.items()}
+        columns |= {gate.name: _texts(values, VALUE_DECIMALS) for gate, values in trace.gates.items()}
         if trace.provenance.get("demonstration"):
             columns["weights"] = ["demonstration"] * len(trace)
         with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:

@@ -11,6 +11,7 @@ import numpy as np
 
 from avgate.core.errors import UsageError
 from avgate.core.files import atomic_write
+from avgate.core.gates import Gate
 from avgate.core.types import Trace
 from avgate.report.writers.base import TIME_DECIMALS, VALUE_DECIMALS, plain, presence, rounded
 
@@ -37,7 +38,7 @@ class JsonWriter:
             "targets": _columns(trace.targets),
             "raw": _columns(trace.raw),
             "present": {name: mask.tolist() for name, mask in presence(trace).items()},
-            "gates": _columns(trace.gates),
+            "gates": _columns({gate.name: values for gate, values in trace.gates.items()}),
         }
         with atomic_write(path) as temporary, temporary.open("w", encoding="ascii", newline="\n") as file:
             json.dump(document, file, allow_nan=False)
@@ -57,7 +58,7 @@ def read_json(path: Path) -> Trace:
             targets=_arrays(document["targets"], np.float64),
             raw=_arrays(document["raw"], np.float64),
             present=_arrays(document["present"], bool),
-            gates=_arrays(document["gates"], np.float64),
+            gates={Gate.named(name): gate for name, gate in _arrays(document["gates"], np.float64).items()},
             source=document["source"],
             notes=tuple(document["notes"]),
             provenance=document["provenance"],

@@ -9,35 +9,37 @@ import pytest
 import torch
 
 from avgate.core.errors import FeatureError
+from avgate.core.gates import Gate
 from avgate.core.timeline import Grid
-from avgate.inference.estimator import estimate, gates_in_words, on_common_grid, read_trace, standardised
+from avgate.inference.clip import on_common_grid, standardised
+from avgate.inference.estimator import Estimator
 from avgate.models.fusions.hgrjca import HgrjcaConfig
-from tests.tiny import COLUMNS, RECIPE, TARGETS, make_checkpoint, make_clip, make_stats, make_track
+from tests.tiny import COLUMNS, RECIPE, TARGETS, make_checkpoint, make_clip, make_track
 
 GRID = RECIPE.grid
 
 
 @pytest.fixture(scope="module")
-def model():
-    return make_checkpoint().build()
-
-
-@pytest.fixture(scope="module")
-def stats():
-    return make_stats()
+def estimator():
+    return Estimator(make_checkpoint())
 
 
 @pytest.fixture
-def run(model, stats):
-    return lambda clip: estimate(model, clip, stats, RECIPE)
+def stats(estimator):
+    return estimator.stats
 
 
-def directly(model, stats, clip, first=0, last=None):
+@pytest.fixture
+def run(estimator):
+    return estimator.estimate
+
+
+def directly(estimator, clip, first=0, last=None):
     """The model on some steps of a clip, without windows."""
     part = slice(first, last)
-    features = {m: torch.from_numpy(x[None, part]) for m, x in standardised(clip, stats).items()}
+    features = {m: torch.from_numpy(x[None, part]) for m, x in standardised(clip, estimator.stats).items()}
     with torch.no_grad():
-        out = model(features, {m: torch.from_numpy(p[None, part]) for m, p in clip.present.items()})
+        out = estimator.model(features, {m: torch.from_numpy(p[None, part]) for m, p in clip.present.items()})
     return out.targets[0].double().numpy()
 
 
@@ -137,20 +139,20 @@ def test_absent_steps_are_0_for_the_model_and_present_ones_standardised(stats):
 
 
 @pytest.mark.parametrize("n", [1, 7, RECIPE.window])
-def test_a_clip_of_at_most_a_window_is_estimated_as_it_is(run, model, stats, n):
+def test_a_clip_of_at_most_a_window_is_estimated_as_it_is(run, estimator, n):
     clip = make_clip(n)
 
-    np.testing.assert_allclose(run(clip).raw, directly(model, stats, clip), rtol=0, atol=1e-15)
+    np.testing.assert_allclose(run(clip).raw, directly(estimator, clip), rtol=0, atol=1e-15)
 
 
 @pytest.mark.parametrize("n", [21, 30, 47, 200])
-def test_a_longer_clip_is_the_weighted_mean_of_its_windows(run, model, stats, n):
+def test_a_longer_clip_is_the_weighted_mean_of_its_windows(run, estimator, n):
     clip = make_clip(n)
     starts = [*range(0, n - 20, 10), n - 20]
     total, weight = np.zeros((n, 2)), np.zeros((n, 1))
     for first in starts:
         w = np.array([min(i + 1, 20 - i, 11) / 11 for i in range(20)])[:, None]
-        total[first : first + 20] += w * directly(model, stats, clip, first, first + 20)
+        total[first : first + 20] += w * directly(estimator, clip, first, first + 20)
         weight[first : first + 20] += w
 
     np.testing.assert_allclose(run(clip).raw, total / weight, atol=1e-12)
@@ -181,7 +183,7 @@ def test_evidence_counts_only_in_what_the_model_reads():
     recipe = RECIPE.with_fusion("audio")
     checkpoint = make_checkpoint(recipe)
     clip = make_clip(30, absent={"audio": [4, 5]})
-    estimated = estimate(checkpoint.build(), clip, checkpoint.stats, recipe)
+    estimated = Estimator(checkpoint).estimate(clip)
 
     assert np.flatnonzero(np.isnan(estimated.raw).any(1)).tolist() == [4, 5]
     assert estimated.gates == {}
@@ -214,33 +216,7 @@ def test_the_same_clip_gives_the_same_estimate_to_the_bit(run):
     same(run(clip), run(clip))
 
 
-# ---- gates in words
-
-
-def test_the_attended_share_is_weighted_by_the_stage_gate():
-    attended, stage = np.array([[0.2, 0.6], [1.0, 0.0]]), np.array([[0.25, 0.75], [0.0, 1.0]])
-    words = gates_in_words({"attended/video": attended, "iteration/video": stage}, ("audio", "video"))
-
-    assert set(words) == {"face_attended", "face_iteration_1", "face_iteration_2"}
-    assert words["face_attended"] == pytest.approx([0.25 * 0.2 + 0.75 * 0.6, 0.0])
-    np.testing.assert_array_equal(words["face_iteration_2"], stage[:, 1])
-
-
-def test_without_a_stage_gate_only_the_last_iteration_counts():
-    words = gates_in_words({"attended/audio": np.array([[0.2, 0.6], [1.0, 0.25]])}, ("audio",))
-
-    assert set(words) == {"voice_attended"}
-    assert words["voice_attended"].tolist() == [0.6, 0.25]
-
-
-def test_reliability_is_told_of_voice_and_face():
-    reliability = {"reliability/audio": np.array([[0.25], [0.75]]), "reliability/video": np.array([[1.0], [0.0]])}
-    words = gates_in_words(reliability, ("audio", "video"))
-
-    assert set(words) == {"voice_reliability", "face_reliability"}
-    assert words["voice_reliability"].tolist() == [0.25, 0.75]
-    assert words["face_reliability"].tolist() == [1.0, 0.0]
-    assert set(gates_in_words(reliability, ("video",))) == {"face_reliability"}
+# ---- its gates
 
 
 @pytest.mark.parametrize("reliability", ["scaled", "fallback"])
@@ -249,33 +225,32 @@ def test_reliability_of_an_estimate_is_known_wherever_something_is_present(relia
     recipe = replace(RECIPE, model=replace(RECIPE.model, fusion=fusion))
     checkpoint = make_checkpoint(recipe)
     clip = make_clip(50, absent={"audio": range(10), "video": range(5)})
-    gates = estimate(checkpoint.build(), clip, checkpoint.stats, recipe).gates
+    gates = Estimator(checkpoint).estimate(clip).gates
 
-    for name in ("voice_reliability", "face_reliability"):
-        assert np.flatnonzero(np.isnan(gates[name])).tolist() == list(range(5))
-        assert ((gates[name][5:] > 0) & (gates[name][5:] < 1)).all()
-    assert not np.allclose(gates["voice_reliability"][5:], gates["face_reliability"][5:])
-
-
-def test_a_fusion_without_gates_shows_none():
-    assert gates_in_words({}, ("audio", "video")) == {}
+    audio, video = (gates[Gate("reliability", m)] for m in ("audio", "video"))
+    for relied in (audio, video):
+        assert np.flatnonzero(np.isnan(relied)).tolist() == list(range(5))
+        assert ((relied[5:] > 0) & (relied[5:] < 1)).all()
+    assert not np.allclose(audio[5:], video[5:])
 
 
-def test_gates_of_an_estimate_are_named_in_words_and_stage_weights_sum_to_1(run):
+def test_an_estimate_has_all_gates_of_its_fusion_and_stage_weights_sum_to_1(run):
     gates = run(make_clip(50)).gates
 
-    assert set(gates) == {f"{m}_{g}" for m in ("voice", "face") for g in ("attended", "iteration_1", "iteration_2")}
-    for plain in ("voice", "face"):
-        assert gates[f"{plain}_iteration_1"] + gates[f"{plain}_iteration_2"] == pytest.approx(np.ones(50), abs=1e-6)
+    own = [("attended", None), ("iteration", 1), ("iteration", 2)]
+    assert set(gates) == {Gate(kind, m, i) for m in ("audio", "video") for kind, i in own}
+    for m in ("audio", "video"):
+        both = gates[Gate("iteration", m, 1)] + gates[Gate("iteration", m, 2)]
+        assert both == pytest.approx(np.ones(50), abs=1e-6)
 
 
 # ---- the trace
 
 
-def test_a_trace_has_one_row_per_asked_time_with_raw_beside_final(run):
+def test_a_trace_has_one_row_per_asked_time_with_raw_beside_final(estimator, run):
     clip = make_clip(40)
     time_s = np.sort(np.random.default_rng(0).uniform(0, 4, 101))
-    trace = read_trace(clip, run(clip), TARGETS, time_s, 5)
+    trace = estimator.read(clip, run(clip), time_s, 5)
 
     assert len(trace) == 101
     assert trace.source == "clip"
@@ -287,10 +262,10 @@ def test_a_trace_has_one_row_per_asked_time_with_raw_beside_final(run):
     assert trace.targets["valence"].std() < trace.raw["valence"].std(), "smoothed beside raw"
 
 
-def test_at_the_steps_own_times_raw_is_what_the_model_said(run):
+def test_at_the_steps_own_times_raw_is_what_the_model_said(estimator, run):
     clip = make_clip(40)
     estimated = run(clip)
-    trace = read_trace(clip, estimated, TARGETS, GRID.times(40), 1)
+    trace = estimator.read(clip, estimated, GRID.times(40), 1)
 
     for k, target in enumerate(TARGETS):
         assert trace.raw[target] == pytest.approx(estimated.raw[:, k], abs=1e-12)
@@ -299,18 +274,18 @@ def test_at_the_steps_own_times_raw_is_what_the_model_said(run):
         assert trace.gates[name] == pytest.approx(gate, abs=1e-12)
 
 
-def test_smoothing_is_a_mean_over_that_many_steps(run):
+def test_smoothing_is_a_mean_over_that_many_steps(estimator, run):
     clip = make_clip(40)
     estimated = run(clip)
-    trace = read_trace(clip, estimated, TARGETS, GRID.times(40), 5)
+    trace = estimator.read(clip, estimated, GRID.times(40), 5)
 
     assert trace.targets["arousal"][20] == pytest.approx(estimated.raw[18:23, 1].mean())
 
 
-def test_frames_where_nothing_is_known_stay_unknown_and_presence_says_why(run):
+def test_frames_where_nothing_is_known_stay_unknown_and_presence_says_why(estimator, run):
     clip = make_clip(40, absent={"audio": range(30), "video": range(20, 40)})
     time_s = np.arange(100) / 25
-    trace = read_trace(clip, run(clip), TARGETS, time_s, 9)
+    trace = estimator.read(clip, run(clip), time_s, 9)
 
     unknown = (time_s >= 2) & (time_s < 3)
     for values in (*trace.targets.values(), *trace.raw.values(), *trace.gates.values()):
@@ -320,8 +295,8 @@ def test_frames_where_nothing_is_known_stay_unknown_and_presence_says_why(run):
     assert "voice" not in trace.present, "no backbone could tell"
 
 
-def test_voice_activity_is_read_off_at_the_frames(run):
+def test_voice_activity_is_read_off_at_the_frames(estimator, run):
     clip = replace(make_clip(4), voice=np.array([False, True, True, False]))
-    trace = read_trace(clip, run(clip), TARGETS, np.array([0.0, 0.09, 0.1, 0.25, 0.3, 0.39]), 1)
+    trace = estimator.read(clip, run(clip), np.array([0.0, 0.09, 0.1, 0.25, 0.3, 0.39]), 1)
 
     assert trace.present["voice"].tolist() == [False, False, True, True, False, False]

@@ -1,0 +1,173 @@
+"""From a recording to its feature tracks, in one pass and in constant memory."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from avgate.core.errors import MediaError
+from avgate.core.types import FaceTrack, FeatureTrack, VideoFrame, Waveform
+from avgate.faces import FaceTracker, track_crops
+from avgate.features.base import Backbone, Need
+from avgate.media import Recording
+
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What one pass over a recording gave.
+
+    Attributes:
+        tracks: one per backbone, in the backbones' order.
+        time_s: float64 [n], timestamps of the decoded frames.
+        face: bool [n], where the followed person's face was found; empty when no backbone reads faces.
+        others: int [n], further faces in view.
+        notes: what the user must know of the recording.
+    """
+
+    tracks: tuple[FeatureTrack, ...]
+    time_s: np.ndarray
+    face: np.ndarray
+    others: np.ndarray
+    notes: tuple[str, ...]
+
+
+def extract_tracks(
+    recording: Recording,
+    backbones: Sequence[Backbone],
+    face_model: str | Path | None = None,
+    *,
+    crops: Path | None = None,
+    on_frame: Callable[[VideoFrame], None] | None = None,
+    on_sound: Callable[[Waveform], None] | None = None,
+) -> Extracted:
+    """Go through a recording once and run all backbones over it, in constant memory but for the features.
+
+    Sound, decoding and the face mesh run in threads of their own; the native libraries do their work outside
+    Python's lock.
+
+    Args:
+        recording: a media file, or frames and sound in memory.
+        backbones: extractors, any modalities.
+        face_model: face_landmarker.task, or None for the default one.
+        crops: folder of the person's face crops; then no frame is decoded, and the file gives its clock and sound.
+        on_frame: called with every decoded frame, from the decoding thread.
+        on_sound: called with every piece of sound, from the sound thread.
+    """
+    extractions = [backbone.start() for backbone in backbones]
+    for_faces = [e for e, b in zip(extractions, backbones, strict=True) if b.modality == "video"]
+    for_sound = [e for e, b in zip(extractions, backbones, strict=True) if b.modality == "audio"]
+    stop = threading.Event()
+
+    def listen() -> None:
+        if not for_sound and on_sound is None:
+            return
+        for piece in recording.sound():
+            if stop.is_set():
+                return
+            for extraction in for_sound:
+                extraction.push(piece)
+            if on_sound is not None:
+                on_sound(piece)
+
+    time_s: list[np.ndarray] = []
+    face: list[np.ndarray] = []
+    others: list[np.ndarray] = []
+    with ThreadPoolExecutor(1, thread_name_prefix="sound") as pool:
+        sound = pool.submit(listen)
+        try:
+            if for_faces:
+                needs = frozenset().union(*(backbone.needs for backbone in backbones))
+                for block in _faces(recording, needs, face_model, crops, on_frame):
+                    for extraction in for_faces:
+                        extraction.push(block)
+                    time_s.append(block.time_s)
+                    face.append(block.present)
+                    others.append(block.others)
+            elif crops is not None:
+                time_s.append(recording.frame_times())
+            else:
+                time_s.append(np.array([frame.time_s for frame in prefetch(_passed_to(on_frame, recording.frames()))]))
+            sound.result()
+        finally:
+            stop.set()
+    times = np.concatenate(time_s) if time_s else np.zeros(0)
+    if not len(times):
+        raise MediaError("no frame of its video stream could be decoded", where=recording.name)
+    end_s = float(times[-1]) + (float(np.median(np.diff(times))) if len(times) > 1 else 0.04)
+    return Extracted(
+        tracks=tuple(extraction.finish(end_s) for extraction in extractions),
+        time_s=times,
+        face=np.concatenate(face) if face else np.zeros(0, bool),
+        others=np.concatenate(others) if others else np.zeros(0, int),
+        notes=tuple(recording.notes),
+    )
+
+
+def _faces(
+    recording: Recording,
+    needs: frozenset[Need],
+    face_model: str | Path | None,
+    crops: Path | None,
+    on_frame: Callable[[VideoFrame], None] | None,
+) -> Iterator[FaceTrack]:
+    """The followed person's face, found in the frames or taken from the corpus' own crops."""
+    if crops is None:
+        tracker = FaceTracker(face_model, crops="crop" in needs, blendshapes="blendshapes" in needs)
+        yield from tracker.track(prefetch(_passed_to(on_frame, recording.frames())))
+    else:
+        wanted = {"mesh": "mesh" in needs, "blendshapes": "blendshapes" in needs}
+        yield from track_crops(crops, recording.frame_times(), face_model, **wanted, note=recording.notes.append)
+
+
+def _passed_to(on_frame: Callable[[VideoFrame], None] | None, frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
+    for frame in frames:
+        if on_frame is not None:
+            on_frame(frame)
+        yield frame
+
+
+def prefetch(items: Iterable[_Item], depth: int = 16) -> Iterator[_Item]:
+    """The same items, made ahead in a thread, at most `depth` of them; what the maker raises is raised here."""
+    waiting: queue.Queue = queue.Queue(depth)
+    end, closed = object(), threading.Event()
+
+    def put(value: object) -> bool:
+        while not closed.is_set():
+            try:
+                waiting.put(value, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def make() -> None:
+        try:
+            for item in items:
+                if not put((item, None)):
+                    return
+            put((end, None))
+        except BaseException as error:  # whatever it is, it belongs to the consumer's thread
+            put((end, error))
+
+    thread = threading.Thread(target=make, name="prefetch", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = waiting.get()
+            if error is not None:
+                raise error
+            if item is end:
+                return
+            yield item
+    finally:
+        closed.set()
+        thread.join()
