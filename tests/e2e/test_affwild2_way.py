@@ -205,7 +205,7 @@ def test_reproduce_runs_the_whole_and_shows_it_beside_what_papers_report(release
     said = " ".join(capsys.readouterr().out.split())
     assert "hgrjca (affwild2-hgrjca), official split" in said
     assert "GRJCA │ .623 │ .561 │ .660 │ .620" in said
-    results = json.loads((tmp_path / "results.json").read_text())
+    results = json.loads((tmp_path / "reproduction.json").read_text())
     official, mixed = results["folds"]
     ccc = official["smoothed"]["pooled"]["valence"]["ccc"]
     assert f"{ccc:.3f}" in said

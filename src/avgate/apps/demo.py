@@ -9,7 +9,7 @@ from typing import Any
 from avgate.apps.predict import predict_one
 from avgate.core.console import console, progress
 from avgate.corpora.rendered import RenderConfig, Rendered, render
-from avgate.evaluation.evaluate import evaluate, table, write_results
+from avgate.evaluation.evaluate import evaluate, scores_table, write_scores
 from avgate.features.extract import extract
 from avgate.features.store import FeatureStore
 from avgate.inference.predictor import Predictor
@@ -27,7 +27,7 @@ def demo(out: Path, *, fusions: Sequence[str] = FUSIONS, workers: int | None = N
     Everything under `out` is kept and taken up again when the command runs a second time.
 
     Args:
-        out: folder for clips, features, runs, results.json and report.html.
+        out: folder for clips, features, runs, scores.json and report.html.
         fusions: what to compare; the last one's report is written.
         workers: processes for rendering and extraction; None is one per core.
 
@@ -46,8 +46,8 @@ def demo(out: Path, *, fusions: Sequence[str] = FUSIONS, workers: int | None = N
         run = out / "runs" / fusion
         estimator = train(corpus, store, recipe.with_fusion(fusion), run, prepared=prepared)
         results.append(evaluate(estimator, corpus, store))
-    write_results(results, out / "results.json")
-    console.print(table(results))
+    write_scores(results, out / "scores.json")
+    console.print(scores_table(results))
     clip = next(c for c in corpus.clips() if c.split == "test")
     predict_one(Predictor(estimator), clip.video, out, "report", WRITERS, report=True)
     return results

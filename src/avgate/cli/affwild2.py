@@ -27,7 +27,7 @@ def reproduce(
     Args:
         corpus: Kind of corpus.
         data: The release's folder.
-        out: Folder for runs, results.json and submission.csv; run it again to continue after an interruption.
+        out: Folder for runs, reproduction.json and submission.csv; run it again to continue after an interruption.
         recipe: affwild2-jca, -rjca, -grjca, -hgrjca, -rhgrjca or -lfan.
         folds: How many folds; the first is the official split.
         set: Settings to change, as path=value.
@@ -40,8 +40,8 @@ def reproduce(
     """
     from rich.console import Console
 
+    from avgate.apps.affwild2.reproduce import beside_papers
     from avgate.apps.affwild2.reproduce import reproduce as run
-    from avgate.apps.affwild2.reproduce import table
     from avgate.core.files import make_folder
     from avgate.models.recipe import override
     from avgate.models.recipes import recipe_named
@@ -58,7 +58,7 @@ def reproduce(
         accelerator=accelerator,
         precision=precision,
     )
-    Console().print(table(results))
+    Console().print(beside_papers(results))
 
 
 def submit(

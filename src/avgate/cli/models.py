@@ -97,7 +97,7 @@ def evaluate(
     from avgate.core.errors import UsageError
     from avgate.corpora import open_corpus
     from avgate.evaluation.evaluate import evaluate as run
-    from avgate.evaluation.evaluate import table, write_results
+    from avgate.evaluation.evaluate import scores_table, write_scores
     from avgate.features.store import FeatureStore, features_beside
     from avgate.inference.estimator import Estimator
 
@@ -111,9 +111,9 @@ def evaluate(
         f if fusions.count(f) == 1 else f"{f} ({p.parent.name})" for f, p in zip(fusions, checkpoints, strict=True)
     ]
     results = [run(c, opened, features, split, name) for c, name in zip(loaded, names, strict=True)]
-    Console().print(table(results))
+    Console().print(scores_table(results))
     if out:
-        write_results(results, out)
+        write_scores(results, out)
 
 
 def benchmark(

@@ -1,4 +1,4 @@
-"""Everything that avgate tells a user when something can't be done: what happened, where, and what to do next."""
+"""Errors that a user can act on: what happened, where, and what to do next."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class OutputError(AvgateError):
 
 
 class WorkerError(AvgateError):
-    """A process that worked for this one was ended from outside, most often because memory ran out."""
+    """A worker process was killed, most often because memory ran out."""
 
     exit_code = 9
 

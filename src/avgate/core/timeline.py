@@ -1,4 +1,4 @@
-"""All arithmetic between frames and seconds: everything in avgate stands on a clock, and this is the clock."""
+"""The clock: all arithmetic between frames and seconds."""
 
 from __future__ import annotations
 

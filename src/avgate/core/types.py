@@ -1,4 +1,4 @@
-"""The values that pass between avgate's rooms, each with its shapes, units and ranges."""
+"""The values that pass between rooms, with their shapes, units and ranges."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ class Clip:
         name: unique in the corpus, usable as a file name.
         video: the media file.
         split: "train", "validation" or "test".
-        group: what must not be shared between splits, such as the person.
+        group: person ID; a person is never in two splits.
         labels: the label file, or None for unlabelled clips.
         marks: the file of marked stretches (corpora that know where a modality misleads), or None.
         crops: the folder of the person's face crops, one per frame (00001.jpg is the first), or None where the face is

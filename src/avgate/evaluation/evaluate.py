@@ -62,7 +62,7 @@ def evaluate(
     }
 
 
-def table(results: Sequence[dict[str, Any]]) -> Table:
+def scores_table(results: Sequence[dict[str, Any]]) -> Table:
     """CCC per target with its interval, PCC and RMSE: one row per model, raw and smoothed."""
     targets = list(results[0]["raw"]["interval"])
     shown = Table(title="{corpus}, {split} split, {clips} clips, pooled over all frames".format_map(results[0]))
@@ -85,8 +85,8 @@ def table(results: Sequence[dict[str, Any]]) -> Table:
     return shown
 
 
-def write_results(results: Sequence[dict[str, Any]], path: Path) -> Path:
-    """The same numbers, per clip too, as JSON; what can't be measured is null."""
+def write_scores(results: Sequence[dict[str, Any]], path: Path) -> Path:
+    """Write the scores, per clip too, as JSON; what can't be measured is null."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(plain(list(results)), indent=1, allow_nan=False))

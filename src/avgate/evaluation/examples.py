@@ -1,4 +1,4 @@
-"""Clips with labels, ready to train and evaluate on: stored features on the common grid beside their labels."""
+"""Examples: clips with their features on the common grid and their labels."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Reader:
 
     @cached_property
     def _keys(self) -> list[str]:
-        """Where the store keeps each backbone's features; asked for once, for a deep one reads its weights to tell."""
+        """Each backbone's key in the store; cached, since a deep backbone hashes its weights for it."""
         backbones = build_backbones(self.recipe.backbones, self.recipe.label_rate)
         return [self.store.find(f"{kind_of(b.name)}-{b.fingerprint}") for b in backbones]
 
@@ -73,7 +73,7 @@ class Reader:
 def load_examples(
     corpus: Corpus, store: FeatureStore, recipe: Recipe, split: str | None
 ) -> tuple[list[Example], tuple[FeatureSpec, ...]]:
-    """All labelled clips of a split (None: of all splits) with their features, and what the features are.
+    """All labelled clips of a split (None: of all splits), and the specs of their features.
 
     Raises:
         CorpusError: the split has no labelled clip, or no label that lies within its clip.

@@ -19,7 +19,7 @@ Pairs = list[tuple[np.ndarray, np.ndarray]]
 def label_traces(
     estimator: Estimator, examples: Sequence[Example], smooth_steps: Sequence[int]
 ) -> dict[int, list[Trace]]:
-    """Width of the mean filter -> a trace per clip, read off at the label times."""
+    """Traces of all clips at their label times, for each width of the mean filter: width -> traces."""
     by_width: dict[int, list[Trace]] = {width: [] for width in smooth_steps}
     for example in examples:
         estimated = estimator.estimate(example.features)
@@ -50,8 +50,7 @@ def label_moments(
 ) -> np.ndarray:
     """Moments of every clip and target (see metrics.moments), float64 [clips k 6], at the same steps for every model.
 
-    Where a model has nothing to go on, and so no estimate, `prior` [k] stands for it: leaving such steps out would
-    score a model that knows of half of the clip by the half that it knows.
+    Steps without an estimate take `prior` [k]. Leaving them out would score a model by the easy half of a clip alone.
     """
     return np.stack(
         [
@@ -65,7 +64,7 @@ def label_moments(
 def choose_smoothing(
     by_width: Mapping[int, Sequence[Trace]], examples: Sequence[Example], targets: Sequence[str]
 ) -> int:
-    """The width of the mean filter with the best mean CCC; on validation clips only, the narrowest of equals."""
+    """The width of the mean filter with the best mean CCC on validation clips; the narrowest of equals."""
     return max(sorted(by_width), key=lambda width: mean_ccc(by_width[width], examples, targets))
 
 

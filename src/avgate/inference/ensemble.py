@@ -1,4 +1,4 @@
-"""Several models' estimates of one clip as one."""
+"""Ensembles: several models' estimates of one clip, merged."""
 
 from __future__ import annotations
 

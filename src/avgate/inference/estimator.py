@@ -1,4 +1,4 @@
-"""A trained model as one object, and the one way from a clip's features to a trace. Everybody takes it."""
+"""A trained model as one object: from a clip's features to a trace. Training, scores and predictions all use it."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ class Estimator:
         )
 
     def provenance(self) -> dict[str, Any]:
-        """What is needed to know this model again, as plain values."""
+        """Where the estimates come from: version, recipe, training data, scores, features; as plain values."""
         checkpoint = self.checkpoint
         return {
             "avgate": version("avgate"),

@@ -1,4 +1,4 @@
-"""Cutting a clip into windows, and merging what was estimated in each into one track."""
+"""Windows: cutting a clip into them, and merging their estimates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`avgate report`: one HTML file with the video, the estimate and what it was made from, for people to read."""
+"""The report: one HTML file with the video, the estimate and where it comes from."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from avgate.report.page import page
 from avgate.report.writers.json import read_json
 
 PROXY_HEIGHT = 240
-"""Height in pixels of the small copy of a video that a report carries."""
 """Height in pixels of the small copy of a video that its report carries."""
 
 PART_BYTES = 3 << 20
@@ -88,7 +87,7 @@ def write_report(trace: Trace, out: Path, *, video: Path | None = None) -> None:
 
 
 def proxy_writer(path: Path, info: MediaInfo) -> Mp4Writer:
-    """What writes the small copy of a video that its report carries: H.264 and AAC, at most PROXY_HEIGHT high."""
+    """The writer of the small copy of a video inside its report: H.264 and AAC, at most PROXY_HEIGHT high."""
     height = max(2, min(PROXY_HEIGHT, info.height) // 2 * 2)
     return Mp4Writer(path, max(2, round(info.width * height / info.height / 2) * 2), height)
 
@@ -112,7 +111,7 @@ def _frame_size(video: Path) -> tuple[int, int]:
 
 
 def _embed(source: IO[bytes], file: IO[str]) -> None:
-    """Write a video as script elements of base64 text, which browsers don't run and report.js puts together again."""
+    """Write a video as base64 text in script elements that browsers don't run; report.js joins them."""
     while part := source.read(PART_BYTES):
         file.write('<script type="application/octet-stream" class="video-part">')
         file.write(base64.b64encode(part).decode("ascii"))

@@ -1,4 +1,4 @@
-"""The report's HTML page: everything that stands in it, but for the video's bytes."""
+"""The report's HTML page, without the video's bytes."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ UNKNOWN = '<span class="unknown"></span><span>unknown</span>'
 
 
 def page(trace: Trace, frame_size: tuple[int, int] | None) -> tuple[str, str]:
-    """The page of a trace, in the two parts between which the video's bytes go.
+    """The page of a trace in two parts; the video's bytes go between them.
 
     It loads nothing from anywhere and runs no script but its own; nothing in the trace can become a tag or a script.
 
     Args:
         trace: what to show, at least one frame.
-        frame_size: width and height of the video in pixels, to keep its place free so that nothing jumps; None without.
+        frame_size: width and height of the video in pixels, to keep its place free; None without a video.
     """
     from plotly.offline import get_plotlyjs
 
@@ -190,8 +190,12 @@ def _table(values: Mapping[str, object]) -> str:
 def _flat(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Nested values as names with dots in them and their texts."""
     for name, value in values.items():
+        if name == "type":  # a config's tag, for files
+            continue
         if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, float):
+            yield prefix + name, f"{value:.{DRAWN_DECIMALS}g}"
         elif isinstance(value, str):
             yield prefix + name, value
         else:

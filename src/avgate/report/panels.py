@@ -1,4 +1,4 @@
-"""What of a trace is shown to a reader, in which order and in what words; the report and the figure draw it."""
+"""What a reader sees of a trace, in order and in words; the report and the figure draw it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What training sees: the clips of both splits, and batches of standardised windows cut from them."""
+"""Training data: the clips of both splits, and batches of standardised windows cut from them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from avgate.models.recipe import CorruptConfig, Recipe
 
 @dataclass(frozen=True)
 class Prepared:
-    """What does not change while a model is trained: both splits, and the statistics of the training clips."""
+    """The data of one training: both splits, and the statistics of the training clips."""
 
     train: list[Example]
     validation: list[Example]
@@ -32,11 +32,11 @@ class Prepared:
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """What is estimated."""
+        """Names of the targets."""
         return self.train[0].labels.targets
 
     def feature(self, i: int, modality: str, part: slice = slice(None)) -> Feature:
-        """A training clip's feature in these steps, standardised anew each time: to hold it twice takes gigabytes."""
+        """A training clip's feature in these steps. Standardised on demand: holding it twice would take gigabytes."""
         clip = self.train[i].features
         return Feature(self.stats[modality].fill(clip.values[modality][part]), clip.present[modality][part])
 
@@ -81,7 +81,7 @@ def prepare(train: list[Example], validation: list[Example], specs: tuple[Featur
         present = [e.features.present[modality] for e in train]
         if not any(here.any() for here in present):
             raise CorpusError(f"no training clip has any {modality}", where=corpus)
-        # What a backbone takes that is trained along must reach it as it is.
+        # A backbone that is trained along reads raw features: they aren't standardised.
         raw = all(kind_of(spec.backbone) in RAW.values() for spec in specs if spec.modality == modality)
         stats[modality] = FeatureStats.identity(values[0].shape[1]) if raw else FeatureStats.fit(values, present)
     return Prepared(train, validation, specs, stats)
@@ -135,7 +135,7 @@ Window = dict[str, tuple[Feature, np.ndarray]]
 
 
 def _corrupted(clean: dict[str, Feature], data: Prepared, config: CorruptConfig, random: np.random.Generator) -> Window:
-    """One window after what CorruptConfig says; the window itself where it says nothing."""
+    """One window, corrupted as CorruptConfig says."""
     window = {m: (feature, feature.present.astype(np.float32)) for m, feature in clean.items()}
     if config.kinds and random.random() < config.probability:
         m = list(clean)[random.integers(len(clean))]

@@ -1,4 +1,4 @@
-"""Where a training run stands, on disk: enough to go on exactly as if it had never stopped."""
+"""The state of a training run on disk, from which it resumes exactly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`avgate train`: from stored features and labels to a checkpoint, with a run folder from which it can always go on.
+"""`avgate train`: from stored features and labels to a checkpoint, in a run folder that can be resumed.
 
 RUN/checkpoint.safetensors   the best epoch so far, ready to use
 RUN/resume.safetensors       the last epoch's weights and optimiser state
@@ -37,8 +37,8 @@ from avgate.training.batches import Prepared, batches, load_splits
 from avgate.training.run_state import RunState
 
 _END, _SETTLED, _RESTARTS = 0.97, 5, 3
-"""From where on an estimate stands at an end of the scale, after which epoch that isn't passing any more, and how often
-a training that is stuck there begins anew.
+"""Training restarts up to _RESTARTS times if after epoch _SETTLED most estimates are beyond ±_END, where tanh has no
+gradient left.
 """
 
 
@@ -60,7 +60,7 @@ def train(
     precision: Any = "32-true",
     prepared: Prepared | None = None,
 ) -> Estimator:
-    """Train a recipe; an existing run folder of the same recipe goes on as if it had never stopped (exactly, on CPU).
+    """Train a recipe; a run folder of the same recipe is resumed, on a CPU to the same bits.
 
     Args:
         corpus: labelled clips with the splits train and validation.
@@ -126,7 +126,7 @@ def _untrained(data: Prepared, recipe: Recipe) -> Model:
 
 
 def _saturated(traces: Sequence[Trace]) -> bool:
-    """Whether most estimates stand at the ends of the scale, where tanh has no gradient left to learn by."""
+    """Whether most estimates stand at the ends of the scale, where tanh has no gradient left."""
     values = np.concatenate([values for trace in traces for values in trace.raw.values()])
     known = np.abs(values[~np.isnan(values)])
     return bool(len(known)) and float((known > _END).mean()) > 0.5
@@ -144,7 +144,7 @@ def _anew(model: Model, optimizer: Any, state: RunState, recipe: Recipe, data: P
 
 
 def _groups(model: Model) -> list[dict[str, Any]]:
-    """All parameters that learn; those of a backbone that is trained along do so more slowly."""
+    """Parameter groups: a backbone that is trained along has a smaller learning rate."""
     tuned = {m: [p for p in module.parameters() if p.requires_grad] for m, module in model.tuned.items()}
     apart = {id(p) for parameters in tuned.values() for p in parameters}
     rest = [p for p in model.parameters() if p.requires_grad and id(p) not in apart]
@@ -170,7 +170,7 @@ def _run_epoch(fabric: Fabric, model: Any, optimizer: Any, data: Prepared, recip
         loss = loss + config.reliability_weight * reliability_loss(out.gates, batch.reliable)
         optimizer.zero_grad()
         fabric.backward(loss)
-        # Gradients that aren't numbers are told below, with the losses that follow from them.
+        # NaN gradients are reported below, with the losses that follow from them.
         fabric.clip_gradients(model, optimizer, max_norm=config.clip_norm, error_if_nonfinite=False)
         optimizer.step()
         losses.append(float(loss.detach()))

@@ -44,7 +44,7 @@ def reproduce(
 
     Args:
         data: the release's folder.
-        out: folder for runs, results.json and, with a sample, submission.csv.
+        out: folder for runs, reproduction.json and, with a sample, submission.csv.
         recipe: what is trained.
         folds: how many, from the official split on.
         store: folder of the features; DATA/features unless given.
@@ -55,7 +55,7 @@ def reproduce(
         precision: numeric precision.
 
     Returns:
-        What results.json holds: per fold the scores of its own validation videos.
+        What reproduction.json holds: per fold the scores of its own validation videos.
     """
     if not 1 <= folds <= FOLDS:
         raise UsageError(f"there are 1 to {FOLDS} folds, not {folds}", where="--folds")
@@ -74,7 +74,7 @@ def reproduce(
     results: dict[str, Any] = {"recipe": recipe.name, "fusion": recipe.fusion, "folds": scores}
     if sample:
         results["interpolated"] = _submission(estimators, corpus, features, sample, out / "submission.csv")
-    with atomic_write(out / "results.json") as temporary:
+    with atomic_write(out / "reproduction.json") as temporary:
         temporary.write_text(json.dumps(results, indent=1, allow_nan=False))
     return results
 
@@ -87,8 +87,8 @@ def _submission(
     return filled
 
 
-def table(results: dict[str, Any]) -> Table:
-    """What was measured, above what papers report."""
+def beside_papers(results: dict[str, Any]) -> Table:
+    """A table: what was measured, above what papers report."""
     shown = Table(title="CCC on Aff-Wild2; rows below the line are quoted from papers, not measured here")
     shown.add_column("method")
     for column in COLUMNS:

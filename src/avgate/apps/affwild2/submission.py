@@ -1,4 +1,4 @@
-"""`avgate submit` and `avgate check-submission`: Aff-Wild2's test results just as the challenge wants them.
+"""`avgate submit` and `avgate check-submission`: Aff-Wild2's test results in the challenge's format.
 
 A submission has the rows of the official sample file in its order, `image_location,valence,arousal`, the location being
 VIDEO/00001.jpg for the first frame.

@@ -49,7 +49,7 @@ def presence(trace: Trace) -> dict[str, np.ndarray]:
 
 
 def plain(value: object) -> Any:
-    """The same value in what strict JSON can hold: numbers that aren't finite become None, other objects their text."""
+    """A value as strict JSON can hold it: NaN and Inf become None, other objects their text."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if isinstance(value, Mapping):
