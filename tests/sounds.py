@@ -1,4 +1,4 @@
-"""Synthetic sound for tests: something that a voice detector and a pitch tracker take for a voice."""
+"""Synthetic sound for tests: speech without words, and what a pitch tracker takes for a voice."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from avgate.core.types import SAMPLE_RATE, Waveform
+from avgate.corpora.rendered.config import RenderConfig
+from avgate.corpora.rendered.voice import Speaker, voice
 
 
 def vowel(seconds: float, f0: float = 120.0, level: float = 0.1) -> np.ndarray:
@@ -28,6 +30,14 @@ def babble(seconds: float, seed: int = 0) -> np.ndarray:
         syllable = vowel(0.3, rng.uniform(90, 260), rng.uniform(0.02, 0.2))
         out[start : start + len(syllable)] += syllable
     return out
+
+
+def speech(seconds: float, seed: int = 0) -> np.ndarray:
+    """A rendered person's speech, with consonants, melody and pauses, the first of them of 0.5 s; float32 [n]."""
+    config = RenderConfig()
+    speaker = Speaker.draw(np.random.default_rng(seed), config)
+    path = np.zeros((round(seconds * config.fps), 2))
+    return voice(np.random.default_rng(seed), config, speaker, path, [])[0].samples
 
 
 def pieces(samples: np.ndarray, sizes: list[int], start_s: float = 0.0) -> Iterator[Waveform]:

@@ -180,7 +180,7 @@ class TestNames:
         [
             ("egemaps:somewhere", "it takes no model such as 'somewhere'"),
             ("hf_audio", "it doesn't say which model"),
-            ("hf_audio:{audio}?layer=1", "there is no setting 'layer=1'"),
+            ("hf_audio:{audio}?layer=1", "unknown setting 'layer=1'"),
             ("hf_audio:{audio}?layers=7", "there are no layers (7,)"),
             ("hf_image:{image}?layers=-9", "there are no layers (-9,)"),
             ("hf_image:{image}?batch=0", "can't be extracted with"),

@@ -10,7 +10,7 @@ from avgate.core.errors import FeatureError, UsageError
 from avgate.core.types import SAMPLE_RATE, FeatureTrack, Waveform
 from avgate.features.audio.chunks import Chunks
 from avgate.features.audio.egemaps import LLDS, LOG_OFFSETS, NEUTRAL, Egemaps, EgemapsConfig, descriptors, hold
-from avgate.features.audio.vad import CONTEXT_S
+from avgate.features.audio.extraction import CONTEXT_S
 from tests.sounds import babble, noise, pieces, vowel
 
 F0 = LLDS.index("F0semitoneFrom27.5Hz")
@@ -172,7 +172,7 @@ def test_full_scale_doesnt_wrap_around():
 
 
 def test_samples_that_arent_finite_are_an_error():
-    with pytest.raises(FeatureError, match="finite"):
+    with pytest.raises(FeatureError, match="NaN or Inf"):
         extract(np.full(SAMPLE_RATE, np.nan, np.float32))
 
 

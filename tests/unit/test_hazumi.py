@@ -212,6 +212,16 @@ def test_a_file_that_holds_no_session_is_refused(root, content, message):
         first_session(root)
 
 
+@pytest.mark.parametrize("change", [lambda row: row + ",1", lambda row: row.rpartition(",")[0]], ids=["long", "short"])
+def test_a_row_with_a_field_too_many_or_too_few_is_named(root, change):
+    path = root / FIRST
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    lines[-1] = change(lines[-1])
+    path.write_text("\n".join(lines), encoding="utf-8-sig")
+    with pytest.raises(CorpusError, match=r"row 6 has \d+ fields, and the header has \d+"):
+        first_session(root)
+
+
 def test_a_file_that_is_gone_is_named(root):
     corpus = Hazumi(root)
     (root / FIRST).unlink()

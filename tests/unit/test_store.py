@@ -119,7 +119,7 @@ def test_a_spoilt_file_is_never_taken_for_features(store, spoil):
     spoil(path)
 
     assert not store.has("clip", KEY, SOURCE), "so that it's extracted again"
-    with pytest.raises(FeatureError, match="no feature file of avgate") as caught:
+    with pytest.raises(FeatureError, match="this isn't a feature file of avgate") as caught:
         store.read("clip", KEY)
     assert caught.value.where == str(path)
     assert "avgate extract" in caught.value.hint
@@ -203,7 +203,7 @@ def test_find_does_not_guess_between_two_face_models(store):
 
     with pytest.raises(FeatureError, match="facemesh-aa-model1, facemesh-aa-model2") as caught:
         store.find("facemesh-aa")
-    assert "remove" in caught.value.hint
+    assert "delete" in caught.value.hint
 
 
 MEGABYTE = 1 << 20

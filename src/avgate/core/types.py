@@ -220,7 +220,7 @@ class Trace:
         targets: name -> float64 [n] in [-1, 1], post-processed as the recipe says; NaN where no modality gave any
             evidence.
         raw: the same before post-processing.
-        present: name -> bool [n]: "face", "audio" (the file has sound there) and "voice" (someone speaks or sings).
+        present: name -> bool [n]: "face", "audio" (the file has sound there) and "voice" (someone speaks).
         gates: gate -> float64 [n] in [0, 1]; NaN like the targets. `trace.gates[Gate("attended", "video")]` is how far
             the model mixed into the face what the voice suggests.
         source: the video file's name.

@@ -186,34 +186,37 @@ def _splits(groups: set[str]) -> dict[str, str]:
 
 
 def _read_session(path: Path) -> Session:
-    import pandas as pd  # here, since every verb imports the corpora and few read this one
-
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            header = [name.strip() for name in next(csv.reader(file), [])]
-        where = _Columns(header, path)
-        times = [where.one(name) for name in _TIMES]
-        raters = [where.raters(prefix) for prefix in TARGETS.values()]
-        blocks = [where.block(block) for block in _BLOCKS]
-        wanted = sorted({*times, *(i for group in (*raters, *blocks) for i in group)})
-        # pandas would take the first column for an index if the first row had one field too many.
-        table = pd.read_csv(path, usecols=wanted, index_col=False, low_memory=False, encoding="utf-8-sig")
+            header, *rows = [row for row in csv.reader(file) if row] or [[]]
     except (OSError, ValueError, csv.Error) as error:
         raise CorpusError(f"the file can't be read as CSV: {error}", where=path, hint=_AGAIN) from error
-    words = table.select_dtypes(exclude="number").columns
-    if len(words):
-        table[words] = table[words].apply(pd.to_numeric, errors="coerce")
-    numbers = table.to_numpy(np.float64)
-    place = {column: i for i, column in enumerate(wanted)}
+    for i, row in enumerate(rows, 1):
+        if len(row) != len(header):
+            what = f"row {i} has {len(row)} fields, and the header has {len(header)}"
+            raise CorpusError(what, where=path, hint=_AGAIN)
+    header = [name.strip() for name in header]
+    where = _Columns(header, path)
+    times = [where.one(name) for name in _TIMES]
+    raters = [where.raters(prefix) for prefix in TARGETS.values()]
+    blocks = [where.block(block) for block in _BLOCKS]
 
     def read(columns: list[int]) -> np.ndarray:
-        return numbers[:, [place[c] for c in columns]]
+        return np.array([[_number(row[c]) for c in columns] for row in rows], np.float64).reshape(-1, len(columns))
 
     return Session(
         _times(read(times), path),
         np.stack([_ratings(read(columns), path) for columns in raters], axis=1),
         tuple(_track(block, read(c), tuple(header[i] for i in c)) for block, c in zip(_BLOCKS, blocks, strict=True)),
     )
+
+
+def _number(text: str) -> float:
+    """NaN where there is none: some cells are empty or hold a word."""
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
 
 
 class _Columns:

@@ -1,4 +1,4 @@
-"""What every backbone is: a named, fingerprinted way from face tracks or sound to a FeatureTrack."""
+"""The backbone protocol: feature extractors that turn face tracks or sound into a FeatureTrack."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ import json
 from dataclasses import asdict, is_dataclass
 from typing import Any, Literal, Protocol
 
-from avgate.core.types import FaceTrack, FeatureTrack, Modality, Waveform
+from avgate.core.types import FeatureTrack, Modality
 
 Need = Literal["mesh", "crop", "blendshapes"]
-"""What of a face a backbone reads; what none of a recipe's backbones reads isn't computed."""
+"""Parts of a face track that a backbone can read; parts that no backbone of a recipe reads aren't computed."""
 
 
 class Extraction(Protocol):
-    """One clip's extraction under way; pieces go in, in order and without overlap; one track comes out."""
+    """One clip's extraction: give it the pieces in order and without overlap, then ask for the track."""
 
     def push(self, piece: Any) -> None:
         """Take the next piece: a FaceTrack (video backbones) or a Waveform (audio backbones)."""
 
     def finish(self, end_s: float) -> FeatureTrack:
-        """The clip's features on a grid that covers [0, end_s) seconds; steps that no piece covered are absent."""
+        """The clip's features on a grid that covers [0, end_s) seconds; steps without any input are absent."""
 
 
 class Backbone(Protocol):
-    """A feature extractor, made by calling its class with its frozen config dataclass.
+    """A feature extractor. Its class is called with its frozen config dataclass and its name.
 
     Attributes:
-        name: as a recipe has it: KIND, or KIND:SOURCE?SETTING=VALUE&... where there are more ways than one.
-        modality: what it reads.
-        columns: names of what comes out.
-        needs: what of a face it reads; nothing for sound.
+        name: as in a recipe: KIND or KIND:SOURCE, either with ?SETTING=VALUE&... behind it.
+        modality: what it reads, "audio" or "video".
+        columns: names of the features.
+        needs: parts of a face track that it reads; empty for audio.
     """
 
     name: str
@@ -40,17 +40,14 @@ class Backbone(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Hash of code version, parameters and weights: equal fingerprints mean equal features."""
+        """Hash of code version, parameters and weights. Equal fingerprints mean equal features."""
 
     def start(self) -> Extraction:
         """Begin a clip."""
 
 
-Piece = FaceTrack | Waveform
-
-
 def kind_of(name: str) -> str:
-    """The kind of backbone that a name begins with; fit for a file name."""
+    """The KIND in a backbone's name; fit for a file name."""
     return name.partition(":")[0].partition("?")[0]
 
 
@@ -59,8 +56,8 @@ def fingerprint(name: str, version: int, config: object, *parts: str) -> str:
 
     Args:
         name: the backbone's kind.
-        version: raised by hand whenever the code changes what comes out.
-        config: the backbone's config dataclass; how many pieces make a `batch`, and where a `source` lies, don't count.
+        version: raised by hand whenever the code changes the features.
+        config: the config dataclass; `batch` and `source` don't count, since neither changes the features by itself.
         *parts: anything else the features depend on (weight hashes, library versions).
     """
     if not is_dataclass(config) or isinstance(config, type):

@@ -1,4 +1,4 @@
-"""Weak complementarity on purpose: stretches in which a modality is missing or misleads, for stress and training."""
+"""Corruption of one modality in stretches of a sequence, for stress tests and training: missing, noisy, misleading."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ from dataclasses import dataclass
 import numpy as np
 
 NOISE = (0.7, 1.5)
-"""Standard deviations of replacement noise, in training standard deviations; each stretch draws its own."""
+"""Range of the noise's standard deviation, in units of the training features'; drawn for each stretch."""
 
 
 @dataclass(frozen=True)
 class Feature:
-    """One modality of one sequence: `values` float32 [n d], standardised (0 where absent), and `present` bool [n]."""
+    """One modality of a sequence: standardised `values` float32 [n d] (0 where absent) and `present` bool [n]."""
 
     values: np.ndarray
     present: np.ndarray
 
 
 Donor = Callable[[], Feature]
-"""Gives another clip's feature, for those that want one."""
+"""Returns another clip's features in the same modality."""
 
 
 def stretches(
     n: int, share: float, length: tuple[int, int], random: np.random.Generator
 ) -> tuple[np.ndarray, list[slice]]:
-    """Choose stretches of steps that together cover a share of the sequence.
+    """Draw stretches that together cover a share of the sequence.
 
     Args:
         n: steps of the sequence.
-        share: of the steps to cover, 0 to 1; met exactly, up to rounding to whole steps.
-        length: shortest and longest stretch in steps; the last one is cut to fit.
-        random: source of all choices.
+        share: share of the steps to cover, 0 to 1; met exactly, but for rounding to whole steps.
+        length: shortest and longest stretch in steps; the last stretch is cut to fit.
+        random: source of randomness.
 
     Returns:
-        bool [n], and the stretches in order.
+        Mask of the covered steps, bool [n], and the stretches in order.
     """
     wanted = round(share * n)
     lengths: list[int] = []
     while sum(lengths) < wanted:
         lengths.append(min(int(random.integers(length[0], length[1] + 1)), wanted - sum(lengths)))
-    # What is left over is dealt to the gaps before, between and behind the stretches.
+    # The other steps are divided at random among the gaps before, between and after the stretches.
     gaps = np.diff([0, *np.sort(random.integers(0, n - wanted + 1, len(lengths))), n - wanted])
     mask, found, at = np.zeros(n, bool), [], 0
     for gap, steps in zip(gaps, lengths, strict=False):
@@ -53,7 +53,7 @@ def stretches(
 
 
 def absent(feature: Feature, where: list[slice], random: np.random.Generator, donor: Donor) -> Feature:
-    """The modality isn't there."""
+    """The modality is absent."""
     values, present = feature.values.copy(), feature.present.copy()
     for stretch in where:
         values[stretch], present[stretch] = 0.0, False
@@ -61,7 +61,7 @@ def absent(feature: Feature, where: list[slice], random: np.random.Generator, do
 
 
 def noise(feature: Feature, where: list[slice], random: np.random.Generator, donor: Donor) -> Feature:
-    """Features drawn at random, as of a broken sensor."""
+    """Features are Gaussian noise, as from a broken sensor."""
     values = feature.values.copy()
     for stretch in where:
         drawn = random.standard_normal(values[stretch].shape) * random.uniform(*NOISE)
@@ -70,7 +70,7 @@ def noise(feature: Feature, where: list[slice], random: np.random.Generator, don
 
 
 def swapped(feature: Feature, where: list[slice], random: np.random.Generator, donor: Donor) -> Feature:
-    """Another clip's features, as of another person; where the donor has none, the modality is absent."""
+    """Features are another clip's, as of another person; absent where the other clip's are."""
     values, present, lent = feature.values.copy(), feature.present.copy(), donor()
     for stretch in where:
         steps = (np.arange(stretch.start, stretch.stop) + int(random.integers(len(lent.present)))) % len(lent.present)
@@ -79,7 +79,7 @@ def swapped(feature: Feature, where: list[slice], random: np.random.Generator, d
 
 
 def frozen(feature: Feature, where: list[slice], random: np.random.Generator, donor: Donor) -> Feature:
-    """The stretch's first features stand still, as of a stuck stream."""
+    """Features repeat the stretch's first step, as from a stuck stream."""
     values, present = feature.values.copy(), feature.present.copy()
     for stretch in where:
         values[stretch], present[stretch] = feature.values[stretch.start], feature.present[stretch.start]
@@ -87,7 +87,7 @@ def frozen(feature: Feature, where: list[slice], random: np.random.Generator, do
 
 
 def shifted(feature: Feature, where: list[slice], random: np.random.Generator, donor: Donor) -> Feature:
-    """Features from a quarter to a half of the clip away, as of a stream that is out of step."""
+    """Features come from a quarter to half a clip away, as from a stream that is out of sync."""
     values, present, n = feature.values.copy(), feature.present.copy(), len(feature.present)
     for stretch in where:
         away = int(random.integers(max(1, n // 4), max(2, n // 2)))
@@ -99,4 +99,4 @@ def shifted(feature: Feature, where: list[slice], random: np.random.Generator, d
 Corruption = Callable[[Feature, list[slice], np.random.Generator, Donor], Feature]
 
 CORRUPTIONS: dict[str, Corruption] = {f.__name__: f for f in (absent, noise, swapped, frozen, shifted)}
-"""Kind -> (feature, stretches, random, donor) -> the corrupted feature; the input stays as it is."""
+"""Kind -> function of (feature, stretches, random, donor) that returns a corrupted copy."""

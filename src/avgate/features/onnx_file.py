@@ -51,17 +51,14 @@ def open_onnx(source: str, outputs: tuple[str, ...], threads: int = 1) -> OnnxMo
         threads: of onnxruntime; several processes run side by side.
 
     Raises:
-        ModelFileError: there is no such file, it isn't ONNX, has several inputs, or onnxruntime isn't installed.
+        ModelFileError: there is no such file, it isn't ONNX, or it has several inputs.
         UsageError: an output that it doesn't have.
     """
     path = Path(source).expanduser()
     if not path.is_file():
         raise ModelFileError("there is no such ONNX file", where=path, hint="check the path")
-    try:
-        import onnxruntime
-    except ImportError as error:
-        hint = "install it: pip install 'avgate[onnx]'"
-        raise ModelFileError("this backbone needs the package onnxruntime", where=path, hint=hint) from error
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 4
     providers = ["CUDAExecutionProvider"] if device().startswith("cuda") else []

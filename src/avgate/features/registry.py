@@ -1,4 +1,4 @@
-"""Feature extractors. A new one is a file here and a line in BACKBONES; the contract tests then cover it."""
+"""The table of all backbones. A new one is a file and a line in BACKBONES; the contract tests then cover it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from avgate.features.face.onnx import OnnxImage, OnnxImageConfig
 
 
 class Kind(NamedTuple):
-    """A kind of backbone: its class, and the class of its settings, which has `source` if it needs weights."""
+    """A kind of backbone: its class and its config class, which has a field `source` if it needs weights."""
 
     make: Any
     config: type
@@ -41,25 +41,25 @@ BACKBONES: dict[str, Kind] = {
     "onnx_audio": Kind(OnnxAudio, OnnxAudioConfig),
     "onnx_image": Kind(OnnxImage, OnnxImageConfig),
 }
-"""Kind -> what makes it. A name is KIND, KIND:SOURCE, or either followed by ?SETTING=VALUE&SETTING=VALUE."""
+"""Kind -> classes. A backbone's name is KIND or KIND:SOURCE, either with ?SETTING=VALUE&SETTING=VALUE behind it."""
 
 
 RAW = {"sound": "waveform", "images": "crops"}
-"""What a backbone is a model of -> the kind that gives what it takes, for one that is trained with the fusion."""
+"""Input of a network that is trained together with the fusion -> kind of backbone that gives it."""
 
 
 def modality_of(name: str) -> str:
-    """What a backbone of this name reads; empty for one that there isn't, such as features that a corpus brings."""
+    """Modality of the backbone of this name; empty for unknown names, such as those of a corpus' own features."""
     kind = BACKBONES.get(kind_of(name))
     return "" if kind is None else kind.make.modality
 
 
 def build_backbones(names: Sequence[str], rate: float) -> tuple[Backbone, ...]:
-    """The backbones of these names at one label rate.
+    """Make the backbones of these names, with features at the label rate.
 
     Raises:
-        UsageError: a kind or a setting that there isn't, a value that doesn't fit, or a source that is missing.
-        ModelFileError: weights that are missing or aren't what they should be.
+        UsageError: a kind or setting is unknown, a value has the wrong type, or the source is missing.
+        ModelFileError: the weights are missing or can't be used.
     """
     return tuple(_build(name, rate) for name in names)
 
@@ -74,7 +74,7 @@ def _build(name: str, rate: float) -> Backbone:
         key, equals, text = part.partition("=")
         if not equals or key not in known:
             hint = f"its settings are {', '.join(sorted(known))}, as in {kind_of(name)}?{min(known)}=..."
-            raise UsageError(f"there is no setting '{part}'", where=name, hint=hint)
+            raise UsageError(f"unknown setting '{part}'", where=name, hint=hint)
         settings[key] = _value(unquote(text))
     takes_source = any(field.name == "source" for field in fields(kind.config))
     if takes_source != bool(source):
@@ -90,7 +90,7 @@ def _build(name: str, rate: float) -> Backbone:
 
 
 def _fitting(value: Any, hint: Any, where: str) -> Any:
-    """A setting in the type that it must have; a single value stands for a tuple of one."""
+    """The value of a setting in the type that the config asks for; a single value also makes a tuple of one."""
     if get_origin(hint) is tuple:
         items = value if isinstance(value, tuple) else (value,)
         return tuple(_fitting(item, get_args(hint)[0], where) for item in items)
@@ -99,13 +99,13 @@ def _fitting(value: Any, hint: Any, where: str) -> Any:
     if hint is float and type(value) is int:
         return float(value)
     if type(value) is not hint:
-        kinds = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+        kinds = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
         raise UsageError(f"'{value}' is not {kinds[hint]}", where=where, hint=f"give {kinds[hint]}")
     return value
 
 
 def _value(text: str) -> Any:
-    """A number, True or False, several of these between commas, or text as it stands."""
+    """Parse a setting: a number, true or false, several of them between commas, or else text."""
     try:
         return ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
     except (ValueError, SyntaxError):

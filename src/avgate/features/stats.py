@@ -1,4 +1,4 @@
-"""Feature statistics of the training clips, by which all features are standardised ever after."""
+"""Statistics of the training clips' features, for standardising features in training and prediction."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 CLIP_PERCENTILES = (0.5, 99.5)
 
 _AT_ONCE = 64
-"""Columns whose rows are held in float64 at once: deep features of a whole corpus fill gigabytes as it is."""
+"""Columns held in float64 at once; limits the memory, since deep features of a whole corpus fill gigabytes."""
 
 
 @dataclass(frozen=True)
 class FeatureStats:
-    """Per column, float32 [d]: `low` and `high`, to which values are clipped, then `mean` and `std` of the result."""
+    """For each column, float32 [d]: limits `low` and `high` to clip to, then `mean` and `std` of the clipped values."""
 
     low: np.ndarray
     high: np.ndarray
@@ -25,7 +25,7 @@ class FeatureStats:
 
     @classmethod
     def fit(cls, values: Sequence[np.ndarray], present: Sequence[np.ndarray] | None = None) -> FeatureStats:
-        """Statistics of all rows together; each array is float [n d]. Of `present`, bool [n], only rows that are."""
+        """Statistics over the rows of all arrays, float [n d]; with `present`, bool [n], over present rows only."""
         rows: Sequence[Any] = [slice(None)] * len(values) if present is None else present
         parts = [
             cls._fit([v[here, first : first + _AT_ONCE] for v, here in zip(values, rows, strict=True)])
@@ -39,19 +39,19 @@ class FeatureStats:
         low, high = np.percentile(rows, CLIP_PERCENTILES, axis=0)
         rows = np.clip(rows, low, high)
         std = rows.std(0)
-        # A constant column carries nothing: it becomes 0 everywhere and never a division by 0.
+        # A constant column becomes 0 everywhere instead of dividing by 0.
         std[std < 1e-8] = 1.0
         return cls(*(a.astype(np.float32) for a in (low, high, rows.mean(0), std)))
 
     @classmethod
     def identity(cls, d: int) -> FeatureStats:
-        """Statistics that leave d columns as they are, for features that are standardised already."""
+        """Statistics that leave d columns unchanged, for features that are standardised already."""
         return cls(*(np.full(d, value, np.float32) for value in (-np.inf, np.inf, 0.0, 1.0)))
 
     def apply(self, values: np.ndarray) -> np.ndarray:
-        """Clipped and standardised, float32 [n d]; NaN stays NaN."""
+        """Clip and standardise, float32 [n d]; NaN stays NaN."""
         return (np.clip(values, self.low, self.high) - self.mean) / self.std
 
     def fill(self, values: np.ndarray) -> np.ndarray:
-        """Clipped and standardised, float32 [n d]; 0 where unknown, which models never read."""
+        """Clip and standardise, float32 [n d]; NaN becomes 0, which models mask."""
         return np.nan_to_num(self.apply(values))

@@ -1,10 +1,10 @@
-"""Features on disk, computed once: one safetensors file per clip and backbone, and a manifest that lists them.
+"""The feature store on disk: one safetensors file per clip and backbone, and a manifest that lists them.
 
     ROOT/BACKBONE-KEY/CLIP.safetensors      values, present, active; grid, columns and source in the header
     ROOT/manifest.csv                       one row per file, derived from the headers
 
-KEY holds the fingerprint of whatever the features depend on, so that a changed parameter makes a new folder; the header
-holds the fingerprint of the media file, so that a changed file is extracted anew.
+KEY contains the backbone's fingerprint, so that changed parameters give a new folder. The header contains the media
+file's fingerprint, so that a changed file is extracted again.
 """
 
 from __future__ import annotations
@@ -28,10 +28,9 @@ _HEADER = ("clip", "backbone", "modality", "fingerprint", "source", "rate", "sta
 
 
 def source_fingerprint(path: Path, crops: Path | None = None) -> str:
-    """16 hex digits from a media file's size and 16 samples of 64 KiB spread over it, the whole file when it is small.
+    """16 hex digits from a media file's size and 16 samples of 64 KiB, or all of a small file.
 
-    Of a folder of crops the files' names and sizes count. Reading all of a large corpus would cost as much as decoding
-    it.
+    Reading all of a large corpus would cost as much as decoding it. Of a folder of crops, names and sizes are hashed.
     """
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())
@@ -49,21 +48,21 @@ def source_fingerprint(path: Path, crops: Path | None = None) -> str:
 
 
 class FeatureStore:
-    """See the module's docstring.
+    """Reads and writes features in a folder; the module's docstring has its layout.
 
     Args:
-        root: folder of the store; made when something is first written.
+        root: folder of the store; made with the first file.
     """
 
     def __init__(self, root: str | Path):
         self.root = Path(root)
 
     def path(self, clip: str, key: str) -> Path:
-        """Where a clip's features of one backbone and parameter set are, or would be."""
+        """File of a clip's features of one backbone and its parameters, whether it exists or not."""
         return self.root / key / f"{clip}.safetensors"
 
     def has(self, clip: str, key: str, source: str) -> bool:
-        """Whether the features are there, readable, and of this very media file."""
+        """Whether the features exist, are readable, and come from the media file with this fingerprint."""
         path = self.path(clip, key)
         if not path.is_file():
             return False
@@ -73,7 +72,7 @@ class FeatureStore:
             return False
 
     def write(self, clip: str, key: str, track: FeatureTrack, source: str) -> Path:
-        """Store a track, atomically; returns the file. OutputError where it can't be written."""
+        """Write a track atomically and return the file; OutputError where it can't be written."""
         from safetensors.numpy import save
 
         path = self.path(clip, key)
@@ -97,11 +96,11 @@ class FeatureStore:
         return path
 
     def read(self, clip: str, key: str) -> FeatureTrack:
-        """A stored track; FeatureError when it isn't there or isn't readable."""
+        """Read a track; FeatureError where it is missing or unreadable."""
         return read_track(self.path(clip, key))
 
     def find(self, prefix: str) -> str:
-        """The one key that begins with a prefix; FeatureError where there is none, or more than one."""
+        """The only key with this prefix; FeatureError where there are none or several."""
         keys = sorted(p.name for p in self.root.glob(f"{prefix}*") if p.is_dir())
         if not keys:
             raise FeatureError(
@@ -113,12 +112,12 @@ class FeatureStore:
             raise FeatureError(
                 f"features of several face models are here: {', '.join(keys)}",
                 where=self.root,
-                hint="remove the folders that you don't want, or extract into another store",
+                hint="delete the folders that you don't want, or extract into another store",
             )
         return keys[0]
 
     def write_manifest(self) -> Path:
-        """List every stored track in ROOT/manifest.csv; what `has` doesn't accept as one isn't listed."""
+        """List every readable track in ROOT/manifest.csv."""
         rows = []
         for path in sorted(self.root.glob("*/*.safetensors")):
             if path.name.startswith(".avgate-"):  # another process is writing it, or was stopped while it did
@@ -140,12 +139,12 @@ class FeatureStore:
 
 
 def features_beside(data: Path) -> Path:
-    """Where a corpus' features are unless told otherwise: in its folder, or beside the file that lists its clips."""
+    """Default place of a corpus' features: in its folder, or beside the file that lists its clips."""
     return (data.parent if data.is_file() else data) / "features"
 
 
 def read_track(path: Path) -> FeatureTrack:
-    """The track in a file of a store; FeatureError when it isn't there or isn't readable."""
+    """Read a track from a file of a store; FeatureError where it is missing or unreadable."""
     from safetensors.numpy import load_file
 
     header = _header(path)
@@ -173,7 +172,7 @@ def _header(path: Path) -> dict[str, Any]:
         raise FeatureError("these features have not been extracted", where=path, hint="run `avgate extract`") from None
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise FeatureError(
-            f"this is no feature file of avgate ({error})",
+            f"this isn't a feature file of avgate ({error})",
             where=path,
-            hint="if it lies in a store, delete it and run `avgate extract` again",
+            hint="if it is in a store, delete it and run `avgate extract` again",
         ) from error

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from torch import Tensor, nn
 
 from avgate.core.errors import CheckpointError, UsageError
@@ -100,8 +100,10 @@ class RunState:
         whole = save({k: v.contiguous() for k, v in tensors.items()}, {"avgate": json.dumps(about)})
         with atomic_write(run / "resume.safetensors") as temporary:
             temporary.write_bytes(whole)
-        with atomic_write(run / "history.csv") as temporary:
-            pd.DataFrame(self.history).to_csv(temporary, index=False)
+        with atomic_write(run / "history.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, ("epoch", "loss", "validation_ccc"), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.history)
 
     @classmethod
     def load(cls, run: Path, identity: dict[str, Any]) -> RunState | None:

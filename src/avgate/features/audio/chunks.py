@@ -1,4 +1,4 @@
-"""From pieces of sound to rows on a grid: chunks whose borders don't show, statistics of frames around each step."""
+"""Cutting sound into chunks that overlap, and pooling frames around each step of a grid."""
 
 from __future__ import annotations
 
@@ -10,22 +10,27 @@ from avgate.core.errors import FeatureError
 from avgate.core.timeline import Grid
 from avgate.core.types import SAMPLE_RATE, Waveform
 
+HOP = SAMPLE_RATE // 100
+"""Samples from one frame to the next (10 ms) in the backbones that cut sound into frames themselves."""
+
 JOIN = SAMPLE_RATE // 100
-"""Pieces whose times are off by no more than this many samples follow on: containers round, often to 1 ms."""
+"""Pieces follow each other without a gap if their times differ by at most this many samples: containers round times."""
 
 _BLOCK = 256
-"""Steps pooled at once; bounds the memory of a long stretch of sound."""
+"""Steps pooled at once; limits the memory."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """A cut of unbroken sound that answers for its core and sees some context on either side of it.
+    """Part of a stretch of sound without gaps: a core, and context on either side of it.
+
+    Cores follow each other without overlap. Context lets an analysis give the same result near a border as elsewhere.
 
     Attributes:
-        samples: float32 [n], core and context; the context is shorter where the sound begins or ends.
-        start: where samples[0] stands on the video's clock, in samples.
-        core_start: first sample of the core, on the same clock.
-        core_end: one past the last sample of the core.
+        samples: float32 [n], core and context. The context is shorter where the sound begins or ends.
+        start: time of samples[0] on the video's clock, in samples.
+        core_start: time of the core's first sample.
+        core_end: time right after the core's last sample.
     """
 
     samples: np.ndarray
@@ -35,13 +40,13 @@ class Chunk:
 
 
 class Chunks:
-    """Cuts a clip's sound into chunks, the same ones however the pieces it arrives in are cut.
+    """Cuts a clip's sound into chunks. The chunks don't depend on the pieces that the sound arrives in.
 
-    A gap between pieces ends a stretch of sound; each stretch is cut on its own, so that no frame spans a gap.
+    A gap between pieces begins a new stretch. Each stretch is cut on its own, so that no frame spans a gap.
 
     Args:
-        core_s: seconds that one chunk answers for; whole ones, so that frames fall on the same places in all chunks.
-        context_s: whole seconds of sound that a chunk sees on either side of its core, where there are any.
+        core_s: length of a core in whole seconds, so that frames fall on the same places in all chunks.
+        context_s: length of the context on either side, in whole seconds.
     """
 
     def __init__(self, core_s: int, context_s: int):
@@ -52,10 +57,10 @@ class Chunks:
         self._held_start = 0
 
     def push(self, piece: Waveform) -> list[Chunk]:
-        """Take the next piece; the chunks that are complete with it.
+        """Take the next piece and return the chunks that it completes.
 
         Raises:
-            FeatureError: samples that aren't finite, or a piece that starts before the previous one ends.
+            FeatureError: samples aren't finite, or the piece begins before the previous one ends.
         """
         samples = np.asarray(piece.samples, np.float32)
         if len(samples) == 0:
@@ -63,7 +68,7 @@ class Chunks:
         if not np.isfinite(samples).all():
             first_s = piece.start_s + np.argmin(np.isfinite(samples)) / SAMPLE_RATE
             raise FeatureError(
-                f"the sound holds samples that aren't finite numbers, the first one at {first_s:.3f} s",
+                f"the sound contains NaN or Inf, first at {first_s:.3f} s",
                 hint="decode the file again, or replace those samples with silence",
             )
         start = round(piece.start_s * SAMPLE_RATE)
@@ -84,7 +89,7 @@ class Chunks:
         return chunks
 
     def close(self) -> list[Chunk]:
-        """End the current stretch of sound; the chunks that remain of it."""
+        """End the current stretch of sound and return its remaining chunks."""
         chunks = []
         while self._core_start < self._end:
             chunks.append(self._cut())
@@ -103,7 +108,7 @@ class Chunks:
         return chunk
 
     def covered(self, grid: Grid, n: int, end_s: float) -> np.ndarray:
-        """Where at least half of a step, or of the part of it before end_s, has sound; once all is closed.
+        """Whether at least half of each step (or of its part before end_s) has sound. To be called after `close`.
 
         Returns:
             bool [n].
@@ -119,12 +124,12 @@ class Chunks:
 
 
 class StepPool:
-    """Mean and deviation of frames over a window around each step; keeps only frames that a later step still needs.
+    """Mean and standard deviation of the frames in a window around each step; forgets frames that no step needs.
 
     Args:
         grid: the steps.
-        width_s: width of the window that is centred on each step, in seconds.
-        least: [d], how many known frames a window needs for its statistics to be known.
+        width_s: width of the window around a step's centre, in seconds.
+        least: [d], how many frames with a value a window needs; with fewer, its statistics are NaN.
     """
 
     def __init__(self, grid: Grid, width_s: float, least: np.ndarray):
@@ -135,12 +140,12 @@ class StepPool:
         self._next = 0
 
     def add(self, chunk: Chunk, centre: np.ndarray, values: np.ndarray) -> None:
-        """Take the frames of the next chunk.
+        """Take the next chunk's frames.
 
         Args:
-            chunk: where the frames come from; those centred outside its core are left to its neighbours.
+            chunk: where the frames come from. Those centred outside its core belong to its neighbours and are dropped.
             centre: int [m], ascending, the frames' centres in samples from the chunk's first sample.
-            values: float32 [m d]; NaN where a frame doesn't know.
+            values: float32 [m d]; NaN where a frame has no value.
         """
         position = chunk.start + centre
         mine = (position >= chunk.core_start) & (position < chunk.core_end)
@@ -153,17 +158,17 @@ class StepPool:
         self._time, self._values = self._time[needed:], self._values[needed:]
 
     def rows(self, n: int) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and population deviation over the known frames of each of the first n steps' windows.
+        """Mean and population standard deviation of each of the first n steps' windows, over frames that aren't NaN.
 
         Returns:
-            float32 [n d] twice; NaN where fewer than `least` frames of the window are known.
+            float32 [n d] twice; NaN where fewer than `least` frames in the window have a value.
         """
         self._pool(n)
         pooled = np.concatenate([*self._rows, np.empty((0, 2, len(self._least)), np.float32)])[:n]
         return pooled[:, 0], pooled[:, 1]
 
     def _pool(self, stop: int) -> None:
-        """Append the statistics of all steps before `stop` that haven't been pooled yet."""
+        """Pool all steps before `stop` that haven't been pooled yet."""
         for first in range(self._next, stop, _BLOCK):
             middle = self._grid.times(min(first + _BLOCK, stop))[first:]
             low, high = (np.searchsorted(self._time, middle + side) for side in (-self._half, self._half))

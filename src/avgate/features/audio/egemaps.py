@@ -1,4 +1,4 @@
-"""How a voice sounds: 25 low-level descriptors (LLDs) of eGeMAPSv02 (Eyben et al. 2016), pooled around each step."""
+"""eGeMAPSv02's 25 low-level descriptors (LLDs) of the voice (Eyben et al. 2016), pooled around each step."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ import numpy as np
 from avgate.core.errors import UsageError
 from avgate.core.timeline import Grid
 from avgate.core.types import SAMPLE_RATE, Modality
-from avgate.features.audio.chunks import StepPool
+from avgate.features.audio.chunks import HOP, StepPool
 from avgate.features.audio.extraction import Listening, one_by_one
-from avgate.features.audio.vad import HOP
 from avgate.features.base import Need, fingerprint
 
 VERSION = 1
-"""To be raised whenever this file, listening.py, framing.py or voice.py change what comes out."""
+"""Raise it whenever this file, extraction.py or chunks.py change the features."""
 
 LLDS = (
     # of any sound, from 20-ms frames
@@ -29,12 +28,12 @@ LLDS = (
     "F1frequency", "F1bandwidth", "F1amplitudeLogRelF0", "F2frequency", "F2bandwidth", "F2amplitudeLogRelF0",
     "F3frequency", "F3bandwidth", "F3amplitudeLogRelF0",
 )  # fmt: skip
-"""openSMILE's order and names, less the suffix of their smoothing over three frames."""
+"""openSMILE's names in its order, without the suffix that says that they are smoothed over three frames."""
 
 _VOICED = LLDS.index("F0semitoneFrom27.5Hz")
 
 LOG_OFFSETS = {"Loudness": 0.01, "spectralFlux": 0.01, "jitterLocal": 0.001, "shimmerLocaldB": 0.1}
-"""LLDs with long upper tails become log(x + offset); the offsets lie below nearly all values of audible sound."""
+"""LLDs with a long upper tail become log(x + offset); the offsets lie below nearly all values of audible sound."""
 
 NEUTRAL = {
     "F0semitoneFrom27.5Hz": (27.2, 1.5),
@@ -53,16 +52,16 @@ NEUTRAL = {
     "F3bandwidth": (963, 228),
     "F3amplitudeLogRelF0": (-25.0, 7.3),
 }
-"""Mean and deviation where no voice is known: medians of 0.5-s windows over six speakers (GRID, a public address)."""
+"""LLD -> mean and deviation to use where there is no voice: medians over 0.5-s windows of six speakers."""
 
 LEAST_VOICED = 3
-"""Voiced frames that a window needs: openSMILE smooths over three, so fewer are one frame's accident."""
+"""Voiced frames that a window needs. openSMILE smooths over three, so fewer can come from a single wrong frame."""
 
 _MISSING_DB = -60
-"""openSMILE writes -201 for a missing amplitude, then smooths over three frames: what is below this has one in it."""
+"""Amplitudes below this are missing: openSMILE writes -201 for them, and then smooths over three frames."""
 
 _LEAST_SAMPLES = SAMPLE_RATE // 10
-"""openSMILE gives no frames for less than 60 ms of sound; under 100 ms there is nothing to tell about a voice."""
+"""Shorter sound (100 ms) gives no frames; openSMILE itself needs 60 ms."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +70,9 @@ class EgemapsConfig:
 
     Args:
         rate: steps per second.
-        context_s: width of the window that is centred on a step, in seconds, at least 0.1; by default two syllables.
-        hold_s: how long the last known voice stands for steps without voiced sound, in seconds.
-        chunk_s: whole seconds of sound analysed at once; sets the memory, not the result.
+        context_s: width of the window around a step's centre, in seconds, at least 0.1; 0.5 s are about two syllables.
+        hold_s: for how many seconds the last voiced values are kept in steps without voiced sound.
+        chunk_s: whole seconds of sound analysed at once; changes the memory, not the result.
     """
 
     rate: float
@@ -93,11 +92,11 @@ class EgemapsConfig:
 
 
 class Egemaps:
-    """Mean and deviation of every LLD within a window around each step, and the share of voiced frames in it.
+    """Mean and standard deviation of every LLD in a window around each step, and the share of voiced frames in it.
 
-    Pitch, voice quality and formants are pooled over voiced frames only; openSMILE's 0 and -201 for "not measured"
-    don't enter. A window with hardly a voiced frame keeps the last known voice for up to `hold_s`; after that, or
-    before there was one, it gets the values in NEUTRAL, and `voiced.share` (near 0) tells that they say nothing.
+    Pitch, voice quality and formants are pooled over voiced frames only, without openSMILE's 0 and -201 for "not
+    measured". A window with fewer than LEAST_VOICED such frames repeats the last values for up to `hold_s`. After
+    that, or before any voice, it gets the values in NEUTRAL; `voiced.share` near 0 shows that they mean nothing.
     """
 
     modality: Modality = "audio"
@@ -131,10 +130,10 @@ class Egemaps:
 
 
 def descriptors(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The LLDs of a stretch of sound, each placed at the centre of the sound that it was measured on.
+    """The LLDs of a stretch of sound, each at the centre of the frame that it was measured in.
 
     Args:
-        samples: float32 [n] at 16 kHz; what lies outside [-1, 1] is clipped.
+        samples: float32 [n] at 16 kHz; clipped to [-1, 1].
 
     Returns:
         Centres in samples from the first one, int64 [m], and float32 [m 26]: LLDS, NaN where nothing can be measured,
@@ -163,7 +162,7 @@ def descriptors(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def hold(values: np.ndarray, longest: int, neutral: np.ndarray) -> np.ndarray:
-    """Fill NaN with the last known value of the column for up to `longest` steps, with `neutral` [d] beyond; [n d]."""
+    """Fill NaN in [n d] with the column's last value for up to `longest` steps, and with `neutral` [d] after that."""
     step = np.arange(len(values))[:, None]
     last = np.maximum.accumulate(np.where(np.isnan(values), -1, step), axis=0)
     held = np.take_along_axis(values, np.maximum(last, 0), axis=0)
@@ -172,7 +171,7 @@ def hold(values: np.ndarray, longest: int, neutral: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _smile() -> Any:
-    """openSMILE, loaded once per process; a call keeps no state, so threads can share it."""
+    """openSMILE, loaded once per process. Calls keep no state, so threads can share it."""
     import opensmile
 
     # openSMILE runs without the GIL and hands its rows to Python; one row at a time, its default, it waits for the GIL

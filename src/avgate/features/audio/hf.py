@@ -1,4 +1,4 @@
-"""Hidden states of any transformers model of sound: wav2vec 2.0, HuBERT, WavLM, audEERING's dimensional model, ..."""
+"""Hidden states of a transformers model that takes waveforms: wav2vec 2.0, HuBERT, WavLM, audEERING's models, ..."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from avgate.core.errors import ModelFileError, UsageError
 from avgate.core.timeline import Grid
 from avgate.core.types import SAMPLE_RATE, Modality
 from avgate.features.audio.chunks import StepPool
-from avgate.features.audio.extraction import Frames, Listening, standard
+from avgate.features.audio.extraction import Frames, Listening, zero_mean_unit_variance
 from avgate.features.base import Need, fingerprint
 from avgate.features.hub import (
     checkpoint_files,
@@ -28,7 +28,7 @@ from avgate.features.hub import (
 )
 
 VERSION = 1
-"""To be raised whenever this file, listening.py or framing.py change what comes out."""
+"""Raise it whenever this file, extraction.py or chunks.py change the features."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class HfAudioConfig:
     Args:
         rate: steps per second.
         source: folder of a checkpoint, or its name on the hub.
-        layers: hidden states to take, side by side: 0 is what goes into the first layer, -1 the last layer's output.
-        chunk_s: whole seconds of sound seen as one piece, beside two on either side; sets the memory, and how far
+        layers: hidden states to concatenate: 0 is the first layer's input, -1 the last layer's output.
+        chunk_s: whole seconds of sound analysed at once, beside two on either side; sets the memory and how far
             attention reaches.
-        batch: pieces at once.
-        half: 16-bit numbers, on a GPU only.
+        batch: chunks at once.
+        half: compute in float16, on a GPU only.
     """
 
     rate: float
@@ -66,7 +66,7 @@ class HfAudio:
     """Mean of the chosen hidden states over each step.
 
     Raises:
-        ModelFileError: the checkpoint is missing or isn't of a model that hears waveforms.
+        ModelFileError: the checkpoint is missing or its model doesn't take waveforms.
     """
 
     modality: Modality = "audio"
@@ -102,7 +102,7 @@ class HfAudio:
         )
 
     def _analyse(self, pieces: Sequence[np.ndarray]) -> list[Frames]:
-        """Pieces of one length go through the model together; each is seen as if it were alone."""
+        """Pieces of equal length go through the model as one batch."""
         found: dict[int, Frames] = {}
         for length in dict.fromkeys(len(piece) for piece in pieces):
             same = [i for i, piece in enumerate(pieces) if len(piece) == length]
@@ -119,7 +119,7 @@ class HfAudio:
         where = device()
         model, normalise = _loaded(self.folder, where, self.config.half)
         if normalise:
-            samples = standard(samples)
+            samples = zero_mean_unit_variance(samples)
         with exact():
             out = model(torch.from_numpy(samples).to(where, model.dtype), output_hidden_states=True)
             # The last of the hidden states is, in some models, not yet normalised as the output is.
@@ -127,7 +127,7 @@ class HfAudio:
             return torch.cat([states[layer] for layer in self.config.layers], -1).float().cpu().numpy()
 
     def _centres(self, length: int) -> np.ndarray:
-        """Where each frame of the convolutions stands in the sound, in samples."""
+        """Centre of each frame of the convolutions, in samples."""
         count, reach, hop = length, 1, 1
         for kernel, stride in zip(self._kernels, self._strides, strict=True):
             count = (count - kernel) // stride + 1
@@ -137,5 +137,5 @@ class HfAudio:
 
 @cache
 def _loaded(folder: Path, where: str, half: bool) -> tuple[Any, bool]:
-    """The model, and whether it wants sound of mean 0 and variance 1; loaded once per process."""
+    """The model, and whether its input must have mean 0 and variance 1; loaded once per process."""
     return load_encoder(folder, where, half), bool(wishes_of(folder).get("do_normalize", True))

@@ -1,4 +1,4 @@
-"""What the sound's spectrum is: log-mel energies, pooled around each step; needs nothing but numpy and scipy."""
+"""Log-mel energies, pooled around each step; needs numpy and scipy only."""
 
 from __future__ import annotations
 
@@ -10,22 +10,21 @@ import numpy as np
 from avgate.core.errors import UsageError
 from avgate.core.timeline import Grid
 from avgate.core.types import SAMPLE_RATE, Modality
-from avgate.features.audio.chunks import StepPool
+from avgate.features.audio.chunks import HOP, StepPool
 from avgate.features.audio.extraction import Listening, one_by_one
-from avgate.features.audio.vad import HOP
 from avgate.features.base import Need, fingerprint
 
 VERSION = 1
-"""To be raised whenever this file, listening.py, framing.py or voice.py change what comes out."""
+"""Raise it whenever this file, extraction.py or chunks.py change the features."""
 
 WINDOW = SAMPLE_RATE // 40
-"""Samples in a frame (25 ms)."""
+"""Samples per frame (25 ms)."""
 
 FFT = 512
-"""Points of the frame's transform; bins 31.25 Hz apart."""
+"""Points of the Fourier transform; its bins are 31.25 Hz apart."""
 
 FLOOR = 1e-9
-"""Power below which all is silence: what rounding to 16 bits leaves (2^-30)."""
+"""Smallest power that is told from silence: about that of one step of 16-bit samples (2^-30)."""
 
 _BLOCK = 1024
 
@@ -36,9 +35,9 @@ class LogmelConfig:
 
     Args:
         rate: steps per second.
-        context_s: width of the window that is centred on a step, in seconds, at least 0.03.
+        context_s: width of the window around a step's centre, in seconds, at least 0.03.
         bands: mel bands from 0 to 8000 Hz, at most 40 so that each has a bin of its own.
-        chunk_s: whole seconds of sound analysed at once; sets the memory, not the result.
+        chunk_s: whole seconds of sound analysed at once; changes the memory, not the result.
     """
 
     rate: float
@@ -58,7 +57,7 @@ class LogmelConfig:
 
 
 class Logmel:
-    """Mean and deviation of the log energy in every mel band within a window around each step."""
+    """Mean and standard deviation of the log energy in every mel band, in a window around each step."""
 
     modality: Modality = "audio"
     needs: frozenset[Need] = frozenset()
@@ -88,12 +87,12 @@ class Logmel:
 def log_mel(samples: np.ndarray, bands: int) -> tuple[np.ndarray, np.ndarray]:
     """Log energy in mel bands of every 25-ms frame (Hann window, 10-ms hop) that lies within the sound.
 
-    ln( max(FLOOR, sum over bins k of w[k] |X[k]|^2 / sum of the squared window) ), so that a bin of white noise has
-    the noise's variance.
+    It is ln(max(FLOOR, sum over bins k of w[k] |X[k]|^2 / sum of the squared window)). Of white noise, each bin's
+    power is the noise's variance.
 
     Args:
         samples: float32 [n] at 16 kHz.
-        bands: how many mel bands.
+        bands: number of mel bands.
 
     Returns:
         The frames' centres in samples from the first one, int64 [m], and float32 [m bands].

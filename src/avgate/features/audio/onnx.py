@@ -1,4 +1,4 @@
-"""Any ONNX file that takes sound, such as audEERING's dimensional model."""
+"""Outputs of an ONNX model that takes waveforms, such as audEERING's dimensional model."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from avgate.core.errors import ModelFileError, UsageError
 from avgate.core.timeline import Grid
 from avgate.core.types import SAMPLE_RATE, Modality
 from avgate.features.audio.chunks import StepPool
-from avgate.features.audio.extraction import Frames, Listening, standard
+from avgate.features.audio.extraction import Frames, Listening, zero_mean_unit_variance
 from avgate.features.base import Need, fingerprint
 from avgate.features.hub import weights_fingerprint
 from avgate.features.onnx_file import open_onnx
 
 VERSION = 1
-"""To be raised whenever this file, listening.py or framing.py change what comes out."""
+"""Raise it whenever this file, extraction.py or chunks.py change the features."""
 
 
 @dataclass(frozen=True)
 class OnnxAudioConfig:
-    """What to extract. The file's input is sound at 16 kHz, [n samples]; each window of it is a row.
+    """What to extract. The model's input is [windows samples] at 16 kHz.
 
     Args:
         rate: steps per second.
         source: the file.
-        outputs: names of the outputs to take, side by side; the first one unless given.
-        window_s: seconds of sound in a window, at most 4.
+        outputs: names of the outputs to concatenate; by default the first one.
+        window_s: length of a window in seconds, at most 4.
         hop_s: seconds from one window to the next.
-        normalise: whether each window is brought to mean 0 and variance 1 first.
-        chunk_s: whole seconds of sound that are held at once; sets the memory, not the result.
+        normalise: whether to bring each window to mean 0 and variance 1.
+        chunk_s: whole seconds of sound held at once; changes the memory, not the result.
         batch: windows at once.
     """
 
@@ -62,12 +62,12 @@ class OnnxAudioConfig:
 
 
 class OnnxAudio:
-    """What the file says of windows of sound, and the mean of the windows around each step.
+    """Mean of the model's outputs for the windows around each step.
 
-    Of an output with frames in it [n frames d], the mean over the window's frames is taken.
+    An output with several frames per window, [n frames d], is averaged over the frames first.
 
     Raises:
-        ModelFileError: the file is missing, isn't ONNX, or doesn't take sound.
+        ModelFileError: the file is missing, isn't ONNX, or doesn't take waveforms.
     """
 
     modality: Modality = "audio"
@@ -98,7 +98,7 @@ class OnnxAudio:
         return Listening(self, self.grid, config.chunk_s, pool, self._analyse, self._arrange)
 
     def _arrange(self, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
-        """Where sound begins and ends, half a window has no centre in it: the nearest window speaks for it."""
+        """Steps in the sound's first and last half window, where no window is centred, get the nearest one's values."""
         known = np.flatnonzero(~np.isnan(mean).any(1))
         if not len(known):
             return mean
@@ -113,7 +113,7 @@ class OnnxAudio:
         return [self._windows(samples) for samples in pieces]
 
     def _windows(self, samples: np.ndarray) -> Frames:
-        """Windows a hop apart that lie within the sound; sound shorter than one is a window with silence behind it."""
+        """Windows within the sound, one per hop. Sound shorter than a window is filled up with silence."""
         n = len(samples)
         if not n:
             return np.zeros(0, np.int64), np.zeros((0, len(self.columns)), np.float32)
@@ -127,7 +127,7 @@ class OnnxAudio:
     def _run(self, windows: np.ndarray) -> np.ndarray:
         n, fixed = len(windows), self.model.shape[0]
         if self.config.normalise:
-            windows = standard(windows)
+            windows = zero_mean_unit_variance(windows)
         if fixed and n < fixed:
             windows = np.concatenate([windows, np.repeat(windows[-1:], fixed - n, 0)])
         found = [np.asarray(out, np.float32)[:n] for out in self.model(windows)]

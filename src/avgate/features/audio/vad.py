@@ -1,97 +1,92 @@
-"""Is someone speaking or singing? Voice activity from the waveform alone, 100 times a second."""
+"""Voice activity: is someone speaking? Silero's recurrent network, run from the ONNX file in the package silero-vad.
+
+docs/voice-activity.md compares it with other detectors.
+"""
 
 from __future__ import annotations
 
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
-from avgate.core.types import SAMPLE_RATE
+from avgate.core.errors import ModelFileError
+from avgate.features.audio.chunks import Chunk
 
-HOP = SAMPLE_RATE // 100
-"""Samples from one frame of sound to the next (10 ms), in voice activity and in every backbone of sound."""
+THRESHOLD = 0.5
+"""Probability from which on a frame counts as speech; the one that the network's authors use."""
 
-CONTEXT_S = 2
-"""Seconds of sound on either side that a decision can depend on: with these, a cut decides as the whole does."""
+_FRAME, _BEFORE = 512, 64
+"""Samples that one probability is for (32 ms), and samples before them that the network also sees."""
 
-_WINDOW = 4 * HOP
-"""40 ms: two periods of the lowest voice and more."""
+_PART = 128
+"""Samples from one probability to the next in the output (8 ms). A whole number of parts makes a second."""
 
-_BAND_HZ = (60, 3000)
-"""Where voiced sound has its energy; leaves out rumble and most of what hisses."""
-
-_PITCH_HZ = (60, 500)
-
-_PERIODIC, _CLEAR = 0.5, 0.85
-"""Normalised autocorrelation of a voiced frame, and the one that a voiced stretch has to reach somewhere near it."""
-
-_RISE_DB, _SILENCE_DB = 10, -80
-"""How far voice stands above the noise floor, and the level (dB re full scale) below which nothing counts."""
-
-_FLOOR_S, _FLOOR_PERCENTILE = 1.5, 10
-_CLEAR_S, _PAUSE_S = 0.15, 0.3
-_BLOCK = 256
+_STATE = np.zeros((1, 1, 128), np.float32)
+"""The network's memory (LSTM) before it has heard anything."""
 
 
-def voice_activity(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Decide for every 10 ms whether a voice is heard.
+class VoiceActivity:
+    """The probability of speech in the chunks of one clip, given in order.
 
-    A frame is voiced when it is periodic at 60 to 500 Hz (autocorrelation divided by that of the window, Boersma
-    1993), with a clearly periodic one near it, and stands 10 dB above the noise floor, the 10th percentile of the level
-    within 1.5 s: speech dips that often, at stops and pauses, while machines and most music hold their level. Voiced
-    stretches of under 30 ms are dropped; pauses of up to 0.3 s between voiced frames belong to the speech (stops and
-    unvoiced consonants).
-
-    What it can't hear: whispering, a tone held for 3 s and more, speech in noise that is nearly as loud. Music with
-    the dynamics of speech counts as voice.
-
-    Args:
-        samples: float32 [n] at 16 kHz.
-
-    Returns:
-        The decisions' centres in samples from the first one, int64 [m], and float32 [m], 1 with voice and 0 without.
+    The network looks back only and remembers what it heard, so its memory goes on from chunk to chunk. It begins anew
+    after a gap in the sound.
     """
-    from scipy.ndimage import maximum_filter1d, minimum_filter1d, percentile_filter
 
-    level, periodicity = _measure(samples)
-    centre = np.arange(len(level)) * HOP + HOP // 2
-    if len(level) == 0:
-        return centre, np.zeros(0, np.float32)
-    floor = percentile_filter(level, _FLOOR_PERCENTILE, size=2 * _frames(_FLOOR_S) + 1, mode="reflect")
-    voiced = (periodicity >= _PERIODIC) & (level >= np.maximum(floor + _RISE_DB, _SILENCE_DB))
-    clear = (voiced & (periodicity >= _CLEAR)).astype(np.uint8)
-    near_clear = maximum_filter1d(clear, 2 * _frames(_CLEAR_S) + 1, mode="constant")
-    voiced = voiced.astype(np.uint8) & near_clear
-    lasting = maximum_filter1d(minimum_filter1d(voiced, 3, mode="constant"), 3, mode="constant")
-    pause = _frames(_PAUSE_S) + 1
-    joined = minimum_filter1d(maximum_filter1d(lasting, pause, mode="constant"), pause, mode="constant", cval=1)
-    return centre, joined.astype(np.float32)
+    def __init__(self):
+        self._end: int | None = None
+
+    def __call__(self, chunk: Chunk) -> tuple[np.ndarray, np.ndarray]:
+        """Hear the next chunk.
+
+        Args:
+            chunk: the one after the chunk of the previous call.
+
+        Returns:
+            Centres in samples from the chunk's first one, int64 [m], 8 ms apart; probabilities float32 [m], of which
+            four in a row belong to one frame. Those within the chunk's core are valid.
+
+        Raises:
+            ModelFileError: the package silero-vad or its file is missing.
+        """
+        if chunk.core_start != self._end:
+            self._next, self._state = chunk.core_start, (_STATE, _STATE)
+            self._previous = np.zeros(0, np.float32)
+        # The last frame of the previous chunk can reach into this one, as the last one here can into the next.
+        start = self._next - len(self._previous) * _FRAME
+        heard = np.append(self._previous, self._hear(chunk)) if self._next < chunk.core_end else self._previous
+        self._previous, self._end = heard[-1:], chunk.core_end
+        probability = np.repeat(heard, _FRAME // _PART)
+        return start - chunk.start + np.arange(len(probability)) * _PART + _PART // 2, probability
+
+    def _hear(self, chunk: Chunk) -> np.ndarray:
+        """Probabilities of the frames that begin in the chunk's core and weren't heard yet."""
+        n = -(-(chunk.core_end - self._next) // _FRAME)
+        first = self._next - chunk.start
+        samples = chunk.samples[max(0, first - _BEFORE) : first + n * _FRAME]
+        before = max(0, _BEFORE - first)
+        samples = np.pad(samples, (before, _BEFORE + n * _FRAME - before - len(samples)))
+        rows = np.lib.stride_tricks.sliding_window_view(samples, _BEFORE + _FRAME)[::_FRAME]
+        given = {"input": rows, "h": self._state[0], "c": self._state[1]}
+        probability, *self._state = _network().run(["speech_probs", "hn", "cn"], given)
+        self._next += n * _FRAME
+        return probability
 
 
-def _frames(seconds: float) -> int:
-    return round(seconds * SAMPLE_RATE / HOP)
+@cache
+def _network() -> Any:
+    """The network, loaded once per process."""
+    import onnxruntime
 
-
-def _measure(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Level in dB re full scale and highest autocorrelation peak at a voice's periods; float32 [m] each."""
-    from scipy import fft
-
-    n = (len(samples) + HOP // 2 - 1) // HOP  # frames whose centre lies within the sound; zeros stand outside
-    level, periodicity = np.empty(n, np.float32), np.empty(n, np.float32)
-    padded = np.pad(np.asarray(samples, np.float32), ((_WINDOW - HOP) // 2, _WINDOW))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[::HOP][:n]
-    size = fft.next_fast_len(_WINDOW + SAMPLE_RATE // _PITCH_HZ[0] + 2, real=True)
-    hz = fft.rfftfreq(size, 1 / SAMPLE_RATE)
-    outside = (hz < _BAND_HZ[0]) | (hz > _BAND_HZ[1])
-    window = np.hanning(_WINDOW + 1)[:-1].astype(np.float32)
-    window_acf = fft.irfft(np.abs(fft.rfft(window, size)) ** 2, size)
-    lags = slice(SAMPLE_RATE // _PITCH_HZ[1] - 1, SAMPLE_RATE // _PITCH_HZ[0] + 2)
-    for first in range(0, n, _BLOCK):
-        power = np.abs(fft.rfft(frames[first : first + _BLOCK] * window, size)) ** 2
-        power[:, outside] = 0
-        acf = fft.irfft(power, size)
-        energy = np.maximum(acf[:, 0], 1e-12)
-        level[first : first + _BLOCK] = 10 * np.log10(energy / np.sum(window**2))
-        shape = acf[:, lags] / energy[:, None] / (window_acf[lags] / window_acf[0])
-        inner = shape[:, 1:-1]
-        peak = (inner >= shape[:, :-2]) & (inner >= shape[:, 2:])
-        periodicity[first : first + _BLOCK] = np.where(peak, inner, 0).max(axis=1)
-    return level, periodicity
+    # Only the file is used: the package's own code loads torch and sets it to one thread for the whole process.
+    package = find_spec("silero_vad")
+    if package is None or package.origin is None:
+        raise ModelFileError("the package silero-vad is missing", hint="pip install silero-vad")
+    path = Path(package.origin).parent / "data" / "silero_vad_16k_sequence.onnx"
+    if not path.is_file():
+        raise ModelFileError("this file of silero-vad is missing", where=path, hint="pip install -U silero-vad")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

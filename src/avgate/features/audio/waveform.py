@@ -1,4 +1,4 @@
-"""The sound itself, a stretch per step: what a backbone of sound hears when it is trained with the fusion."""
+"""The samples of each step, for a network of sound that is trained together with the fusion."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from avgate.features.audio.chunks import Chunks
 from avgate.features.base import Need, fingerprint
 
 VERSION = 1
-"""To be raised whenever this file or framing.py change what comes out."""
+"""Raise it whenever this file or chunks.py change the features."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class WaveformConfig:
     """What to extract.
 
     Args:
-        rate: steps per second; 16,000 must be a multiple of it, so that steps join without a gap.
+        rate: steps per second. 16,000 must be a multiple of it, so that there are no gaps between steps.
     """
 
     rate: float
@@ -37,7 +37,7 @@ class WaveformConfig:
 
 
 class WaveformBackbone:
-    """The samples of each step in [-1, 1]; a step with a gap in its sound is absent if half of it or more is."""
+    """The samples of each step in [-1, 1]; a step is absent if less than half of it has sound."""
 
     modality: Modality = "audio"
     needs: frozenset[Need] = frozenset()
@@ -57,7 +57,7 @@ class WaveformBackbone:
 
 
 class WaveformExtraction:
-    """One clip under way; keeps its samples."""
+    """One clip's extraction; keeps all of its samples."""
 
     def __init__(self, backbone: WaveformBackbone):
         self._backbone = backbone
@@ -65,7 +65,7 @@ class WaveformExtraction:
         self._pieces: list[tuple[int, np.ndarray]] = []
 
     def push(self, piece: Waveform) -> None:
-        """Take the next piece; FeatureError as for every backbone of sound."""
+        """Take the next piece; FeatureError where it isn't finite or begins before the previous one ends."""
         self._chunks.push(piece)
         self._pieces.append((round(piece.start_s * SAMPLE_RATE), np.asarray(piece.samples, np.float32)))
 
