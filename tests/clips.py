@@ -115,9 +115,9 @@ def bend_clock(monkeypatch: pytest.MonkeyPatch, bend: Callable[[int, Any], None]
     """Let `bend` change the times of every video packet (given its number) before it is decoded."""
     from avgate.media import reader
 
-    original = reader.packets
+    original = reader.read_packets
 
-    def packets(container: Any, streams: Any, note: Any) -> Iterator[Any]:
+    def read_packets(container: Any, streams: Any, note: Any) -> Iterator[Any]:
         number = 0
         for packet in original(container, streams, note):
             if packet.stream.type == "video" and packet.size:
@@ -125,4 +125,4 @@ def bend_clock(monkeypatch: pytest.MonkeyPatch, bend: Callable[[int, Any], None]
                 number += 1
             yield packet
 
-    monkeypatch.setattr(reader, "packets", packets)
+    monkeypatch.setattr(reader, "read_packets", read_packets)

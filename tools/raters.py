@@ -13,7 +13,8 @@ from avgate.compare.tables import table
 from avgate.core.files import atomic_write
 from avgate.core.metrics import ccc
 from avgate.corpora.hazumi import Hazumi
-from avgate.labels.agreement import cronbach_alpha, ewe, mean
+from avgate.labels.agreement import cronbach_alpha
+from avgate.labels.merge import ewe, mean
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 HAZUMI = DOCS.parents[1] / "shared" / "data" / "hazumi"

@@ -15,6 +15,7 @@ from typing import Any
 
 from claims import claims, in_words
 from commit import git_commit
+from hazumi_references import rater_agreement
 
 from avgate.apps.affwild2.published import AFFWILD2, COLUMNS
 from avgate.apps.demo import render_with_progress
@@ -24,7 +25,6 @@ from avgate.compare.tables import alone_table, gates_table, scores_table, stress
 from avgate.core.console import console
 from avgate.core.files import atomic_write, make_folder
 from avgate.corpora.hazumi import Hazumi
-from avgate.corpora.hazumi_references import rater_agreement
 from avgate.corpora.rendered import RenderConfig, Rendered
 from avgate.features.extract import extract
 from avgate.models.fusions import FUSIONS

@@ -60,7 +60,7 @@ def test_what_is_written_is_read_back(tmp_path, chosen, labels):
 
 
 @FORMATS
-def test_a_value_ends_where_the_next_one_begins_if_the_format_holds_stretches(tmp_path, chosen):
+def test_a_value_ends_where_the_next_one_begins_if_the_format_holds_intervals(tmp_path, chosen):
     labels = LabelTrack(np.arange(5) / 4, np.linspace(-1, 1, 5, dtype=np.float32)[:, None], ("valence",))
     (part,) = read_all(write_labels(labels, tmp_path / f"clip{chosen.suffix}", chosen.name), labels)
     if part.until_s is not None:
@@ -137,7 +137,7 @@ def test_unknown_names_and_missing_files_are_told(tmp_path):
     with pytest.raises(CorpusError, match="no such label file"):
         read_labels(tmp_path / "clip.eaf")
     (tmp_path / "clip.docx").write_text("x")
-    with pytest.raises(CorpusError, match=r"no known kind of label file.*\n.*\.eaf \(elan\)"):
+    with pytest.raises(CorpusError, match=r"isn't a label file of a known format.*\n.*\.eaf \(elan\)"):
         read_labels(tmp_path / "clip.docx")
     with pytest.raises(Exception, match="did you mean 'elan'"):
         label_format("elam")
@@ -150,10 +150,10 @@ def test_a_file_of_several_targets_cant_be_one_target(tmp_path):
         read_labels(path, target="dominance")
 
 
-def test_labels_without_a_clock_need_a_video(tmp_path):
+def test_labels_without_times_need_a_video(tmp_path):
     labels = LabelTrack(np.arange(3) / 2, np.zeros((3, 1), np.float32), ("valence",))
     write_labels(labels, tmp_path / "clip.txt", "affwild2")
-    with pytest.raises(CorpusError, match="no clock of their own"):
+    with pytest.raises(CorpusError, match="the file has no times"):
         read_labels(tmp_path / "clip.txt")
 
 

@@ -49,10 +49,11 @@ def test_inspect_says_what_is_there_what_is_missing_and_what_disagrees(release: 
     said = capsys.readouterr().out
     for expected in (
         "gone: its raw video is missing",
-        "(train): 5 videos of the release's 356 can be used",
-        "1-30-1280x720: 12 of 60 frames have no crop, so no face",
-        "105: 63 labels but 60 frames: the first 60 count",
-        "video7_left: 57 labels but 60 frames: the first 57 count; 20 of 60 frames have no crop, so no face",
+        "(train): 5 of the release's 356 videos can be used",
+        "1-30-1280x720: 12 of 60 frames have no crop and count as frames without a face",
+        "105: 63 labels but 60 frames: only the first 60 are used",
+        "video7_left: 57 labels but 60 frames: only the first 57 are used; "
+        "20 of 60 frames have no crop and count as frames without a face",
     ):
         assert expected in said, said
     assert "short: " not in said

@@ -65,7 +65,7 @@ class TestCorpus:
         assert "video9_right" not in names
         assert "shows two people" in found["video9_right"][0]
         assert names["short"].crops is None
-        assert "faces will be looked for in the raw video" in found["short"][0]
+        assert "faces will be detected in the raw video" in found["short"][0]
 
     @pytest.mark.parametrize(
         ("spoil", "said"),

@@ -11,7 +11,6 @@ import pytest
 from avgate.core.errors import CorpusError
 from avgate.core.types import Clip
 from avgate.corpora.hazumi import Hazumi, Session
-from avgate.corpora.hazumi_references import durations, rater_agreement
 from tests.conftest import SHARED
 from tests.dialogues import AUDIO, SAME_PERSON, SESSIONS, VIDEO, edit, read_rows, write_hazumi
 
@@ -35,6 +34,14 @@ def real() -> Hazumi:
 @pytest.fixture(scope="module")
 def sessions(real) -> list[Session]:
     return [real.session(clip) for clip in real.clips()]
+
+
+@pytest.fixture
+def references(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "tools"))
+    import hazumi_references
+
+    return hazumi_references
 
 
 def clip_named(corpus: Hazumi, name: str) -> Clip:
@@ -229,9 +236,9 @@ def test_a_file_that_is_gone_is_named(root):
         corpus.labels(clip_named(corpus, FIRST.stem))
 
 
-def test_durations_are_those_of_exchange_system_and_user_and_absent_where_unknown(root):
+def test_durations_are_those_of_exchange_system_and_user_and_absent_where_unknown(root, references):
     edit(root / FIRST, lambda rows: (rows[1].update({"end(system)": ""}), rows[2].update({"end(system)": "24500"})))
-    track = durations(first_session(root))
+    track = references.durations(first_session(root))
     assert track.present.tolist() == [True, False, True, True, True, True]
     assert np.isnan(track.values[1]).all()
     np.testing.assert_allclose(track.values[0], [12, 4, 8, np.log(13), np.log(5), np.log(9)], rtol=1e-6)
@@ -239,9 +246,9 @@ def test_durations_are_those_of_exchange_system_and_user_and_absent_where_unknow
     assert len(track.columns) == 6
 
 
-def test_rater_agreement_is_each_raters_ccc_with_the_mean_of_the_others_over_all_sessions(root):
+def test_rater_agreement_is_each_raters_ccc_with_the_mean_of_the_others_over_all_sessions(root, references):
     corpus = Hazumi(root)
-    agreement = rater_agreement([corpus.session(clip) for clip in corpus.clips()])
+    agreement = references.rater_agreement([corpus.session(clip) for clip in corpus.clips()])
     rows = [row for clip in corpus.clips() for row in read_rows(clip.video)]
     for target, prefix in (("impression", "UI_"), ("continuance", "TC_")):
         scores = []
@@ -257,12 +264,12 @@ def test_rater_agreement_is_each_raters_ccc_with_the_mean_of_the_others_over_all
         assert agreement[target] == pytest.approx(statistics.mean(scores))
 
 
-def test_raters_of_one_mind_agree_fully(root):
+def test_raters_of_one_mind_agree_fully(root, references):
     for path in root.glob("*/dumpfiles/*.csv"):
         edit(path, lambda rows: [row.update({c: str(i + 1) for c in row if c[:3] in ("UI_", "TC_")})
                                  for i, row in enumerate(rows)])  # fmt: skip
     corpus = Hazumi(root)
-    agreement = rater_agreement([corpus.session(clip) for clip in corpus.clips()])
+    agreement = references.rater_agreement([corpus.session(clip) for clip in corpus.clips()])
     assert agreement == pytest.approx({"impression": 1, "continuance": 1})
 
 
@@ -279,8 +286,8 @@ def test_the_real_corpus_is_read_whole(real, sessions):
 
 
 @read_once
-def test_real_raters_agree_with_each_other_only_so_far(sessions):
-    agreement = rater_agreement(sessions)
+def test_real_raters_agree_with_each_other_only_so_far(sessions, references):
+    agreement = references.rater_agreement(sessions)
     assert agreement == pytest.approx({"impression": 0.60, "continuance": 0.67}, abs=0.01)
 
 

@@ -171,7 +171,7 @@ class TestNova:
 
     def test_data_that_disagree_with_their_header_are_refused(self, tmp_path):
         path = written(tmp_path, "expert.annotation", NOVA.format(ftype="ASCII", size=3))
-        with pytest.raises(CorpusError, match=r"expert\.annotation~: its data are missing"):
+        with pytest.raises(CorpusError, match=r"expert\.annotation~: the data file beside the header is missing"):
             read_labels(path)
         written(tmp_path, "expert.annotation~", "0.5;1\n")
         with pytest.raises(CorpusError, match="1 samples, but its header says 3"):
@@ -324,19 +324,19 @@ class TestTable:
     @pytest.mark.parametrize(
         ("text", "said"),
         [
-            ("valence,arousal\n0,0\n", "one column of times, and there is none among: valence, arousal"),
-            ("time_s,time_ms,valence\n0,0,0\n", "more than one"),
-            ("time_s\n0\n", "a column of numbers, with a name, per target"),
-            ("time_s,valence\n0,happy\n", "a column of numbers, with a name, per target"),
-            ("time_s,valence\n0,0.5\n1,happy\n", "row 2, column valence: 'happy' is no number"),
+            ("valence,arousal\n0,0\n", "one column of times, but there is none among: valence, arousal"),
+            ("time_s,time_ms,valence\n0,0,0\n", "there are several"),
+            ("time_s\n0\n", "a named column of numbers for each target"),
+            ("time_s,valence\n0,happy\n", "a named column of numbers for each target"),
+            ("time_s,valence\n0,0.5\n1,happy\n", "row 2, column valence: 'happy' isn't a number"),
             ("time_s,valence,valence\n0,0.5,0.6\n", "there twice: valence"),
             ("time_s,until_s,valence\n0,2,0\n1,3,0\n", "row 1 ends after the next one begins"),
             ("time_s,valence\n1700000000,0\n1700000001,0\n", "times reach from 1.7e\\+09 to 1.7e\\+09 s"),
-            ("time_s,valence\n0,0\n0,0\n", "row 2 doesn't come later"),
+            ("time_s,valence\n0,0\n0,0\n", "row 2 has no time or isn't later"),
             ("time_s,valence\n0,0\n1\n", "row 2 has 1 cells, but there are 2 columns"),
-            ("time_s,until_s,valence\n0,1,0\n1,1,0\n", "row 2 must end after it begins"),
-            ("time_s,valence\n,0\n", "row 1 doesn't come later"),
-            ("time_s,valence\ninf,0\n", "row 1, column time_s: 'inf' is no number"),
+            ("time_s,until_s,valence\n0,1,0\n1,1,0\n", "row 2 must end later than it begins"),
+            ("time_s,valence\n,0\n", "row 1 has no time or isn't later"),
+            ("time_s,valence\ninf,0\n", "row 1, column time_s: 'inf' isn't a number"),
         ],
     )
     def test_what_is_wrong_is_said_with_its_row(self, tmp_path, text, said):

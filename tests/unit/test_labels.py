@@ -79,8 +79,8 @@ def test_a_delay_that_may_be_chance_is_doubted(raters, tmp_path, capsys):
     args = ["--delay", "ccc", "--features", features, "--targets", "valence"]
     run(*files, "--out", tmp_path / "gold.csv", *args, "--longest-delay", "1.5")
     said = " ".join(capsys.readouterr().err.split())
-    assert "1.5 s is the longest delay that was tried" in said
-    assert "58 s of labels say little of a delay" in said
+    assert "the best delay is the longest that was tried, 1.5 s" in said
+    assert "58 s of labels are too few to find a delay reliably" in said
 
 
 def test_features_may_be_a_table(raters, tmp_path):
@@ -138,8 +138,8 @@ def test_labels_of_a_videos_frames_have_a_row_per_frame(raters, tmp_path):
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["--delay", "soon"], "'soon' is no delay"),
-        (["--delay", "-1"], "'-1' is no delay"),
+        (["--delay", "soon"], "the delay can't be 'soon'"),
+        (["--delay", "-1"], "the delay can't be '-1'"),
         (["--delay", "mi"], "features are needed"),
         (["--targets", "joy"], "no file has labels for joy"),
         (["--format", "novva"], "did you mean 'nova'"),
@@ -147,7 +147,7 @@ def test_labels_of_a_videos_frames_have_a_row_per_frame(raters, tmp_path):
         (["--rate", "0"], "0 labels per second can't be written"),
         (["--rate", "1e9"], "1e+09 labels per second can't be written"),
         (["--limits", "1", "-1"], "limits must be the lowest and the highest value"),
-        (["--longest-delay", "-1"], "-1 s is no longest delay"),
+        (["--longest-delay", "-1"], "the longest delay can't be -1 s"),
     ],
 )
 def test_wrong_options_are_told(raters, tmp_path, capsys, args, said):
@@ -232,7 +232,11 @@ def test_a_target_with_any_name_is_written_drawn_and_told(tmp_path, capsys):
             ["--out", "b.csv", "--targets", "valence", "joy"],
             "no file has labels for joy",
         ),
-        ("time_s,valence\n0,.1\n1,.2\n", ["--out", "b.csv", "--longest-delay", "inf"], "is no longest delay"),
+        (
+            "time_s,valence\n0,.1\n1,.2\n",
+            ["--out", "b.csv", "--longest-delay", "inf"],
+            "the longest delay can't be inf s",
+        ),
     ],
 )
 def test_what_would_lose_something_is_refused_before_anything_is_written(

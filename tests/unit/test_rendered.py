@@ -19,8 +19,8 @@ from avgate.corpora.rendered import Difficulty, RenderConfig, Rendered, render
 from avgate.corpora.rendered.acting import SIGNS, Temperament, act
 from avgate.corpora.rendered.face import FaceRenderer
 from avgate.corpora.rendered.looks import draw_look
-from avgate.corpora.rendered.paths import KINDS, draw_path, plan_marks, slow_noise
 from avgate.corpora.rendered.portrait import Portrait, load_portrait
+from avgate.corpora.rendered.trajectory import KINDS, draw_trajectory, plan_marks, slow_noise
 from avgate.corpora.rendered.units import Expression, Units
 from avgate.corpora.rendered.voice import Speaker, voice
 from avgate.faces import FaceTracker
@@ -160,12 +160,12 @@ def test_a_slow_process_has_unit_variance_and_the_memory_it_was_asked_for():
     assert np.mean(noise[lag:] * noise[:-lag]) / noise.var() == pytest.approx(np.exp(-1), abs=0.06)
 
 
-def test_every_path_of_default_length_spans_the_plane():
+def test_every_trajectory_of_default_length_spans_the_plane():
     for seed in range(10):
-        path = draw_path(np.random.default_rng(seed), RenderConfig())
-        assert np.abs(path).max() < 1
-        assert (path.min(0) < -0.6).all()
-        assert (path.max(0) > 0.6).all()
+        trajectory = draw_trajectory(np.random.default_rng(seed), RenderConfig())
+        assert np.abs(trajectory).max() < 1
+        assert (trajectory.min(0) < -0.6).all()
+        assert (trajectory.max(0) > 0.6).all()
 
 
 def test_the_face_mesh_is_found_in_most_unmarked_frames(corpus):
@@ -193,7 +193,7 @@ def test_a_smile_rises_with_valence_and_falls_where_the_face_contradicts_it(port
 def test_a_frozen_picture_stands_still_and_an_occluded_one_hides_the_face(portrait):
     config = RenderConfig(size=192)
     marks = [Mark(0.4, 1.0, "video", "frozen"), Mark(1.2, 2.4, "video", "occluded")]
-    frames = filmed(portrait, draw_path(np.random.default_rng(0), replace(config, seconds=2.56)), marks, config)
+    frames = filmed(portrait, draw_trajectory(np.random.default_rng(0), replace(config, seconds=2.56)), marks, config)
     moving = np.abs(np.diff(frames.astype(int), axis=0)).mean((1, 2, 3)) > 0
     assert not moving[10:24].any()
     assert moving[:8].all()

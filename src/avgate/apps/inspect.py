@@ -1,4 +1,4 @@
-"""`avgate inspect`: what a corpus holds, what is missing and what disagrees, before anyone waits for an extraction."""
+"""`avgate inspect`: what a corpus holds, and what is missing or contradictory, before features are extracted."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from avgate.core.console import progress
 from avgate.core.errors import AvgateError
 from avgate.core.types import Clip, LabelTrack
 from avgate.corpora.base import SPLITS, Corpus
-from avgate.labels.tracks import stretches
+from avgate.labels.tracks import intervals
 from avgate.media import Media
 
 _LATE_S = 0.5
-"""How far labels may reach beyond the video, or it beyond them, before that is told."""
+"""Seconds by which the ends of labels and video may differ without a finding."""
 
 
 @dataclass(frozen=True)
 class ClipReport:
-    """What is there of one clip.
+    """What was found out about one clip.
 
     Attributes:
-        clip: which one.
-        labels: its labels, None where it has none or they can't be read.
-        video_s: float64 [n], times of its frames; empty where it has no video or it can't be read.
-        findings: what is missing or disagrees, one sentence each.
+        clip: the clip.
+        labels: its labels; None where there are none or they can't be read.
+        video_s: float64 [n], times of the video's frames in seconds; empty where there is no video or it can't be read.
+        findings: what is missing or contradictory, one sentence each.
     """
 
     clip: Clip
@@ -39,7 +39,10 @@ class ClipReport:
 
 
 def inspect(corpus: Corpus) -> list[ClipReport]:
-    """Look at every clip: its labels, its video's clock, and whether they agree; only first frames are decoded."""
+    """Check every clip: its labels, its video's times and sound, and whether they match.
+
+    Only the first frame of each video is decoded. Problems with a clip become findings, not errors.
+    """
     clips = corpus.clips()
     with progress() as bar, ThreadPoolExecutor() as pool:
         task = bar.add_task("Inspecting", total=len(clips))
@@ -74,7 +77,7 @@ def _look(corpus: Corpus, clip: Clip) -> ClipReport:
 
 
 def _disagreements(labels: LabelTrack, video_s: np.ndarray) -> list[str]:
-    first_s, last_s = float(labels.time_s[0]), float(stretches(labels)[1][-1])
+    first_s, last_s = float(labels.time_s[0]), float(intervals(labels)[1][-1])
     found = []
     if last_s > video_s[-1] + _LATE_S:
         found.append(f"its labels end at {last_s:.2f} s, its video at {video_s[-1]:.2f} s")
@@ -85,13 +88,13 @@ def _disagreements(labels: LabelTrack, video_s: np.ndarray) -> list[str]:
     return found
 
 
-def summary(corpus: Corpus, reports: Sequence[ClipReport]) -> Table:
-    """One row per split: clips, groups, hours of video, labels, and each target's mean and standard deviation."""
+def corpus_table(corpus: Corpus, reports: Sequence[ClipReport]) -> Table:
+    """One row per split: clips, groups, hours of video, labels, and mean and standard deviation of each target."""
     table = Table(title=f"{corpus.name}: {len(reports)} clips")
     targets = corpus.targets
     for column in ("split", "clips", "groups", "video", "labels", "known", *targets):
         table.add_column(column, justify="left" if column == "split" else "right")
-    for split, about in plain(corpus, reports)["splits"].items():
+    for split, about in as_json(corpus, reports)["splits"].items():
         spread = [about["targets"][t] for t in targets]
         table.add_row(
             split,
@@ -105,8 +108,8 @@ def summary(corpus: Corpus, reports: Sequence[ClipReport]) -> Table:
     return table
 
 
-def plain(corpus: Corpus, reports: Sequence[ClipReport]) -> dict[str, Any]:
-    """The whole as JSON can hold it: splits with their counts, and clips with what is the matter with them."""
+def as_json(corpus: Corpus, reports: Sequence[ClipReport]) -> dict[str, Any]:
+    """The report as JSON can hold it: counts and statistics of each split, and findings of each clip."""
     splits: dict[str, Any] = {}
     for split in dict.fromkeys(r.clip.split for r in reports):
         own = [r for r in reports if r.clip.split == split]

@@ -57,8 +57,8 @@ def inspect(
 
     from rich.console import Console
 
+    from avgate.apps.inspect import as_json, corpus_table
     from avgate.apps.inspect import inspect as run
-    from avgate.apps.inspect import plain, summary
     from avgate.core.files import atomic_write, refuse_overwriting
     from avgate.corpora import open_corpus
 
@@ -66,9 +66,9 @@ def inspect(
     if out:
         refuse_overwriting([data], {"--out": out})
     reports = run(opened)
-    found = plain(opened, reports)
+    found = as_json(opened, reports)
     console = Console(soft_wrap=True, highlight=False, emoji=False)
-    console.print(summary(opened, reports))
+    console.print(corpus_table(opened, reports))
     for clip, findings in found["findings"].items():
         console.print(f"{clip}: {'; '.join(findings)}", markup=False)
     console.print("nothing is missing" if not found["findings"] else f"{len(found['findings'])} clips to look at")
@@ -117,9 +117,8 @@ def labels(
 
     from rich.console import Console
 
+    from avgate.apps.labels import agreement_json, agreement_table
     from avgate.apps.labels import labels as run
-    from avgate.apps.labels import report as about
-    from avgate.apps.labels import table
     from avgate.core.console import console
     from avgate.core.errors import UsageError
     from avgate.core.files import atomic_write
@@ -142,13 +141,13 @@ def labels(
         plot=plot,
         report_to=report,
     )
-    if any(merged.agreement for merged in found.values()):
-        Console(emoji=False).print(table(found))
+    if table := agreement_table(found):
+        Console(emoji=False).print(table)
     for file in written:
         console.print(f"{file}", soft_wrap=True, markup=False)
     if report:
         with atomic_write(report) as temporary:
-            temporary.write_text(json.dumps(about(found), indent=1, allow_nan=False))
+            temporary.write_text(json.dumps(agreement_json(found), indent=1, allow_nan=False))
 
 
 def extract(

@@ -172,13 +172,13 @@ class FeatureTrack:
 
 @dataclass(frozen=True)
 class LabelTrack:
-    """What raters said.
+    """Labels of one or more targets over time.
 
     Attributes:
-        time_s: float64 [n], increasing: the moment of each label, or when its stretch begins.
-        values: float32 [n k] in [-1, 1]; NaN where no label is valid.
+        time_s: float64 [n] seconds, increasing: time of each label, or start of its interval.
+        values: float32 [n k] in [-1, 1]; NaN where unknown.
         targets: k names.
-        until_s: float64 [n], when each label's stretch ends; None where labels are of moments.
+        until_s: float64 [n] seconds, end of each label's interval; None where labels are of single times.
     """
 
     time_s: np.ndarray

@@ -1,4 +1,4 @@
-"""Corpora. A new one is a file here and a line in CORPORA."""
+"""Corpora: folders of recordings with labels. A new kind is a file here and a line in CORPORA."""
 
 from __future__ import annotations
 
@@ -18,9 +18,18 @@ CORPORA: dict[str, Callable[[Path], Corpus]] = {
     "affwild2": AffWild2,
     "manifest": Manifest,
 }
-"""Name -> what opens a folder, or for some a file, as that corpus."""
+"""Kind of corpus -> class that opens a folder (for manifest also a CSV file) as such a corpus."""
 
 
 def open_corpus(name: str, root: Path) -> Corpus:
-    """The corpus of that kind in a folder; UsageError for an unknown kind, CorpusError for a folder that isn't one."""
+    """Open a corpus.
+
+    Args:
+        name: kind of corpus, a name in CORPORA.
+        root: its folder, or a manifest's CSV file.
+
+    Raises:
+        UsageError: there is no such kind.
+        CorpusError: the folder doesn't hold such a corpus.
+    """
     return choose("corpus", name, CORPORA)(root)

@@ -1,11 +1,11 @@
-"""Aff-Wild2 as it is released: raw videos, face crops, and a line of valence and arousal per frame.
+"""Aff-Wild2 as released: raw videos, face crops, and valence and arousal of every frame.
 
 Kollias and Zafeiriou, "Expression, Affect, Action Unit Recognition: Aff-Wild2, Multi-Task Learning and ArcFace", BMVC
-2019. What is read, in the root or in a folder of it:
+2019. Files that are read, in the root or one folder below:
 
     batch1/VIDEO.mp4, batch2/VIDEO.avi                   raw videos
-    cropped_aligned/VIDEO/00001.jpg                      crops of one person; VIDEO_left and VIDEO_right of two
-    VA_Estimation_Challenge/Train_Set/VIDEO.txt          a line per frame, -5 where nobody could say
+    cropped_aligned/VIDEO/00001.jpg                      face crops; VIDEO_left and VIDEO_right of two people
+    VA_Estimation_Challenge/Train_Set/VIDEO.txt          one line per frame, -5 where unknown
     VA_Estimation_Challenge/Validation_Set/VIDEO.txt
     *test*.txt                                           names of the test videos, one per line
 """
@@ -27,10 +27,10 @@ from avgate.media import Media
 
 FOLDERS = {"train": "Train_Set", "validation": "Validation_Set"}
 EXPECTED = {"train": 356, "validation": 76, "test": 162}
-"""How many videos the official release has."""
+"""Number of videos in the official release."""
 
 FOLDS = 6
-"""The official split, and five more."""
+"""Number of folds: the official split, and five more."""
 
 _CHALLENGE = "VA_Estimation_Challenge"
 _SIDES = ("_left", "_right")
@@ -39,16 +39,17 @@ _HINT = "give the folder that holds batch1, batch2, cropped_aligned and VA_Estim
 
 
 class AffWild2:
-    """The folder that holds the release, opened for reading.
+    """The release in a folder, opened for reading.
 
-    Labels are at the times of the raw video's frames, whose line i is frame i; where there are more frames than labels
-    or the reverse, the shorter counts. A frame without a crop is one without a face. The two persons of one video share
-    a group. A video without its raw file has no clock and no sound: it is left out, and `findings` tells so.
+    Line i of a label file is at the time of the raw video's frame i. Where the numbers of lines and frames differ, the
+    surplus is ignored. In a frame without a crop, the face is absent. The release doesn't say who is in a video, so
+    `group` is the raw video; two people in one video share a group. A video without its raw file has no frame times and
+    no sound, so it is left out and listed in `findings`.
 
     Args:
         root: the folder.
-        fold: 0 is the official split; 1 to 5 mix the videos of training and validation anew, about a fifth for
-            validation, the same way every time.
+        fold: 0 is the official split. 1 to 5 split the videos of training and validation anew, about a fifth of them
+            for validation, the same way every time.
 
     Raises:
         CorpusError: there are no annotations, or no raw videos.
@@ -72,17 +73,17 @@ class AffWild2:
             self._clips = _mixed(self._clips, fold)
 
     def clips(self) -> list[Clip]:
-        """All videos with a raw file: training, validation, then test, each by name."""
+        """All videos with a raw file: training, validation, then test; by name within a split."""
         return list(self._clips)
 
     def labels(self, clip: Clip) -> LabelTrack:
-        """Valence and arousal at each frame's time; CorpusError for a test video or a wrong file."""
+        """Valence and arousal at the time of each frame; CorpusError for a test video or a malformed file."""
         if clip.labels is None:
             raise CorpusError(f"the video '{clip.name}' has no labels", where=self.root)
         labels = LabelFile().read(clip.labels, lambda: self._frame_times(clip))
         if labels.targets != self.targets:
             what = f"the first line must be {','.join(self.targets)}, not {','.join(labels.targets)}"
-            raise CorpusError(what, where=clip.labels, hint="take the challenge's own file of valence and arousal")
+            raise CorpusError(what, where=clip.labels, hint="use the challenge's own file of valence and arousal")
         if (np.abs(labels.values) > 1).any():
             row = int(np.argmax((np.abs(labels.values) > 1).any(1))) + 1
             raise CorpusError(f"row {row}: labels must lie in [-1, 1] or be -5", where=clip.labels)
@@ -97,22 +98,22 @@ class AffWild2:
         return None
 
     def findings(self) -> dict[str, list[str]]:
-        """What is missing of the release, and per video where labels, crops and frames disagree in number."""
+        """What is missing from the release, and videos in which the numbers of labels, crops and frames differ."""
         found = {name: list(what) for name, what in self._findings.items()}
         for split, count in EXPECTED.items():
             here = sum(1 for clip in self._clips if clip.split == split)
             if here != count:
-                found.setdefault(f"({split})", []).append(f"{here} videos of the release's {count} can be used")
+                found.setdefault(f"({split})", []).append(f"{here} of the release's {count} videos can be used")
         for clip in self._clips:
             try:
                 disagreements = self._disagreements(clip)
-            except AvgateError as error:  # of one video, which must not hide what is the matter with the others
+            except AvgateError as error:  # it must not hide the findings of other videos
                 disagreements = [f"{error.where}: {error.what}"]
             found.setdefault(clip.name, []).extend(disagreements)
         return {name: what for name, what in found.items() if what}
 
     def _frame_times(self, clip: Clip) -> np.ndarray:
-        """Times of a video's frames; kept, for to read them is to read the whole file."""
+        """Times of a video's frames, float64 [n] seconds; cached, since reading them reads the whole file."""
         if clip.video not in self._times:
             self._times[clip.video] = Media(clip.video).frame_times()
         return self._times[clip.video]
@@ -123,17 +124,17 @@ class AffWild2:
         if clip.labels is not None:
             rows = len(LabelFile().rows(clip.labels)[1])
             if rows != frames:
-                found.append(f"{rows} labels but {frames} frames: the first {min(rows, frames)} count")
+                found.append(f"{rows} labels but {frames} frames: only the first {min(rows, frames)} are used")
         if clip.crops is None:
-            found.append("it has no crops: faces will be looked for in the raw video")
+            found.append("it has no crops: faces will be detected in the raw video")
         else:
             crops = crop_files(clip.crops)
             beyond = sum(1 for number in crops if number >= frames)
             missing = frames - (len(crops) - beyond)
             if missing:
-                found.append(f"{missing} of {frames} frames have no crop, so no face")
+                found.append(f"{missing} of {frames} frames have no crop and count as frames without a face")
             if beyond:
-                found.append(f"{beyond} crops lie beyond the last frame and are left out")
+                found.append(f"{beyond} crops come after the last frame and are ignored")
         return found
 
     def _find_clips(self) -> list[Clip]:
@@ -151,7 +152,9 @@ class AffWild2:
         names = [clip.name for clip in found]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise CorpusError(f"listed in two splits: {', '.join(twice)}", where=challenge, hint="keep each in one")
+            raise CorpusError(
+                f"listed in two splits: {', '.join(twice)}", where=challenge, hint="list each in one split only"
+            )
         return found
 
     def _clip(self, name: str, split: str, labels: Path | None) -> Clip | None:
@@ -159,10 +162,10 @@ class AffWild2:
         raw = self._raw.get(name) or self._raw.get(base)
         crops = self._crops.get(name)
         if raw is None:
-            self._findings[name] = ["its raw video is missing: it has no clock and no sound, and is left out"]
+            self._findings[name] = ["its raw video is missing, so it has no frame times and no sound: it is left out"]
             return None
         if crops is None and name not in self._raw:
-            self._findings[name] = ["its crops are missing, and the raw video shows two people: it is left out"]
+            self._findings[name] = ["its crops are missing, and its raw video shows two people: it is left out"]
             return None
         return Clip(name, raw, split, base, labels, crops=crops)
 
@@ -204,9 +207,9 @@ def _text_of(file: Path) -> str:
 
 
 def _mixed(clips: list[Clip], fold: int) -> list[Clip]:
-    """The clips with training and validation mixed anew by raw video; test stays as it is."""
+    """The clips with training and validation split anew by raw video; the test split stays."""
     groups = sorted({clip.group for clip in clips if clip.split != "test"})
-    # Each video's place depends on its name alone, so that a video that is missing moves no other.
+    # A video's split depends on its name alone, so that missing videos don't change the split of others.
     part = {g: 1 + int(hashlib.sha256(g.encode()).hexdigest(), 16) % (FOLDS - 1) for g in groups}
     return [
         clip if clip.split == "test" else replace(clip, split="validation" if part[clip.group] == fold else "train")

@@ -1,4 +1,4 @@
-"""What every corpus is: clips with splits, and labels on the clips' own clock."""
+"""The interface of a corpus: clips in splits, with labels at times of each clip."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from avgate.core.types import Clip, FeatureTrack, LabelTrack, Modality
 
 @dataclass(frozen=True)
 class Mark:
-    """A time in which one modality says nothing of the labels, or something wrong.
+    """A stretch of time in which one modality is missing or contradicts the labels.
 
     Attributes:
-        start_s: when it begins, in seconds.
-        end_s: when it is over, in seconds.
+        start_s: start in seconds.
+        end_s: end in seconds.
         modality: the modality that misleads.
-        kind: what is the matter, in the corpus' own words.
+        kind: what is wrong with it, in the corpus' own terms.
     """
 
     start_s: float
@@ -29,12 +29,12 @@ class Mark:
 
 
 class Corpus(Protocol):
-    """A folder of recordings, opened for reading; opening raises CorpusError where something is wrong with it.
+    """A folder of recordings, opened for reading. Opening it raises CorpusError where it is malformed.
 
     Attributes:
-        name: what the command line calls this kind of corpus.
-        targets: what its labels say.
-        synthetic: whether no real person is in it; models trained on it are marked as demonstrations.
+        name: name of this kind of corpus on the command line.
+        targets: names of what is labelled, such as valence.
+        synthetic: whether the people are synthetic; models trained on such a corpus are marked as demonstrations.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Corpus(Protocol):
     synthetic: bool
 
     def clips(self) -> list[Clip]:
-        """All clips, in the corpus' own order."""
+        """All clips, in the same order every time."""
 
     def labels(self, clip: Clip) -> LabelTrack:
         """A clip's labels; CorpusError where the file is missing or wrong."""
@@ -51,18 +51,30 @@ class Corpus(Protocol):
         """The stretches in which a modality is known to mislead; None where the corpus doesn't know."""
 
     def tracks(self, clip: Clip) -> list[FeatureTrack] | None:
-        """Features that the corpus brings along; None where they are extracted from its videos."""
+        """Features that come with the corpus; None where they have to be extracted from its videos."""
 
     def findings(self) -> dict[str, list[str]]:
-        """Clip, or whatever else is meant -> what is missing or disagrees without making the corpus useless."""
+        """Clip, or a name in brackets for the whole corpus -> what is missing or contradictory, yet no error."""
 
 
 SPLITS = ("train", "validation", "test")
-"""What a clip can be for."""
+"""Names of the splits."""
 
 
 def read_table(path: Path, columns: tuple[str, ...], hint: str) -> list[dict[str, str]]:
-    """All rows of a CSV file that must have these columns; CorpusError with the hint where it can't be read."""
+    """Read a CSV file with a header.
+
+    Args:
+        path: the file, in UTF-8.
+        columns: columns that it must have, once each.
+        hint: the next step, for messages.
+
+    Returns:
+        One mapping of column to cell per row.
+
+    Raises:
+        CorpusError: it can't be read, or columns are missing or there twice.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restval="")

@@ -1,7 +1,7 @@
-"""Hazumi: real people in spoken dialogue with an agent, rated exchange by exchange, with features instead of videos.
+"""Hazumi: people in spoken dialogue with an agent, each exchange rated; features, no videos.
 
 Komatani and Okada, "Multimodal Human-Agent Dialogue Corpus with Annotations at Utterance and Dialogue Levels", ACII
-2021. The authors publish one CSV file per session and no video; users clone their repositories themselves.
+2021. The authors publish one CSV file per session; users clone the repositories themselves.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from avgate.corpora.base import Mark
 
 CLONES = ("Hazumi2010", "Hazumi2012", "Hazumi2105")
 TARGETS = {"impression": "UI", "continuance": "TC"}
-"""Target -> how its raters' columns begin: user impression (valence-like), topic continuance (engagement-like)."""
+"""Target -> prefix of its raters' columns: user impression (like valence), topic continuance (like engagement)."""
 RATERS = 5
 SCALE = (1, 7)
 EXCHANGES = Grid(rate=1.0)
-"""The clock of labels and features. Its unit is the exchange, not the second: step i is exchange i, of any length."""
+"""Grid of labels and features. Its unit is the exchange, not the second: step i is exchange i, however long."""
 
 _VERSION = 1
 _SPLIT_SEED = 0
@@ -40,7 +40,7 @@ _AGAIN = "put the authors' own file back, for example with `git checkout .` in t
 
 @dataclass(frozen=True)
 class _Block:
-    """Neighbouring columns that make one modality's features."""
+    """The columns of one modality's features, which stand side by side: the first, the last and their number."""
 
     modality: Modality
     backbone: str
@@ -57,13 +57,13 @@ _BLOCKS = (
 
 @dataclass(frozen=True)
 class Session:
-    """What is used of a session's file, for n exchanges.
+    """A session of n exchanges.
 
     Attributes:
-        times_s: float64 [n 3], seconds: start of the exchange, end of the system's utterance (NaN where unknown), end
-            of the exchange.
-        ratings: float64 [n 2 5] in [1, 7]: targets, then raters in the file's order; NaN where missing.
-        tracks: audio and video features.
+        times_s: float64 [n 3] seconds: start of the exchange, end of the system's utterance (NaN where unknown), end of
+            the exchange.
+        ratings: float64 [n 2 5] in [1, 7], by target and rater, raters in the file's order; NaN where missing.
+        tracks: audio features, then video features.
     """
 
     times_s: np.ndarray
@@ -72,16 +72,16 @@ class Session:
 
 
 class Hazumi:
-    """The folder that holds clones of the authors' three repositories; a clip is a session, named as its file.
+    """A folder with clones of the authors' three repositories. A clip is a session, named like its file.
 
-    Sessions of one person share a group: Hazumi2105 records people of the other two again. Every clip's `video` is the
-    session's CSV file, for there is no video. Files are read when they are first asked for and then kept.
+    `group` is the person; Hazumi2105 recorded people of the other two again. `video` of a clip is the session's CSV
+    file, since there is no video. Files are read on first use, then cached.
 
     Args:
         root: the folder.
 
     Raises:
-        CorpusError: a clone, its sessions or the list of persons who were recorded twice is missing or wrong.
+        CorpusError: a clone, its sessions or its list of people who were recorded twice is missing or malformed.
     """
 
     name = "hazumi"
@@ -94,22 +94,22 @@ class Hazumi:
         self._clips = self._find_clips()
 
     def clips(self) -> list[Clip]:
-        """All sessions, by year and name, in splits of 60, 20 and 20 % of the persons, the same ones every time."""
+        """All sessions by year and name. Splits hold 60, 20 and 20 % of the people, the same ones every time."""
         return list(self._clips)
 
     def session(self, clip: Clip) -> Session:
-        """All that is used of a session's file; CorpusError where that is missing or wrong."""
+        """The session of a clip; CorpusError where its file is missing or malformed."""
         if clip.video not in self._sessions:
             self._sessions[clip.video] = _read_session(clip.video)
         return self._sessions[clip.video]
 
     def labels(self, clip: Clip) -> LabelTrack:
-        """Mean of the five raters as (mean - 4) / 3, at i + 0.5 for exchange i.
+        """Mean of the five raters, mapped from [1, 7] to [-1, 1]: (mean - 4) / 3, at time i + 0.5 for exchange i.
 
-        An exchange in which any rating is missing is NaN in both targets.
+        An exchange with a missing rating is NaN in both targets.
 
         Raises:
-            CorpusError: the session's file is missing or wrong.
+            CorpusError: the session's file is missing or malformed.
         """
         ratings = self.session(clip).ratings
         low, high = SCALE
@@ -124,17 +124,17 @@ class Hazumi:
     def tracks(self, clip: Clip) -> list[FeatureTrack] | None:
         """The authors' features, one step per exchange (not per second): audio [n 384], then video [n 66].
 
-        Audio is openSMILE's IS09 set; video is 48 statistics of landmark motion, then 18 means of OpenFace's action
-        units. An exchange is absent where a value is missing or no finite number, or where all values are 0, which is
-        what the files hold where there was nothing to measure.
+        Audio is openSMILE's IS09 set. Video is 48 statistics of landmark motion, then 18 means of OpenFace's action
+        units. An exchange is absent where a value is missing or not finite, or where all values are 0: the files hold
+        zeros where nothing could be measured.
 
         Raises:
-            CorpusError: the session's file is missing or wrong.
+            CorpusError: the session's file is missing or malformed.
         """
         return list(self.session(clip).tracks)
 
     def findings(self) -> dict[str, list[str]]:
-        """None: what is wrong is an error here."""
+        """Nothing: whatever is wrong raises an error instead."""
         return {}
 
     def _find_clips(self) -> list[Clip]:
@@ -143,7 +143,7 @@ class Hazumi:
             folder = self.root / clone / "dumpfiles"
             if not folder.is_dir():
                 raise CorpusError(f"there is no folder {clone}/dumpfiles", where=self.root, hint=_CLONE)
-            # Participants are numbered within a year, so a name that begins with the year is unique in the corpus.
+            # Participants are numbered within a year; only with the year is a name unique in the corpus.
             found = sorted(folder.glob(f"{clone.removeprefix('Hazumi')}*.csv"))
             if not found:
                 raise CorpusError("there are no sessions", where=folder, hint=_CLONE)
@@ -154,17 +154,17 @@ class Hazumi:
 
 
 def _earlier_sessions(files: Sequence[Path]) -> dict[str, str]:
-    """Session of Hazumi2105 -> the same person's session in Hazumi2010 or 2012, which names the person.
+    """Session of Hazumi2105 -> person ID: the name of the person's session in Hazumi2010 or 2012.
 
-    It does so even where there is no file of it. A session of Hazumi2105 that isn't listed can be of anybody in the
-    other two, so it is an error.
+    That session need not have a file. A session of Hazumi2105 that isn't listed is an error, since its person could be
+    anybody in the other two.
     """
     path = files[0].parents[1] / "correspondence.csv"
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [[cell.strip() for cell in row] for row in csv.reader(file) if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        what = f"the list of persons who were recorded twice can't be read: {error}"
+        what = f"the list of people who were recorded twice can't be read: {error}"
         raise CorpusError(what, where=path, hint=_AGAIN) from error
     for row in rows:
         if len(row) != 2 or not all(row):
@@ -173,13 +173,13 @@ def _earlier_sessions(files: Sequence[Path]) -> dict[str, str]:
     earlier = dict(rows)
     unlisted = [file.stem for file in files if file.stem not in earlier]
     if unlisted:
-        what = f"it doesn't say who is in {', '.join(unlisted)}, so a person could come to be in two splits"
+        what = f"it doesn't say who is in {', '.join(unlisted)}, so a person could end up in two splits"
         raise CorpusError(what, where=path, hint=_AGAIN)
     return {file.stem: earlier[file.stem] for file in files}
 
 
 def _splits(groups: set[str]) -> dict[str, str]:
-    """Group -> split: the first 60 % in the order of a seeded hash train, 20 % validate, 20 % test."""
+    """Group -> split: in the order of a seeded hash, the first 60 % are train, 20 % validation, 20 % test."""
     order = sorted(groups, key=lambda group: hashlib.sha256(f"{_SPLIT_SEED} {group}".encode()).hexdigest())
     train, validation = round(0.6 * len(order)), round(0.8 * len(order))
     return {g: "train" if i < train else "validation" if i < validation else "test" for i, g in enumerate(order)}
@@ -212,7 +212,7 @@ def _read_session(path: Path) -> Session:
 
 
 def _number(text: str) -> float:
-    """NaN where there is none: some cells are empty or hold a word."""
+    """Number in a cell, NaN where there is none: some cells are empty or hold a word."""
     try:
         return float(text)
     except ValueError:
@@ -220,7 +220,7 @@ def _number(text: str) -> float:
 
 
 class _Columns:
-    """Where a header has the columns that are used; CorpusError for those that it hasn't."""
+    """Finds columns by name in a file's header; CorpusError where they are missing."""
 
     def __init__(self, header: list[str], path: Path):
         self._header, self._path = header, path
@@ -231,7 +231,7 @@ class _Columns:
         return self._header.index(name)
 
     def raters(self, prefix: str) -> list[int]:
-        """Columns such as UI_F1 and UI_M2 (raters are women and men), but not UI_Aver."""
+        """Columns such as UI_F1 and UI_M2 (female and male raters), but not their average UI_Aver."""
         found = [i for i, name in enumerate(self._header) if re.fullmatch(rf"{prefix}_[FM]\d+", name)]
         if len(found) != RATERS:
             what = f"there must be {RATERS} columns of ratings {prefix}_F1, {prefix}_M1, ..., not {len(found)}"
@@ -255,7 +255,7 @@ def _times(milliseconds: np.ndarray, path: Path) -> np.ndarray:
     if not right.all():
         what = f"row {int(np.argmin(right)) + 1}: an exchange must begin after the one before, and end after its start"
         raise CorpusError(what, where=path, hint=_AGAIN)
-    # Some of 2012 have another exchange's time here, minutes away, and some of 2010 and 2105 none.
+    # Some files of 2012 have the time of an exchange minutes away here, some of 2010 and 2105 have none.
     system = np.where((start <= system) & (system <= end), system, np.nan)
     return np.stack([start, system, end], axis=1) / 1000
 

@@ -1,12 +1,13 @@
-"""Anybody's corpus: a CSV file that lists videos, their label files, splits and groups.
+"""Your own corpus: a CSV file that lists videos, their label files, splits and persons.
 
     clip,video,labels,split,group,limits
     s01,videos/s01.mp4,labels/s01.eaf,train,anna,
     s02,videos/s02.mp4,valence=v/s02.csv; arousal=a/s02.csv,test,ben,1 7
 
-Paths are relative to the CSV file. Label files are of any format of `avgate.labels.formats`; several of them, each with
-a target of its own, stand between semicolons, and NAME= names a file's only target. `limits` (optional) are the lowest
-and highest value of the label files, where these aren't -1 and 1 and don't say so themselves.
+Paths are relative to the CSV file. `labels` is a file in any format of `avgate.labels.formats`, or several files with
+different targets, separated by semicolons; NAME= names a file's only target. `group` is a person ID; a person is never
+in two splits. `limits` (optional) is the lowest and highest value of the labels' scale, where it isn't [-1, 1] and the
+files don't state it.
 """
 
 from __future__ import annotations
@@ -27,20 +28,20 @@ COLUMNS = ("clip", "video", "labels", "split", "group")
 
 _COLUMNS_HINT = "columns are clip, video, labels, split, group and, if labels aren't in [-1, 1], limits"
 _MOST = 30
-"""How many problems are told one by one."""
+"""How many problems are listed."""
 
 
 class Manifest:
     """A CSV file, or a folder with a manifest.csv, opened for reading.
 
-    All that is wrong with the list and with the label files is found when it is opened, and told at once. A clip
-    without labels is there for extraction and prediction only.
+    Opening it checks the list and all label files, and reports all problems at once. Clips without labels can be used
+    for extraction and prediction only.
 
     Args:
         root: the file or the folder.
 
     Raises:
-        CorpusError: anything is wrong; every problem with its file and row.
+        CorpusError: anything is wrong; lists each problem with its file and row.
     """
 
     name = "manifest"
@@ -67,7 +68,7 @@ class Manifest:
         return list(self._clips)
 
     def labels(self, clip: Clip) -> LabelTrack:
-        """A clip's labels, targets in the corpus' order; CorpusError for a clip without labels."""
+        """Labels of a clip, with targets in the corpus' order; CorpusError for a clip without labels."""
         if clip.name not in self._labels:
             raise CorpusError(f"the clip '{clip.name}' has no labels", where=self.path)
         labels = self._labels[clip.name]
@@ -83,7 +84,7 @@ class Manifest:
         return None
 
     def findings(self) -> dict[str, list[str]]:
-        """None: what is wrong is an error here."""
+        """Nothing: whatever is wrong raises an error instead."""
         return {}
 
     def _read(self) -> list[Clip]:
@@ -116,13 +117,13 @@ class Manifest:
     def _clip(self, row: dict[str, str], number: int) -> Clip:
         name, video = row["clip"], self.path.parent / row["video"]
         if not name or any(c in name for c in '/\\:*?"<>|\0') or name.startswith(".") or len(name.encode()) > 200:
-            self._wrong(number, f"'{name}' can't be a clip's name, because files are named after it")
+            self._wrong(number, f"'{name}' can't be a clip's name, because its files are named after it")
         if not row["video"] or not video.is_file():
             self._wrong(number, f"there is no video '{row['video']}'")
         if row["split"] not in SPLITS:
             self._wrong(number, f"the split must be {', '.join(SPLITS)}, not '{row['split']}'")
         if not row["group"]:
-            self._wrong(number, "there is no group: name whom or what splits must not share, such as the person")
+            self._wrong(number, "there is no group: give a person ID, the same for all clips of a person")
         first = next((file for _, file in _label_files(row["labels"], self.path.parent)), None)
         return Clip(name, video, row["split"], row["group"], first)
 
@@ -168,7 +169,7 @@ class Manifest:
 
 
 def _label_files(cell: str, folder: Path) -> list[tuple[str | None, Path]]:
-    """The files in a cell, each with the name of its only target if it is given."""
+    """The label files in a cell, each with the name given to its only target, or None."""
     found: list[tuple[str | None, Path]] = []
     for part in filter(None, (part.strip() for part in cell.split(";"))):
         target, equals, file = part.partition("=")

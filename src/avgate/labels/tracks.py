@@ -1,4 +1,4 @@
-"""Arithmetic on LabelTracks: stretches and moments, several targets side by side, values at other times."""
+"""Arithmetic on LabelTracks: their rate, their intervals, several tracks as one, and values at other times."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from avgate.core.timeline import Grid, cell_mean, fill_short_gaps, read_off, tou
 from avgate.core.types import LabelTrack
 
 _REGULAR = 0.9
-"""Share of the distances between labels that must be about the usual one, if labels are to have a rate."""
+"""Share of the intervals that must be about as long as the median, for labels to have a rate."""
 
 
 def rate_of(time_s: np.ndarray) -> float:
-    """Labels per second, by the usual distance between neighbours; 1 where there is one label only."""
+    """Labels per second, from the distance between neighbours in `time_s` float [n]; 1 for a single label."""
     return _rate(np.diff(time_s)) if len(time_s) > 1 else 1.0
 
 
 def own_rate(labels: LabelTrack) -> float | None:
-    """Labels per second of labels that come regularly; None where they are of stretches that last now so, now so."""
+    """Labels per second; None where labels are of intervals that vary in length."""
     if labels.until_s is None:
         return rate_of(labels.time_s)
     lengths = labels.until_s - labels.time_s
@@ -29,7 +29,10 @@ def own_rate(labels: LabelTrack) -> float | None:
 
 
 def _rate(distances: np.ndarray) -> float:
-    """By all distances that are about the usual one, so that rounding cancels out; a whole number where one is near."""
+    """Labels per second, from the mean of all distances near the median, in which rounding cancels out.
+
+    A rate very near a whole number becomes that number.
+    """
     usual = float(np.median(distances))
     near = distances[np.abs(distances - usual) < 0.5 * usual]
     rate = 1 / float(near.mean() if len(near) else usual)
@@ -37,10 +40,11 @@ def _rate(distances: np.ndarray) -> float:
     return float(whole) if whole and abs(rate - whole) < 5e-4 * whole else rate
 
 
-def stretches(labels: LabelTrack) -> tuple[np.ndarray, np.ndarray]:
-    """When each label begins and ends, in seconds: a label of a moment lasts until the next one.
+def intervals(labels: LabelTrack) -> tuple[np.ndarray, np.ndarray]:
+    """The interval of each label: start and end in seconds, float64 [n] each.
 
-    The last one lasts as long as the median of the others; one that is alone lasts a second.
+    A label without an end lasts until the next one. The last of them lasts as long as most others do; a single one
+    lasts one second.
     """
     if labels.until_s is not None:
         return labels.time_s, labels.until_s
@@ -48,17 +52,17 @@ def stretches(labels: LabelTrack) -> tuple[np.ndarray, np.ndarray]:
 
 
 def only(labels: LabelTrack, targets: Sequence[str]) -> LabelTrack:
-    """The same labels of some of their targets."""
+    """The labels of these targets alone, in the track's own order."""
     kept = [k for k, target in enumerate(labels.targets) if target in targets]
     names = tuple(labels.targets[k] for k in kept)
     return LabelTrack(labels.time_s, labels.values[:, kept], names, labels.until_s)
 
 
-def joined(tiers: Mapping[str, Sequence[tuple[float, float, float]]]) -> LabelTrack:
-    """Stretches of several targets as one track: wherever any target begins or ends, a new row does.
+def track_of_tiers(tiers: Mapping[str, Sequence[tuple[float, float, float]]]) -> LabelTrack:
+    """Tiers of intervals as one track; a new row begins wherever an interval of any target begins or ends.
 
     Args:
-        tiers: target -> its stretches in any order, (start, end, value) with times in seconds.
+        tiers: target -> its intervals in any order, (start, end, value) with times in seconds.
     """
     borders = np.unique([time for tier in tiers.values() for start, end, _ in tier for time in (start, end)])
     values = np.full((max(0, len(borders) - 1), len(tiers)), np.nan)
@@ -70,9 +74,17 @@ def joined(tiers: Mapping[str, Sequence[tuple[float, float, float]]]) -> LabelTr
 
 
 def values_at(labels: LabelTrack, time_s: np.ndarray) -> np.ndarray:
-    """Labels at other times, float64 [m k]: of a stretch its own value, of moments the line between neighbours.
+    """Labels read off at other times.
 
-    Beside an unknown label it is the nearer one; NaN outside by more than half the usual distance between labels.
+    Labels of intervals hold throughout their interval. Labels of single times are interpolated linearly; next to an
+    unknown label, the nearer label counts.
+
+    Args:
+        labels: what to read.
+        time_s: float [m] seconds.
+
+    Returns:
+        float64 [m k]; NaN outside any interval, or further outside than half the distance between labels.
     """
     time_s = np.asarray(time_s, np.float64)
     if labels.until_s is not None:
@@ -88,7 +100,11 @@ def values_at(labels: LabelTrack, time_s: np.ndarray) -> np.ndarray:
 
 
 def side_by_side(tracks: Sequence[LabelTrack]) -> LabelTrack:
-    """Tracks of different targets as one, at the times of the first; ValueError where two have the same target."""
+    """Tracks of different targets as one track, at the times of the first.
+
+    Raises:
+        ValueError: two tracks have the same target.
+    """
     first, *others = tracks
     targets = [target for track in tracks for target in track.targets]
     if len(set(targets)) < len(targets):
@@ -97,21 +113,29 @@ def side_by_side(tracks: Sequence[LabelTrack]) -> LabelTrack:
         return first
     if first.until_s is not None and all(track.until_s is not None for track in others):
         tiers = {
-            target: list(zip(*map(np.ndarray.tolist, (*stretches(t), t.values[:, k])), strict=True))
+            target: list(zip(*map(np.ndarray.tolist, (*intervals(t), t.values[:, k])), strict=True))
             for t in tracks
             for k, target in enumerate(t.targets)
         }
         known = {name: [row for row in tier if row[2] == row[2]] for name, tier in tiers.items()}
-        return joined(known)
+        return track_of_tiers(known)
     values = [first.values, *(values_at(track, first.time_s) for track in others)]
     return LabelTrack(first.time_s, np.concatenate(values, 1).astype(np.float32), tuple(targets), first.until_s)
 
 
 def labels_on_grid(labels: LabelTrack, grid: Grid, n: int) -> np.ndarray:
-    """Labels on the common grid: means of the valid labels in each step, float32 [n k]; NaN where there is none.
+    """Labels on a regular grid: the mean of the valid labels in each step.
 
-    A frame that is invalid in one target is invalid in all. Labels of moments that are slower than the grid hold until
-    the next one; labels of stretches hold for just these.
+    A label that is unknown in one target is unknown in all. Labels of single times that come more slowly than the
+    grid's steps hold until the next one; labels of intervals hold for their interval only.
+
+    Args:
+        labels: what to resample.
+        grid: the grid.
+        n: number of steps.
+
+    Returns:
+        float32 [n k]; NaN where a step has no valid label.
     """
     valid = np.isfinite(labels.values).all(1)
     if labels.until_s is not None:
@@ -126,10 +150,9 @@ def labels_on_grid(labels: LabelTrack, grid: Grid, n: int) -> np.ndarray:
 
 
 def _rounding(time_s: np.ndarray, grid: Grid) -> float:
-    """Seconds by which labels may have been written too early, and would fall into the step before their own.
+    """Seconds to add to the times of labels, so that rounding doesn't put them into the step before their own.
 
-    Files round times to milliseconds, some to hundredths. Labels that come once a step can be off by more before they
-    are another step's.
+    Files round times to milliseconds, some to hundredths. With one label per step, more can safely be added.
     """
     same = len(time_s) > 1 and abs(rate_of(time_s) / grid.rate - 1) < 0.01
     return 0.2 / grid.rate if same else min(6e-4, 0.2 / grid.rate)

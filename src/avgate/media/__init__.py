@@ -1,4 +1,4 @@
-"""Video files: decoded as a stream of frames and sound on one clock, and written as small MP4s."""
+"""Video files: read as streams of frames and sound with times in seconds, and written as small MP4s."""
 
 from avgate.media.mp4 import Mp4Writer
 from avgate.media.reader import Media, MediaInfo, probe

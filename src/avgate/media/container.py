@@ -1,4 +1,4 @@
-"""Opening a media file safely, choosing its streams, and reading their packets on one clock."""
+"""Opens media files safely, chooses their streams, and reads packets with corrected times."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from av.stream import Disposition
 from avgate.core.errors import MediaError
 
 DEMUXERS = "mov,matroska,avi,mpeg,mpegts,flv,asf,ogg"
-"""FFmpeg's demuxers that may read a file: plain containers, none that opens further files (playlists, image series)."""
+"""FFmpeg's demuxers that are allowed: containers only, none that opens further files (playlists, image series)."""
 
 KINDS = "MP4/MOV, Matroska/WebM, AVI, MPEG-PS/TS, FLV, ASF/WMV, Ogg"
-"""The same in words."""
+"""The allowed formats, for messages."""
 
-_TS_DISCONT = 0x200  # AVFMT_TS_DISCONT: such a container counts from an arbitrary zero and may start over
-_BACK_S = 1.0  # a packet that is further back is on a clock that started over; reordered frames are closer than that
-_LEAP_S = 10.0  # and so is one further ahead, in containers whose clock may do that; FFmpeg's tools draw the same line
-_ABSURD_S = 3600.0  # in the others a leap by more is damage, and a start beyond it a saved live stream's
-_SHORT_S = 0.25  # what may be missing at the end before a file counts as incomplete
+_TS_DISCONT = 0x200  # AVFMT_TS_DISCONT: times start at an arbitrary value, and may start over
+_BACK_S = 1.0  # times that jump back by more have started over; reordered frames jump by less
+_LEAP_S = 10.0  # so have times that jump ahead by more, in containers where times may start over; as in FFmpeg's tools
+_ABSURD_S = 3600.0  # the same limit for other containers, and the latest start of a file that isn't a saved live stream
+_SHORT_S = 0.25  # seconds that may be missing at the end before a file counts as incomplete
 
 
 class Streams(NamedTuple):
-    """The streams that are used: PyAV's video stream, and its audio stream or None."""
+    """The streams to read: PyAV's video stream, and its audio stream or None."""
 
     video: Any
     audio: Any
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    """The file as a PyAV input container; nothing but this one regular file is ever opened.
+def open_container(path: Path) -> Iterator[Any]:
+    """Open a file as a PyAV input container. FFmpeg can open no other file or URL through it.
 
     Raises:
-        MediaError: there is no such file, it can't be read, or it isn't one of the KINDS.
+        MediaError: there is no such file, it can't be read, or it has none of the KINDS of format.
     """
     _check_regular(path)
     try:
@@ -50,7 +50,7 @@ def opened(path: Path) -> Iterator[Any]:
     with file:
         try:
             container = av.open(
-                file,  # bytes, not a name: no protocol and no file name pattern can come into play
+                file,  # an open file, not a name, in which FFmpeg would look for protocols and patterns
                 "r",
                 options={"format_whitelist": DEMUXERS, "protocol_whitelist": "none"},
                 io_open=_refuse,
@@ -62,7 +62,7 @@ def opened(path: Path) -> Iterator[Any]:
         except av.FFmpegError as error:
             if index_is_cut(path):
                 raise _incomplete(path) from error
-            what = f"no video file of a kind that is read here ({KINDS}), or damaged from the start"
+            what = f"not a video file of a supported format ({KINDS}), or damaged at its beginning"
             hint = "convert it to MP4 with ffmpeg; save a playlist or network stream as a file first"
             raise MediaError(what, where=path, hint=hint) from error
         with container:
@@ -73,7 +73,7 @@ def _check_regular(path: Path) -> None:
     try:
         state = path.stat()
     except FileNotFoundError as error:
-        hint = "check the name; only files on disk are read, so download a URL first"
+        hint = "check the name; a URL has to be downloaded first"
         raise MediaError("there is no such file", where=path, hint=hint) from error
     except (OSError, ValueError) as error:
         raise MediaError(f"can't be opened ({error})", where=repr(str(path)), hint="check the name") from error
@@ -102,7 +102,7 @@ def _incomplete(path: Path) -> MediaError:
 
 
 def index_is_cut(path: Path) -> bool:
-    """Whether the file is an MP4 or MOV without a `moov` atom, or with one that reaches beyond the file's end."""
+    """Whether the file is an MP4 or MOV whose index, the `moov` atom, is missing or cut off by the end of the file."""
     length = path.stat().st_size
     with path.open("rb") as file:
         if file.read(8)[4:] not in (b"ftyp", b"mdat", b"wide", b"free", b"skip", b"moov"):
@@ -116,71 +116,71 @@ def index_is_cut(path: Path) -> bool:
                 size = int.from_bytes(head[8:], "big")
             if head[4:8] == b"moov":
                 return position + size > length
-            if size < 8:  # this atom reaches to the file's end, or isn't one
+            if size < 8:  # the atom reaches to the file's end, or isn't an atom
                 return True
             position += size
     return True
 
 
-def moving(container: Any) -> list[Any]:
-    """Video streams but for cover pictures."""
+def video_streams(container: Any) -> list[Any]:
+    """The video streams, without cover pictures."""
     return [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
 
 
-def chosen(container: Any, path: Path) -> Streams:
-    """The video stream and the sound that belongs to it, by FFmpeg's own judgement of which are the main ones.
+def choose_streams(container: Any, path: Path) -> Streams:
+    """Choose the main video stream and the audio stream that belongs to it, as FFmpeg does.
 
     Raises:
-        MediaError: there is no video, or no decoder for it.
+        MediaError: there is no video stream, or no decoder for it.
     """
-    if not moving(container):
+    if not video_streams(container):
         if index_is_cut(path):
             raise _incomplete(path)
         hint = "give a video that shows the person; a cover picture doesn't count"
         raise MediaError("the file has no video stream", where=path, hint=hint)
     video = container.streams.best("video")
     if video.codec_context is None:
-        what = "its video is coded in a way that this FFmpeg can't decode"
+        what = "this FFmpeg can't decode the codec of its video"
         raise MediaError(what, where=path, hint="convert it to H.264 with ffmpeg")
     audio = container.streams.best("audio", video)
     return Streams(video, audio if audio is not None and audio.codec_context is not None else None)
 
 
 def origin_s(container: Any) -> float:
-    """Where the container's own clock starts, in seconds, if its zero is arbitrary; else 0."""
-    streams = [*moving(container), *container.streams.audio]
+    """Time in seconds at which the container starts, if it starts at an arbitrary time; else 0."""
+    streams = [*video_streams(container), *container.streams.audio]
     start_s = min((float(s.start_time * s.time_base) for s in streams if s.start_time is not None), default=0.0)
     return start_s if container.format.flags & _TS_DISCONT or abs(start_s) > _ABSURD_S else 0.0
 
 
 def period_s(video: Any) -> float:
-    """The average time between frames; where the container doesn't say, that of 25 frames per second."""
+    """Average time between frames in seconds; 1/25 where the container doesn't state it."""
     return 1 / float(video.average_rate or video.guessed_rate or 25)
 
 
 def length_s(stream: Any) -> float | None:
-    """How long the container says that a stream is."""
+    """Length of a stream in seconds as the container states it; None where it doesn't."""
     return None if stream.duration is None else float(stream.duration * stream.time_base)
 
 
-def packets(container: Any, streams: Streams, note: Callable[[str], None]) -> Iterator[Any]:
-    """All packets of the streams in the file's order, on the video's clock; at last an empty one for each stream.
+def read_packets(container: Any, streams: Streams, note: Callable[[str], None]) -> Iterator[Any]:
+    """Read all packets of the streams in the file's order, with times on one clock; then an empty one for each stream.
 
     Args:
-        container: from `opened`.
-        streams: from `chosen`.
-        note: called with what the user must know, one sentence each.
+        container: from `open_container`.
+        streams: from `choose_streams`.
+        note: called with a sentence for each thing that the user must know.
     """
     clock = _Clock(container)
     used = [stream for stream in streams if stream is not None]
     ends = {stream.index: -math.inf for stream in used}
     try:
         for packet in container.demux(used):
-            if packet.size:  # to a decoder an empty packet means the end, and that must be said once only
+            if packet.size:  # an empty packet tells the decoder that the stream ends, so it must come once only
                 index = packet.stream.index
                 ends[index] = max(ends[index], clock.place(packet))
                 yield packet
-    except IndexError:  # PyAV's way to end a file in which streams have appeared that weren't there at its beginning
+    except IndexError:  # raised by PyAV where streams appear in the middle of a file
         note("Further streams appear in the middle of the file; they were left out.")
     except (av.FFmpegError, OSError) as error:
         note(f"Reading stopped at {max(ends.values()):.2f} s ({error.strerror}); what came before was used.")
@@ -190,19 +190,19 @@ def packets(container: Any, streams: Streams, note: Callable[[str], None]) -> It
         yield end
     if clock.restarts:
         joints = ", ".join(f"{time_s:.2f}" for time_s in clock.restarts)
-        note(f"The file's own clock jumps (here at {joints} s); what follows was joined on.")
-    promised_s = _promised_end_s(container, streams.video)
+        note(f"The file's times jump (here at {joints} s); what follows was joined on.")
+    stated_s = _stated_end_s(container, streams.video)
     reached_s = max(ends.values()) if streams.video.duration is None else ends[streams.video.index]
-    if promised_s - reached_s > max(_SHORT_S, 3 * period_s(streams.video)):
-        note(f"The file is incomplete: it ends at {reached_s:.2f} s, the container promises {promised_s:.2f} s.")
+    if stated_s - reached_s > max(_SHORT_S, 3 * period_s(streams.video)):
+        note(f"The file is incomplete: it ends at {reached_s:.2f} s, but the container states {stated_s:.2f} s.")
 
 
-def _promised_end_s(container: Any, video: Any) -> float:
-    """When the container says that the video ends, or the whole file where it only says that; NaN if neither."""
+def _stated_end_s(container: Any, video: Any) -> float:
+    """Stated end of the video in seconds, else that of the whole file; NaN where neither is stated."""
     if container.format.flags & _TS_DISCONT:
-        return math.nan  # these don't say; FFmpeg estimates it from what is there
+        return math.nan  # such containers don't state it; FFmpeg estimates it from the packets
     start_s, length = float((video.start_time or 0) * video.time_base), length_s(video)
-    if container.format.name == "avi":  # here FFmpeg corrects the length to what is there, but not the number of frames
+    if container.format.name == "avi":  # FFmpeg corrects the stated length of AVIs, but not the number of frames
         return start_s + video.frames * period_s(video)
     if length is not None:
         return start_s + length
@@ -210,42 +210,42 @@ def _promised_end_s(container: Any, video: Any) -> float:
 
 
 class _Clock:
-    """Moves packets onto the video's clock: counted from the container's start, going on where its clock jumps.
+    """Corrects the times of packets: they count from the container's start, and go on where the file's times jump.
 
-    A file that was joined from several has stretches with clocks of their own. The streams change over to the next
-    stretch at slightly different places in the file, and must all be moved by the same amount.
+    A file joined from several others has parts, each with times of its own. Streams enter the next part at slightly
+    different places in the file, but must all be moved by the same amount.
 
     Attributes:
-        restarts: times in seconds where a new stretch was joined on.
+        restarts: times in seconds at which a further part begins.
     """
 
     def __init__(self, container: Any):
         self.restarts: list[float] = []
         self._leap_s = _LEAP_S if container.format.flags & _TS_DISCONT else _ABSURD_S
-        self._offsets = [-origin_s(container)]  # seconds, one for each stretch
-        self._stretch: dict[int, int] = defaultdict(int)  # the one that each stream is in
-        self._newest: dict[int, float] = defaultdict(lambda: -math.inf)  # time in each stretch
-        self._last: dict[int, float] = {}  # time in each stream
+        self._offsets = [-origin_s(container)]  # seconds, one for each part
+        self._part: dict[int, int] = defaultdict(int)  # the part that each stream is in
+        self._newest: dict[int, float] = defaultdict(lambda: -math.inf)  # latest time in each part
+        self._last: dict[int, float] = {}  # latest time in each stream
         self._end_s = -math.inf
 
     def place(self, packet: Any) -> float:
-        """Correct the packet's times; returns when it ends in seconds, -inf for one without times."""
-        # At a joint a packet's decoding time may still be on the old clock when its display time is on the new one.
+        """Correct the packet's times, and return its end in seconds; -inf for a packet without times."""
+        # Between parts, a packet's decoding time may still belong to the old part, its display time to the new one.
         mark = packet.pts if packet.pts is not None else packet.dts
         if mark is None:
             return -math.inf
         stream, tick, time_s = packet.stream.index, packet.time_base, float(mark * packet.time_base)
         last_s = self._last.get(stream, time_s)
-        newest_s = max(last_s, self._newest[self._stretch[stream]])
+        newest_s = max(last_s, self._newest[self._part[stream]])
         if time_s < last_s - _BACK_S or time_s > newest_s + self._leap_s:
-            self._stretch[stream] += 1
-            if self._stretch[stream] == len(self._offsets):
+            self._part[stream] += 1
+            if self._part[stream] == len(self._offsets):
                 self.restarts.append(self._end_s)
                 self._offsets.append(self._end_s - time_s)
-        stretch = self._stretch[stream]
+        part = self._part[stream]
         self._last[stream] = time_s
-        self._newest[stretch] = max(self._newest[stretch], time_s)
-        shift = round(self._offsets[stretch] / tick)
+        self._newest[part] = max(self._newest[part], time_s)
+        shift = round(self._offsets[part] / tick)
         packet.dts = None if packet.dts is None else packet.dts + shift
         packet.pts = None if packet.pts is None else packet.pts + shift
         end_s = float((mark + shift + (packet.duration or 0)) * tick)

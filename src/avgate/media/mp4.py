@@ -1,4 +1,4 @@
-"""Small MP4 files out: H.264 and AAC that browsers play, with every frame at its own time."""
+"""Writes small MP4 files that browsers play: H.264 and AAC, with every frame at its own time."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from avgate.core.files import atomic_write
 from avgate.core.types import SAMPLE_RATE, VideoFrame, Waveform
 
 TICK = Fraction(1, 90_000)
-"""Seconds per unit of the video's time stamps: fine enough for any frame rate."""
+"""Seconds per unit of the video's timestamps, fine enough for any frame rate."""
 
 _AUDIO_BIT_RATE = 64_000
 _SILENCE = 1 << 16  # samples per step when a gap is filled
 
 
 class Mp4Writer:
-    """Writes frames and sound to an MP4, as a context manager; the file appears, complete, when the block ends well.
+    """Context manager that writes frames and sound to an MP4. The file appears when the block ends without error.
 
-    Frames and sound may be added in any order to each other: encoded packets (never raw pictures or samples) are held
-    until both have come as far, or to the end when there is no sound. The same input gives the same bytes.
+    Frames and sound may be added in any order. Encoded packets (never raw frames or samples) are kept in memory until
+    both streams have reached their time; without sound, until the end. The same input gives the same bytes.
 
     Args:
         path: where to write; its folder must exist.
-        width: pixels, even.
-        height: pixels, even.
+        width: width in pixels, even.
+        height: height in pixels, even.
         crf: x264's quality, 0 (lossless) to 51.
         preset: x264's preset, "ultrafast" to "veryslow".
-        max_rate_hint: about how many frames per second there will be at most; it only guides the encoder.
-        gop: frames from one key frame to the next at most.
+        max_rate_hint: about the highest number of frames per second; a hint to the encoder.
+        gop: most frames from one key frame to the next.
 
     Raises:
-        OutputError: the file can't be written there.
+        OutputError: the file can't be written.
     """
 
     def __init__(
@@ -62,16 +62,16 @@ class Mp4Writer:
         self._rate, self._gop = max_rate_hint, gop
         self._reformatter = VideoReformatter()
         self._audio: Any = None
-        self._waiting: tuple[deque[Any], deque[Any]] = (deque(), deque())  # encoded video and audio
+        self._waiting: tuple[deque[Any], deque[Any]] = (deque(), deque())  # encoded packets: video, audio
         self._last_pts: int | None = None
-        self._heard = 0  # where the sound ends, in samples from time 0
+        self._heard = 0  # end of the sound so far, in samples from time 0
 
     def __enter__(self) -> Mp4Writer:
-        """Open the file beside its final place."""
+        """Open a temporary file beside the final one."""
         with contextlib.ExitStack() as scope:
             temporary = scope.enter_context(atomic_write(self.path))
-            temporary.touch()  # a place that can't be written to shows now, not after the work
-            # The edit list, which holds where a stream starts, counts in the movie's time scale: 1 ms by default.
+            temporary.touch()  # fail now rather than after the work, where the folder can't be written to
+            # The edit list, which holds the start of each stream, counts in the movie's time scale, 1 ms by default.
             options = {"movflags": "+faststart", "movie_timescale": str(1 / TICK)}
             self._container = av.open(str(temporary), "w", format="mp4", container_options=options)
             self._video = self._container.add_stream("libx264", rate=self._rate, options=self._options)
@@ -84,7 +84,7 @@ class Mp4Writer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Finish the file and put it in its place; after an error, remove it."""
+        """Finish the file and move it to its final name; after an error, remove it."""
         if kind is None:
             with self._scope:
                 self._finish()
@@ -94,7 +94,7 @@ class Mp4Writer:
         self._scope.__exit__(kind, error, trace)
 
     def add(self, frame: VideoFrame) -> None:
-        """Encode a frame of any size, scaled to the file's; times must increase.
+        """Encode a frame, scaled to the size of the file. Times must increase.
 
         Raises:
             OutputError: the disk is full or gone.
@@ -111,9 +111,9 @@ class Mp4Writer:
         self._hold(self._video.encode(picture))
 
     def add_sound(self, piece: Waveform) -> None:
-        """Encode a piece of sound at its own time: gaps become silence, what overlaps earlier sound is cut.
+        """Encode a piece of sound at its own time. Gaps become silence; sound that overlaps earlier sound is cut.
 
-        Sound that starts later than 0 is preceded by 64 ms of silence in the file, the encoder's run-in.
+        Where sound starts later than 0, the encoder puts 64 ms of silence before it.
         """
         start = round(piece.start_s * SAMPLE_RATE)
         if self._audio is None:
@@ -134,7 +134,7 @@ class Mp4Writer:
         self._hold(self._audio.encode(frame))
 
     def _hold(self, packets: list[Any]) -> None:
-        """Keep packets until all streams have come as far; before there is sound, that isn't known."""
+        """Keep packets until all streams have reached their time; write none before there is sound."""
         for packet in packets:
             self._waiting[packet.stream_index].append(packet)
         if self._audio is not None:

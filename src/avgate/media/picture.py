@@ -1,4 +1,4 @@
-"""From decoded video frames of any pixel format to upright RGB images."""
+"""Decoded video frames of any pixel format to upright RGB images."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from av.video.reformatter import VideoReformatter
 
 
 class Upright:
-    """Converts the frames of one stream to images of one size, turned, mirrored and widened as a player would.
+    """Converts the frames of a stream to RGB images of one size: rotated, mirrored and widened as a player does.
 
     Args:
-        first: the stream's first frame; it sets size and orientation for all.
+        first: the stream's first frame, which determines size and orientation of all.
         video: PyAV's stream.
 
     Attributes:
-        width: pixels of the upright images.
-        height: pixels of the upright images.
-        widened: whether stored pixels aren't square.
+        width: width of the upright images in pixels.
+        height: height of the upright images in pixels.
+        widened: whether images are widened, because stored pixels aren't square.
     """
 
     def __init__(self, first: Any, video: Any):
@@ -46,14 +46,14 @@ class Upright:
 
 
 def _orientation(frame: Any) -> tuple[bool, bool, bool]:
-    """How to bring a frame upright: swap rows and columns, then left and right, then top and bottom."""
+    """Whether to swap rows and columns, then left and right, then top and bottom, to make a frame upright."""
     try:
         matrix = frame.side_data.get("DISPLAYMATRIX")
-    except ValueError:  # the frame carries side data of a kind that this PyAV doesn't know
+    except ValueError:  # the frame has side data of a kind that this PyAV doesn't know
         matrix = None
     if matrix is None:
         return False, False, False
-    # FFmpeg's 3x3 matrix sends the stored point (x, y) to (a x + c y, b x + d y).
+    # FFmpeg's 3x3 matrix maps a stored point (x, y) to (a x + c y, b x + d y).
     a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
     if abs(a) + abs(d) >= abs(b) + abs(c):
         return False, a < 0, d < 0

@@ -1,4 +1,4 @@
-"""A video file as a stream of upright frames and mono sound on one clock."""
+"""Reads a video file as a stream of upright frames and mono sound, with times in seconds."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ from avgate.core.errors import MediaError
 from avgate.core.types import SAMPLE_RATE, VideoFrame, Waveform
 from avgate.media.container import (
     Streams,
-    chosen,
+    choose_streams,
     index_is_cut,
     length_s,
-    moving,
-    opened,
+    open_container,
     origin_s,
-    packets,
     period_s,
+    read_packets,
+    video_streams,
 )
 from avgate.media.picture import Upright
 from avgate.media.sound import Pieces
 
 NUDGE_S = 1e-3
-"""How long after its predecessor a frame is put that claims to come no later."""
+"""Seconds after its predecessor at which a frame is put whose own time isn't later."""
 
 _AVI_REORDER = 8  # frames; H.264 encoders rarely reorder over more than 4
 
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """What a container says about its video and its sound.
+    """What the container states about its video and sound.
 
     Attributes:
         path: the file.
         container: FFmpeg's name of the format.
-        width: pixels of the upright frame, as `Media.frames` gives it.
-        height: pixels of the upright frame.
+        width: width in pixels of the upright frame, as `Media.frames` gives it.
+        height: height in pixels of the upright frame.
         rotation: degrees counter-clockwise (0, 90, 180, 270) by which stored frames are turned to be upright.
         video_codec: name of the codec.
-        average_rate: frames per second, None where the container doesn't know.
-        frames_hint: number of frames that the container promises, None where it doesn't.
+        average_rate: frames per second, None where not stated.
+        frames_hint: number of frames as stated, None where not stated.
         video_start_s: time of the first frame in seconds.
-        duration_s: length of the video in seconds as the container states it, NaN where it doesn't.
-        audio_codec: name of the codec, None when there is no sound.
-        audio_rate: samples per second as stored, None when there is no sound.
-        audio_start_s: when the sound starts on the video's clock, None where unknown.
+        duration_s: length of the video in seconds as stated, NaN where not stated.
+        audio_codec: name of the codec, None where there is no sound.
+        audio_rate: samples per second as stored, None where there is no sound.
+        audio_start_s: start of the sound in seconds, with the video's zero; None where unknown.
         audio_duration_s: length of the sound in seconds, None where unknown.
     """
 
@@ -73,54 +73,54 @@ class MediaInfo:
 
 
 def probe(path: str | Path) -> MediaInfo:
-    """What a video file contains; raises MediaError as `Media` does."""
+    """What a video file contains. Raises MediaError as `Media` does."""
     return Media(path).info
 
 
 class Media:
-    """A video file on disk, decoded as a stream; `frames` and `sound` open it anew each time and may run side by side.
+    """A video file on disk, decoded as a stream. `frames` and `sound` open it anew each time, and may run side by side.
 
-    Times are the container's own, in seconds. MPEG-PS, MPEG-TS, Ogg and whatever starts later than an hour have an
-    arbitrary zero: their times are counted from the container's start, as players do. Where the clock starts over, as
-    in files joined end to end, times go on. The notes say both.
+    Times are the container's own, in seconds. In files that start at an arbitrary time (MPEG-PS, MPEG-TS, Ogg, and any
+    file that starts later than an hour), they count from the start, as in players. Where times start over, as in files
+    joined end to end, they are counted on. The notes say so in both cases.
 
     Args:
         path: a regular file, or a link to one; never a URL, device, pipe or playlist.
 
     Attributes:
         path: the file.
-        info: what the container says.
-        notes: what the user must know, one sentence each; complete once `frames` and `sound` have run to their end.
+        info: what the container states.
+        notes: what the user must know, one sentence each; complete after `frames` and `sound` have run to their end.
 
     Raises:
-        MediaError: the file is missing, can't be read, isn't media, is cut beyond use, or has no video that decodes.
+        MediaError: the file is missing, can't be read, isn't a video file, is incomplete, or no frame can be decoded.
     """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
         self.notes: list[str] = []
-        with opened(self.path) as container:
-            streams = chosen(container, self.path)
+        with open_container(self.path) as container:
+            streams = choose_streams(container, self.path)
             first = next(self._decoded(container, streams, streams.video), None)
             if first is None:
                 hint = "the file is damaged or incomplete: copy it again, or convert it with ffmpeg"
-                raise MediaError("no frame of its video decodes", where=self.path, hint=hint)
+                raise MediaError("no frame of its video can be decoded", where=self.path, hint=hint)
             upright = Upright(first, streams.video)
             self.info = _info(self.path, container, streams, first, upright)
             if upright.widened:
                 self._note(f"The pixels aren't square: frames are widened from {first.width}x{first.height}.")
             if start_s := origin_s(container):
-                self._note(
-                    f"The file's own clock starts at {start_s:.3f} s; here times count from there, as in players."
-                )
-            for streams_of_kind, used in ((moving(container), streams.video), (container.streams.audio, streams.audio)):
-                if used is not None and len(streams_of_kind) > 1:
-                    number = f"number {streams_of_kind.index(used) + 1} is used"
-                    self._note(f"The file has {len(streams_of_kind)} {used.type} streams; {number}.")
+                self._note(f"The file's times start at {start_s:.3f} s; here they count from there, as in players.")
+            video, audio = streams
+            for used, found in ((video, video_streams(container)), (audio, container.streams.audio)):
+                if used is not None and len(found) > 1:
+                    self._note(
+                        f"The file has {len(found)} {used.type} streams; number {found.index(used) + 1} is used."
+                    )
             if index_is_cut(self.path):
-                self._note("The file is incomplete: its index (moov) is cut, and what it doesn't list is missing.")
+                self._note("The file is incomplete: its index (moov) is cut off, and what it doesn't list is missing.")
             if streams.audio is None:
-                unknown = "The sound is coded in a way that this FFmpeg can't decode."
+                unknown = "This FFmpeg can't decode the codec of the sound."
                 self._note(unknown if container.streams.audio else "The file has no sound.")
 
     @property
@@ -129,10 +129,11 @@ class Media:
         return str(self.path)
 
     def frames(self) -> Iterator[VideoFrame]:
-        """Every decoded frame once, in the order of display, upright, with strictly increasing times.
+        """Every frame once, upright, in the order of display, with strictly increasing times.
 
-        A frame without a time is put one average frame after its predecessor, one that claims to come no later than
-        its predecessor 1 ms after it, and packets that don't decode are left out; the notes count all of them.
+        A frame without a time is put one average frame period after its predecessor. A frame whose time isn't later
+        than its predecessor's is put 1 ms after it. Packets that can't be decoded are left out. The notes count all
+        three.
 
         Raises:
             MediaError: the file can't be read any more, or its pixels can't be converted.
@@ -143,18 +144,19 @@ class Media:
                 last_s = frame.time_s
                 yield frame
         except _DamagedError:
-            # Around a broken packet several decoder threads lose good frames too, how many depends on the machine.
+            # Around a damaged packet, several decoder threads lose good frames, too; how many depends on the machine.
             yield from self._shown("SLICE", last_s)
 
     def frame_times(self) -> np.ndarray:
-        """Times of all frames, float64 [n], without decoding them, which takes a hundredth of the time.
+        """Times of all frames in seconds, float64 [n], without decoding them, which is a hundred times faster.
 
-        They are those of `frames` but for damaged files: what doesn't decode is counted here and left out there.
+        They are the times of `frames`, except in damaged files: frames that can't be decoded are left out there, but
+        not here.
         """
         times: list[float] = []
-        with opened(self.path) as container:
-            streams = chosen(container, self.path)
-            for packet in packets(container, streams, self._note):
+        with open_container(self.path) as container:
+            streams = choose_streams(container, self.path)
+            for packet in read_packets(container, streams, self._note):
                 mark = packet.pts if packet.pts is not None else packet.dts
                 if packet.stream.index == streams.video.index and packet.size and not packet.is_discard:
                     times.append(math.nan if mark is None else float(mark * packet.time_base))
@@ -167,22 +169,22 @@ class Media:
         return np.array(times, np.float64)
 
     def sound(self, chunk_s: float = 30.0) -> Iterator[Waveform]:
-        """The sound as pieces of up to chunk_s seconds, in order and without overlap; nothing when there is none.
+        """The sound as mono pieces of up to chunk_s seconds, in order and without overlap; no piece without sound.
 
-        Channels are mixed with weights that add up to 1, so that no sample leaves [-1, 1]. The clock is right to 20 ms
-        everywhere: a gap shorter than 0.1 s is filled with silence, after a longer one a new piece starts at its own
-        time, and sound that overlaps earlier sound is cut.
+        Channels are mixed with weights that add up to 1, so that samples stay in [-1, 1]. Times are right to 20 ms: a
+        gap shorter than 0.1 s is filled with silence, a new piece starts after a longer one, and sound that overlaps
+        earlier sound is cut.
 
         Args:
-            chunk_s: longest piece in seconds, above 0.
+            chunk_s: length of the longest piece in seconds, above 0.
 
         Raises:
             MediaError: the file can't be read any more, or its channels can't be mixed.
         """
         if not chunk_s > 0:
             raise ValueError(f"chunk_s must be above 0, not {chunk_s}")
-        with opened(self.path) as container:
-            streams = chosen(container, self.path)
+        with open_container(self.path) as container:
+            streams = choose_streams(container, self.path)
             if streams.audio is None:
                 return
             pieces = Pieces(max(1, round(chunk_s * SAMPLE_RATE)))
@@ -198,9 +200,9 @@ class Media:
                 self._note(f"{pieces.cut_s:.2f} s of sound overlap earlier sound and were cut.")
 
     def _shown(self, threads: str, after_s: float) -> Iterator[VideoFrame]:
-        """The frames later than after_s; with threads other than "SLICE", damage raises _DamagedError."""
-        with opened(self.path) as container:
-            streams = chosen(container, self.path)
+        """Frames later than after_s; damage raises _DamagedError unless `threads` is "SLICE"."""
+        with open_container(self.path) as container:
+            streams = choose_streams(container, self.path)
             streams.video.thread_type = threads
             decoded = self._decoded(container, streams, streams.video, strict=threads != "SLICE")
             if self.info.container == "avi":
@@ -212,10 +214,10 @@ class Media:
                 before_s, time_s = time_s, frame.time
                 if time_s is None:
                     time_s = max(before_s + period_s(streams.video), 0.0)
-                    events["Frames without a time, put one average frame after their predecessor"].append(time_s)
+                    events["Frames without a time, put one average frame period after their predecessor"].append(time_s)
                 if time_s <= before_s:
                     time_s = before_s + NUDGE_S
-                    events["Frames with a time no later than the last, put 1 ms after it"].append(time_s)
+                    events["Frames with a time not later than their predecessor's, put 1 ms after it"].append(time_s)
                 if frame.is_corrupt:
                     events["Damaged frames, patched by the decoder"].append(time_s)
                 if not upright.fits(frame):
@@ -231,10 +233,10 @@ class Media:
             self._count(events)
 
     def _decoded(self, container: Any, streams: Streams, stream: Any, strict: bool = False) -> Iterator[Any]:
-        """One stream's frames; what doesn't decode is left out and counted, or raises _DamagedError when strict."""
+        """Frames of one stream; packets that can't be decoded are counted, or raise _DamagedError if strict."""
         lost: list[float] = []
         sent_s = shown_s = -math.inf
-        for packet in packets(container, streams, self._note):
+        for packet in read_packets(container, streams, self._note):
             if packet.stream.index != stream.index:
                 continue
             time_s = math.nan if packet.pts is None else float(packet.pts * packet.time_base)
@@ -250,13 +252,14 @@ class Media:
             for frame in frames:
                 shown_s = shown_s if frame.time is None else max(shown_s, frame.time)
                 yield frame
-        # Half a frame is no loss: the second field of a frame may be a packet of its own.
+        # Less than a frame isn't a loss: the second field of a frame may be a packet of its own.
         if strict and sent_s - shown_s > 0.75 * period_s(streams.video):
             raise _DamagedError
-        self._count({f"{stream.type.capitalize()} packets that don't decode, left out with all that needs them": lost})
+        kind = stream.type.capitalize()
+        self._count({f"{kind} packets that can't be decoded, left out with all that need them": lost})
 
     def _in_time_order(self, frames: Iterator[Any]) -> Iterator[Any]:
-        """Frames with their times sorted: AVI stores none for display, and FFmpeg may give them in decoding order."""
+        """Frames with their times sorted: AVI stores no display times, and FFmpeg may give them in decoding order."""
         queue: deque[Any] = deque()
         times: list[int] = []
         moved: list[float] = []
@@ -290,7 +293,7 @@ class Media:
 
 
 class _DamagedError(Exception):
-    """A packet didn't decode while several threads were at work."""
+    """A packet couldn't be decoded while several threads were decoding."""
 
 
 def _info(path: Path, container: Any, streams: Streams, first: Any, upright: Upright) -> MediaInfo:

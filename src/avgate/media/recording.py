@@ -1,4 +1,4 @@
-"""What every recording is, be it a file or in memory: frames and sound on one clock."""
+"""The interface of a recording, and recordings in memory: frames and sound with times in seconds."""
 
 from __future__ import annotations
 
@@ -15,23 +15,22 @@ from avgate.media.sound import Pieces
 _BLOCK = 1 << 16
 """Samples that are resampled at once."""
 
-
 _LOUDEST = 1.5
-"""Resampling may overshoot 1 a little; what goes further isn't scaled to [-1, 1]."""
+"""Loudest sample that is accepted: resampling may overshoot 1 a little, but more means another scale."""
 
 
 class Recording(Protocol):
-    """Frames and sound on one clock; both can be gone through again and again, and side by side.
+    """Frames and sound of one recording. Both can be read repeatedly, and at the same time.
 
     Attributes:
-        notes: what the user must know, one sentence each; complete once frames and sound have run to their end.
+        notes: what the user must know, one sentence each; complete after `frames` and `sound` have run to their end.
     """
 
     notes: list[str]
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
 
     def frames(self) -> Iterator[VideoFrame]:
         """Every frame once, in the order of time."""
@@ -40,20 +39,20 @@ class Recording(Protocol):
         """Times of all frames in seconds, float64 [n]."""
 
     def sound(self) -> Iterator[Waveform]:
-        """The sound in pieces, in order and without overlap; nothing where there is none."""
+        """The sound as mono pieces, in order and without overlap; no piece without sound."""
 
 
 class InMemory:
-    """A recording that is in memory already.
+    """A recording in memory.
 
     Args:
-        frames: uint8 [n h w 3], RGB and upright; or a sequence of such pictures [h w 3].
-        time_s: float [n], when each frame is shown, in seconds, increasing.
-        sound: float [m] mono or [m 2] stereo in [-1, 1], from 0 s on; None where there is none.
+        frames: upright RGB frames, uint8 [n h w 3], or a sequence of n frames [h w 3].
+        time_s: float [n], time of each frame in seconds, increasing.
+        sound: float [m] mono or [m 2] stereo in [-1, 1], starting at 0 s; None where there is none.
         rate: samples of the sound per second.
 
     Raises:
-        UsageError: shapes, kinds or times that don't fit; it says which.
+        UsageError: a shape, type, range or time is wrong.
     """
 
     name = "frames in memory"
@@ -75,7 +74,7 @@ class InMemory:
         self._sound, self._rate = self._checked(sound, rate)
 
     def frames(self) -> Iterator[VideoFrame]:
-        """See Recording; UsageError for a frame that is no picture."""
+        """See Recording; UsageError for a frame that isn't RGB uint8."""
         for i, (time_s, frame) in enumerate(zip(self._time_s.tolist(), self._frames, strict=True)):
             if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
                 what = f"frame {i} is {frame.dtype} of shape {frame.shape}"
@@ -87,7 +86,7 @@ class InMemory:
         return self._time_s
 
     def sound(self) -> Iterator[Waveform]:
-        """See Recording; brought to 16 kHz by the way that the sound of files takes."""
+        """See Recording; resampled to 16 kHz in the same way as the sound of files."""
         if self._sound is None:
             return
         pieces = Pieces(30 * SAMPLE_RATE)

@@ -1,4 +1,4 @@
-"""From decoded audio frames of any kind to mono pieces at 16 kHz that keep the clock."""
+"""Decoded audio frames of any format to mono pieces at 16 kHz, each with its time."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from av.audio.resampler import AudioResampler
 from avgate.core.types import SAMPLE_RATE, Waveform
 
 SLACK_S = 0.02
-"""How far timestamps may be off the running count of samples before the clock is set right."""
+"""Seconds by which timestamps may differ from the count of samples before the time is corrected."""
 
 GAP_S = 0.1
-"""Gaps from this length on start a new piece; shorter ones are filled with silence."""
+"""Gaps of at least this many seconds start a new piece; shorter ones are filled with silence."""
 
 
 class Pieces:
-    """Mixes down, resamples and cuts a stream of audio frames.
+    """Mixes a stream of audio frames to mono, resamples it, and cuts it into pieces.
 
     Args:
-        longest: samples per piece at most.
+        longest: most samples per piece.
 
     Attributes:
         cut_s: seconds of sound that were cut because they overlap earlier sound.
@@ -30,16 +30,16 @@ class Pieces:
         self.cut_s = 0.0
         self._longest = longest
         self._resampler: AudioResampler | None = None
-        self._kind: tuple[str, str, int] | None = None  # of the frames that the resampler takes
-        self._due_s = 0.0  # when the next frame should start
-        self._start_s = 0.0  # when the present run of gapless sound started
-        self._given = 0  # its samples that are out
-        self._ready: list[np.ndarray] = []  # its samples that aren't
-        self._waiting = 0  # how many those are
-        self._drop = 0  # samples still to come that are to be cut
+        self._kind: tuple[str, str, int] | None = None  # format, layout and rate of the frames that the resampler takes
+        self._due_s = 0.0  # time at which the next frame should start
+        self._start_s = 0.0  # start of the current run of sound without gaps
+        self._given = 0  # samples of the run that were returned
+        self._ready: list[np.ndarray] = []  # samples of the run that weren't
+        self._waiting = 0  # number of these
+        self._drop = 0  # number of coming samples to cut
 
     def push(self, frame: Any) -> list[Waveform]:
-        """Take the next decoded frame; the pieces that are complete with it."""
+        """Take the next decoded frame, and return the pieces that it completes."""
         time_s = self._due_s if frame.time is None else frame.time
         off_s = time_s - self._due_s
         done = []
@@ -62,7 +62,7 @@ class Pieces:
             self._drain()
             self._kind = kind
         if self._resampler is None:
-            # On the way to an integer format FFmpeg scales the weights of the mix to a sum of 1; to float it doesn't.
+            # For integer formats FFmpeg scales the weights of the mix to a sum of 1; for float it doesn't.
             self._resampler = AudioResampler(format="s32", layout="mono", rate=SAMPLE_RATE)
         self._resample(self._resampler, frame)
         self._due_s += frame.samples / frame.sample_rate
@@ -71,7 +71,7 @@ class Pieces:
         return done
 
     def close(self) -> list[Waveform]:
-        """The pieces that are left."""
+        """Return the remaining pieces."""
         self._drain()
         done = []
         while self._waiting:

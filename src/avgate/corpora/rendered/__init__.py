@@ -1,4 +1,4 @@
-"""The embedded corpus: a face and a voice whose valence and arousal are known at every frame, made without download."""
+"""The rendered corpus: synthetic faces and voices with known valence and arousal in every frame; needs no download."""
 
 from avgate.corpora.rendered.config import Difficulty, RenderConfig
 from avgate.corpora.rendered.read import Rendered

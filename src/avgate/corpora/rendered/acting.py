@@ -1,4 +1,4 @@
-"""How a person shows valence and arousal in the face: from the path to expression and head motion."""
+"""Facial behaviour: a trajectory of valence and arousal to expressions and head motion."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from avgate.corpora.base import Mark
 from avgate.corpora.rendered.config import RenderConfig
-from avgate.corpora.rendered.paths import presence, slow_noise
+from avgate.corpora.rendered.trajectory import mark_level, slow_noise
 from avgate.corpora.rendered.units import SMOOTH_UNITS, Expression
 
 SIGNS = {
@@ -21,11 +21,11 @@ SIGNS = {
     "nose": (-0.6, 0.0),
     "stretch": (0.3, 0.2),
 }
-"""How each unit answers to shown valence and arousal."""
+"""Unit of expression -> its change per unit of shown valence and of shown arousal."""
 
 POSES = ("x", "y", "roll", "yaw", "pitch", "nearness")
-"""Head motion: shifts in shares of the frame's side, roll in radians, yaw and pitch as the nose's shift against the
-face's outline in shares of the side, nearness as a share of the distance."""
+"""Degrees of freedom of the head. x and y: shift as a share of the frame's side. roll: radians. yaw and pitch: shift of
+the nose against the face's outline, as a share of the side. nearness: share of the distance to the camera."""
 
 SWAY = np.array([0.012, 0.010, 0.035, 0.018, 0.014, 0.02])
 """Standard deviation of each of POSES at arousal 0."""
@@ -33,12 +33,12 @@ SWAY = np.array([0.012, 0.010, 0.035, 0.018, 0.014, 0.02])
 
 @dataclass(frozen=True)
 class Temperament:
-    """One person's way of showing feelings.
+    """How one person shows valence and arousal in the face.
 
     Attributes:
-        gain: float64 [8], expressiveness per sign in SIGNS, above 0.
-        rest: float64 [8], resting expression per sign in SIGNS.
-        blinks: per second at arousal 0.
+        gain: float64 [8], expressiveness of each unit in SIGNS, above 0.
+        rest: float64 [8], value of each unit in SIGNS at rest.
+        blinks: blinks per second at arousal 0.
     """
 
     gain: np.ndarray
@@ -47,7 +47,7 @@ class Temperament:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, config: RenderConfig) -> Temperament:
-        """A person at random."""
+        """Draw a person at random."""
         gain = 1 + config.difficulty.gain_spread * rng.standard_normal(len(SIGNS))
         rest = config.difficulty.face_rest * rng.standard_normal(len(SIGNS))
         return cls(np.maximum(gain, 0.2), rest, rng.uniform(0.2, 0.4))
@@ -57,32 +57,32 @@ def act(
     rng: np.random.Generator,
     config: RenderConfig,
     person: Temperament,
-    path: np.ndarray,
+    trajectory: np.ndarray,
     marks: list[Mark],
     speech: np.ndarray,
 ) -> tuple[Expression, np.ndarray]:
-    """A clip's expressions and head poses.
+    """Expressions and head poses of a clip.
 
     Args:
         rng: source of randomness.
         config: strengths and nuisances.
-        person: whose face it is.
-        path: float64 [n 2], valence and arousal.
-        marks: in "contradicting" ones the face shows the opposite of the path.
-        speech: float64 [n] in [0, 1], how loud the person speaks.
+        person: how the person shows feelings.
+        trajectory: float64 [n 2] in [-1, 1], valence and arousal of each frame.
+        marks: in those of kind "contradicting", the face shows the opposite of the trajectory.
+        speech: float64 [n] in [0, 1], loudness of the speech.
 
     Returns:
-        Expressions of n frames, and float64 [n 6], the head's motion along POSES.
+        Expressions of n frames, and head poses float64 [n 6] in the order of POSES.
     """
-    n, difficulty = len(path), config.difficulty
+    n, difficulty = len(trajectory), config.difficulty
     time_s = np.arange(n) / config.fps
 
     def slow(channels: int) -> np.ndarray:
         return slow_noise(rng, n, channels, config.fps, config.time_constant_s)
 
-    sincerity = 1 - 2 * presence(marks, "contradicting", time_s)
+    sincerity = 1 - 2 * mark_level(marks, "contradicting", time_s)
     strength = np.array([difficulty.face_valence, difficulty.face_arousal])
-    shown = sincerity[:, None] * path * strength + difficulty.face_shared * slow(2)
+    shown = sincerity[:, None] * trajectory * strength + difficulty.face_shared * slow(2)
     signs = person.gain * (shown @ np.array(list(SIGNS.values())).T) + person.rest
     signs += difficulty.face_each * slow(len(SIGNS))
     unit = dict(zip(SIGNS, signs.T, strict=True))
@@ -98,12 +98,12 @@ def act(
 
 
 def _bounded(value: np.ndarray, limit: float) -> np.ndarray:
-    """The value, bent smoothly into (-limit, limit)."""
+    """The value, smoothly limited to (-limit, limit)."""
     return limit * np.tanh(value / limit)
 
 
 def _blinks(rng: np.random.Generator, arousal: np.ndarray, per_second: float, fps: float) -> np.ndarray:
-    """How far the lids are closed in each frame, float64 [n] in [0, 1]: blinks of 0.25 s, more at high arousal."""
+    """Lid closure of each frame, float64 [n] in [0, 1]: blinks of 0.25 s, more often at high arousal."""
     closed = np.zeros(len(arousal))
     starts = np.flatnonzero(rng.random(len(arousal)) < per_second * np.exp(0.8 * arousal) / fps)
     shape = np.sin(np.pi * np.linspace(0, 1, max(3, round(0.25 * fps)) + 2)[1:-1]) ** 2

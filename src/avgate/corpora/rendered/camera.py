@@ -1,4 +1,4 @@
-"""What stands between a face and its frames: camera noise, flicker, and things held before the lens."""
+"""Camera effects: noise, brightness flicker, and objects that cover the face."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from avgate.corpora.rendered.config import RenderConfig
 
 
 class Camera:
-    """Noise and flicker; the noise is cut at random from one larger field, which costs a tenth of drawing it anew.
+    """Camera noise and flicker.
+
+    Each frame's noise is a random part of one larger field, which is ten times faster than new noise.
 
     Args:
         rng: source of randomness.
@@ -17,7 +19,7 @@ class Camera:
     """
 
     SPARE = 64
-    """How much larger than a frame the noise is, in pixels."""
+    """Pixels by which the noise field is wider and higher than a frame."""
 
     def __init__(self, rng: np.random.Generator, config: RenderConfig):
         self._rng, self._size, self._flicker = rng, config.size, config.difficulty.flicker
@@ -26,24 +28,24 @@ class Camera:
         self._grain = np.clip(128 + config.difficulty.camera_noise * grain, 0, 255).astype(np.uint8)
 
     def take(self, image: np.ndarray) -> np.ndarray:
-        """One frame, uint8 [s s 3], of the scene `image` [s s 3]."""
+        """One frame, uint8 [s s 3], from the scene uint8 [s s 3]."""
         x, y = self._rng.integers(0, self.SPARE, 2)
         grain = self._grain[y : y + self._size, x : x + self._size]
         return cv2.addWeighted(image, 1 + self._flicker * self._rng.standard_normal(), grain, 1.0, -128.0)
 
 
 class Occluder:
-    """A hand or a board that slides before the face, stays and slides away.
+    """A hand or a board that slides in front of the face, stays there and slides away.
 
     Args:
         rng: source of randomness.
         size: side of the frame in pixels.
-        start_s: when it begins to come in, in seconds.
-        end_s: when it has left, in seconds.
+        start_s: time in seconds at which it begins to slide in.
+        end_s: time in seconds at which it is gone.
     """
 
     SLIDE_S = 0.3
-    """How long it takes to come in, and to leave."""
+    """Seconds that it takes to slide in, and to slide away."""
 
     def __init__(self, rng: np.random.Generator, size: int, start_s: float, end_s: float):
         self._start_s, self._end_s, self._size = start_s, end_s, size
@@ -55,7 +57,7 @@ class Occluder:
         self._drift = rng.uniform(0, 2 * np.pi, 2)
 
     def draw(self, image: np.ndarray, time_s: float) -> None:
-        """Paint it over `image` uint8 [s s 3] in place."""
+        """Paint it into the image uint8 [s s 3], in place."""
         inside = min(time_s - self._start_s, self._end_s - time_s) / self.SLIDE_S
         if inside <= 0:
             return
@@ -71,7 +73,7 @@ class Occluder:
 
 
 def _hand(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """A palm with fingers in a skin colour: uint8 [h w 3] and its opacity, float32 [h w]."""
+    """A palm with fingers in a skin colour: RGB uint8 [h w 3] and opacity float32 [h w] in [0, 1]."""
     side = round(0.75 * size)
     alpha = np.zeros((side, side), np.float32)
 
@@ -89,7 +91,7 @@ def _hand(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _board(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """A board or book with stripes: uint8 [h w 3] and its opacity, float32 [h w]."""
+    """A board or book with stripes: RGB uint8 [h w 3] and opacity float32 [h w] in [0, 1]."""
     side = round(0.68 * size)
     alpha = np.zeros((side, side), np.float32)
     corners = cv2.boxPoints(((side / 2, side / 2), (0.84 * side, 0.8 * side), rng.uniform(-12, 12)))
@@ -102,7 +104,7 @@ def _board(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def _shaded(rng: np.random.Generator, colour: np.ndarray, body: np.ndarray, depth: float) -> np.ndarray:
-    """A surface of one colour, darker away from `body` [h w] and rough by `depth`, uint8 [h w 3]."""
+    """A rough surface of one colour, uint8 [h w 3]; darker outside `body` float [h w], rougher with `depth`."""
     side = len(body)
     coarse = cv2.resize(rng.standard_normal((5, 5)).astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC)
     edge = cv2.GaussianBlur(body, (0, 0), side / 30)

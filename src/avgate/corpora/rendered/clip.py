@@ -1,4 +1,4 @@
-"""Rendering one clip: path, stretches, voice and face to a video with its labels and marks."""
+"""Renders one clip: a video of a synthetic person, with its labels and marks."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from avgate.corpora.rendered.acting import Temperament, act
 from avgate.corpora.rendered.config import RenderConfig
 from avgate.corpora.rendered.face import FaceRenderer
 from avgate.corpora.rendered.looks import draw_look
-from avgate.corpora.rendered.paths import draw_path, plan_marks
 from avgate.corpora.rendered.portrait import Portrait
 from avgate.corpora.rendered.read import LABEL_COLUMNS, MARK_COLUMNS
+from avgate.corpora.rendered.trajectory import draw_trajectory, plan_marks
 from avgate.corpora.rendered.units import Units
 from avgate.corpora.rendered.voice import Speaker, voice
 from avgate.media import Mp4Writer
 
 
 def clip_name(identity: int, take: int) -> str:
-    """The name of an identity's clip, usable as a file name."""
+    """Name of a clip of one person, usable as a file name."""
     return f"{group_name(identity)}_clip{take}"
 
 
 def group_name(identity: int) -> str:
-    """The name of an identity."""
+    """Person ID."""
     return f"person{identity:02d}"
 
 
 def clip_files(name: str) -> dict[str, str]:
-    """Column of the manifest -> file of a clip, relative to the corpus' folder."""
+    """Column of the manifest -> file of the clip, relative to the corpus' folder."""
     return {"video": f"clips/{name}.mp4", "labels": f"labels/{name}.csv", "marks": f"marks/{name}.csv"}
 
 
 class Studio:
-    """What is needed to render any clip of a corpus; one per process.
+    """Renders the clips of a corpus; one per process.
 
     Args:
-        config: the corpus.
+        config: what to render.
         portrait: `load_portrait(config.size)`.
     """
 
@@ -53,29 +53,29 @@ class Studio:
         self._units = Units(portrait)
 
     def record(self, root: Path, identity: int, take: int, check: Callable[[], None]) -> None:
-        """Render one clip; its video, the last file to appear, says that it is complete.
+        """Render one clip. Its video is the last file to appear: where there is one, the clip is complete.
 
         Args:
-            root: the corpus' folder with its subfolders.
+            root: the corpus' folder; its subfolders must exist.
             identity: number of the person.
             take: number of the person's clip.
-            check: called before every frame; what it raises ends the clip without leaving a file half-written.
+            check: called before every frame; an error that it raises ends the clip, and no file stays half-written.
         """
         config = self._config
         person = [np.random.default_rng([config.seed, 0, identity, part]) for part in range(3)]
         chance = [np.random.default_rng([config.seed, 1, identity, take, part]) for part in range(5)]
-        path, marks = draw_path(chance[0], config), plan_marks(chance[1], config)
-        sound, loudness = voice(chance[2], config, Speaker.draw(person[0], config), path, marks)
-        expression, pose = act(chance[3], config, Temperament.draw(person[1], config), path, marks, loudness)
+        trajectory, marks = draw_trajectory(chance[0], config), plan_marks(chance[1], config)
+        sound, loudness = voice(chance[2], config, Speaker.draw(person[0], config), trajectory, marks)
+        expression, pose = act(chance[3], config, Temperament.draw(person[1], config), trajectory, marks, loudness)
         face = FaceRenderer(config, self._units, draw_look(person[2], self._portrait))
 
         files = {column: root / file for column, file in clip_files(clip_name(identity, take)).items()}
         time_s = np.arange(config.frames) / config.fps
-        labels = np.column_stack([time_s, path])
+        labels = np.column_stack([time_s, trajectory])
         _write_csv(files["labels"], LABEL_COLUMNS, ([f"{value:.6f}" for value in row] for row in labels))
         _write_csv(files["marks"], MARK_COLUMNS, (_mark_row(mark) for mark in marks))
         threads = cv2.getNumThreads()
-        cv2.setNumThreads(1)  # clips run side by side, and frames are too small to share between threads
+        cv2.setNumThreads(1)  # clips already run in parallel, and frames are too small to split between threads
         try:
             size, images = config.size, face.frames(chance[4], expression, pose, marks)
             with Mp4Writer(files["video"], size, size, crf=config.crf, max_rate_hint=config.fps) as video:

@@ -1,4 +1,4 @@
-"""Every quantity of the rendered corpus: its size, and how hard it is to read valence and arousal from it."""
+"""Settings of the rendered corpus: its size, and how hard it is to estimate valence and arousal from it."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from avgate.core.errors import UsageError
 
 @dataclass(frozen=True)
 class Difficulty:
-    """How strongly face and voice show the path, and what is laid over it.
+    """How strongly face and voice show valence and arousal, and what disturbs them.
 
-    Strengths are factors on valence or arousal in [-1, 1]; nuisances are standard deviations of slow processes on that
-    same scale; spreads are standard deviations between identities. A strength, nuisance or spread of 0 is switched off.
+    Strengths are factors on valence or arousal in [-1, 1]. Nuisances are standard deviations of slow random processes
+    on the same scale. Spreads are standard deviations between people. Each of them is switched off by 0.
 
     Attributes:
         face_valence: how strongly the face shows valence (smile, cheeks, brow lowering).
         face_arousal: how strongly the face shows arousal (eye widening, brow raising, head motion, blink rate).
         voice_valence: how strongly the voice shows valence (formant spread, pitch range, breathiness).
         voice_arousal: how strongly the voice shows arousal (pitch, level, tempo, spectral tilt).
-        face_shared: nuisance on all of the face's signs of one target at once: what no feature of the face can undo.
-        face_each: nuisance on every action unit by itself.
-        voice_shared: nuisance on all of the voice's signs of one target at once.
-        voice_each: nuisance on every voice parameter by itself.
-        face_rest: spread of the resting expression per action unit.
-        voice_rest: spread of the resting voice per parameter.
-        loudness_spread_db: spread of the loudness between identities, in decibel.
-        gain_spread: spread of the expressiveness per action unit and voice parameter, as a share of it.
+        face_shared: nuisance common to all action units that show a target; no feature of the face can undo it.
+        face_each: independent nuisance on each action unit.
+        voice_shared: nuisance common to all voice parameters that show a target.
+        voice_each: independent nuisance on each voice parameter.
+        face_rest: spread of each action unit at rest.
+        voice_rest: spread of each voice parameter at rest.
+        loudness_spread_db: spread of the loudness, in decibel.
+        gain_spread: spread of the expressiveness of each action unit and voice parameter, relative to its mean of 1.
         speech_jaw: how far speech opens the jaw, 0 to 1.
         camera_noise: standard deviation of the camera's noise in grey levels.
-        flicker: standard deviation of the brightness between frames, as a share.
-        background_db: level of the background sound against the speech, in decibel, mean over identities.
-        background_spread_db: its spread between identities and clips, in decibel.
-        drown_db: level of the noise or music that drowns the voice above the speech, in decibel.
-        marked_share: share of the time in which one modality misleads, 0 to 1.
-        stretch_min_s: shortest such stretch in seconds.
-        stretch_max_s: longest such stretch in seconds.
-        both_share: share of those stretches in which the other modality misleads as well for part of the time.
+        flicker: standard deviation of the brightness between frames, relative to its mean.
+        background_db: mean level of the background sound relative to the speech, in decibel.
+        background_spread_db: spread of that level between people and between clips, in decibel.
+        drown_db: level of the noise or music that drowns the voice, relative to the speech, in decibel.
+        marked_share: share of the time in which one modality misleads, 0 to 0.8.
+        stretch_min_s: shortest stretch of such time, in seconds.
+        stretch_max_s: longest stretch of such time, in seconds.
+        both_share: share of these stretches in which the other modality misleads, too, in the second half.
     """
 
     face_valence: float = 1.0
@@ -63,7 +63,7 @@ class Difficulty:
     both_share: float = 0.1
 
     def __post_init__(self):
-        """Refuse what can't be rendered."""
+        """Check the settings."""
         if not 0 <= self.marked_share <= 0.8:
             hint = "use a share from 0 to 0.8"
             raise UsageError(f"marked_share={self.marked_share} can't be placed", where="Difficulty", hint=hint)
@@ -75,18 +75,18 @@ class Difficulty:
 
 @dataclass(frozen=True)
 class RenderConfig:
-    """What to render; equal configs give equal corpora.
+    """What to render. Equal configs give equal corpora.
 
     Attributes:
-        identities: people in the corpus, at least 3 (one per split).
-        clips_per_identity: clips of each of them.
+        identities: number of people, at least 3 (one per split).
+        clips_per_identity: clips of each person.
         seconds: length of a clip.
         fps: frames per second.
         size: side of the square frames in pixels, a multiple of 16.
-        seed: everything random follows from it.
-        train_share: share of the identities in the training split.
-        validation_share: share of the identities in the validation split; the rest is the test split.
-        time_constant_s: how long valence and arousal remember, in seconds.
+        seed: seed of everything random.
+        train_share: share of the people in the training split.
+        validation_share: share of the people in the validation split; the rest is the test split.
+        time_constant_s: time constant of valence and arousal in seconds; larger means slower.
         crf: H.264 quality, 0 (lossless) to 51.
         difficulty: strengths and nuisances.
     """
@@ -104,7 +104,7 @@ class RenderConfig:
     difficulty: Difficulty = field(default_factory=Difficulty)
 
     def __post_init__(self):
-        """Refuse what can't be rendered."""
+        """Check the settings."""
         wrong = [
             (self.identities < 3, "identities", "at least 3, one per split"),
             (self.clips_per_identity < 1, "clips_per_identity", "at least 1"),
@@ -128,7 +128,7 @@ class RenderConfig:
         return round(self.seconds * self.fps)
 
     def split(self, identity: int) -> str:
-        """The split that an identity's clips belong to: the first ones train, the last ones test, no split is empty."""
+        """Split of a person: the first people are train, the last ones test; no split is empty."""
         train = min(max(1, round(self.train_share * self.identities)), self.identities - 2)
         validation = min(max(1, round(self.validation_share * self.identities)), self.identities - train - 1)
         return "train" if identity < train else "validation" if identity < train + validation else "test"

@@ -1,4 +1,4 @@
-"""The face renderer: expressions and head motion of a person to frames."""
+"""Face renderer: expressions and head motion of one person to video frames."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from avgate.corpora.rendered.portrait import FACE_CENTRE, FACE_SHARE
 from avgate.corpora.rendered.units import Expression, Units
 
 COARSE = 4
-"""Head motion is smooth: its fields have one value per this many pixels."""
+"""Pixels per cell of the displacement fields of head motion, which are smooth and so need few cells."""
 
 
 class FaceRenderer:
-    """Renders one person.
+    """Renders the face of one person.
 
-    Nothing here uses BLAS: its threads would fight for the cores on which other clips are rendered.
+    Nothing here uses BLAS, whose threads would compete for the cores on which other clips are rendered.
 
     Args:
         config: frame size and camera.
-        units: what the portrait's face can do.
-        look: the person.
+        units: the portrait's units of expression.
+        look: the person's appearance.
     """
 
     def __init__(self, config: RenderConfig, units: Units, look: Look):
@@ -42,12 +42,12 @@ class FaceRenderer:
 
         Args:
             rng: source of randomness for camera and occluders.
-            expression: n frames of the face.
-            pose: float64 [n 6], head motion along `acting.POSES`.
-            marks: "occluded" and "frozen" ones happen here.
+            expression: expression of each of n frames.
+            pose: float64 [n 6], head poses in the order of `acting.POSES`.
+            marks: those of kind "occluded" and "frozen" take effect here.
 
         Yields:
-            uint8 [s s 3] RGB; the caller must not change them.
+            RGB uint8 [s s 3]; the caller must not change it.
         """
         camera = Camera(rng, self._config)
         occluders = [Occluder(rng, self._config.size, m.start_s, m.end_s) for m in marks if m.kind == "occluded"]
@@ -63,11 +63,11 @@ class FaceRenderer:
             yield image
 
     def _scene(self, weights: np.ndarray, pose: np.ndarray) -> np.ndarray:
-        """The person as seen without camera and occluders, uint8 [s s 3].
+        """The person before camera effects and occluders, uint8 [s s 3].
 
         Args:
-            weights: float32 [k], shares of the units' fields.
-            pose: float64 [6].
+            weights: float32 [k], weight of each of the units' fields.
+            pose: float64 [6], in the order of `acting.POSES`.
         """
         source = self._box_place.copy()
         for k in np.flatnonzero(weights):
@@ -82,9 +82,9 @@ class FaceRenderer:
 
 
 def _pose_fields(size: int, mirrored: bool) -> np.ndarray:
-    """Offsets in pixels for one unit of each of POSES, float32 [6 c c 2]; full on the head, 0 at the frame's edge.
+    """Displacement in pixels per unit of each of POSES, float32 [6 c c 2]; full on the head, 0 at the frame's edge.
 
-    Yaw and pitch move a point by its nearness, as on an ellipsoid, so the nose runs ahead of the ears.
+    Yaw and pitch move near points further than far ones, as on an ellipsoid: the nose moves more than the ears.
     """
     cells = (np.arange(size // COARSE) + 0.5) / (size // COARSE) - 0.5
     x, y = np.meshgrid(cells, cells)

@@ -1,4 +1,4 @@
-"""What makes one rendered person look different from the next: colours, light, proportions, place, background."""
+"""Appearance of a rendered person: colours, light, proportions, position in the frame, background."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from avgate.corpora.rendered.portrait import FACE_CENTRE, FACE_SHARE, Portrait
 
 @dataclass(frozen=True)
 class Look:
-    """One person in front of one background.
+    """Appearance of one person, with a background.
 
     Attributes:
-        texture: uint8 [s s 3] RGB, the portrait in this person's colours.
-        place: float32 [s s 2], for every pixel of the frame, x and y of the texture's pixel that it shows at rest.
+        texture: RGB uint8 [s s 3], the portrait in this person's colours.
+        place: float32 [s s 2], for every pixel of the frame, x and y of the texture pixel that it shows at rest.
         mirrored: whether left and right are swapped.
     """
 
@@ -26,13 +26,13 @@ class Look:
 
 
 def draw_look(rng: np.random.Generator, portrait: Portrait) -> Look:
-    """A person at random."""
+    """Draw a person at random."""
     mirrored = bool(rng.random() < 0.5)
     return Look(_texture(rng, portrait), _place(rng, portrait, mirrored), mirrored)
 
 
 def _texture(rng: np.random.Generator, portrait: Portrait) -> np.ndarray:
-    """The portrait with other colours of skin and hair, other light, another background and another sharpness."""
+    """The portrait, uint8 [s s 3], with random colours of skin and hair, light, background and sharpness."""
     size = portrait.size
     image = portrait.image.astype(np.float32) / 255
     skin = _skin(portrait)
@@ -55,7 +55,7 @@ def _texture(rng: np.random.Generator, portrait: Portrait) -> np.ndarray:
 
 
 def _skin(portrait: Portrait) -> np.ndarray:
-    """Where skin is, float32 [s s 1] in [0, 1]: the face's hull and what lies around it in the same colour."""
+    """Skin mask, float32 [s s 1] in [0, 1]: the hull of the face, and pixels of the same colour around it."""
     size = portrait.size
     hull = np.zeros((size, size), np.float32)
     cv2.fillConvexPoly(hull, cv2.convexHull(portrait.mesh[:, :2].astype(np.int32)), 1.0)
@@ -68,7 +68,7 @@ def _skin(portrait: Portrait) -> np.ndarray:
 
 
 def _place(rng: np.random.Generator, portrait: Portrait, mirrored: bool) -> np.ndarray:
-    """The map from the frame to the texture: distance and place of the head, then smooth changes of its proportions."""
+    """Map from frame to texture, float32 [s s 2]: size and position of the head, then changes of its proportions."""
     size = portrait.size
     width, height = FACE_SHARE * size, float(np.ptp(portrait.mesh[:, 1]))
     centre = np.multiply(FACE_CENTRE, size)
@@ -76,7 +76,7 @@ def _place(rng: np.random.Generator, portrait: Portrait, mirrored: bool) -> np.n
     if mirrored:
         frame[..., 0] = size - 1 - frame[..., 0]
     zoom = rng.uniform(1.0, 1.15)
-    # No more than the zoom gains, so that the frame shows nothing beyond the texture.
+    # Limited by the zoom, so that the frame shows nothing outside the texture.
     offset = rng.uniform(-0.4, 0.4, 2) * (zoom - 1) * size
     place = centre + (frame - centre - offset) / zoom
 

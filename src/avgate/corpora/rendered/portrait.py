@@ -1,4 +1,4 @@
-"""The one photograph that every rendered face is made of, cut out around the head, with its face mesh."""
+"""The photograph from which all faces are rendered, cropped around the head, with its face mesh."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ FACE_SHARE = 0.43
 """Width of the face mesh as a share of the frame's side."""
 
 FACE_CENTRE = (0.5, 0.575)
-"""Where the middle of the face mesh stands in the frame, x and y as shares of its side."""
+"""Centre of the face mesh in the frame, x and y as shares of the side."""
 
 
 @dataclass(frozen=True)
 class Portrait:
-    """A head in the middle of a square frame.
+    """A photograph of a head in a square frame.
 
     Attributes:
-        image: uint8 [s s 3] RGB.
+        image: RGB uint8 [s s 3].
         mesh: float64 [478 3], x and y in pixels of `image`, z in the same unit (smaller is nearer).
         person: float32 [s s 1], 1 on the person, 0 on the background, soft in between.
     """
@@ -58,7 +58,7 @@ def load_portrait(size: int) -> Portrait:
 
 
 def _find_mesh(photo: np.ndarray) -> np.ndarray:
-    """The face mesh of the photograph, float64 [478 3] in its pixels."""
+    """Face mesh of the photograph, float64 [478 3] in its pixels."""
     large = cv2.resize(photo, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
     track = next(FaceTracker().track([VideoFrame(0.0, large)]))
     if not track.present[0]:
@@ -68,7 +68,7 @@ def _find_mesh(photo: np.ndarray) -> np.ndarray:
 
 
 def _person(image: np.ndarray, mesh: np.ndarray) -> np.ndarray:
-    """Where the person is, float32 [s s 1] in [0, 1]: a graph cut from the face, the hair around it and the collar."""
+    """Mask of the person, float32 [s s 1] in [0, 1], by a graph cut that starts from face, hair and collar."""
     size = len(image)
 
     def at(x: float, y: float) -> tuple[int, int]:
@@ -82,5 +82,5 @@ def _person(image: np.ndarray, mesh: np.ndarray) -> np.ndarray:
     cv2.grabCut(image, area, None, np.zeros((1, 65)), np.zeros((1, 65)), 3, cv2.GC_INIT_WITH_MASK)
     inside = np.isin(area, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.float32)
     soft = cv2.GaussianBlur(inside, (0, 0), size / 170)
-    # Narrowed by a pixel or so: the photograph's own background would shine as a halo around the hair.
+    # Narrowed by about a pixel: otherwise the photograph's background would show as a halo around the hair.
     return np.clip(2 * soft - 0.9, 0, 1)[..., None]

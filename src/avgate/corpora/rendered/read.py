@@ -1,4 +1,4 @@
-"""Reading a rendered corpus back."""
+"""Reads a rendered corpus from its folder."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _AGAIN = (
 
 
 class Rendered:
-    """A folder that `avgate render` wrote.
+    """A folder written by `avgate render`, opened for reading.
 
     Args:
         root: the folder; its manifest.csv lists the clips with paths relative to it.
 
     Raises:
-        CorpusError: the folder or its manifest is missing, incomplete or contradicts itself.
+        CorpusError: the folder or its manifest is missing, incomplete or malformed.
     """
 
     name = "rendered"
@@ -47,7 +47,7 @@ class Rendered:
         """Valence and arousal at every frame, each in [-1, 1].
 
         Raises:
-            CorpusError: the file is missing, has other columns, or holds values that labels can't have.
+            CorpusError: the file is missing or malformed, or holds values outside [-1, 1].
         """
         if clip.labels is None:
             raise CorpusError(f"the clip '{clip.name}' has no labels", where=self.root)
@@ -77,7 +77,7 @@ class Rendered:
         return None
 
     def findings(self) -> dict[str, list[str]]:
-        """None: what is wrong is an error here."""
+        """Nothing: whatever is wrong raises an error instead."""
         return {}
 
     def _read_manifest(self) -> list[Clip]:
@@ -86,7 +86,8 @@ class Rendered:
             what = "there is no such folder" if not self.root.is_dir() else "the folder has no manifest.csv"
             hint = f"make the corpus, or finish an interrupted one, with: avgate render --out {self.root}"
             if self.root.is_file():
-                what, hint = "this is no rendered corpus", "for a list of clips of your own, add --corpus manifest"
+                what = "this is a file, not the folder of a rendered corpus"
+                hint = "for your own list of clips, add --corpus manifest"
             raise CorpusError(what, where=self.root, hint=hint)
         clips: dict[str, Clip] = {}
         home: dict[str, str] = {}
@@ -115,7 +116,7 @@ class Rendered:
 
 
 def _numbers(rows: list[dict[str, str]], columns: tuple[str, ...], path: Path) -> np.ndarray:
-    """These columns as finite float64 [n k]."""
+    """The cells of these columns as float64 [n k]; CorpusError where one isn't a finite number."""
     table = np.empty((len(rows), len(columns)))
     for i, row in enumerate(rows):
         for k, column in enumerate(columns):
@@ -124,6 +125,6 @@ def _numbers(rows: list[dict[str, str]], columns: tuple[str, ...], path: Path) -
             except ValueError:
                 table[i, k] = math.nan
             if not math.isfinite(table[i, k]):
-                what = f"row {i + 1}, column {column}: '{row[column]}' is no number"
+                what = f"row {i + 1}, column {column}: '{row[column]}' isn't a number"
                 raise CorpusError(what, where=path, hint=_AGAIN)
     return table

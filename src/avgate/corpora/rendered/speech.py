@@ -1,4 +1,4 @@
-"""What a rendered person says: phrases, syllables and melody, as control signals for the synthesiser."""
+"""Speech of a rendered person: phrases, syllables and intonation, as control signals for the voice synthesiser."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 CONTROL_RATE = 200
-"""Steps per second of every control signal."""
+"""Steps per second of the control signals."""
 
 VOWELS = {
     "a": (730.0, 1250.0, 2500.0, 3500.0),
@@ -16,21 +16,21 @@ VOWELS = {
     "o": (480.0, 900.0, 2450.0, 3400.0),
     "u": (330.0, 850.0, 2300.0, 3400.0),
 }
-"""Formants in Hz of a vocal tract of mean length."""
+"""Vowel -> its four formants in Hz, for a vocal tract of mean length."""
 
 SYLLABLES_PER_SECOND = 4.2
-"""Tempo of a person at rest."""
+"""Syllables per second of a person at rest."""
 
 
 @dataclass(frozen=True)
 class Speech:
-    """n steps of speech at CONTROL_RATE.
+    """Control signals of n steps at CONTROL_RATE.
 
     Attributes:
         voiced: float64 [n] in [0, 1], amplitude of the vowels.
         hiss: float64 [n] in [0, 1], amplitude of the consonants.
-        vowels: float64 [n 5], shares of VOWELS, rows sum to 1.
-        melody: float64 [n], semitones above the speaker's own pitch: accents and the fall within phrases.
+        vowels: float64 [n 5], mixture of VOWELS; rows sum to 1.
+        melody: float64 [n], pitch in semitones above the speaker's own: accents, and a fall within each phrase.
     """
 
     voiced: np.ndarray
@@ -40,12 +40,12 @@ class Speech:
 
 
 def speak(rng: np.random.Generator, tempo: np.ndarray, liveliness: np.ndarray) -> Speech:
-    """Speech without words, in phrases of 4 to 10 syllables with pauses between them.
+    """Draw speech without words: phrases of 4 to 10 syllables, with pauses between them.
 
     Args:
         rng: source of randomness.
-        tempo: float64 [n]; one unit up is 1.4 times as fast.
-        liveliness: float64 [n]; one unit up is 1.6 times as much melody.
+        tempo: float64 [n]; one unit more is 1.4 times as fast.
+        liveliness: float64 [n]; one unit more is 1.6 times the range of the melody.
     """
     n = len(tempo)
     voiced, hiss, melody = np.zeros(n), np.zeros(n), np.zeros(n)

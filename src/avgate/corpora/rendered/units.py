@@ -1,8 +1,8 @@
-"""What a face can do: expression units as fields of displacement over the portrait.
+"""Units of facial expression, as displacement fields over the portrait.
 
-A field says, for every pixel of the frame, where in the portrait its colour comes from, as an offset in pixels. Fields
-add up. Where adding would be wrong (lips and lids that open and close), a unit has several key fields, each exact for
-one state, and a state between two keys takes its share of both.
+A field holds, for every pixel of the frame, the offset in pixels to the place in the portrait that it shows. Fields of
+different units are added. Where that would be wrong (lips and lids that open and close), a unit has several key fields,
+each exact for one state; states in between interpolate linearly.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ INNER_BROWS, OUTER_BROWS = (55, 107, 285, 336), (63, 70, 293, 300)
 CHEEKS, NOSE_WINGS, LIP_CORNERS = (50, 205, 280, 425), (98, 327, 168), (61, 291)
 
 SMILES = (-1.0, 0.0, 1.0)
-"""Mouth keys: corners down, neutral, the portrait's own smile."""
+"""Keys of the mouth: corners down, neutral, the portrait's own smile."""
 
 JAWS = (0.0, 0.3, 0.65, 1.0)
-"""Mouth keys: lips closed to mouth open."""
+"""Keys of the mouth: from lips closed to mouth open."""
 
 LIDS = (0.08, 0.5, 1.0, 1.35)
-"""Eye keys: height of the opening between the lids, as a share of the portrait's."""
+"""Keys of the eyes: distance between the lids, relative to the portrait."""
 
 SMOOTH_UNITS = ("inner_brow", "outer_brow", "brow_lower", "cheek", "nose", "stretch")
-"""Units that are one field each, from 0 (rest) to 1 (full); they may go somewhat below 0."""
+"""Units with one field each, from 0 (rest) to 1 (full); they may go somewhat below 0."""
 
 
 @dataclass(frozen=True)
 class Expression:
-    """n frames of a face; every array is float [n].
+    """Expression of a face in n frames; every array is float [n].
 
     Attributes:
         smile: -1 (corners down) to 1 (the portrait's smile).
         jaw: 0 (lips closed) to 1 (mouth open).
-        lids: 0.08 (closed) to 1.35 (wide), 1 is the portrait's opening.
+        lids: 0.08 (closed) to 1.35 (wide open); 1 as in the portrait.
         smooth: float [n 6], one column per name in SMOOTH_UNITS.
     """
 
@@ -58,10 +58,10 @@ class Expression:
 
 
 class Units:
-    """All fields over one portrait.
+    """The fields of all units over one portrait.
 
     Attributes:
-        box: left, top, right, bottom in pixels of the part of the frame that expressions move; outside, fields are 0.
+        box: left, top, right and bottom in pixels of the part of the frame that expressions move.
         fields: float32 [k h w 2] over `box`, x and y offsets in pixels.
     """
 
@@ -77,13 +77,13 @@ class Units:
         self.fields = np.stack([*mouths, *(self._eyes(lid) for lid in LIDS), *self._smooth_fields()])
 
     def weights(self, expression: Expression) -> np.ndarray:
-        """How much of each field every frame takes, float32 [n k]."""
+        """Weight of each field in each frame, float32 [n k]."""
         smile, jaw = _tents(expression.smile, SMILES), _tents(expression.jaw, JAWS)
         mouth = (smile[:, :, None] * jaw[:, None, :]).reshape(len(smile), -1)
         return np.hstack([mouth, _tents(expression.lids, LIDS), expression.smooth]).astype(np.float32)
 
     def _mouth(self, smile: float, jaw: float) -> np.ndarray:
-        """The field of one mouth state, float32 [h w 2]: the lips are laid anew around a midline, the chin follows."""
+        """Field of one state of the mouth, float32 [h w 2]: lips are placed anew around a midline, the chin follows."""
         lines = [self._mesh[list(line)] for line in (UPPER_OUTER, UPPER_INNER, LOWER_INNER, LOWER_OUTER)]
         upper_outer, upper_inner, lower_inner, lower_outer = lines
         midline = (upper_inner + lower_inner) / 2
@@ -109,7 +109,7 @@ class Units:
         return self._field(np.vstack([*lines, chin]), np.vstack(targets), 0.1)
 
     def _eyes(self, opening: float) -> np.ndarray:
-        """The field of one lid state, float32 [h w 2]; lids meet on a line below the eye's middle, as they do."""
+        """Field of one state of the lids, float32 [h w 2]; lids meet below the middle of the eye, as real ones do."""
         points, targets = [], []
         for upper_line, lower_line in EYES:
             upper, lower = self._mesh[list(upper_line)], self._mesh[list(lower_line)]
@@ -119,11 +119,11 @@ class Units:
         return self._field(np.vstack(points), np.vstack(targets), 0.05)
 
     def _smooth_fields(self) -> list[np.ndarray]:
-        """The fields of SMOOTH_UNITS, each float32 [h w 2]: Gaussian bumps that carry the portrait's pixels along."""
+        """Fields of SMOOTH_UNITS, float32 [h w 2] each: sums of Gaussian bumps."""
         middle = self._mesh[168, 0]
 
         def bumps(points: tuple[int, ...], x: float, y: float, radius: float, below: float = 1.0) -> np.ndarray:
-            """Move the surroundings of points by x (away from the face's middle) and y (down), in face widths."""
+            """Field that moves the surroundings of points by x (away from the midline) and y (down), in face widths."""
             grid = self._grid()
             weight = np.zeros(grid.shape[:2])
             total = np.zeros(grid.shape)
@@ -136,7 +136,7 @@ class Units:
                 weight += near
             return (-total / np.maximum(weight, 1)[..., None]).astype(np.float32)
 
-        under = 0.6  # brows move over the lids, they don't drag the eyes along
+        under = 0.6  # the bumps of the brows reach less far down, so that the eyes don't move along
         return [
             bumps(INNER_BROWS, 0, -0.042, 0.06, under),
             bumps(OUTER_BROWS, 0, -0.035, 0.075, under),
@@ -152,12 +152,12 @@ class Units:
         return np.stack(np.meshgrid(np.arange(x0, x1), np.arange(y0, y1)), -1).astype(np.float64)
 
     def _field(self, points: np.ndarray, targets: np.ndarray, radius: float) -> np.ndarray:
-        """The field that carries `points` exactly to `targets` and fades out around them, float32 [h w 2].
+        """Field that moves `points` exactly to `targets` and fades out around them, float32 [h w 2].
 
         Args:
-            points: [m 2] pixels.
-            targets: [m 2] pixels.
-            radius: how far the surroundings are carried along, in face widths.
+            points: float [m 2] pixels.
+            targets: float [m 2] pixels.
+            radius: standard deviation of the fade, in face widths.
         """
         x0, y0, x1, y1 = self.box
         step = 0.045 * self._width
@@ -176,7 +176,7 @@ class Units:
         sources = np.vstack([points, lattice, edge])
         goals = np.vstack([targets, lattice + moved, edge])
         goals, first = np.unique(goals.round(3), axis=0, return_index=True)
-        # Matplotlib's interpolation rather than SciPy's: the latter calls LAPACK for every triangle, threads and all.
+        # Matplotlib's interpolation, since SciPy's calls LAPACK, with its threads, for every triangle.
         triangles, grid = Triangulation(goals[:, 0], goals[:, 1]), self._grid()
         planes = [LinearTriInterpolator(triangles, column) for column in (sources[first] - goals).T]
         offsets = np.stack([plane(grid[..., 0], grid[..., 1]).filled(0.0) for plane in planes], -1)
@@ -184,5 +184,5 @@ class Units:
 
 
 def _tents(value: np.ndarray, keys: tuple[float, ...]) -> np.ndarray:
-    """Shares of the two keys around each value, float [n k], clipped to the outermost keys; every row sums to 1."""
+    """Weights of linear interpolation between keys, float [n k]; rows sum to 1, values are clipped to the keys."""
     return np.stack([np.interp(value, keys, row) for row in np.eye(len(keys))], -1)

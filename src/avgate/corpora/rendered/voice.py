@@ -1,8 +1,8 @@
-"""The voice synthesiser: a speaker's syllables through a source and a filter, coloured by valence and arousal.
+"""Voice synthesiser: a source and a filter per speaker, with voice parameters that follow valence and arousal.
 
-The source is a band-limited sawtooth between a soft and a pressed version (spectral tilt) with breath noise; the filter
-is a cascade of four formant resonators per vowel after Klatt, "Software for a cascade/parallel formant synthesizer"
-(JASA 67, 1980).
+The source is a band-limited sawtooth, mixed from a soft and a pressed version (spectral tilt), plus breath noise. The
+filter is a cascade of four formant resonators per vowel, after Klatt, "Software for a cascade/parallel formant
+synthesizer" (JASA 67, 1980).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from scipy.signal import lfilter, sosfilt
 from avgate.core.types import SAMPLE_RATE, Waveform
 from avgate.corpora.base import Mark
 from avgate.corpora.rendered.config import RenderConfig
-from avgate.corpora.rendered.paths import presence, slow_noise
 from avgate.corpora.rendered.speech import CONTROL_RATE, VOWELS, Speech, speak
+from avgate.corpora.rendered.trajectory import mark_level, slow_noise
 
 SIGNS = {
     "pitch": (0.1, 0.8),
@@ -27,22 +27,22 @@ SIGNS = {
     "range": (0.6, 0.3),
     "breath": (-0.6, -0.3),
 }
-"""How each voice parameter answers to shown valence and arousal."""
+"""Voice parameter -> its change per unit of shown valence and of shown arousal."""
 
 PITCH_SEMITONES = 5.0
-"""How far one unit of "pitch" raises the voice."""
+"""Semitones per unit of "pitch"."""
 
 LEVEL_DB = 7.0
-"""How far one unit of "level" raises the voice."""
+"""Decibel per unit of "level"."""
 
 FORMANT_SPREAD = 0.1
-"""How far one unit of "formants" (lips spread by a smile) raises all formants, as a share."""
+"""Change of all formant frequencies per unit of "formants" (lips spread by a smile), relative to their value."""
 
 BANDWIDTHS = (70.0, 100.0, 150.0, 220.0)
-"""Widths of the four formants in Hz."""
+"""Bandwidths of the four formants in Hz."""
 
 SPEECH_RMS = 0.06
-"""Level of a speaker of mean loudness at arousal 0, full scale being 1."""
+"""RMS of the speech of a speaker of mean loudness at arousal 0; full scale is 1."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,12 @@ class Speaker:
     """One person's voice.
 
     Attributes:
-        pitch_hz: at rest.
-        tract: factor on all formants.
-        loudness_db: against the mean speaker.
-        background_db: of the room, against SPEECH_RMS.
-        gain: float64 [7], expressiveness per sign in SIGNS, above 0.
-        rest: float64 [7], resting value per sign in SIGNS.
+        pitch_hz: pitch at rest.
+        tract: factor on all formant frequencies.
+        loudness_db: loudness relative to the mean speaker.
+        background_db: level of the room's background sound, relative to SPEECH_RMS.
+        gain: float64 [7], expressiveness of each parameter in SIGNS, above 0.
+        rest: float64 [7], value of each parameter in SIGNS at rest.
     """
 
     pitch_hz: float
@@ -67,7 +67,7 @@ class Speaker:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, config: RenderConfig) -> Speaker:
-        """A person at random; high voices tend to have short vocal tracts."""
+        """Draw a person at random; high voices tend to have short vocal tracts."""
         difficulty, height = config.difficulty, rng.uniform(-1, 1)
         gain = np.maximum(1 + difficulty.gain_spread * rng.standard_normal(len(SIGNS)), 0.2)
         rest = difficulty.voice_rest * rng.standard_normal(len(SIGNS))
@@ -82,28 +82,28 @@ class Speaker:
 
 
 def voice(
-    rng: np.random.Generator, config: RenderConfig, speaker: Speaker, path: np.ndarray, marks: list[Mark]
+    rng: np.random.Generator, config: RenderConfig, speaker: Speaker, trajectory: np.ndarray, marks: list[Mark]
 ) -> tuple[Waveform, np.ndarray]:
-    """A clip's sound.
+    """Sound of a clip.
 
     Args:
         rng: source of randomness.
         config: strengths and nuisances.
-        speaker: whose voice it is.
-        path: float64 [n 2], valence and arousal at every frame.
-        marks: "silent", "drowned" and "neutral" ones happen here.
+        speaker: the person's voice.
+        trajectory: float64 [n 2] in [-1, 1], valence and arousal of each frame.
+        marks: those of kind "silent", "drowned" and "neutral" take effect here.
 
     Returns:
-        The sound of all n frames, and float64 [n] in [0, 1], how loud the person speaks at each frame (heard or not).
+        The sound of all n frames, and the loudness of the speech in each frame, heard or not, float64 [n] in [0, 1].
     """
     difficulty = config.difficulty
-    frame_s = np.arange(len(path)) / config.fps
-    control_s = np.arange(round(len(path) / config.fps * CONTROL_RATE)) / CONTROL_RATE
-    sample_s = np.arange(round(len(path) / config.fps * SAMPLE_RATE)) / SAMPLE_RATE
+    frame_s = np.arange(len(trajectory)) / config.fps
+    control_s = np.arange(round(len(trajectory) / config.fps * CONTROL_RATE)) / CONTROL_RATE
+    sample_s = np.arange(round(len(trajectory) / config.fps * SAMPLE_RATE)) / SAMPLE_RATE
 
     strength = np.array([difficulty.voice_valence, difficulty.voice_arousal])
-    shown = (1 - presence(marks, "neutral", frame_s))[:, None] * path * strength
-    noise = slow_noise(rng, len(path), 2 + len(SIGNS), config.fps, config.time_constant_s)
+    shown = (1 - mark_level(marks, "neutral", frame_s))[:, None] * trajectory * strength
+    noise = slow_noise(rng, len(trajectory), 2 + len(SIGNS), config.fps, config.time_constant_s)
     shown = shown + difficulty.voice_shared * noise[:, :2]
     signs = speaker.gain * (shown @ np.array(list(SIGNS.values())).T) + speaker.rest
     signs += difficulty.voice_each * noise[:, 2:]
@@ -111,10 +111,10 @@ def voice(
 
     speech = speak(rng, sign["tempo"], sign["range"])
     sound = _synthesise(rng, speaker, sign, speech, control_s, sample_s)
-    sound *= 1 - presence(marks, "silent", sample_s)
+    sound *= 1 - mark_level(marks, "silent", sample_s)
     room = speaker.background_db + difficulty.background_spread_db / 2 * rng.standard_normal()
     sound += SPEECH_RMS * _db(room) * _room(rng, sample_s)
-    drowned = presence(marks, "drowned", sample_s)
+    drowned = mark_level(marks, "drowned", sample_s)
     if drowned.any():
         disturbance = _music(rng, sample_s) if rng.random() < 0.5 else _room(rng, sample_s)
         sound += drowned * SPEECH_RMS * _db(difficulty.drown_db + speaker.loudness_db) * disturbance
@@ -129,15 +129,15 @@ def _synthesise(
     control_s: np.ndarray,
     sample_s: np.ndarray,
 ) -> np.ndarray:
-    """The bare voice, float64 [samples].
+    """The voice without background sound, float64 [samples].
 
     Args:
         rng: source of randomness.
-        speaker: whose voice it is.
-        sign: voice parameter -> float64 [m] at control_s.
-        speech: what is said, at control_s.
-        control_s: float64 [m] seconds.
-        sample_s: float64 [samples] seconds.
+        speaker: the person's voice.
+        sign: voice parameter -> float64 [m], its value at control_s.
+        speech: control signals at control_s.
+        control_s: float64 [m], times of control signals in seconds.
+        sample_s: float64 [samples], times of samples in seconds.
     """
 
     def fine(values: np.ndarray) -> np.ndarray:
@@ -168,7 +168,7 @@ def _synthesise(
 
 
 def _formants(source: np.ndarray, centres_hz: np.ndarray) -> np.ndarray:
-    """The source through a cascade of resonators, brought to about the level it came in with, float64 [samples]."""
+    """The source through a cascade of resonators with a gain of 1 at 0 Hz, float64 [samples]."""
     centres_hz = np.minimum(centres_hz, 0.47 * SAMPLE_RATE)
     radius = np.exp(-np.pi * np.array(BANDWIDTHS) / SAMPLE_RATE)
     a1, a2 = -2 * radius * np.cos(2 * np.pi * centres_hz / SAMPLE_RATE), radius**2
@@ -178,10 +178,9 @@ def _formants(source: np.ndarray, centres_hz: np.ndarray) -> np.ndarray:
 
 
 def _sawtooth(step: np.ndarray) -> np.ndarray:
-    """A sawtooth in [-1, 1] without audible aliasing, float64 [n]; `step` is its frequency in cycles per sample.
+    """Band-limited sawtooth in [-1, 1], float64 [n]; `step` float64 [n] is its frequency in cycles per sample.
 
-    Around every jump a polynomial rounds it off (PolyBLEP; Valimaki and Huovilainen, IEEE Signal Processing
-    Magazine 2007).
+    A polynomial rounds off every jump (PolyBLEP; Valimaki and Huovilainen, IEEE Signal Processing Magazine 2007).
     """
     phase = np.cumsum(step) % 1.0
     wave = 2 * phase - 1
@@ -194,7 +193,7 @@ def _sawtooth(step: np.ndarray) -> np.ndarray:
 
 
 def _room(rng: np.random.Generator, sample_s: np.ndarray) -> np.ndarray:
-    """Background sound of unit level, float64 [samples]: noise of random colour, mains hum and a distant tone."""
+    """Background sound of a room, float64 [samples]: low-passed noise of RMS 1, mains hum and a faint tone."""
     noise = _low_pass(rng.standard_normal(len(sample_s)), rng.uniform(300, 3000))
     hum = np.sin(2 * np.pi * rng.choice([50, 60]) * sample_s) * rng.uniform(0, 0.6)
     tone = np.sin(2 * np.pi * rng.uniform(200, 2000) * sample_s) * rng.uniform(0, 0.2)
@@ -202,7 +201,7 @@ def _room(rng: np.random.Generator, sample_s: np.ndarray) -> np.ndarray:
 
 
 def _music(rng: np.random.Generator, sample_s: np.ndarray) -> np.ndarray:
-    """Chords that change twice a second, of unit level, float64 [samples]."""
+    """Music of RMS 1, float64 [samples]: chords that change twice a second."""
     beat = (2 * sample_s).astype(int)
     root = 110 * 2 ** (rng.integers(0, 12, beat[-1] + 1) / 12)
     cycles = np.cumsum(root[beat]) / SAMPLE_RATE
@@ -213,11 +212,11 @@ def _music(rng: np.random.Generator, sample_s: np.ndarray) -> np.ndarray:
 
 
 def _low_pass(wave: np.ndarray, corner_hz: float) -> np.ndarray:
-    """The wave through one pole, float64 [n]."""
+    """The wave through a one-pole low-pass, float64 [n]."""
     pole = np.exp(-2 * np.pi * corner_hz / SAMPLE_RATE)
     return lfilter([1 - pole], [1, -pole], wave)
 
 
 def _db(value: np.ndarray | float) -> np.ndarray | float:
-    """Decibel as a factor on amplitudes."""
+    """Factor on amplitudes for a level in decibel."""
     return 10 ** (value / 20)

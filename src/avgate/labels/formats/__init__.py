@@ -1,4 +1,4 @@
-"""Label files of other programs. A new one is a file here and a line in LABEL_FORMATS; contract tests then cover it."""
+"""Label files of annotation programs. A new format is a file here and a line in LABEL_FORMATS."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ LABEL_FORMATS: tuple[LabelFormat, ...] = (
     AffWild2(),
     Table(),
 )
-"""Of several formats with one suffix, the first that recognises a file reads it."""
+"""Where several formats share a suffix, the first one that recognises a file reads it."""
 
 _ROUNDING = 1e-4
+"""How far a value may lie outside [-1, 1] by rounding; it is clipped."""
 
 
 def label_format(name: str) -> LabelFormat:
@@ -52,19 +53,22 @@ def read_labels(
     target: str | None = None,
     targets: Sequence[str] = (),
 ) -> LabelTrack:
-    """A label file of any format, which its name and beginning tell.
+    """Read a label file of any format; its suffix and its first line tell which.
 
     Args:
         path: the file.
-        frames: gives the timestamps of the video's frames, for formats without times.
-        limits: which values in the file are lowest and highest; [-1, 1] unless given. Formats that say so themselves
-            don't need it.
-        target: what a file's only target is called, instead of what the file says.
-        targets: which to take of those that the file holds; all unless given, and none where it has none of them.
+        frames: gives the timestamps of the video's frames; needed by formats without times.
+        limits: lowest and highest value of the file's scale, mapped to [-1, 1]; ignored by formats whose files state
+            their own scale. [-1, 1] unless given.
+        target: name for the file's only target, in place of the name in the file.
+        targets: targets to take; all unless given. Those that the file lacks are skipped.
+
+    Returns:
+        Labels in [-1, 1], NaN where unknown.
 
     Raises:
         UsageError: limits that aren't a lower and a higher number.
-        CorpusError: the file is missing, of no known format, wrong in itself, or holds values outside the limits.
+        CorpusError: the file is missing, of an unknown format, malformed, or holds values outside the limits.
     """
     if limits is not None and not (math.isfinite(limits[0]) and math.isfinite(limits[1]) and limits[0] < limits[1]):
         raise UsageError(f"limits must be the lowest and the highest value, not {limits[0]:g} and {limits[1]:g}")
@@ -74,7 +78,7 @@ def read_labels(
     found = next((f for f in candidates if f.recognises(path)), None)
     if found is None:
         known = ", ".join(dict.fromkeys(f"{f.suffix} ({f.name})" for f in LABEL_FORMATS))
-        raise CorpusError("this is no known kind of label file", where=path, hint=f"known: {known}")
+        raise CorpusError("this isn't a label file of a known format", where=path, hint=f"known formats: {known}")
     labels = found.read(path, frames)
     if not len(labels.time_s):
         raise CorpusError("there are no labels in it", where=path, hint="check what the program exported")
@@ -89,25 +93,28 @@ def read_labels(
         low, high = (-1.0, 1.0) if limits is None or found.scaled else limits
         what = f"row {row + 1}, {labels.targets[column]}: {labels.values[row, column]:g} is not in [{low:g}, {high:g}]"
         hint = (
-            "correct the lowest and highest value in its head"
+            "correct the lowest and highest value in its header"
             if found.scaled
-            else "say which values are lowest and highest"
+            else "give the lowest and highest value of its scale"
         )
         raise CorpusError(what, where=path, hint=f"{hint}, or correct the file")
     if target is not None and len(labels.targets) > 1:
         what = f"there are several targets in it ({', '.join(labels.targets)}), so they can't all be '{target}'"
-        raise CorpusError(what, where=path, hint="leave the name away")
+        raise CorpusError(what, where=path, hint="leave the name out")
     names = labels.targets if target is None else (target,)
     return replace(labels, values=np.clip(values, -1, 1).astype(np.float32), targets=names)
 
 
 def write_labels(labels: LabelTrack, path: Path, name: str) -> list[Path]:
-    """Write labels in a format, and return the files: one, or NAME.TARGET.SUFFIX each where a file holds one target.
+    """Write labels in a format: one file, or NAME.TARGET.SUFFIX per target where a file holds one target only.
 
     Args:
         labels: what to write; at least one row.
         path: the file; its suffix is the format's.
         name: the format's name.
+
+    Returns:
+        The files written.
 
     Raises:
         UsageError: there is no such format.
@@ -121,7 +128,7 @@ def write_labels(labels: LabelTrack, path: Path, name: str) -> list[Path]:
 
 
 def files_of(path: Path, targets: Sequence[str], name: str) -> list[Path]:
-    """What `write_labels` writes for these targets."""
+    """The files that `write_labels` writes for these targets."""
     chosen = label_format(name)
     if not chosen.single or len(targets) == 1:
         return [path]
@@ -129,6 +136,6 @@ def files_of(path: Path, targets: Sequence[str], name: str) -> list[Path]:
 
 
 def _of_target(path: Path, target: str, chosen: LabelFormat) -> Path:
-    """NAME.TARGET.SUFFIX, without what a file's name can't hold."""
+    """NAME.TARGET.SUFFIX, with _ for characters that a file name can't hold."""
     plain = re.sub(r"[^\w .-]", "_", target)
     return path.with_name(f"{path.name.removesuffix(chosen.suffix)}.{plain}{chosen.suffix}")

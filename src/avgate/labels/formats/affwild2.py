@@ -13,16 +13,16 @@ from avgate.core.types import LabelTrack
 from avgate.labels.formats.base import DECIMALS, Frames, checked_times, first_line, number, rows_of
 
 UNKNOWN = -5.0
-"""What stands where nobody could say; a frame that is invalid in one target is invalid in both."""
+"""Value of an unknown label. A frame that is unknown in one target is unknown in all."""
 
 _HINT = "the first line names the targets, as in valence,arousal; each further line is one frame"
 
 
 @dataclass(frozen=True)
 class AffWild2:
-    """One row per frame of the video, without times: the video's own frames are the clock.
+    """One row per video frame, without times: row i is at the time of frame i.
 
-    Of labels and frames that disagree in number, the shorter counts; `avgate inspect` says where they do.
+    Where the numbers of rows and frames differ, the surplus is ignored; `avgate inspect` reports it.
     """
 
     name: str = "affwild2"
@@ -35,17 +35,17 @@ class AffWild2:
         return first_line(path).replace(" ", "").replace(",", "").replace("_", "").isalpha()
 
     def read(self, path: Path, frames: Frames | None = None) -> LabelTrack:
-        """Labels at the frames' own times; CorpusError where no frames are given. See LabelFormat."""
+        """Labels at the times of the video's frames; CorpusError where no frames are given. See LabelFormat."""
         targets, values = self.rows(path)
         if frames is None:
             hint = "give the video that the labels belong to"
-            raise CorpusError("these labels have no clock of their own", where=path, hint=hint)
+            raise CorpusError("the file has no times: it has one row per video frame", where=path, hint=hint)
         time_s = np.asarray(frames(), np.float64)
         n = min(len(time_s), len(values))
         return LabelTrack(checked_times(time_s[:n], path, _HINT), values[:n], targets)
 
     def rows(self, path: Path) -> tuple[tuple[str, ...], np.ndarray]:
-        """Names of the targets, and float32 [n k], a row per frame, NaN where invalid."""
+        """Names of the targets, and their values float32 [n k], one row per frame; NaN where unknown."""
         rows = rows_of(path, ",", blank=True)
         if len(rows) < 2:
             raise CorpusError("there are no labels in it", where=path, hint=_HINT)
@@ -64,7 +64,7 @@ class AffWild2:
         return targets, values
 
     def write(self, labels: LabelTrack, path: Path) -> None:
-        """Times are lost, as the format has none. See LabelFormat."""
+        """Write values only, since the format has no times. See LabelFormat."""
         unknown = np.isnan(labels.values).any(1)
         rows = [
             ",".join(f"{UNKNOWN:g}" if gone else f"{v:.{DECIMALS}f}" for v in row)

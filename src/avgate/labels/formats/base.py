@@ -1,4 +1,4 @@
-"""What every label format is: a named way from a file to a LabelTrack and back, and what formats share."""
+"""The interface of a label format, and helpers that formats share."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from avgate.core.errors import CorpusError
 from avgate.core.types import LabelTrack
 
 DECIMALS = 6
-"""Decimals of values and of seconds in text files."""
+"""Decimals of values and of seconds in the text files that are written."""
 
 LONGEST_S = 7 * 86400.0
-"""Seconds that labels may reach to; times beyond are no times since a video's beginning."""
+"""Latest time of a label in seconds; later times are clock times, or in another unit."""
 
 Frames = Callable[[], np.ndarray]
-"""Gives the timestamps of the video's frames, float64 [n] seconds, to formats that have no clock of their own."""
+"""Gives the timestamps of the video's frames, float64 [n] seconds, to formats without times."""
 
 
 class LabelFormat(Protocol):
-    """A file format for labels.
+    """A file format for labels: it reads a file to a LabelTrack, and writes one.
 
     Attributes:
-        name: what the command line calls it.
-        suffix: what its file names end with, dot included.
+        name: its name on the command line.
+        suffix: how its file names end, dot included.
         single: whether a file holds one target only.
-        scaled: whether files say which values are lowest and highest, so that reading brings them to [-1, 1].
+        scaled: whether files state their lowest and highest value; reading then maps these to [-1, 1].
     """
 
     @property
     def name(self) -> str:
-        """What the command line calls it."""
+        """Its name on the command line."""
 
     @property
     def suffix(self) -> str:
-        """What its file names end with, dot included."""
+        """How its file names end, dot included."""
 
     @property
     def single(self) -> bool:
@@ -47,31 +47,47 @@ class LabelFormat(Protocol):
 
     @property
     def scaled(self) -> bool:
-        """Whether files say which values are lowest and highest."""
+        """Whether files state their lowest and highest value."""
 
     def recognises(self, path: Path) -> bool:
-        """Whether a file that has the suffix looks like one of this format; may read its beginning."""
+        """Whether a file with this suffix looks like this format; may read its first line."""
 
     def read(self, path: Path, frames: Frames | None) -> LabelTrack:
-        """What the file says; CorpusError where it can't be read or contradicts itself.
+        """Read a file.
 
-        Where the format isn't `scaled`, values are as they stand in the file.
+        Args:
+            path: the file.
+            frames: gives the timestamps of the video's frames; used by formats without times.
+
+        Returns:
+            The labels; values as in the file unless the format is `scaled`.
+
+        Raises:
+            CorpusError: it can't be read, or is malformed.
         """
 
     def write(self, labels: LabelTrack, path: Path) -> None:
-        """Write labels, atomically; of one target only if the format is `single`. OutputError where that fails."""
+        """Write labels atomically.
+
+        Args:
+            labels: one target only if the format is `single`.
+            path: the file.
+
+        Raises:
+            OutputError: it can't be written.
+        """
 
 
 def rows_of(path: Path, delimiter: str | None = None, *, blank: bool = False) -> list[list[str]]:
-    """All rows of a text table that aren't empty, cells stripped.
+    """The rows of a text table, without empty rows, and without blanks around cells.
 
     Args:
         path: the file; UTF-8, with or without a byte order mark.
-        delimiter: what stands between cells; unless given, the one of tab, semicolon and comma that the first row has.
-        blank: keep empty rows between others, for files whose rows are counted.
+        delimiter: unless given, tab or semicolon where the first line has one, else comma.
+        blank: keep empty rows (except at the end), for formats in which row i is frame i.
 
     Raises:
-        CorpusError: it can't be read as text, or there is none.
+        CorpusError: the file isn't text, or is empty.
     """
     try:
         text = path.read_text("utf-8-sig")
@@ -91,7 +107,7 @@ def rows_of(path: Path, delimiter: str | None = None, *, blank: bool = False) ->
 
 
 def first_line(path: Path) -> str:
-    """The first line of a text file without a byte order mark, empty where there is none."""
+    """First line of a text file without its byte order mark; empty where the file can't be read."""
     try:
         with path.open("rb") as file:
             return file.readline(4096).decode("utf-8-sig", "replace").strip()
@@ -100,23 +116,23 @@ def first_line(path: Path) -> str:
 
 
 def number(text: str, row: int, column: str, path: Path) -> float:
-    """A cell's number, NaN where it is empty or says NaN; CorpusError for anything else."""
+    """Number in a cell, NaN where it is empty, NaN or NA; CorpusError where it is anything else."""
     if unknown(text):
         return math.nan
     value = finite(text)
     if value is None:
-        what = f"row {row}, column {column}: '{text}' is no number"
+        what = f"row {row}, column {column}: '{text}' isn't a number"
         raise CorpusError(what, where=path, hint="write numbers with a decimal point; leave unknown ones empty")
     return value
 
 
 def unknown(text: str) -> bool:
-    """Whether a cell says that nothing is known: empty, NaN or NA."""
+    """Whether a cell is empty, NaN or NA."""
     return not text or text.lower() in ("nan", "na")
 
 
 def checked_times(time_s: np.ndarray, path: Path, hint: str) -> np.ndarray:
-    """Times that are there and increase; CorpusError for others, with the row."""
+    """The same times, float [n] seconds; CorpusError where there are none, or they are too late or don't increase."""
     if not len(time_s):
         raise CorpusError("there are no labels in it", where=path, hint=hint)
     if (np.abs(time_s) > LONGEST_S).any():
@@ -124,22 +140,31 @@ def checked_times(time_s: np.ndarray, path: Path, hint: str) -> np.ndarray:
         raise CorpusError(what, where=path, hint="times count from the beginning of the video, in the unit of the file")
     wrong = np.flatnonzero(~(np.diff(time_s, prepend=-np.inf) > 0))
     if len(wrong):
-        raise CorpusError(f"times must increase, but row {wrong[0] + 1} doesn't come later", where=path, hint=hint)
+        what = f"times must increase, but row {wrong[0] + 1} has no time or isn't later than the row before"
+        raise CorpusError(what, where=path, hint=hint)
     return time_s
 
 
 def scale(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """From [low, high] to [-1, 1]."""
+    """Values mapped linearly from [low, high] to [-1, 1]."""
     return (values - (high + low) / 2) / ((high - low) / 2)
 
 
-def numeric(
+def numeric_tiers(
     tiers: dict[str, list[tuple[float, float, str]]], path: Path, hint: str
 ) -> dict[str, list[tuple[float, float, float]]]:
-    """Those tiers whose texts are numbers, with these numbers; annotations without text say nothing and are left out.
+    """The tiers whose annotations are all numbers, without annotations that have no text.
+
+    Args:
+        tiers: tier -> (start, end, text) of its annotations, times in seconds.
+        path: the file, for messages.
+        hint: the next step, for messages.
+
+    Returns:
+        Tier -> (start, end, value).
 
     Raises:
-        CorpusError: no tier holds numbers, or one that does holds something else among them.
+        CorpusError: no tier is numeric, or a tier of mostly numbers has other text, too.
     """
     found: dict[str, list[tuple[float, float, float]]] = {}
     for name, tier in tiers.items():
@@ -158,7 +183,7 @@ def numeric(
 
 
 def finite(text: str) -> float | None:
-    """The number that a text is, None if it is none."""
+    """The text as a finite number, None if it isn't one."""
     try:
         value = float(text)
     except ValueError:

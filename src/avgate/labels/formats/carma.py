@@ -1,4 +1,4 @@
-"""CARMA and DARMA: CSV files with a head of settings, one rating per bin (Girard 2014; Girard and Wright 2018)."""
+"""CARMA and DARMA: CSV files with a header of settings, one row per time bin (Girard 2014; Girard and Wright 2018)."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from avgate.core.errors import CorpusError
 from avgate.core.files import atomic_write
 from avgate.core.types import LabelTrack
 from avgate.labels.formats.base import DECIMALS, Frames, checked_times, first_line, number, rows_of, scale
-from avgate.labels.tracks import stretches
+from avgate.labels.tracks import intervals
 
 _RULE = "%%%%%%"
 _HINT = "export the ratings from CARMA or DARMA again, as comma-separated values"
 _FLAT = ("Minimum Value", "Maximum Value", "Second", "Rating")
-"""Columns of CARMA's first versions, which repeat the settings in every row."""
+"""Columns of files from CARMA's first versions, which have no header and repeat the settings in every row."""
 
 
 @dataclass(frozen=True)
 class Carma:
-    """Each row is the mean of a bin, named by the second at which the bin ends.
+    """Each row holds the end of a time bin in seconds, and the mean rating in the bin.
 
-    CARMA's files hold one rating between its minimum and maximum; DARMA's hold two, named by their axes, between minus
-    and plus its magnitude, and the joystick's button, which is passed over.
+    CARMA's files hold one rating, between the header's minimum and maximum. DARMA's hold two, named by their axes,
+    between minus and plus the header's magnitude; their column for the joystick's button is ignored.
     """
 
     name: str = "carma"
@@ -33,26 +33,26 @@ class Carma:
     scaled: bool = True
 
     def recognises(self, path: Path) -> bool:
-        """Whether the file begins as CARMA or DARMA begin theirs."""
+        """Whether the first line is that of CARMA or DARMA."""
         first = first_line(path).replace('"', "")
         return first.startswith("Time of Rating") or all(column in first.split(",") for column in _FLAT)
 
     def read(self, path: Path, frames: Frames | None = None) -> LabelTrack:
-        """The rating of CARMA, the two axes of DARMA; see LabelFormat."""
+        """CARMA's rating, or DARMA's two axes; see LabelFormat."""
         rows = rows_of(path, ",")
         if rows[0][0] == "Time of Rating":
             settings, titles, body = self._with_head(rows, path)
         elif all(column in rows[0] for column in _FLAT):
             settings, titles, body = self._flat(rows)
         else:
-            raise CorpusError("it begins like no file of CARMA or DARMA", where=path, hint=_HINT)
+            raise CorpusError("it doesn't begin like a file of CARMA or DARMA", where=path, hint=_HINT)
         if "Magnitude" in settings:
             high = number(settings["Magnitude"], 3, "Magnitude", path)
             low, titles = -high, titles[:3]
         else:
             low, high = (number(settings.get(n, ""), 0, n, path) for n in ("Minimum Value", "Maximum Value"))
         if not high > low:
-            raise CorpusError("its head doesn't say between which values ratings lie", where=path, hint=_HINT)
+            raise CorpusError("its header doesn't state a minimum below its maximum", where=path, hint=_HINT)
         table = np.array(
             [
                 [number(cell, i, title, path) for cell, title in zip(row, titles, strict=False)]
@@ -62,7 +62,7 @@ class Carma:
         )
         if table.ndim != 2 or len(table) != len(body):
             raise CorpusError(f"every row must have {len(titles)} cells", where=path, hint=_HINT)
-        # A bin without a rating has no time either; it is left out.
+        # A bin without a rating has no time either.
         table = table[~np.isnan(table[:, 0])]
         until_s = checked_times(table[:, 0], path, _HINT)
         bin_s = float(np.median(np.diff(until_s))) if len(until_s) > 1 else float(until_s[0])
@@ -71,7 +71,7 @@ class Carma:
         return LabelTrack(start_s, values, tuple(title.lower() for title in titles[1:]), until_s)
 
     def write(self, labels: LabelTrack, path: Path) -> None:
-        """As CARMA does; see LabelFormat."""
+        """Write a file as CARMA does; see LabelFormat."""
         head = [
             ("Time of Rating", ""),
             ("Multimedia File", ""),
@@ -83,7 +83,7 @@ class Carma:
             ("Second", labels.targets[0]),
             (_RULE, _RULE),
         ]
-        _, until_s = stretches(labels)
+        _, until_s = intervals(labels)
         body = [
             (f"{end:.{DECIMALS}f}", "NaN" if np.isnan(value) else f"{value:.{DECIMALS}f}")
             for end, value in zip(until_s.tolist(), labels.values[:, 0].tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""ELAN: EAF files, one tier per target, a number in every annotation."""
+"""ELAN: EAF files with one tier per target and a number in every annotation."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 from avgate.core.errors import CorpusError
 from avgate.core.files import atomic_write
 from avgate.core.types import LabelTrack
-from avgate.labels.formats.base import DECIMALS, Frames, numeric
-from avgate.labels.tracks import joined, stretches
+from avgate.labels.formats.base import DECIMALS, Frames, numeric_tiers
+from avgate.labels.tracks import intervals, track_of_tiers
 
 _HINT = "save the annotation in ELAN again, with a tier of numbers for each target"
 
 
 @dataclass(frozen=True)
 class Elan:
-    """Tiers whose annotations are all numbers are targets; other tiers (words, gestures) are passed over.
+    """A tier whose annotations are all numbers is a target; other tiers (words, gestures) are ignored.
 
-    Times are whole milliseconds. What is unknown has no annotation.
+    Times are whole milliseconds. Where a label is unknown, there is no annotation.
     """
 
     name: str = "elan"
@@ -33,16 +33,16 @@ class Elan:
         return True
 
     def read(self, path: Path, frames: Frames | None = None) -> LabelTrack:
-        """All tiers of numbers; see LabelFormat."""
+        """Read all numeric tiers; see LabelFormat."""
         from pympi import Eaf
 
         try:
             document = Eaf(str(path), suppress_version_warning=True)
             tiers = {name: _timed(document, name) for name in document.get_tier_names()}
-        except Exception as error:  # the library raises whatever it stumbles over
+        except Exception as error:  # pympi raises errors of many kinds
             raise CorpusError(f"it can't be read as an EAF file: {error!r}", where=path, hint=_HINT) from error
-        return joined(
-            numeric(
+        return track_of_tiers(
+            numeric_tiers(
                 {
                     name: [(start / 1000, end / 1000, text) for start, end, text in annotations]
                     for name, annotations in tiers.items()
@@ -53,14 +53,14 @@ class Elan:
         )
 
     def write(self, labels: LabelTrack, path: Path) -> None:
-        """See LabelFormat."""
+        """Write one tier per target; see LabelFormat."""
         from pympi import Eaf
 
         document = Eaf(author="avgate")
         document.remove_tier("default")
         for k, target in enumerate(labels.targets):
             document.add_tier(target)
-            for start, end, value in zip(*stretches(labels), labels.values[:, k].tolist(), strict=True):
+            for start, end, value in zip(*intervals(labels), labels.values[:, k].tolist(), strict=True):
                 first, last = round(start * 1000), round(end * 1000)
                 if not math.isnan(value) and first < last:
                     document.add_annotation(target, first, last, f"{value:.{DECIMALS}f}")
@@ -69,9 +69,9 @@ class Elan:
 
 
 def _timed(document: Any, tier: str) -> list[tuple[int, int, str]]:
-    """Start and end in milliseconds, and text, of a tier's annotations that have times of their own.
+    """Start and end in milliseconds, and text, of a tier's annotations, without those that have no times of their own.
 
-    Those of tiers that refer to others have none, and those of subdivisions need not have any.
+    Annotations in tiers that refer to other tiers have none; annotations in subdivided tiers may have none.
     """
     if document.tiers[tier][1]:
         return []

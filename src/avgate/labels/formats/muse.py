@@ -1,4 +1,4 @@
-"""MuSe: CSV files of the MuSe challenges, one target per file, times in milliseconds (Stappen et al. 2021)."""
+"""MuSe: CSV files of the MuSe challenges; one target per file, times in milliseconds (Stappen et al. 2021)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HINT = "columns are timestamp (in milliseconds), value and, in some releases, s
 class Muse:
     """Columns `timestamp` in milliseconds, `value`, and `segment_id` in some releases.
 
-    The folder names the target (`label_segments/arousal/17.csv`), as in the challenges' data.
+    The target is the name of the file's folder, as in the challenges' data: `label_segments/arousal/17.csv`.
     """
 
     name: str = "muse"
@@ -28,11 +28,11 @@ class Muse:
     scaled: bool = False
 
     def recognises(self, path: Path) -> bool:
-        """Whether the titles are those of the challenges."""
+        """Whether the first columns are timestamp and value."""
         return first_line(path).lower().replace(" ", "").split(",")[:2] == ["timestamp", "value"]
 
     def read(self, path: Path, frames: Frames | None = None) -> LabelTrack:
-        """The value at every time, whatever its segment; see LabelFormat."""
+        """Read the values of all segments; see LabelFormat."""
         table = []
         for i, row in enumerate(rows_of(path, ",")[1:], 1):
             if len(row) < 2:
@@ -45,7 +45,7 @@ class Muse:
         return LabelTrack(time_s, values[:, None].astype(np.float32), (path.resolve().parent.name or "value",))
 
     def write(self, labels: LabelTrack, path: Path) -> None:
-        """In one segment; times are whole milliseconds. See LabelFormat."""
+        """Write one segment, times in whole milliseconds; see LabelFormat."""
         rows = [
             f"{round(time * 1000)},{'' if np.isnan(value) else f'{value:.{DECIMALS}f}'},1\n"
             for time, value in zip(labels.time_s.tolist(), labels.values[:, 0].tolist(), strict=True)

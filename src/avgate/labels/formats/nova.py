@@ -19,14 +19,14 @@ _HINT = "export a continuous annotation from NOVA, header and data side by side"
 
 @dataclass(frozen=True)
 class Nova:
-    """Continuous schemes: sample i is at i / sr seconds, a score between min and max with a confidence.
+    """Continuous schemes: sample i, at i / sr seconds, is a score between min and max with a confidence.
 
-    The clock is regular and begins at 0, so that labels at other times are read off there, linearly. What is unknown is
-    NaN with confidence 0. Discrete and free schemes hold classes and words, not values, and are refused.
+    Samples are regular from 0 on; labels at other times are interpolated linearly when they are written. An unknown
+    label is NaN with confidence 0. Discrete and free schemes hold classes and words, not values, and are refused.
 
     Args:
-        name: what the command line calls it.
-        binary: whether data are written as pairs of 32-bit floats.
+        name: its name on the command line.
+        binary: whether to write samples as pairs of 32-bit floats rather than text.
     """
 
     name: str = "nova"
@@ -40,7 +40,7 @@ class Nova:
         return True
 
     def read(self, path: Path, frames: Frames | None = None) -> LabelTrack:
-        """The score, text or binary as the header says; see LabelFormat."""
+        """Read the scores, text or binary as the header says; see LabelFormat."""
         info, scheme = self._header(path)
         low, high, rate = (self._attribute(scheme, name, path) for name in ("min", "max", "sr"))
         if not (np.isfinite([low, high, rate]).all() and high > low and rate > 0):
@@ -48,11 +48,11 @@ class Nova:
             raise CorpusError(what, where=path, hint=_HINT)
         data = path.with_name(f"{path.name}~")
         if not data.is_file():
-            raise CorpusError("its data are missing", where=data, hint=_HINT)
+            raise CorpusError("the data file beside the header is missing", where=data, hint=_HINT)
         if info.get("ftype", "ASCII").upper() == "BINARY":
             whole = data.read_bytes()
             if len(whole) % 8:
-                raise CorpusError("its length is no number of samples (8 bytes each)", where=data, hint=_HINT)
+                raise CorpusError("its length isn't a multiple of 8 bytes (one sample)", where=data, hint=_HINT)
             scores = np.frombuffer(whole, "<f4").reshape(-1, 2)[:, 0].astype(np.float64)
         else:
             scores = np.array([number(row[0], i, "score", data) for i, row in enumerate(rows_of(data, ";"), 1)])
@@ -64,7 +64,7 @@ class Nova:
         return LabelTrack(np.arange(len(values)) / rate, values, (scheme.get("name") or path.stem,))
 
     def write(self, labels: LabelTrack, path: Path) -> None:
-        """See LabelFormat; the header is written last, so that it never stands without its data."""
+        """Write data and header, the header last, so that it never exists without its data; see LabelFormat."""
         rate = float(f"{rate_of(labels.time_s):.6g}")
         n = int(np.floor(labels.time_s[-1] * rate + 1e-3)) + 1
         clock = np.arange(n) / rate
@@ -95,7 +95,7 @@ class Nova:
         if info is None or scheme is None:
             raise CorpusError("the header has no info or no scheme", where=path, hint=_HINT)
         if scheme.get("type", "").upper() != "CONTINUOUS":
-            what = f"the scheme is {scheme.get('type')}, not CONTINUOUS: it holds no values"
+            what = f"the scheme is {scheme.get('type')}, not CONTINUOUS, so it holds no values"
             raise CorpusError(what, where=path, hint=_HINT)
         return info, scheme
 

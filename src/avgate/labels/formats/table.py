@@ -1,4 +1,4 @@
-"""A plain table: CSV with a column of times, in seconds or milliseconds, and one column per target."""
+"""CSV tables: a column of times in seconds or milliseconds, and one column per target."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ UNITS = {
     **dict.fromkeys(("time_s", "time", "t", "seconds", "second", "time (s)", "timestamp_s", "start_s"), 1.0),
     **dict.fromkeys(("time_ms", "ms", "milliseconds", "timestamp_ms", "time (ms)", "start_ms"), 1e-3),
 }
-"""What the column of times may be called -> seconds per unit."""
+"""Names of the column of times -> seconds per unit."""
 
 ENDS = {"until_s": 1.0, "end_s": 1.0, "until_ms": 1e-3, "end_ms": 1e-3}
-"""What the column may be called that says when each label ends, where labels are of stretches."""
+"""Names of the column of end times, for labels of intervals -> seconds per unit."""
 
 _HINT = f"name the column of times {', '.join(UNITS)}; every other column is a target"
 
 
 @dataclass(frozen=True)
 class Table:
-    """One row per label; cells between commas, semicolons or tabs; unknown values are empty.
+    """One row per label, cells separated by commas, semicolons or tabs; the cell of an unknown label is empty.
 
-    Columns of words, without a single number, are passed over.
+    Columns of words, without any number, are ignored.
     """
 
     name: str = "csv"
@@ -38,19 +38,18 @@ class Table:
     scaled: bool = False
 
     def recognises(self, path: Path) -> bool:
-        """Any file of that suffix that no other format recognises."""
+        """Any file of that suffix; other formats are asked first."""
         return True
 
     def read(self, path: Path, frames: Frames | None = None) -> LabelTrack:
-        """All columns; see LabelFormat."""
+        """Read all numeric columns; see LabelFormat."""
         rows = rows_of(path)
         titles = rows[0]
         lower = [title.lower() for title in titles]
         clocks = [i for i, title in enumerate(lower) if title in UNITS]
         if len(clocks) != 1:
-            what = "there must be one column of times, and there is " + (
-                f"none among: {', '.join(titles)}" if not clocks else "more than one"
-            )
+            found = "there are several" if clocks else f"there is none among: {', '.join(titles)}"
+            what = f"there must be one column of times, but {found}"
             raise CorpusError(what, where=path, hint=_HINT)
         clock = clocks[0]
         end = next((i for i, title in enumerate(lower) if title in ENDS), None)
@@ -63,7 +62,7 @@ class Table:
                 raise CorpusError(what, where=path, hint=_HINT)
         targets = [i for i in range(len(titles)) if i not in (clock, end) and not _words([row[i] for row in rows[1:]])]
         if not targets or not all(titles[i] for i in targets):
-            raise CorpusError("there must be a column of numbers, with a name, per target", where=path, hint=_HINT)
+            raise CorpusError("there must be a named column of numbers for each target", where=path, hint=_HINT)
 
         def column(i: int) -> np.ndarray:
             return np.array([number(row[i], n, titles[i], path) for n, row in enumerate(rows[1:], 1)], np.float64)
@@ -76,7 +75,7 @@ class Table:
         return LabelTrack(time_s, values, tuple(titles[i] for i in targets), until_s)
 
     def write(self, labels: LabelTrack, path: Path) -> None:
-        """Columns time_s, until_s where labels are of stretches, and the targets. See LabelFormat."""
+        """Write columns time_s, until_s (labels of intervals only) and the targets; see LabelFormat."""
         clocks = {"time_s": labels.time_s} | ({} if labels.until_s is None else {"until_s": labels.until_s})
         columns = np.stack([*clocks.values(), *labels.values.T], axis=1)
         with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
@@ -86,7 +85,7 @@ class Table:
 
 
 def _words(cells: list[str]) -> bool:
-    """Whether a column holds words: something, and no number among it."""
+    """Whether a column holds text, and no number."""
     filled = [cell for cell in cells if cell]
     return bool(filled) and all(finite(cell) is None for cell in filled) and not any(unknown(c) for c in filled)
 
@@ -94,7 +93,7 @@ def _words(cells: list[str]) -> bool:
 def _check_ends(time_s: np.ndarray, until_s: np.ndarray, path: Path) -> None:
     if not (until_s > time_s).all():
         wrong = int(np.argmin(until_s > time_s)) + 1
-        raise CorpusError(f"row {wrong} must end after it begins", where=path, hint=_HINT)
+        raise CorpusError(f"row {wrong} must end later than it begins", where=path, hint=_HINT)
     late = np.flatnonzero(until_s[:-1] > time_s[1:] + 1e-6)
     if len(late):
         raise CorpusError(f"row {late[0] + 1} ends after the next one begins", where=path, hint=_HINT)

@@ -1,4 +1,4 @@
-"""Praat: TextGrid files, one tier per target, a number in every interval or at every point."""
+"""Praat: TextGrid files with one tier per target and a number in every interval or at every point."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from avgate.core.errors import CorpusError
 from avgate.core.files import atomic_write
 from avgate.core.types import LabelTrack
-from avgate.labels.formats.base import DECIMALS, Frames, numeric
-from avgate.labels.tracks import joined, stretches
+from avgate.labels.formats.base import DECIMALS, Frames, numeric_tiers
+from avgate.labels.tracks import intervals, track_of_tiers
 
 _HINT = "save the TextGrid in Praat again as a text file, with a tier of numbers for each target"
 _BEGINNINGS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_BE, "utf-16"), (codecs.BOM_UTF16_LE, "utf-16"))
@@ -19,10 +19,10 @@ _BEGINNINGS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_BE, "utf-16"), 
 
 @dataclass(frozen=True)
 class TextGrid:
-    """Tiers whose intervals or points are all numbers are targets; a point lasts until the next one.
+    """A tier whose intervals or points are all numbers is a target; a point lasts until the next one.
 
-    Long, short and binary TextGrids are read; long ones are written, with interval tiers. What is unknown has an empty
-    interval. Times have six decimals.
+    Long, short and binary TextGrids are read; long ones with interval tiers are written. Where a label is unknown, the
+    interval is empty. Times have six decimals.
     """
 
     name: str = "textgrid"
@@ -35,7 +35,7 @@ class TextGrid:
         return True
 
     def read(self, path: Path, frames: Frames | None = None) -> LabelTrack:
-        """All tiers of numbers; see LabelFormat."""
+        """Read all numeric tiers; see LabelFormat."""
         import pympi
 
         tiers: dict[str, list[tuple[float, float, str]]] = {}
@@ -51,15 +51,15 @@ class TextGrid:
                     tiers[tier.name] = [(time, end, text) for (time, text), end in zip(points, ends, strict=True)]
                 else:
                     tiers[tier.name] = list(rows)
-        except Exception as error:  # the library raises whatever it stumbles over, StopIteration at the file's end
+        except Exception as error:  # pympi raises errors of many kinds, StopIteration among them
             raise CorpusError(f"it can't be read as a TextGrid: {error!r}", where=path, hint=_HINT) from error
-        return joined(numeric(tiers, path, _HINT))
+        return track_of_tiers(numeric_tiers(tiers, path, _HINT))
 
     def write(self, labels: LabelTrack, path: Path) -> None:
-        """See LabelFormat."""
+        """Write one interval tier per target; see LabelFormat."""
         import pympi
 
-        start_s, until_s = stretches(labels)
+        start_s, until_s = intervals(labels)
         grid = pympi.TextGrid(xmin=min(0.0, float(start_s[0])), xmax=float(until_s[-1]))
         for k, target in enumerate(labels.targets):
             tier = grid.add_tier(target)

@@ -1,4 +1,4 @@
-"""What happens in a clip: the path of valence and arousal, slow nuisances, and marks where a modality misleads."""
+"""Content of a clip: the trajectory of valence and arousal, and stretches of time in which a modality misleads."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ KINDS: dict[Modality, tuple[str, ...]] = {
     "video": ("occluded", "frozen", "contradicting"),
     "audio": ("silent", "drowned", "neutral"),
 }
-"""What can be wrong with each modality.
+"""Modality -> how it can mislead.
 
-occluded: something covers the face. frozen: the picture stands still. contradicting: the face shows the opposite of the
-path. silent: the voice isn't heard. drowned: noise or music is louder than it. neutral: the voice speaks as at (0, 0).
+occluded: an object covers the face. frozen: the picture stands still. contradicting: the face shows the opposite of
+valence and arousal. silent: the voice can't be heard. drowned: noise or music is louder than the voice. neutral: the
+voice shows valence and arousal of 0.
 """
 
 FADE_S = 0.25
-"""How long a stretch takes to set in and to end, in seconds."""
+"""Seconds in which a mark fades in, and in which it fades out."""
 
 
 def slow_noise(
     rng: np.random.Generator, n: int, channels: int, rate: float, time_constant_s: float, smooth_s: float = 0.35
 ) -> np.ndarray:
-    """Independent Ornstein-Uhlenbeck processes through a second-order low-pass, of mean 0 and variance 1.
+    """Draw independent Ornstein-Uhlenbeck processes through a second-order low-pass, with mean 0 and variance 1.
 
     Args:
         rng: source of randomness.
-        n: how many steps.
-        channels: how many processes.
+        n: number of steps.
+        channels: number of processes.
         rate: steps per second.
-        time_constant_s: how long a process remembers, in seconds.
+        time_constant_s: time constant of the processes, in seconds.
         smooth_s: time constant of both poles of the low-pass, in seconds.
 
     Returns:
@@ -47,8 +48,11 @@ def slow_noise(
     return lfilter([1.0], denominator, white, axis=0)[settle:] / np.sqrt((response**2).sum())
 
 
-def draw_path(rng: np.random.Generator, config: RenderConfig) -> np.ndarray:
-    """Valence and arousal at every frame, float64 [n 2] in (-1, 1); a clip of many time constants spans the plane."""
+def draw_trajectory(rng: np.random.Generator, config: RenderConfig) -> np.ndarray:
+    """Draw valence and arousal of every frame, float64 [n 2] in (-1, 1).
+
+    Each clip is standardised, so that a long clip covers most of the plane.
+    """
     latent = slow_noise(rng, config.frames, 2, config.fps, config.time_constant_s)
     spread = np.maximum(latent.std(0), 0.5)
     centred = (latent - latent.mean(0)) / spread
@@ -56,10 +60,10 @@ def draw_path(rng: np.random.Generator, config: RenderConfig) -> np.ndarray:
 
 
 def plan_marks(rng: np.random.Generator, config: RenderConfig) -> list[Mark]:
-    """Stretches that together last `marked_share` of the clip: audio and video in turn, their kinds in turn.
+    """Draw marks that together last `marked_share` of the clip, alternately for audio and video, with kinds in turn.
 
-    In a share of them (`both_share`) the other modality misleads as well, for the second half. A clip that is too short
-    for a stretch has none.
+    In a share of them (`both_share`), the other modality misleads, too, in the second half. A clip that is too short
+    for a mark has none.
     """
     difficulty = config.difficulty
     total = difficulty.marked_share * config.seconds
@@ -89,8 +93,17 @@ def plan_marks(rng: np.random.Generator, config: RenderConfig) -> list[Mark]:
     return marks
 
 
-def presence(marks: list[Mark], kind: str, time_s: np.ndarray) -> np.ndarray:
-    """How far a kind of stretch has set in at each time, float64 [n] in [0, 1]; it fades over FADE_S."""
+def mark_level(marks: list[Mark], kind: str, time_s: np.ndarray) -> np.ndarray:
+    """Level of one kind of marks at each time: 1 inside a mark, 0 outside, with a linear fade of FADE_S.
+
+    Args:
+        marks: marks of a clip.
+        kind: the kind, see KINDS.
+        time_s: float64 [n] seconds.
+
+    Returns:
+        float64 [n] in [0, 1].
+    """
     level = np.zeros(len(time_s))
     for mark in marks:
         if mark.kind == kind:
