@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from avgate.compare.tables import table
+from avgate.compare.tables import markdown_table
 from avgate.core.files import atomic_write
 from avgate.core.metrics import ccc
 from avgate.corpora.hazumi import Hazumi
@@ -42,7 +42,7 @@ def page(corpus: Hazumi) -> str:
             "Made by `python tools/raters.py` (`make docs`) from Hazumi's ratings: "
             f"{len(corpus.clips())} sessions, five raters each, who rated every exchange from 1 to 7.",
             "",
-            table(
+            markdown_table(
                 "Agreement (CCC over all exchanges) with a rater who has no part in it: of one other rater, mean over "
                 "all pairs; of the mean of the four others; of their EWE, weighted session by session. Cronbach's "
                 "alpha is that of all five.",

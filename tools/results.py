@@ -20,8 +20,9 @@ from hazumi_references import rater_agreement
 from avgate.apps.affwild2.published import AFFWILD2, COLUMNS
 from avgate.apps.demo import render_with_progress
 from avgate.compare.ablations import CHANGES, PARTS, PUBLISHED, ablations
-from avgate.compare.protocol import Protocol, Variant, benchmark
-from avgate.compare.tables import alone_table, gates_table, scores_table, stress_tables, table
+from avgate.compare.comparison import compare
+from avgate.compare.protocol import Protocol, Variant
+from avgate.compare.tables import alone_table, gates_table, markdown_table, scores_table, stress_tables
 from avgate.core.console import console
 from avgate.core.files import atomic_write, make_folder
 from avgate.corpora.hazumi import Hazumi
@@ -146,7 +147,7 @@ def run(hazumi: Path, work: Path, size: Size, workers: int | None) -> Iterator[S
         reference = "hgrjca" if plan.fusions else PUBLISHED
         # Plans of one recipe share a folder, so that what one has trained is there for the other.
         kept = plan.recipe if plan.fusions else plan.name
-        results = benchmark(protocol, variants, range(seeds), work / kept, reference=reference, workers=workers)
+        results = compare(protocol, variants, range(seeds), work / kept, reference=reference, workers=workers)
         options = [f"--recipe {plan.recipe} --folds {folds} --seeds {seeds}"]
         options += ["--stress"] if plan.stress else []
         options += [f"--fusions {' '.join(plan.fusions)}" if plan.fusions else "--ablate"]
@@ -158,7 +159,7 @@ def page(studies: Sequence[Study], commit: str, agreement: str, seconds: float) 
     """The whole page; every number but the quoted ones comes from the studies and from how far raters agree."""
     by_plan = {study.plan.name: study.results for study in studies}
     found = claims(by_plan)
-    quoted = table(
+    quoted = markdown_table(
         "Quoted from the papers, not measured here: CCC on Aff-Wild2.",
         "method",
         COLUMNS,
@@ -179,7 +180,7 @@ def page(studies: Sequence[Study], commit: str, agreement: str, seconds: float) 
         "",
         in_words(found, by_plan),
         "",
-        table(_CLAIMS, "claim", ["needed", "measured", "holds"], rows),
+        markdown_table(_CLAIMS, "claim", ["needed", "measured", "holds"], rows),
         f"One rater against the mean of the other four agrees by a CCC of {agreement} on hazumi.",
         "",
         "## Beside them: what the papers report",

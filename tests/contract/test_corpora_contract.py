@@ -76,14 +76,6 @@ def test_labels_are_of_the_corpus_targets_in_range_and_in_time_order(corpus):
         assert (np.diff(labels.time_s) > 0).all()
 
 
-def test_marks_lie_within_the_clip_or_are_not_known(corpus):
-    for clip in labelled(corpus):
-        end_s = corpus.labels(clip).time_s[-1] + 1.0
-        for mark in corpus.marks(clip) or []:
-            assert 0 <= mark.start_s < mark.end_s <= end_s
-            assert mark.modality in ("audio", "video")
-
-
 def test_features_that_come_along_are_finite_where_present_and_cover_the_labels(corpus):
     kinds = set()
     for clip in labelled(corpus):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,13 +13,13 @@ import pytest
 from safetensors import safe_open
 
 from avgate.cli import main
-from avgate.compare import protocol as benchmark
 from avgate.compare.ablations import CHANGES, PUBLISHED
+from avgate.compare.comparison import train_and_measure
+from avgate.compare.data import load_data
+from avgate.compare.protocol import Protocol, Run
 from avgate.core.errors import CorpusError, UsageError
-from avgate.corpora import open_corpus
-from avgate.evaluation.examples import load_examples
 from avgate.features.corruption import CORRUPTIONS
-from avgate.features.store import FeatureStore
+from avgate.models.checkpoint import load_checkpoint
 from avgate.models.recipe import override
 from avgate.models.recipes import recipe_named
 from tests.dialogues import write_hazumi
@@ -83,27 +85,64 @@ def test_every_fusion_tries_the_same_settings_on_validation_clips_and_keeps_the_
                     assert json.loads(file.metadata()["outcome"])["setting"] == chosen
 
 
-def test_of_several_settings_the_one_that_is_best_on_validation_clips_is_tested(folder, monkeypatch):
+def test_of_several_settings_the_one_that_is_best_on_validation_clips_is_tested(folder):
     recipe = recipe_named("hazumi").with_fusion("concat")
     for assignment in SETTINGS:
         recipe = override(recipe, assignment)
-    corpus = open_corpus("hazumi", folder)
-    examples, specs = load_examples(corpus, FeatureStore(folder / "features"), recipe, None)
-    protocol = benchmark.Protocol("hazumi", folder, folder / "features", folds=2)
-    monkeypatch.setattr(benchmark, "_loaded", (corpus, specs, examples))
+    protocol = Protocol("hazumi", folder, folder / "features", folds=2, accelerator="cpu")
+    data = load_data(protocol, recipe)
     settings = ("train.lr=1e-9", "train.lr=1e-2", "train.lr=3e-2 model.head_dropout=0.5")
-    found = benchmark.Run("x", recipe, 0, 7, settings).recipes()[settings[2]]
+    found = Run("x", recipe, 0, 7, settings).recipes()[settings[2]]
     assert (found.train.seed, found.train.lr, found.model.head_dropout) == (7, 3e-2, 0.5)
 
     for fold in (0, 1):
-        alone = {s: benchmark._do(protocol, recipe, benchmark.Run("x", recipe, fold, 0, (s,))) for s in settings}
+        alone = {s: train_and_measure(protocol, data, Run("x", recipe, fold, 0, (s,)))[0] for s in settings}
         assert {s: outcome.setting for s, outcome in alone.items()} == {s: s for s in settings}
         assert len({outcome.validation for outcome in alone.values()}) == len(settings)
         best = max(settings, key=lambda s, alone=alone: alone[s].validation)
         for order in (settings, settings[::-1]):
-            chosen = benchmark._do(protocol, recipe, benchmark.Run("x", recipe, fold, 0, order))
+            chosen, checkpoint = train_and_measure(protocol, data, Run("x", recipe, fold, 0, order))
             assert (chosen.setting, chosen.validation) == (best, alone[best].validation)
             np.testing.assert_array_equal(chosen.clean, alone[best].clean)
+            assert checkpoint.scores["validation"]["smoothed"]["mean"]["ccc"] == chosen.validation
+
+
+def test_every_model_is_kept_and_the_command_of_the_best_trains_it_on_the_own_splits(folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    results = compare(folder, out, settings=('tuning="train.lr=1e-2", "train.lr=2e-2"', "smooth_s=(0.0,3.0)"))
+    names = {path.stem for path in (out / "checkpoints").iterdir()}
+    assert names == {path.stem for path in (out / "runs").iterdir()}
+    for name in names:
+        checkpoint = load_checkpoint(out / "checkpoints" / f"{name}.safetensors")
+        assert checkpoint.recipe.fusion == name.split("-")[0]
+        assert f"-seed{checkpoint.recipe.train.seed}-" in name
+    best = results["best"]
+    means = {name: np.mean(row["validation"]) for name, row in results["fusions"].items()}
+    assert best["fusion"] == max(means, key=means.get)
+    assert best["validation"] == pytest.approx(means[best["fusion"]])
+    kept = load_checkpoint(out / best["checkpoint"])
+    scores = [
+        load_checkpoint(out / "checkpoints" / f"{name}.safetensors").scores["validation"]["smoothed"]["mean"]["ccc"]
+        for name in names
+        if name.startswith(f"{best['fusion']}-")
+    ]
+    assert kept.scores["validation"]["smoothed"]["mean"]["ccc"] == max(scores)
+    assert best["command"] in capsys.readouterr().out
+    program, *args = shlex.split(best["command"])
+    assert program == "avgate"
+    main(args)
+    again = load_checkpoint(out / "best" / "checkpoint.safetensors").recipe
+    assert replace(again, train=replace(again.train, seed=0), tuning=()) == replace(
+        kept.recipe, train=replace(kept.recipe.train, seed=0, lr=again.train.lr), tuning=()
+    )
+    assert f"train.lr={again.train.lr}" == best["setting"].replace("1e-2", "0.01").replace("2e-2", "0.02")
+
+
+def test_a_fold_for_which_there_are_too_few_persons_is_refused_with_what_works(folder, tmp_path, fails):
+    args = ["benchmark", "hazumi", "--data", folder, "--out", tmp_path, "--fusions", "audio", "--reference", "audio"]
+    said = fails(UsageError.exit_code, *args, "--folds", 4)
+    assert "--folds 3" in said
+    assert not (tmp_path / "results.json").exists()
 
 
 def test_stress_measures_every_kind_of_corruption_at_every_share(folder, tmp_path):

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avgate.compare.statistics import folds, holm, paired_bootstrap
+from avgate.compare.folds import folds, most_folds, split
+from avgate.compare.statistics import holm, paired_bootstrap
+from avgate.core.errors import CorpusError, UsageError
 from avgate.core.metrics import ccc, moments
+from avgate.core.types import Clip
 
 
 @settings(max_examples=60, deadline=None)
@@ -44,6 +50,57 @@ def test_groups_too_unequal_for_the_folds_are_refused():
         folds({f"person{i}": 1 for i in range(6)} | {"chatterbox": 6}, 2)
 
 
+def whole(fold) -> bool:
+    return bool(fold.train and fold.validation and fold.test)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 20), min_size=0, max_size=9))
+def test_the_most_folds_is_the_largest_count_that_works(sizes):
+    groups = {f"person{i}": n for i, n in enumerate(sizes)}
+    most = most_folds(groups)
+    if most is not None:
+        assert all(map(whole, folds(groups, most)))
+    for count in range((most or 1) + 1, len(groups) + 2):
+        with pytest.raises(ValueError, match="groups"):
+            folds(groups, count)
+
+
+def clips_of(*persons: str, split: str = "train") -> list[SimpleNamespace]:
+    """A clip of 10 steps of each of these."""
+    return [SimpleNamespace(clip=Clip(f"clip {p}", Path("x"), split, p), features=range(10)) for p in persons]
+
+
+@pytest.mark.parametrize("count", [-1, 1, 5, 6, 100])
+def test_more_folds_than_there_are_persons_for_are_refused_with_the_most_that_work(count):
+    with pytest.raises(UsageError, match="6 groups") as refused:
+        split(clips_of(*"abcdef"), count)
+    assert "--folds 4" in refused.value.hint
+    assert len(split(clips_of(*"abcdef"), 4)) == 4
+
+
+@pytest.mark.parametrize("persons", ["a", "ab", "abc"])
+def test_a_corpus_of_too_few_persons_for_any_folds_is_referred_to_its_own_splits(persons):
+    with pytest.raises(UsageError, match=f"{len(persons)} groups") as refused:
+        split(clips_of(*persons), 5)
+    assert "too few persons for any" in refused.value.hint
+    assert "--folds 0" in refused.value.hint
+
+
+def test_own_splits_of_which_one_is_empty_are_refused_by_its_name():
+    with pytest.raises(UsageError, match="own splits have no labelled clip for validation or test"):
+        split(clips_of("a", "b"), 0)
+    (fold,) = split([*clips_of("a"), *clips_of("b", split="validation"), *clips_of("c", split="test")], 0)
+    assert (fold.train, fold.validation, fold.test) == ({"a"}, {"b"}, {"c"})
+
+
+@pytest.mark.parametrize("shared", ["train", "validation"])
+def test_own_splits_that_share_a_person_are_refused(shared):
+    clips = [*clips_of("a"), *clips_of("b", split="validation"), *clips_of("c", split="test")]
+    with pytest.raises(CorpusError, match="more than one split: c"):
+        split([*clips, *clips_of("c", split=shared)], 0)
+
+
 Clips = list[tuple[np.ndarray, np.ndarray]]
 
 
@@ -75,6 +132,11 @@ def test_models_of_equal_worth_do_not_differ_and_a_model_does_not_differ_from_it
     same = measured(clips(0.5, 1))
     assert paired_bootstrap(same, same, draws=200).p == 1.0
     assert paired_bootstrap(same, measured(clips(0.5, 2)), draws=500).p > 0.05
+
+
+def test_a_model_without_any_score_differs_from_no_other():
+    same = measured(clips(0.5, 1))
+    assert paired_bootstrap(np.full_like(same, np.nan), same, draws=200).p == 1.0
 
 
 def test_bootstrap_draws_equal_a_loop_over_the_same_draws():

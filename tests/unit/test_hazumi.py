@@ -57,7 +57,6 @@ def test_clips_are_the_sessions_and_carry_their_file_for_want_of_a_video(root):
     clips = Hazumi(root).clips()
     assert [clip.name for clip in clips] == [name for names in SESSIONS.values() for name in names]
     assert all(clip.video == clip.labels and clip.video.stem == clip.name for clip in clips)
-    assert all(clip.marks is None and Hazumi(root).marks(clip) is None for clip in clips)
 
 
 def test_the_second_recording_of_a_person_is_in_the_group_and_split_of_the_first(root):

@@ -130,13 +130,14 @@ def benchmark(
     set: tuple[str, ...] = (),
     store: Path | None = None,
     workers: int | None = None,
+    accelerator: str = "auto",
 ) -> None:
     """Compare fusions fairly: one protocol, one budget, several seeds, and a paired test of every difference.
 
     Args:
         corpus: Kind of corpus: rendered, manifest (your own), affwild2, hazumi.
         data: The corpus' folder; of a manifest, the CSV file.
-        out: Folder for runs, results.json and results.md; run it again to continue after an interruption.
+        out: Folder for checkpoints, results.json and results.md; run it again to continue after an interruption.
         recipe: What is trained, see `avgate train --help`; its fusion is replaced by each of the fusions. The corpus'
             own recipe unless given.
         fusions: What to compare; "all" is every one that `avgate train --help` names.
@@ -147,14 +148,15 @@ def benchmark(
         stress: Also try every model on clips in which voice or face is missing or misleads.
         set: Settings to change, as path=value; tuning=() tries no other settings.
         store: Folder of the features; the folder features beside or in DATA unless given.
-        workers: Processes; one per core unless given.
+        workers: Processes; one per core unless given, and one where a GPU trains.
+        accelerator: auto, cpu, cuda, ...
     """
     from rich.console import Console
 
     from avgate.compare.ablations import PUBLISHED, ablations
+    from avgate.compare.comparison import compare as run
     from avgate.compare.protocol import Protocol, Variant
-    from avgate.compare.protocol import benchmark as run
-    from avgate.compare.tables import markdown
+    from avgate.compare.tables import all_tables
     from avgate.features.store import features_beside
     from avgate.models.fusions import FUSIONS, fusion_named
     from avgate.models.recipe import override
@@ -164,6 +166,6 @@ def benchmark(
     names = [f.name for f in FUSIONS] if fusions == ("all",) else [fusion_named(name).name for name in fusions]
     variants = ablations(wanted) if ablate else [Variant(name, wanted.with_fusion(name)) for name in names]
     reference = reference or (PUBLISHED if ablate else "hgrjca")
-    protocol = Protocol(corpus, data, store or features_beside(data), folds, stress)
+    protocol = Protocol(corpus, data, store or features_beside(data), folds, stress, accelerator)
     results = run(protocol, variants, range(seeds), out, reference=reference, workers=workers)
-    Console().print(markdown(results), markup=False, soft_wrap=True)
+    Console().print(all_tables(results), markup=False, soft_wrap=True)

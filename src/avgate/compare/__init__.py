@@ -1,1 +1,1 @@
-"""Fusions against each other under one protocol."""
+"""Comparison of fusions under one protocol."""

@@ -1,4 +1,4 @@
-"""`avgate benchmark --ablate`: hgrjca with one thing changed at a time, to see what each of its choices is worth."""
+"""`avgate compare --ablate`: hgrjca with one thing changed at a time, to see what each of its choices is worth."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from avgate.models.fusions.hgrjca import HgrjcaConfig
 from avgate.models.recipe import Recipe
 
 PUBLISHED = "as published"
-"""Name of the variant that all others are compared with."""
+"""Name of the variant without changes, the reference."""
 
 CHANGES: dict[str, dict[str, Any]] = {
     PUBLISHED: {},
@@ -43,11 +43,11 @@ PARTS = (
     "no final ReLU, fallback, one encoder",
     "no final ReLU, fallback (rhgrjca)",
 )
-"""What was tried for rhgrjca, and rhgrjca."""
+"""The changes that lead from hgrjca to rhgrjca."""
 
 
 def ablations(recipe: Recipe, names: Sequence[str] = tuple(CHANGES)) -> list[Variant]:
-    """The recipe with hgrjca as published, keeping what the recipe says of dropout, and with each change to it."""
+    """A variant of the recipe for each of these changes of hgrjca as published; its dropout stays the recipe's."""
     dropout = getattr(recipe.model.fusion, "dropout", HgrjcaConfig.dropout)
     fusions = {name: HgrjcaConfig(dropout=dropout, **CHANGES[name]) for name in names}
     return [Variant(n, replace(recipe, model=replace(recipe.model, fusion=f))) for n, f in fusions.items()]

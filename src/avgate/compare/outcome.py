@@ -1,10 +1,10 @@
-"""What one training of a comparison came to, kept on disk so that an interruption costs little."""
+"""The scores of one training of a comparison on its test clips, as a value and as a file."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +17,13 @@ from avgate.core.files import atomic_write
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one training came to, or those of all folds together.
+    """Scores of one training on its test clips, or of the trainings of all folds together.
 
     Attributes:
         validation: mean CCC on the validation clips.
-        setting: which of the settings that were tried gave it; of several folds, all that did.
+        setting: the setting that was chosen; of several folds, all that were.
         targets: names.
+        modalities: what the model reads.
         clips: names of the test clips.
         clean: float64 [clips k 6], their moments (see metrics.moments).
         stressed: condition -> the same, under corruption.
@@ -33,6 +34,7 @@ class Outcome:
     validation: float
     setting: str
     targets: tuple[str, ...]
+    modalities: tuple[str, ...]
     clips: tuple[str, ...]
     clean: np.ndarray
     stressed: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -40,12 +42,10 @@ class Outcome:
     seconds: float = float("nan")
 
     def save(self, path: Path, identity: str) -> None:
-        """Write it; `identity` says what it is the outcome of."""
+        """Write it with its identity, see data.py."""
         from safetensors.numpy import save
 
-        about = {
-            name: getattr(self, name) for name in ("validation", "setting", "targets", "clips", "auroc", "seconds")
-        }
+        about = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("clean", "stressed")}
         tensors = {"clean": self.clean, **{f"stressed/{name}": m for name, m in self.stressed.items()}}
         metadata = {"identity": identity, "outcome": json.dumps(about)}
         with atomic_write(path) as temporary:
@@ -53,7 +53,7 @@ class Outcome:
 
     @classmethod
     def load(cls, path: Path, identity: str) -> Outcome | None:
-        """The outcome of just that, None where there is none or, which is said, it can't be read."""
+        """The outcome in a file; None where it is of something else, isn't there, or (with a message) can't be read."""
         from safetensors import SafetensorError, safe_open
 
         if not path.exists():
@@ -68,25 +68,19 @@ class Outcome:
             console.print(f"{escape(path.name)} can't be read ({escape(str(error))}): it is trained again")
             return None
         about = json.loads(metadata["outcome"])
-        return cls(
-            about["validation"],
-            about["setting"],
-            tuple(about["targets"]),
-            tuple(about["clips"]),
-            tensors.pop("clean"),
-            {k.removeprefix("stressed/"): v for k, v in tensors.items()},
-            about["auroc"],
-            about.get("seconds", float("nan")),
-        )
+        about |= {name: tuple(about[name]) for name in ("targets", "modalities", "clips")}
+        clean = tensors.pop("clean")
+        return cls(**about, clean=clean, stressed={k.removeprefix("stressed/"): v for k, v in tensors.items()})
 
     @classmethod
     def joined(cls, parts: Sequence[Outcome]) -> Outcome:
-        """Those of all folds as one: clips side by side, areas and validation scores averaged."""
+        """The outcomes of all folds as one: clips side by side, areas and validation scores averaged."""
         first = parts[0]
         return cls(
             float(np.mean([p.validation for p in parts])),
             ", ".join(dict.fromkeys(p.setting for p in parts)),
             first.targets,
+            first.modalities,
             tuple(clip for p in parts for clip in p.clips),
             np.concatenate([p.clean for p in parts]),
             {name: np.concatenate([p.stressed[name] for p in parts]) for name in first.stressed},

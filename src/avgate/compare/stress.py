@@ -1,4 +1,4 @@
-"""The weak-complementarity suite: what a trained model still gets right when a modality is missing or misleads."""
+"""Stress: what a trained model still gets right when a modality is missing or misleads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHARES = (0.25, 0.5, 0.75, 1.0)
 """Shares of the steps that are corrupted; 0 is the clean clip."""
 
 HALF = 0.5
-"""The share at which the drop is reported, and at which gates are asked which steps were corrupted."""
+"""The share at which the drop in CCC and the gates' AUROC are measured."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Condition:
 
     @property
     def name(self) -> str:
-        """As it stands in a run's file."""
+        """Its name in files."""
         return f"{self.modality} {self.kind} {self.share:g}"
 
 
@@ -50,15 +50,15 @@ def standardise(examples: Sequence[Example], stats: Mapping[str, FeatureStats]) 
 def corrupt(
     examples: Sequence[Example], condition: Condition, steps: tuple[int, ...]
 ) -> tuple[list[Example], list[np.ndarray]]:
-    """The same clips with one modality corrupted in stretches; every model sees the very same ones.
+    """Corrupt one modality of clips in stretches, the same ones for every model.
 
     Args:
         examples: standardised clips, at least two: one lends its features to another.
-        condition: what is done.
+        condition: what is corrupted, and how.
         steps: shortest and longest stretch.
 
     Returns:
-        The clips, and per clip bool [n], where they were corrupted.
+        The corrupted clips, and per clip bool [n], which steps are corrupted.
     """
     m, found, masks = condition.modality, [], []
     features = [Feature(e.features.values[m], e.features.present[m]) for e in examples]
@@ -79,7 +79,7 @@ def corrupt(
 
 @dataclass(frozen=True)
 class Stressed:
-    """What one model makes of corrupted clips.
+    """Scores of one model on corrupted clips.
 
     Attributes:
         moments: condition's name -> float64 [clips k 6], see metrics.moments.
@@ -97,17 +97,17 @@ def stress(
     modalities: Sequence[str],
     prior: np.ndarray,
 ) -> Stressed:
-    """Corrupt test clips in every way, and see what the model makes of them and whether its gates see it.
+    """Measure a model on test clips under every kind of corruption, and how well its gates detect it.
 
-    A gate may open or close where a modality can't be trusted; which of both is read off on the validation clips,
-    corrupted in the same way, so that 0.5 is chance and less is worse than chance.
+    Some gates open and others close where a modality is corrupted. Which of both a gate does is decided on the
+    validation clips, corrupted in the same way: an AUROC of 0.5 on the test clips is chance, and less is worse.
 
     Args:
         estimator: the model.
         validation: the clips by which it was chosen.
         test: clips that it has never seen.
-        modalities: what to corrupt; of those that the model doesn't read nothing is measured.
-        prior: float [k], what is assumed where the model has nothing to go on.
+        modalities: what to corrupt; those that the model doesn't read are left out.
+        prior: float [k], the estimate where no modality is present.
     """
     width, stats = estimator.checkpoint.smooth_steps, estimator.stats
     validation, test = (standardise(clips, stats) for clips in (validation, test))
@@ -141,14 +141,14 @@ def conditions(modalities: Sequence[str]) -> Iterator[Condition]:
 
 
 def _at_labels(example: Example, mask: np.ndarray, modality: str) -> np.ndarray:
-    """Where a modality was corrupted, at the label times: 1, 0, or NaN where there had been nothing to corrupt."""
+    """Whether a modality is corrupted at each label time: 1, 0, or NaN where it was absent anyway."""
     grid, time_s = example.features.grid, example.labels.time_s
     present = read_off_mask(example.features.present[modality], grid, time_s)
     return np.where(present, read_off_mask(mask, grid, time_s), np.nan)
 
 
 def _areas(traces: Sequence[Trace], corrupted: Sequence[np.ndarray]) -> dict[Gate, float]:
-    """Gate -> AUROC against what was corrupted, over all times where both are known."""
+    """Gate -> AUROC against the corrupted times, over all times where both are known."""
     found = {}
     for gate in traces[0].gates:
         values, truth = np.concatenate([t.gates[gate] for t in traces]), np.concatenate(corrupted)
@@ -158,7 +158,7 @@ def _areas(traces: Sequence[Trace], corrupted: Sequence[np.ndarray]) -> dict[Gat
 
 
 def _turned(area: float, validation: float) -> float:
-    """The area of a gate that closes under corruption (below 0.5 on validation clips) upside down; NaN if unknown."""
+    """The area, or 1 less it for a gate that closes under corruption: below 0.5 on validation clips. NaN if unknown."""
     if np.isnan(validation):
         return float("nan")
     return area if validation >= 0.5 else 1 - area
@@ -169,7 +169,7 @@ def curve(clean: np.ndarray, moments: Mapping[str, np.ndarray], modality: str, k
 
     Args:
         clean: moments of the clean clips, [clips k 6].
-        moments: those under each condition; where there are none, nothing was changed by it.
+        moments: condition -> the same; a condition that isn't there changes nothing.
         modality: what was corrupted.
         kind: and how.
     """

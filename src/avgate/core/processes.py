@@ -1,18 +1,107 @@
-"""Processes that work for this one: what is told when one is killed, and Ctrl-C, which reaches all of them."""
+"""Work in several processes: a clean Ctrl-C, and a useful error when one of them dies."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from types import TracebackType
+from typing import Generic, TypeVar
 
+from avgate.core.console import console
 from avgate.core.errors import WorkerError
+
+_Task = TypeVar("_Task")
+_Result = TypeVar("_Result")
+
+
+class Workers(Generic[_Task, _Result]):
+    """Processes that share one kind of work; a single worker is this process itself. Use it in a `with` block.
+
+    Ctrl-C, or any other exception in the block: what has begun in other processes is finished, nothing else begins,
+    and the exception goes on. So work that must not be lost writes its result to disk itself. With a single worker,
+    Ctrl-C interrupts the work at once.
+
+    Args:
+        work: what is done for each task; for other processes, it and the tasks must be picklable.
+        count: how many processes.
+        set_up: called once in each process before its first task.
+    """
+
+    def __init__(self, work: Callable[[_Task], _Result], count: int, set_up: Callable[[], object] | None = None):
+        self._work, self._count, self._set_up = work, count, set_up
+        self._running: dict[Future[_Result], _Task] = {}
+        self._executor = ProcessPoolExecutor(count, get_context("spawn"), _begin, (set_up,)) if count > 1 else None
+
+    def __enter__(self) -> Workers[_Task, _Result]:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+        if self._executor is None:
+            return
+        unfinished = sum(not future.done() for future in self._running)
+        if kind is KeyboardInterrupt and unfinished:
+            console.print(f"Stopping once what has begun is done, to keep it (still at work: {unfinished})")
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def run(
+        self, tasks: Iterable[_Task], follow: Callable[[_Task, _Result], Iterable[_Task]] | None = None
+    ) -> Iterator[tuple[_Task, _Result]]:
+        """Do all tasks.
+
+        Args:
+            tasks: what is to be done.
+            follow: further tasks that a result leads to; they begin while others still run.
+
+        Yields:
+            Each task with its result, in the order in which they are finished.
+
+        Raises:
+            WorkerError: a process was killed.
+        """
+        waiting = deque(tasks)
+        try:
+            while waiting or self._running:
+                finished = self._finished_of(waiting)
+                for task, result in finished:
+                    waiting.extend(follow(task, result) if follow else ())
+                self._begin_some(waiting)
+                yield from finished
+        except BrokenProcessPool as error:
+            raise WorkerError(
+                "a worker process was killed, most often because memory ran out",
+                hint="the same command continues with what is missing; fewer --workers need less memory",
+            ) from error
+
+    def _finished_of(self, waiting: deque[_Task]) -> list[tuple[_Task, _Result]]:
+        if self._executor is None:
+            if self._set_up:
+                self._set_up()
+                self._set_up = None
+            task = waiting.popleft()
+            return [(task, self._work(task))]
+        self._begin_some(waiting)
+        done = wait(self._running, return_when=FIRST_COMPLETED).done
+        return [(self._running.pop(future), future.result()) for future in done]
+
+    def _begin_some(self, waiting: deque[_Task]) -> None:
+        """Hand out as many tasks as there are idle processes, and no more: what is handed out can't be taken back."""
+        if self._executor is None:
+            return
+        with _held_interrupts():
+            while waiting and len(self._running) < self._count:
+                task = waiting.popleft()
+                self._running[self._executor.submit(self._work, task)] = task
 
 
 @contextlib.contextmanager
-def held_interrupts() -> Iterator[None]:
+def _held_interrupts() -> Iterator[None]:
     """Hold Ctrl-C back until the block ends; processes started in it never see one, not even while they import."""
     if sys.platform == "win32":
         yield
@@ -24,13 +113,17 @@ def held_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-@contextlib.contextmanager
-def lost_workers_named() -> Iterator[None]:
-    """Turn the loss of a pool's process into an error that a user can act on: WorkerError."""
-    try:
-        yield
-    except BrokenProcessPool as error:
-        raise WorkerError(
-            "a process that worked for this one was ended from outside, most often because memory ran out",
-            hint="the same command continues with what is missing; fewer --workers need less memory",
-        ) from error
+def _begin(set_up: Callable[[], object] | None) -> None:
+    """Prepare a worker process: deaf to Ctrl-C, which the terminal sends to every process, and with one thread."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The processes already fill the cores. Libraries that are loaded later read these; torch may be loaded already.
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[variable] = "1"
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    with contextlib.suppress(ImportError):
+        import cv2
+
+        cv2.setNumThreads(1)
+    if set_up:
+        set_up()

@@ -197,7 +197,6 @@ class Clip:
         split: "train", "validation" or "test".
         group: person ID; a person is never in two splits.
         labels: the label file, or None for unlabelled clips.
-        marks: the file of marked stretches (corpora that know where a modality misleads), or None.
         crops: the folder of the person's face crops, one per frame (00001.jpg is the first), or None where the face is
             to be found in the video.
     """
@@ -207,7 +206,6 @@ class Clip:
     split: str
     group: str
     labels: Path | None = None
-    marks: Path | None = None
     crops: Path | None = None
 
 

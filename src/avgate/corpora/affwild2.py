@@ -20,7 +20,6 @@ import numpy as np
 
 from avgate.core.errors import AvgateError, CorpusError, UsageError
 from avgate.core.types import Clip, FeatureTrack, LabelTrack
-from avgate.corpora.base import Mark
 from avgate.faces import crop_files
 from avgate.labels.formats.affwild2 import AffWild2 as LabelFile
 from avgate.media import Media
@@ -88,10 +87,6 @@ class AffWild2:
             row = int(np.argmax((np.abs(labels.values) > 1).any(1))) + 1
             raise CorpusError(f"row {row}: labels must lie in [-1, 1] or be -5", where=clip.labels)
         return labels
-
-    def marks(self, clip: Clip) -> list[Mark] | None:
-        """None: nobody marked where a modality misleads."""
-        return None
 
     def tracks(self, clip: Clip) -> list[FeatureTrack] | None:
         """None: features are extracted from crops and raw videos."""

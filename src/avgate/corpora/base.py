@@ -3,29 +3,11 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from avgate.core.errors import CorpusError
-from avgate.core.types import Clip, FeatureTrack, LabelTrack, Modality
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A stretch of time in which one modality is missing or contradicts the labels.
-
-    Attributes:
-        start_s: start in seconds.
-        end_s: end in seconds.
-        modality: the modality that misleads.
-        kind: what is wrong with it, in the corpus' own terms.
-    """
-
-    start_s: float
-    end_s: float
-    modality: Modality
-    kind: str
+from avgate.core.types import Clip, FeatureTrack, LabelTrack
 
 
 class Corpus(Protocol):
@@ -46,9 +28,6 @@ class Corpus(Protocol):
 
     def labels(self, clip: Clip) -> LabelTrack:
         """A clip's labels; CorpusError where the file is missing or wrong."""
-
-    def marks(self, clip: Clip) -> list[Mark] | None:
-        """The stretches in which a modality is known to mislead; None where the corpus doesn't know."""
 
     def tracks(self, clip: Clip) -> list[FeatureTrack] | None:
         """Features that come with the corpus; None where they have to be extracted from its videos."""

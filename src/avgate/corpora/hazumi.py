@@ -18,7 +18,6 @@ import numpy as np
 from avgate.core.errors import CorpusError
 from avgate.core.timeline import Grid
 from avgate.core.types import Clip, FeatureTrack, LabelTrack, Modality
-from avgate.corpora.base import Mark
 
 CLONES = ("Hazumi2010", "Hazumi2012", "Hazumi2105")
 TARGETS = {"impression": "UI", "continuance": "TC"}
@@ -116,10 +115,6 @@ class Hazumi:
         values = (ratings.mean(2) - (high + low) / 2) / ((high - low) / 2)
         values[np.isnan(values).any(1)] = np.nan
         return LabelTrack(EXCHANGES.times(len(values)), values.astype(np.float32), self.targets)
-
-    def marks(self, clip: Clip) -> list[Mark] | None:
-        """None: nobody marked where a modality misleads."""
-        return None
 
     def tracks(self, clip: Clip) -> list[FeatureTrack] | None:
         """The authors' features, one step per exchange (not per second): audio [n 384], then video [n 66].

@@ -19,7 +19,7 @@ import numpy as np
 
 from avgate.core.errors import AvgateError, CorpusError
 from avgate.core.types import Clip, FeatureTrack, LabelTrack
-from avgate.corpora.base import SPLITS, Mark, read_table
+from avgate.corpora.base import SPLITS, read_table
 from avgate.labels.formats import read_labels
 from avgate.labels.tracks import side_by_side
 from avgate.media import Media
@@ -74,10 +74,6 @@ class Manifest:
         labels = self._labels[clip.name]
         order = [labels.targets.index(target) for target in self.targets]
         return LabelTrack(labels.time_s, labels.values[:, order], self.targets, labels.until_s)
-
-    def marks(self, clip: Clip) -> list[Mark] | None:
-        """None: nobody marked where a modality misleads."""
-        return None
 
     def tracks(self, clip: Clip) -> list[FeatureTrack] | None:
         """None: features are extracted from the videos."""

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Sequence
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 from avgate.core.console import console, progress
 from avgate.core.errors import AvgateError, MediaError
-from avgate.core.processes import held_interrupts, lost_workers_named
+from avgate.core.processes import Workers
 from avgate.core.types import Clip
 from avgate.faces import face_fingerprint
 from avgate.features.base import Backbone, kind_of
@@ -27,51 +25,20 @@ def store_key(backbone: Backbone, face_model: str | Path | None = None) -> str:
     return f"{kind_of(backbone.name)}-{backbone.fingerprint}{faces}"
 
 
-def _extract_clip(clip: Clip, names: Sequence[str], rate: float, face_model: str | None, root: Path) -> tuple[str, ...]:
-    """Compute and store what is missing of one clip; returns what the user must know of it."""
-    store, source = FeatureStore(root), source_fingerprint(clip.video, clip.crops)
-    missing = [b for b in build_backbones(names, rate) if not store.has(clip.name, store_key(b, face_model), source)]
-    extracted = extract_tracks(Media(clip.video), missing, face_model, crops=clip.crops)
-    for backbone, track in zip(missing, extracted.tracks, strict=True):
-        store.write(clip.name, store_key(backbone, face_model), track, source)
+def _extract_clip(
+    clip: Clip, names: Sequence[str], rate: float, face_model: str | None, root: Path
+) -> tuple[str, ...] | AvgateError:
+    """Compute and store what is missing of one clip; returns what the user must know of it, or why it failed."""
+    try:
+        store, source = FeatureStore(root), source_fingerprint(clip.video, clip.crops)
+        wanted = [(b, store_key(b, face_model)) for b in build_backbones(names, rate)]
+        missing = [(b, key) for b, key in wanted if not store.has(clip.name, key, source)]
+        extracted = extract_tracks(Media(clip.video), [b for b, _ in missing], face_model, crops=clip.crops)
+        for (_, key), track in zip(missing, extracted.tracks, strict=True):
+            store.write(clip.name, key, track, source)
+    except AvgateError as error:  # not raised: the other clips are extracted all the same
+        return error
     return extracted.notes
-
-
-def _each(
-    clips: Sequence[Clip], work: Callable[[Clip], tuple[str, ...]], workers: int
-) -> Iterator[tuple[Clip, tuple[str, ...] | AvgateError]]:
-    """Each clip with what became of it, as they are done: in this process for one worker, else in processes."""
-    if workers == 1:
-        for clip in clips:
-            try:
-                yield clip, work(clip)
-            except AvgateError as error:
-                yield clip, error
-        return
-    with lost_workers_named(), ProcessPoolExecutor(workers, get_context("spawn"), _be_a_worker) as pool:
-        with held_interrupts():
-            running = {pool.submit(work, clip): clip for clip in clips}
-        try:
-            for future in as_completed(running):
-                failure = future.exception()
-                if failure is not None and not isinstance(failure, AvgateError):
-                    raise failure
-                yield running[future], failure or future.result()
-        except BaseException:  # an interruption, or the caller's end: clips under way are finished, others not begun
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-
-
-def _be_a_worker() -> None:
-    # Ctrl-C reaches every process of the terminal; the parent alone decides what happens then.
-    import signal
-
-    import cv2
-    import torch
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
 
 
 def extract(
@@ -85,8 +52,8 @@ def extract(
 ) -> int:
     """Extract the features of many clips into a store; clips whose features are there already cost nothing.
 
-    Every clip is tried; those that failed are listed in one error at the end. An interruption loses only the clips
-    under way, and running again continues where it stopped.
+    Every clip is tried; those that failed are listed in one error at the end. After an interruption, the same call
+    continues with what is missing.
 
     Args:
         clips: what to extract.
@@ -115,10 +82,10 @@ def extract(
     workers = max(1, min(workers or os.cpu_count() or 1, len(todo)))
     work = partial(_extract_clip, names=tuple(names), rate=rate, face_model=face_model, root=root)
     done = 0
-    with progress() as bar:
-        task = bar.add_task("Extracting features", total=len(clips), completed=len(clips) - len(todo))
-        try:
-            for clip, notes in _each(todo, work, workers):
+    try:
+        with progress() as bar, Workers(work, workers) as pool:
+            task = bar.add_task("Extracting features", total=len(clips), completed=len(clips) - len(todo))
+            for clip, notes in pool.run(todo):
                 if isinstance(notes, AvgateError):
                     failed[clip.name] = notes
                 else:
@@ -126,9 +93,9 @@ def extract(
                     for note in notes:
                         console.print(f"[yellow]{clip.name}:[/] {note}")
                 bar.advance(task)
-        finally:
-            if store.root.is_dir():
-                store.write_manifest()
+    finally:
+        if store.root.is_dir():
+            store.write_manifest()
     if failed:
         raise AvgateError(
             f"{len(failed)} of {len(clips)} clips could not be extracted:\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,26 @@ from torch import Tensor, nn
 
 from avgate.core.errors import CheckpointError, UsageError
 from avgate.core.files import atomic_write
+from avgate.core.types import Clip
+from avgate.models.checkpoint import FeatureSpec
+from avgate.models.recipe import Recipe, to_plain
+
+
+def run_identity(recipe: Recipe, specs: Sequence[FeatureSpec], clips: Sequence[Clip], precision: str) -> dict[str, Any]:
+    """What a training depends on, as plain values.
+
+    Args:
+        recipe: what is trained.
+        specs: the features that it reads.
+        clips: those of training and validation, in order.
+        precision: lightning-fabric's.
+    """
+    return {
+        "recipe": to_plain(recipe),
+        "features": [spec.fingerprint for spec in specs],
+        "clips": [clip.name for clip in clips],
+        "precision": precision,
+    }
 
 
 @dataclass(frozen=True)
@@ -20,7 +41,7 @@ class RunState:
     """Where a run stands after `epoch` epochs: last and best weights, optimiser moments, history.
 
     Attributes:
-        identity: what the run depends on, as plain values; a run goes on only with the same.
+        identity: see run_identity; a run goes on only with the same.
         epoch: epochs done.
         last: weights after the last epoch.
         moments: the optimiser's state, `PARAMETER/NAME` -> tensor.

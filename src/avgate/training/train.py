@@ -32,9 +32,9 @@ from avgate.models.checkpoint import Checkpoint, modality_dims
 from avgate.models.fusions import fusion_class
 from avgate.models.losses import ccc_loss, reliability_loss, unimodal_loss
 from avgate.models.network import Model
-from avgate.models.recipe import Recipe, to_plain
+from avgate.models.recipe import Recipe
 from avgate.training.batches import Prepared, batches, load_splits
-from avgate.training.run_state import RunState
+from avgate.training.run_state import RunState, run_identity
 
 _END, _SETTLED, _RESTARTS = 0.97, 5, 3
 """Training restarts up to _RESTARTS times if after epoch _SETTLED most estimates are beyond ±_END, where tanh has no
@@ -82,12 +82,8 @@ def train(
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells of precisions and cards, on every start
     fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
     fabric.launch()
-    identity = {
-        "recipe": to_plain(recipe),
-        "features": [spec.fingerprint for spec in data.specs],
-        "clips": [e.clip.name for e in (*data.train, *data.validation)],
-        "precision": str(precision),
-    }
+    clips = [e.clip for e in (*data.train, *data.validation)]
+    identity = run_identity(recipe, data.specs, clips, str(precision))
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
     torch.manual_seed(recipe.train.seed)

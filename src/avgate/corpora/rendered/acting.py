@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from avgate.corpora.base import Mark
 from avgate.corpora.rendered.config import RenderConfig
-from avgate.corpora.rendered.trajectory import mark_level, slow_noise
+from avgate.corpora.rendered.trajectory import Mark, mark_level, slow_noise
 from avgate.corpora.rendered.units import SMOOTH_UNITS, Expression
 
 SIGNS = {

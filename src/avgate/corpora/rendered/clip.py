@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,13 @@ import numpy as np
 
 from avgate.core.files import atomic_write
 from avgate.core.types import VideoFrame
-from avgate.corpora.base import Mark
 from avgate.corpora.rendered.acting import Temperament, act
 from avgate.corpora.rendered.config import RenderConfig
 from avgate.corpora.rendered.face import FaceRenderer
 from avgate.corpora.rendered.looks import draw_look
 from avgate.corpora.rendered.portrait import Portrait
 from avgate.corpora.rendered.read import LABEL_COLUMNS, MARK_COLUMNS
-from avgate.corpora.rendered.trajectory import draw_trajectory, plan_marks
+from avgate.corpora.rendered.trajectory import Mark, draw_trajectory, plan_marks
 from avgate.corpora.rendered.units import Units
 from avgate.corpora.rendered.voice import Speaker, voice
 from avgate.media import Mp4Writer
@@ -52,14 +51,13 @@ class Studio:
         self._config, self._portrait = config, portrait
         self._units = Units(portrait)
 
-    def record(self, root: Path, identity: int, take: int, check: Callable[[], None]) -> None:
+    def record(self, root: Path, identity: int, take: int) -> None:
         """Render one clip. Its video is the last file to appear: where there is one, the clip is complete.
 
         Args:
             root: the corpus' folder; its subfolders must exist.
             identity: number of the person.
             take: number of the person's clip.
-            check: called before every frame; an error that it raises ends the clip, and no file stays half-written.
         """
         config = self._config
         person = [np.random.default_rng([config.seed, 0, identity, part]) for part in range(3)]
@@ -81,7 +79,6 @@ class Studio:
             with Mp4Writer(files["video"], size, size, crf=config.crf, max_rate_hint=config.fps) as video:
                 video.add_sound(sound)
                 for at_s, image in zip(time_s.tolist(), images, strict=True):
-                    check()
                     video.add(VideoFrame(at_s, image))
         finally:
             cv2.setNumThreads(threads)

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from avgate.corpora.base import Mark
 from avgate.corpora.rendered.camera import Camera, Occluder
 from avgate.corpora.rendered.config import RenderConfig
 from avgate.corpora.rendered.looks import Look
 from avgate.corpora.rendered.portrait import FACE_CENTRE, FACE_SHARE
+from avgate.corpora.rendered.trajectory import Mark
 from avgate.corpora.rendered.units import Expression, Units
 
 COARSE = 4

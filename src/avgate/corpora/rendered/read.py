@@ -9,7 +9,8 @@ import numpy as np
 
 from avgate.core.errors import CorpusError
 from avgate.core.types import Clip, FeatureTrack, LabelTrack
-from avgate.corpora.base import SPLITS, Mark, read_table
+from avgate.corpora.base import SPLITS, read_table
+from avgate.corpora.rendered.trajectory import Mark
 
 TARGETS = ("valence", "arousal")
 MANIFEST_COLUMNS = ("clip", "video", "labels", "marks", "split", "group")
@@ -37,6 +38,7 @@ class Rendered:
 
     def __init__(self, root: Path):
         self.root = Path(root)
+        self._marks: dict[str, Path] = {}
         self._clips = self._read_manifest()
 
     def clips(self) -> list[Clip]:
@@ -58,17 +60,16 @@ class Rendered:
             raise CorpusError("labels must lie in [-1, 1]", where=clip.labels, hint=_AGAIN)
         return LabelTrack(table[:, 0], table[:, 1:].astype(np.float32), TARGETS)
 
-    def marks(self, clip: Clip) -> list[Mark] | None:
+    def marks(self, clip: Clip) -> list[Mark]:
         """The stretches in which a modality misleads, in order of time; CorpusError as for labels."""
-        if clip.marks is None:
-            return None
-        rows = read_table(clip.marks, MARK_COLUMNS, _AGAIN)
-        spans = _numbers(rows, MARK_COLUMNS[:2], clip.marks)
+        file = self._marks[clip.name]
+        rows = read_table(file, MARK_COLUMNS, _AGAIN)
+        spans = _numbers(rows, MARK_COLUMNS[:2], file)
         marks = []
         for (start_s, end_s), row in zip(spans.tolist(), rows, strict=True):
             if not start_s < end_s or row["modality"] not in ("audio", "video"):
                 what = "a stretch must end after its start, in 'audio' or 'video'"
-                raise CorpusError(what, where=clip.marks, hint=_AGAIN)
+                raise CorpusError(what, where=file, hint=_AGAIN)
             marks.append(Mark(start_s, end_s, "audio" if row["modality"] == "audio" else "video", row["kind"]))
         return marks
 
@@ -112,7 +113,8 @@ class Rendered:
         for column, file in files.items():
             if not row[column] or not file.is_file():
                 raise CorpusError(f"the clip '{name}' has no file of {column} there", where=file, hint=_AGAIN)
-        return Clip(name, files["video"], row["split"], row["group"], files["labels"], files["marks"])
+        self._marks[name] = files["marks"]
+        return Clip(name, files["video"], row["split"], row["group"], files["labels"])
 
 
 def _numbers(rows: list[dict[str, str]], columns: tuple[str, ...], path: Path) -> np.ndarray:

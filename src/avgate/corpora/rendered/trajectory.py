@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.signal import lfilter
 
 from avgate.core.types import Modality
-from avgate.corpora.base import Mark
 from avgate.corpora.rendered.config import RenderConfig
 
 KINDS: dict[Modality, tuple[str, ...]] = {
@@ -19,6 +20,24 @@ occluded: an object covers the face. frozen: the picture stands still. contradic
 valence and arousal. silent: the voice can't be heard. drowned: noise or music is louder than the voice. neutral: the
 voice shows valence and arousal of 0.
 """
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A stretch of time in which one modality is missing or contradicts the labels.
+
+    Attributes:
+        start_s: start in seconds.
+        end_s: end in seconds.
+        modality: the modality that misleads.
+        kind: one of KINDS.
+    """
+
+    start_s: float
+    end_s: float
+    modality: Modality
+    kind: str
+
 
 FADE_S = 0.25
 """Seconds in which a mark fades in, and in which it fades out."""

@@ -13,10 +13,9 @@ import numpy as np
 from scipy.signal import lfilter, sosfilt
 
 from avgate.core.types import SAMPLE_RATE, Waveform
-from avgate.corpora.base import Mark
 from avgate.corpora.rendered.config import RenderConfig
 from avgate.corpora.rendered.speech import CONTROL_RATE, VOWELS, Speech, speak
-from avgate.corpora.rendered.trajectory import mark_level, slow_noise
+from avgate.corpora.rendered.trajectory import Mark, mark_level, slow_noise
 
 SIGNS = {
     "pitch": (0.1, 0.8),

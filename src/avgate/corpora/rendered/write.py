@@ -5,21 +5,20 @@ from __future__ import annotations
 import csv
 import json
 import os
-import signal
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avgate.core.errors import AvgateError, UsageError
+from avgate.core.errors import UsageError
 from avgate.core.files import atomic_write, make_folder
-from avgate.core.processes import held_interrupts, lost_workers_named
+from avgate.core.processes import Workers
 from avgate.corpora.rendered.config import RenderConfig
 from avgate.corpora.rendered.read import MANIFEST_COLUMNS
 
 if TYPE_CHECKING:
+    from avgate.corpora.rendered.clip import Studio
     from avgate.corpora.rendered.portrait import Portrait
 
 VERSION = 1
@@ -116,62 +115,35 @@ def _flat(tree: Any, name: str = "") -> dict[str, Any]:
     return {key: value for branch in branches for key, value in branch.items()}
 
 
+_Take = tuple[int, int]
+"""Number of a person, and number of the clip."""
+
+
 def _render_all(
-    root: Path,
-    config: RenderConfig,
-    takes: list[tuple[int, int]],
-    workers: int,
-    report: Callable[[tuple[int, int]], None],
+    root: Path, config: RenderConfig, takes: list[_Take], workers: int, report: Callable[[_Take], None]
 ) -> None:
-    """Render these clips; whatever ends it early, no worker goes on and no half-written file stays."""
-    from avgate.corpora.rendered.clip import Studio
+    """Render these clips, and report each once it is there."""
     from avgate.corpora.rendered.portrait import load_portrait
 
-    portrait = load_portrait(config.size)
-    if workers == 1:
-        studio = Studio(config, portrait)
-        for key in takes:
-            studio.record(root, *key, check=lambda: None)
-            report(key)
-        return
-    context = get_context("spawn")
-    stop = context.Event()
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (config, portrait, stop))
-    try:
-        with lost_workers_named():
-            with held_interrupts():
-                futures = {pool.submit(_record, root, *key): key for key in takes}
-            for future in as_completed(futures):
-                future.result()
-                report(futures[future])
-    finally:
-        stop.set()
-        pool.shutdown(cancel_futures=True)
+    set_up = partial(_open_studio, config, load_portrait(config.size))
+    with Workers(partial(_record, root), workers, set_up) as pool:
+        for take, _ in pool.run(takes):
+            report(take)
 
 
-class _StoppedError(AvgateError):
-    """The corpus is given up while a clip is being rendered."""
+_studio: Studio | None = None
+"""This process's, see _open_studio."""
 
 
-_worker: tuple[Any, Any] | None = None
-
-
-def _start_worker(config: RenderConfig, portrait: Portrait, stop: Any) -> None:
-    """Prepare a worker process; on Ctrl-C its parent tells it to stop."""
-    global _worker
+def _open_studio(config: RenderConfig, portrait: Portrait) -> None:
+    """Prepare this process for rendering clips of a corpus."""
+    global _studio
     from avgate.corpora.rendered.clip import Studio
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _worker = (Studio(config, portrait), stop)
+    _studio = Studio(config, portrait)
 
 
-def _record(root: Path, identity: int, take: int) -> None:
-    """Render one clip in a worker process."""
-    assert _worker is not None
-    studio, stop = _worker
-
-    def check() -> None:
-        if stop.is_set():
-            raise _StoppedError("stopped", where=root)
-
-    studio.record(root, identity, take, check)
+def _record(root: Path, take: _Take) -> None:
+    """Render one clip."""
+    assert _studio is not None
+    _studio.record(root, *take)

@@ -1,0 +1,237 @@
+"""`avgate compare`: every fusion under one protocol and one budget, and which differences are more than chance.
+
+OUT/runs/, OUT/checkpoints/    each training's scores and model, see kept.py
+OUT/results.json, results.md   the tables
+OUT/curves.png                 scores over the corrupted share, where models are measured on corrupted clips
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning_fabric import Fabric
+from rich.markup import escape
+
+from avgate.compare.best import best_of
+from avgate.compare.data import PRECISION, Data, load_data
+from avgate.compare.kept import Kept
+from avgate.compare.outcome import Outcome
+from avgate.compare.protocol import Protocol, Run, Variant
+from avgate.compare.stress import stress
+from avgate.compare.tables import summarise, write_tables
+from avgate.core.console import console, progress
+from avgate.core.errors import UsageError
+from avgate.core.processes import Workers
+from avgate.evaluation.scoring import label_moments, label_traces
+from avgate.inference.estimator import Estimator
+from avgate.models.checkpoint import Checkpoint
+from avgate.models.recipe import Recipe, to_plain
+from avgate.training.batches import prepare
+from avgate.training.train import train
+
+
+def compare(
+    protocol: Protocol,
+    variants: Sequence[Variant],
+    seeds: Sequence[int],
+    out: Path,
+    *,
+    reference: str,
+    workers: int | None = None,
+) -> dict[str, Any]:
+    """Train every variant on every fold with every seed, in parallel, and compare; earlier trainings are kept.
+
+    Each variant is tuned alike: on every fold, each setting of its recipe's `tuning` is trained with the first seed,
+    and the one with the best score on the fold's validation clips is kept for all seeds. Test clips have no part in it.
+
+    Args:
+        protocol: what all share.
+        variants: what is compared; their names differ.
+        seeds: training seeds.
+        out: folder for trainings and tables.
+        reference: name of the variant that all others are compared with.
+        workers: processes of one thread each, this one if it is 1; None is one per core, or 1 where a GPU trains.
+
+    Returns:
+        What results.json holds.
+
+    Raises:
+        UsageError: the reference isn't among the variants, a name occurs twice, there are too few persons for so many
+            folds, or there is no such accelerator.
+    """
+    names = [variant.name for variant in variants]
+    if reference not in names:
+        raise UsageError(
+            f"the reference '{reference}' is not among the fusions",
+            hint="add it to --fusions, or choose another by --reference",
+        )
+    if len(set(names)) < len(names):
+        raise UsageError("a fusion is named twice", hint="name each once")
+    if not len(seeds):
+        raise UsageError("there is nothing to train without a seed", where="--seeds", hint="use 1 or more")
+    protocol, workers = _on_accelerator(protocol, workers)
+    data = load_data(protocol, variants[0].recipe)
+    kept = Kept(out)
+    kept.make_folders()
+    outcomes = _all_outcomes(protocol, data, kept, variants, seeds, workers)
+
+    def of(name: str, seed: int) -> list[Outcome]:
+        return [outcomes[name, seed, fold] for fold in range(protocol.splits)]
+
+    about = {
+        "corpus": protocol.corpus,
+        "recipe": to_plain(variants[0].recipe),
+        "folds": protocol.folds,
+        "seeds": list(seeds),
+        "tuned": {name: [outcome.setting for outcome in of(name, seeds[0])] for name in names},
+    }
+    joined = {name: [Outcome.joined(of(name, seed)) for seed in seeds] for name in names}
+    results = about | summarise(joined, reference) | {"best": best_of(protocol, variants, outcomes, kept)}
+    write_tables(results, out)
+    return results
+
+
+def _on_accelerator(protocol: Protocol, workers: int | None) -> tuple[Protocol, int]:
+    """The protocol with "auto" replaced by what there is, and how many processes train on it."""
+    try:
+        device = Fabric(accelerator=protocol.accelerator, devices=1).device.type
+    except Exception as error:  # lightning-fabric raises whatever suits it
+        what = f"the accelerator '{protocol.accelerator}' can't be used: {error}"
+        raise UsageError(what, where="--accelerator", hint="use auto or cpu") from error
+    if protocol.accelerator == "auto":
+        protocol = replace(protocol, accelerator=device)
+    if device == "cpu":
+        return protocol, workers or os.cpu_count() or 1
+    count = workers or 1
+    at_once = "one model at a time; --workers 2 trains two side by side" if count == 1 else f"{count} models at a time"
+    console.print(f"Training on {device}, {at_once}")
+    return protocol, count
+
+
+def _all_outcomes(
+    protocol: Protocol, data: Data, kept: Kept, variants: Sequence[Variant], seeds: Sequence[int], workers: int
+) -> dict[tuple[str, int, int], Outcome]:
+    """(variant, seed, fold) -> outcome, read from disk where it is there and trained where it isn't."""
+    first, *others = seeds
+    tuning = [
+        Run(v.name, v.recipe, fold, first, v.recipe.tuning or ("",))
+        for v in variants
+        for fold in range(protocol.splits)
+    ]
+    _tell_of_outdated(protocol, data, kept, tuning, others)
+    outcomes: dict[tuple[str, int, int], Outcome] = {}
+
+    def follow(run: Run, outcome: Outcome) -> list[Run]:
+        return missing(run.repeated(outcome.setting, others)) if run.seed == first else []
+
+    def missing(runs: Iterable[Run]) -> list[Run]:
+        """Those of these runs, and of the runs that follow from them, that are not kept."""
+        found = []
+        for run in runs:
+            outcome = kept.load(run, data.identity(run, protocol), protocol.stress)
+            if outcome is None:
+                found.append(run)
+            else:
+                note(run, outcome)
+                found += follow(run, outcome)
+        return found
+
+    def note(run: Run, outcome: Outcome) -> None:
+        outcomes[run.variant, run.seed, run.fold] = outcome
+        bar.advance(task)
+
+    if workers == 1:
+        work = partial(_train_and_keep, protocol, kept, data)
+    else:
+        work = partial(_train_in_worker, protocol, kept, variants[0].recipe)
+    with progress() as bar, Workers(work, workers) as pool:
+        task = bar.add_task("Training", total=len(tuning) * len(seeds))
+        for run, outcome in pool.run(missing(tuning), follow):
+            note(run, outcome)
+    return outcomes
+
+
+def _tell_of_outdated(protocol: Protocol, data: Data, kept: Kept, tuning: Sequence[Run], others: Sequence[int]) -> None:
+    """Say how many kept trainings don't fit the data, recipes or version of today."""
+    wanted = [(run, {data.identity(run, protocol)}) for run in tuning]
+    for run in tuning:
+        # Whichever setting is chosen with the first seed, the other seeds are trained with it.
+        by_setting = [run.repeated(setting, others) for setting in run.settings]
+        wanted += [(same[0], {data.identity(r, protocol) for r in same}) for same in zip(*by_setting, strict=True)]
+    count = kept.outdated(wanted)
+    if count:
+        console.print(
+            f"{count} of the trainings in {escape(str(kept.out))} are done again: since then the features, labels, "
+            "splits, settings or the version of avgate have changed"
+        )
+
+
+_worker_data: Data | None = None
+"""This worker process's own copy, loaded before its first training."""
+
+
+def _train_in_worker(protocol: Protocol, kept: Kept, recipe: Recipe, run: Run) -> Outcome:
+    """Train in a worker process, which loads the clips with the recipe's features itself."""
+    global _worker_data
+    if _worker_data is None:
+        _worker_data = load_data(protocol, recipe)
+    return _train_and_keep(protocol, kept, _worker_data, run)
+
+
+def _train_and_keep(protocol: Protocol, kept: Kept, data: Data, run: Run) -> Outcome:
+    with _quiet():
+        outcome, checkpoint = train_and_measure(protocol, data, run)
+    kept.save(run, data.identity(run, protocol), outcome, checkpoint)
+    return outcome
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hide messages and progress bars of single trainings: there is one bar for all of them."""
+    before, console.quiet = console.quiet, True
+    try:
+        yield
+    finally:
+        console.quiet = before
+
+
+def train_and_measure(protocol: Protocol, data: Data, run: Run) -> tuple[Outcome, Checkpoint]:
+    """Train with every setting, and score the best by validation on the test clips; returns its outcome and model."""
+    began = time.process_time()
+    fold = data.folds[run.fold]
+    training, validation, test = (data.part(groups) for groups in (fold.train, fold.validation, fold.test))
+    prepared = prepare(training, validation, data.specs, data.corpus.name)
+    trained = {
+        setting: train(
+            data.corpus,
+            data.store,
+            recipe,
+            None,
+            accelerator=protocol.accelerator,
+            precision=PRECISION,
+            prepared=prepared,
+        )
+        for setting, recipe in run.recipes().items()
+    }
+    setting, best = max(trained.items(), key=lambda found: np.nan_to_num(_validation(found[1]), nan=-1.0))
+    prior = np.nanmean(np.concatenate([e.steps for e in training]), axis=0)
+    width = best.checkpoint.smooth_steps
+    clean = label_moments(label_traces(best, test, [width])[width], test, best.targets, prior)
+    names = tuple(e.clip.name for e in test)
+    outcome = Outcome(_validation(best), setting, best.targets, tuple(best.stats), names, clean)
+    if protocol.stress:
+        found = stress(best, validation, test, tuple(prepared.stats), prior)
+        outcome = replace(outcome, stressed=found.moments, auroc=found.auroc)
+    return replace(outcome, seconds=time.process_time() - began), best.checkpoint
+
+
+def _validation(estimator: Estimator) -> float:
+    return estimator.checkpoint.scores["validation"]["smoothed"]["mean"]["ccc"]

@@ -1,0 +1,77 @@
+"""The trainings of a comparison on disk: an interruption costs little, and every model can be used afterwards.
+
+OUT/runs/VARIANT-seedS-foldF.safetensors           the training's scores on its test clips
+OUT/checkpoints/VARIANT-seedS-foldF.safetensors    the model, an ordinary checkpoint
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from avgate.compare.outcome import Outcome
+from avgate.compare.protocol import Run
+from avgate.core.files import make_folder
+from avgate.models.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True)
+class Kept:
+    """See the module's docstring; `out` is the comparison's folder."""
+
+    out: Path
+
+    def outcome(self, run: Run) -> Path:
+        """Where a run's outcome is, or would be."""
+        return self.out / "runs" / f"{run.name}.safetensors"
+
+    def checkpoint(self, run: Run) -> Path:
+        """Where a run's model is, or would be."""
+        return self.out / "checkpoints" / f"{run.name}.safetensors"
+
+    def make_folders(self) -> None:
+        """Make both folders; OutputError where they can't be written to."""
+        for folder in ("runs", "checkpoints"):
+            make_folder(self.out / folder)
+
+    def save(self, run: Run, identity: str, outcome: Outcome, checkpoint: Checkpoint) -> None:
+        """Write both."""
+        # The old outcome goes first, so that it never stands beside another training's model.
+        self.outcome(run).unlink(missing_ok=True)
+        checkpoint.save(self.checkpoint(run))
+        outcome.save(self.outcome(run), identity)
+
+    def load(self, run: Run, identity: str, stress: bool) -> Outcome | None:
+        """The outcome of an earlier training.
+
+        Args:
+            run: which training.
+            identity: see data.py.
+            stress: whether scores on corrupted clips are needed.
+
+        Returns:
+            The outcome; None where there is none, its identity differs, or its model or scores on corrupted clips are
+            missing.
+        """
+        if not self.checkpoint(run).is_file():
+            return None
+        outcome = Outcome.load(self.outcome(run), identity)
+        if outcome is None or (stress and not outcome.stressed):
+            return None
+        return outcome if stress else replace(outcome, stressed={}, auroc={})
+
+    def outdated(self, wanted: Iterable[tuple[Run, set[str]]]) -> int:
+        """How many of these runs, each with the identities that it may have, have an outcome with another one."""
+        return sum(_identity_in(self.outcome(run)) not in {None, *identities} for run, identities in wanted)
+
+
+def _identity_in(path: Path) -> str | None:
+    """The identity in an outcome's file; None where there is no such file, or it can't be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "np") as file:
+            return (file.metadata() or {}).get("identity")
+    except (SafetensorError, OSError):
+        return None

@@ -1,0 +1,110 @@
+"""Worker processes: a clean Ctrl-C, a useful error when one dies, and one worker is this process itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import pytest
+
+from avgate.core.errors import WorkerError
+from avgate.core.processes import Workers
+
+
+def state(_: int) -> tuple[int, int, str, bool]:
+    """Of the process that is asked: its number, its threads, and whether it is deaf to Ctrl-C."""
+    deaf = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    return os.getpid(), cv2.getNumThreads(), os.environ["OMP_NUM_THREADS"], deaf
+
+
+def test_several_workers_are_other_processes_of_one_thread_that_are_deaf_to_ctrl_c(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    with Workers(state, 2) as pool:
+        found = [result for _, result in pool.run(range(4))]
+    assert os.getpid() not in {pid for pid, *_ in found}
+    assert {(threads, omp, deaf) for _, threads, omp, deaf in found} == {(1, "1", True)}
+
+
+def test_one_worker_is_this_process_set_up_once():
+    done = []
+    with Workers(lambda task: (done.append(task), os.getpid())[1], 1, lambda: done.append("set up")) as pool:
+        assert list(pool.run("ab")) == [("a", os.getpid()), ("b", os.getpid())]
+    assert done == ["set up", "a", "b"]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_further_work_may_follow_from_a_result(count):
+    def follow(task: int, result: int) -> list[int]:
+        return [task + 10] if result < 20 else []
+
+    with Workers(abs, count) as pool:
+        assert sorted(pool.run([1, 2], follow)) == [(n, n) for n in (1, 2, 11, 12, 21, 22)]
+
+
+def test_an_error_of_the_work_ends_it():
+    with pytest.raises(ZeroDivisionError), Workers(lambda n: 1 // n, 1) as pool:
+        list(pool.run([1, 0, 1]))
+
+
+SCRIPT = """
+import sys
+import time
+from pathlib import Path
+
+from avgate.core.processes import Workers
+
+FOLDER = Path(sys.argv[1])
+
+
+def work(n):
+    (FOLDER / f"begun {n}").touch()
+    deadline = time.monotonic() + 60
+    while not (FOLDER / "go on").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    (FOLDER / f"done {n}").touch()
+
+
+if __name__ == "__main__":
+    try:
+        with Workers(work, 2) as pool:
+            list(pool.run(range(5)))
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals to a process group")
+def test_ctrl_c_finishes_what_has_begun_and_begins_nothing_else(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    # Tests that a shell runs in the background ignore Ctrl-C, and so would what they start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(
+        [sys.executable, str(tmp_path / "script.py"), str(tmp_path)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    signal.signal(signal.SIGINT, before)
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("begun *"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.stderr.readline()
+    (tmp_path / "go on").touch()
+    said += process.communicate(timeout=60)[1]
+    assert process.returncode == 130, said
+    assert "Stopping once what has begun is done, to keep it (still at work: 2)" in " ".join(said.split())
+    assert "Traceback" not in said
+    for what in ("begun", "done"):
+        assert {path.name for path in tmp_path.glob(f"{what} *")} == {f"{what} 0", f"{what} 1"}
+
+
+def test_a_process_that_is_killed_is_told_with_the_likely_cause_and_what_to_do():
+    with pytest.raises(WorkerError) as told, Workers(os._exit, 2) as pool:
+        list(pool.run([9]))
+    assert "memory" in told.value.what
+    assert "--workers" in told.value.hint
