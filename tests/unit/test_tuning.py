@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from avgate.core.errors import ModelFileError
+from avgate.core.errors import ModelFileError, UsageError
 from avgate.models.finetune import FinetuneConfig, Tuned
 from avgate.models.recipe import from_plain, to_plain
 from avgate.models.recipes import recipe_named
@@ -158,3 +158,11 @@ def test_a_model_that_is_trained_along_gets_its_pictures_as_its_preprocessor_wan
     with torch.no_grad():
         expected = module.backbone(pixel_values=(pixels - mean) / sd).last_hidden_state.mean(1)
         torch.testing.assert_close(module(face, torch.ones(1, 1, dtype=torch.bool))[0], expected)
+
+
+@KINDS
+def test_export_is_refused_with_the_way_out(sources, kind):
+    module, x, present = tuned(sources, kind)
+    with pytest.raises(UsageError, match="can't be exported") as caught:
+        torch.export.export(module.eval(), (x, present))
+    assert caught.value.hint

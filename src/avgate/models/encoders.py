@@ -1,4 +1,4 @@
-"""Per-modality encoders before the fusion. Absent steps never leak: they count as zero at every layer."""
+"""Encoders of single modalities, before the fusion. Absent steps never influence present ones."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class TcnConfig:
     """Linear layer and temporal convolutional network (Bai et al. 2018, arXiv 1803.01271).
 
     Args:
-        channels: features of each residual block; block i has dilation 2^i.
+        channels: output features of each residual block; block i has dilation 2^i.
         kernel: taps of each convolution.
         dropout: after each convolution.
-        causal: see only the past (for streams), or as much of the future.
+        causal: whether a step sees only the past (for streams); else as much future as past.
     """
 
     tag: ClassVar[str] = "TcnConfig"
@@ -43,23 +43,23 @@ class TcnConfig:
 
     @property
     def dim(self) -> int:
-        """Features that come out."""
+        """Output features."""
         return self.channels[-1]
 
     def with_dim(self, dim: int) -> TcnConfig:
-        """The same with `dim` features in every block."""
+        """The same config with `dim` features in every block."""
         return replace(self, channels=(dim,) * len(self.channels))
 
 
 @dataclass(frozen=True)
 class GruConfig:
-    """Linear layer and a (bidirectional) gated recurrent unit, which steps over absent steps.
+    """Linear layer and a (bidirectional) gated recurrent unit (GRU) that skips absent steps.
 
     Args:
-        dim: features that come out; split over both directions.
-        layers: stacked units.
-        dropout: before each unit.
-        causal: one direction only.
+        dim: output features; half for each direction.
+        layers: number of stacked GRUs.
+        dropout: before each layer.
+        causal: whether to run forward in time only (for streams).
     """
 
     tag: ClassVar[str] = "GruConfig"
@@ -76,13 +76,13 @@ class GruConfig:
             )
 
     def with_dim(self, dim: int) -> GruConfig:
-        """The same with `dim` features."""
+        """The same config with `dim` output features."""
         return replace(self, dim=dim)
 
 
 @dataclass(frozen=True)
 class LstmConfig(GruConfig):
-    """The same with long short-term memory, as RJCA has it (arXiv 2304.07958); on a CPU several times faster."""
+    """As GruConfig with LSTMs, as in RJCA (arXiv 2304.07958); on a CPU several times faster than GRUs."""
 
     tag: ClassVar[str] = "LstmConfig"
 
@@ -91,7 +91,7 @@ EncoderConfig = TcnConfig | GruConfig | LstmConfig
 
 
 class MaskedConv(nn.Module):
-    """A weight-normalised convolution over time that keeps the length: centred or causal, zeros outside."""
+    """Weight-normalised convolution over time, centred or causal; zero padding keeps the length."""
 
     def __init__(self, in_dim: int, out_dim: int, kernel: int, dilation: int, causal: bool):
         super().__init__()
@@ -100,12 +100,12 @@ class MaskedConv(nn.Module):
         self.conv = weight_norm(nn.Conv1d(in_dim, out_dim, kernel, dilation=dilation))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """[b out L] from [b in L]; mask [b 1 L] zeroes absent steps of the result."""
+        """[b out L] from [b in L]; zero where the mask [b 1 L] is 0."""
         return self.conv(nn.functional.pad(x, self.padding)) * mask
 
 
 class TcnBlock(nn.Module):
-    """Two masked convolutions with ReLU and dropout, and a residual path."""
+    """Residual block: two masked convolutions, each with ReLU and dropout, and a skip connection."""
 
     def __init__(self, in_dim: int, out_dim: int, config: TcnConfig, dilation: int):
         super().__init__()
@@ -115,14 +115,14 @@ class TcnBlock(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """[b out L] from [b in L], zero where the mask [b 1 L] is."""
+        """[b out L] from [b in L]; zero where the mask [b 1 L] is 0."""
         hidden = self.dropout(torch.relu(self.first(x, mask)))
         hidden = self.dropout(torch.relu(self.second(hidden, mask)))
         return torch.relu(hidden + self.skip(x)) * mask
 
 
 class Tcn(nn.Module):
-    """See TcnConfig."""
+    """Temporal convolutional network, see TcnConfig."""
 
     def __init__(self, in_dim: int, config: TcnConfig):
         super().__init__()
@@ -142,10 +142,10 @@ class Tcn(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """See GruConfig.
+    """Recurrent encoder, see GruConfig and LstmConfig.
 
-    Each direction runs by itself over padded sequences: packed ones would be walked through step by step, where a
-    processor's library has the whole of an LSTM in one piece.
+    Each direction is a unit of its own over padded sequences. torch runs packed sequences step by step on a CPU, but
+    has one fast kernel for a whole padded LSTM.
     """
 
     def __init__(self, unit: type[nn.GRU] | type[nn.LSTM], in_dim: int, config: GruConfig):
@@ -159,7 +159,7 @@ class Recurrent(nn.Module):
 
     def forward(self, x: Tensor, present: Tensor) -> Tensor:
         """[b L dim] from [b L in_dim] and presence [b L]; absent steps come out as zero."""
-        # Present steps are moved to the front, in order, so that no unit sees an absent one before or between them.
+        # Move present steps to the front, in order, so that no unit sees an absent step before or between them.
         order = torch.argsort((~present).to(torch.int8), dim=1, stable=True)
         step, count = torch.arange(x.shape[1], device=x.device), present.sum(1, keepdim=True)
         backwards = torch.where(step < count, count - 1 - step, step)
@@ -174,8 +174,8 @@ class Recurrent(nn.Module):
 
 
 def _take(x: Tensor, order: Tensor) -> Tensor:
-    """Steps of x [b L d] in another order [b L]; whole rows are copied, where gather would go value by value."""
-    rows = order + x.shape[1] * torch.arange(len(x), device=x.device)[:, None]
+    """Steps of x [b L d] in another order [b L]; index_select copies whole rows and is faster than gather."""
+    rows = order + x.shape[1] * torch.arange(x.shape[0], device=x.device)[:, None]
     return x.flatten(0, 1).index_select(0, rows.flatten()).view_as(x)
 
 

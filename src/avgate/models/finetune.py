@@ -1,4 +1,4 @@
-"""Backbones that are trained with the fusion: the last layers learn, the rest stays as it was."""
+"""Pretrained checkpoints whose last layers are trained together with the fusion."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from avgate.core.errors import ModelFileError
+from avgate.core.errors import ModelFileError, UsageError
 from avgate.core.types import SAMPLE_RATE
 from avgate.features.face.pixels import Look, normalised
 from avgate.features.hub import find_model, load_encoder, settings_of, wishes_of
@@ -19,16 +19,18 @@ from avgate.features.hub import find_model, load_encoder, settings_of, wishes_of
 
 @dataclass(frozen=True)
 class FinetuneConfig:
-    """A transformers checkpoint that a modality's raw features go through before their encoder.
+    """A pretrained transformers checkpoint between a modality's raw features and its encoder.
+
+    A model with such a checkpoint can't be exported with torch.export.
 
     Args:
         source: folder of the checkpoint, or its name on the hub. The recipe's backbone of that modality must be `crops`
             for a model of images, or `waveform` for a model of sound.
-        kind: what it is a model of.
-        layers: how many of its last layers learn, at least 1.
-        piece: faces, or windows of sound, that run at once. What is needed to train them is computed again on the way
-            back (gradient checkpointing), so that memory grows with one piece, not with the batch.
-        lr_scale: by what the recipe's learning rate is multiplied for these layers.
+        kind: what the checkpoint reads.
+        layers: number of its last layers that are trained, at least 1; all others stay frozen.
+        piece: number of faces, or of windows of sound, that run at once. Activations are recomputed in the backward
+            pass (gradient checkpointing), so memory grows with the piece and not with the batch.
+        lr_scale: factor on the recipe's learning rate for these layers.
     """
 
     tag: ClassVar[str] = "FinetuneConfig"
@@ -45,14 +47,14 @@ class FinetuneConfig:
 
 
 class Tuned(nn.Module):
-    """Features [b L d] of raw features [b L n], through a checkpoint of which the last layers learn.
+    """A pretrained checkpoint with trainable last layers: features [b L d] from raw features [b L n].
 
     Args:
-        config: which checkpoint, and how far it is trained.
-        columns: n, columns of the raw features.
+        config: which checkpoint, and how much of it is trained.
+        columns: n, number of raw feature columns.
 
     Raises:
-        ModelFileError: the checkpoint is missing, or has fewer layers.
+        ModelFileError: the checkpoint is missing, is of another kind, or has fewer layers than should be trained.
     """
 
     def __init__(self, config: FinetuneConfig, columns: int):
@@ -77,13 +79,23 @@ class Tuned(nn.Module):
             parameter.requires_grad = id(parameter) in learning
 
     def train(self, mode: bool = True) -> Tuned:
-        """The checkpoint's own dropout stays off: what is frozen must not change from one pass to the next."""
+        """As nn.Module.train, but the checkpoint stays in eval mode, so that its own dropout never applies."""
         super().train(mode)
         self.backbone.eval()
         return self
 
     def forward(self, x: Tensor, present: Tensor) -> Tensor:
-        """[b L d] from raw x [b L n] and presence [b L]; 0 where absent."""
+        """[b L d] from raw x [b L n] and presence [b L]; 0 where absent.
+
+        Raises:
+            UsageError: during torch.export, which can't trace a number of faces that depends on the data.
+        """
+        if torch.compiler.is_exporting():
+            raise UsageError(
+                "a model can't be exported together with the checkpoint that was trained with it",
+                where=self.config.source,
+                hint="export a model on extracted features",
+            )
         return self._seen(x, present) if self.config.kind == "images" else self._heard(x, present)
 
     def _seen(self, x: Tensor, present: Tensor) -> Tensor:
@@ -103,7 +115,7 @@ class Tuned(nn.Module):
     def _hear(self, sound: Tensor) -> Tensor:
         b, steps, n = sound.shape
         samples = sound.reshape(b, steps * n)
-        # A window must be long enough for one frame of the convolutions.
+        # The checkpoint's convolutions need at least one full frame.
         samples = nn.functional.pad(samples, (0, max(0, SAMPLE_RATE // 20 - steps * n)))
         if self._wishes.get("do_normalize", True):
             samples = (samples - samples.mean(1, keepdim=True)) / (
@@ -119,9 +131,9 @@ class Tuned(nn.Module):
 
 
 def _blocks(model: nn.Module) -> nn.ModuleList:
-    """The model's stack of layers: its longest list of modules of one kind."""
+    """The transformer's layers: its longest ModuleList of one type with attention in it."""
     stacks = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len({type(block) for block in m}) == 1]
-    # Convolutions that take in sound are a list too; the transformer's layers are those with attention in them.
+    # Models of sound also have a ModuleList of convolutions.
     with_attention = [s for s in stacks if any(re.search("atten|attn", name) for name, _ in s.named_modules())]
     if not with_attention:
         raise ModelFileError("it has no stack of transformer layers", hint="take a transformer, such as a ViT or WavLM")

@@ -1,4 +1,4 @@
-"""What training minimises."""
+"""Losses that training minimises."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def ccc(prediction: Tensor, label: Tensor, eps: float = 1e-8) -> Tensor:
 
 
 def ccc_loss(prediction: Tensor, label: Tensor, mse_weight: float = 0.0) -> Tensor:
-    """Sum over targets of 1 - CCC on all valid steps of the batch, plus an optional mean squared error.
+    """Sum over targets of 1 - CCC, over all valid steps of the batch, plus an optional mean squared error.
 
     Args:
         prediction: [b L k].
-        label: [b L k]; NaN in any target makes the step invalid in all.
+        label: [b L k]; a step with NaN in any target is left out for all targets.
         mse_weight: weight of the mean squared error.
 
     Returns:
-        A scalar; 0 (with gradient 0) when fewer than two steps are valid.
+        A scalar; 0 with zero gradients if fewer than two steps are valid.
     """
     valid = ~torch.isnan(label).any(-1)
     if int(valid.sum()) < 2:
@@ -44,11 +44,11 @@ def ccc_loss(prediction: Tensor, label: Tensor, mse_weight: float = 0.0) -> Tens
 
 
 def reliability_loss(gates: Mapping[str, Tensor], reliable: Mapping[str, Tensor]) -> Tensor | float:
-    """Cross-entropy between `reliability/M` gates and what is known of M, the mean over modalities; 0 without them.
+    """Cross-entropy of the `reliability/M` gates, mean over modalities; 0 if the fusion has no such gates.
 
     Args:
-        gates: a FusionOutput's.
-        reliable: modality -> [b L], 1 reliable, 0 not, NaN unknown.
+        gates: gates of a FusionOutput.
+        reliable: modality -> [b L], what the gates should be: 1 reliable, 0 not, NaN unknown (left out).
     """
     losses = []
     for m, truth in reliable.items():
@@ -60,14 +60,14 @@ def reliability_loss(gates: Mapping[str, Tensor], reliable: Mapping[str, Tensor]
 
 
 def unimodal_loss(unimodal: Mapping[str, Tensor], labels: Tensor, reliable: Mapping[str, Tensor]) -> Tensor | float:
-    """CCC loss of what each modality says alone, on the steps where it is reliable; mean over modalities, 0 without.
+    """CCC loss of the estimates from single modalities, on steps where that modality is reliable.
 
-    Where a modality says something in several ways, the losses of all ways are added.
+    The losses of all estimates of one modality are added, and the sums averaged over modalities; 0 without estimates.
 
     Args:
-        unimodal: modality, or `WAY/M` of modality M, -> [b L k].
-        labels: [b L k]; NaN where there is none.
-        reliable: modality -> [b L], 1 where that modality is as it was recorded.
+        unimodal: estimates [b L k]; the name is the modality M, or `fallback/M` (see ModelOutput).
+        labels: [b L k]; NaN where unknown.
+        reliable: modality -> [b L]; 1 where it is as recorded (present and not corrupted by training).
     """
     modalities = {name: name.split("/")[-1] for name in unimodal}
     losses = [

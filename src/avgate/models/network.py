@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -17,17 +17,17 @@ from avgate.models.fusions.hgrjca import HgrjcaConfig
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The shape of a model, all but what the features decide.
+    """Architecture of a model; the widths of its inputs come from the features.
 
     Args:
-        fusion: config of the fusion; its type chooses which.
-        encoders: modality -> encoder config; modalities that aren't named take the default TCN.
-        head_dropout: before the last linear layer.
-        unimodal_heads: whether every modality has a head of its own besides, so that training can ask each encoder to
-            be of use alone; what they say has no part in the estimate. A fusion that falls back is then also asked for
-            what it makes of each modality alone, by the model's own head.
-        finetune: modality -> checkpoint whose last layers learn too; the modality's features are then raw ones, see
-            tuning.py.
+        fusion: config of the fusion; its type says which fusion.
+        encoders: modality -> encoder config; the default TCN for modalities that aren't named.
+        head_dropout: dropout before the last linear layer.
+        unimodal_heads: whether training also estimates the targets from each modality alone, by a head per modality.
+            These estimates add to the training loss and aren't made in eval mode. If the fusion falls back on single
+            modalities, the main head also estimates from each fallback.
+        finetune: modality -> pretrained checkpoint whose last layers are trained with the model. The modality's
+            features are then raw (images or sound), see FinetuneConfig.
     """
 
     tag: ClassVar[str] = "ModelConfig"
@@ -36,7 +36,7 @@ class ModelConfig:
     encoders: Mapping[str, EncoderConfig] = field(default_factory=dict)
     head_dropout: float = 0.1
     unimodal_heads: bool = False
-    # Not written where it is empty, so that versions from before it can read what doesn't use it.
+    # Left out of files where it is empty, so that versions without this setting can still read them.
     finetune: Mapping[str, FinetuneConfig] = field(default_factory=dict, metadata={"omit_empty": True})
 
     def __post_init__(self):
@@ -45,15 +45,15 @@ class ModelConfig:
 
 
 class ModelOutput(NamedTuple):
-    """What a model gives back.
+    """Output of a model.
 
-    A tuple, because lightning-fabric walks through what a model returns and refuses frozen dataclasses.
+    A NamedTuple, because lightning-fabric refuses frozen dataclasses as outputs.
 
     Attributes:
         targets: [b L k] in [-1, 1].
-        gates: the fusion's, see FusionOutput.
-        unimodal: modality -> [b L k], what its own head says; if the fusion falls back, also `fallback/M`, what the
-            model says where M alone is relied on. In training only, and only with unimodal heads.
+        gates: the fusion's gates, see FusionOutput.
+        unimodal: modality -> [b L k], the estimate of its own head. If the fusion falls back, also `fallback/M`: the
+            main head's estimate when only M is relied on. Empty in eval mode and without unimodal heads.
     """
 
     targets: Tensor
@@ -65,10 +65,10 @@ class Model(nn.Module):
     """One audio-visual regression model.
 
     Args:
-        config: its shape.
+        config: its architecture.
         dims: modality -> number of feature columns, in a fixed order.
-        targets: how many values per step.
-        window: steps per window, for fusions with weights per step.
+        targets: number of values per step.
+        window: steps per window, for fusions that have weights per step; None for all others.
     """
 
     def __init__(self, config: ModelConfig, dims: Mapping[str, int], targets: int, window: int | None):
@@ -96,12 +96,21 @@ class Model(nn.Module):
         self.unimodal = nn.ModuleDict({m: nn.Linear(encoders[m].dim, targets) for m in alone})
 
     def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> ModelOutput:
-        """Estimate the targets of a batch.
+        """Estimate the targets of a batch, all sequences at once.
 
-        In eval mode every sequence runs alone and without the absent steps at its end, so that neither padding nor its
-        neighbours in the batch can change a bit of the result; steps behind its end are NaN. Steps before it always
-        have a value; where no modality is present there, it rests on the neighbours alone (inference leaves such
-        steps unknown).
+        In eval mode:
+
+        - What stands in the features of an absent step changes no bit of the output.
+        - Absent steps at the end of a sequence (padding) and the other sequences of the batch change its output by
+          rounding alone: with the demonstration weights, targets by less than 1e-6 and gates by less than 1e-5. Weights
+          with large correlations amplify rounding more. `exact` is for callers that need the same bits.
+        - Steps behind a sequence's last present step are NaN. All steps up to it have a value; where no modality is
+          present at such a step, the value depends on the neighbouring steps alone.
+
+        In eval mode the model can be exported with `torch.export.export`, unless a pretrained checkpoint was trained
+        with it (see FinetuneConfig). The batch size can be dynamic. Behind TCN encoders the length can be, too: up to
+        `window` for fusions with `window` time mixing, any for all others. Behind LSTM and GRU encoders the length is
+        fixed; pad shorter sequences.
 
         Args:
             features: modality -> [b L d], standardised; what stands in absent steps is never read.
@@ -109,34 +118,40 @@ class Model(nn.Module):
         """
         features = {m: features[m] for m in self.modalities}
         present = {m: present[m] for m in self.modalities}
-        if self.training:
-            return self._run(features, present)
-        anything = torch.stack(list(present.values())).any(0)
-        rows = []
-        for i, here in enumerate(anything):
-            length = int(here.nonzero().max()) + 1 if here.any() else 1
-            one = self._run(
+        out = self._run(features, present)
+        return out if self.training else _without_end(out, present)
+
+    def exact(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> ModelOutput:
+        """As forward in eval mode, but padding and the other sequences of the batch change no bit of the output.
+
+        Runs each sequence by itself, cut off behind its last present step, and is slower. Can't be exported.
+
+        Args:
+            features: as for forward.
+            present: as for forward.
+        """
+        features = {m: features[m] for m in self.modalities}
+        present = {m: present[m] for m in self.modalities}
+        steps = next(iter(present.values())).shape[1]
+        lengths = _up_to_end(present).sum(1).tolist()
+        rows = [
+            self._run(
                 {m: x[i : i + 1, :length] for m, x in features.items()},
                 {m: p[i : i + 1, :length] for m, p in present.items()},
             )
-            tail = (0, 0, 0, anything.shape[1] - length)
-            rows.append(
-                ModelOutput(
-                    nn.functional.pad(one.targets, tail, value=torch.nan),
-                    {name: nn.functional.pad(gate, tail, value=torch.nan) for name, gate in one.gates.items()},
-                    {},
-                )
-            )
-        return ModelOutput(
-            torch.cat([r.targets for r in rows]),
-            {name: torch.cat([r.gates[name] for r in rows]) for name in rows[0].gates},
-            {},
-        )
+            for i, length in enumerate(lengths)
+        ]
+
+        def whole(parts: Sequence[Tensor]) -> Tensor:
+            return torch.cat([nn.functional.pad(x, (0, 0, 0, steps - x.shape[1]), value=torch.nan) for x in parts])
+
+        gates = {name: whole([row.gates[name] for row in rows]) for name in rows[0].gates}
+        return ModelOutput(whole([row.targets for row in rows]), gates, {})
 
     def encode(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """X_m [b L d_m] for every modality: encoded where present, the learned absence vector where not.
 
-        Further views of them, as `VIEW/M`, are zero where M is absent.
+        Also `VIEW/M` for every further view that the fusion reads; these are zero where M is absent.
         """
         encoded, views = {}, {}
         for m in self.modalities:
@@ -162,3 +177,20 @@ class Model(nn.Module):
 
     def _targets(self, head: nn.Module, features: Tensor) -> Tensor:
         return torch.tanh(head(self.dropout(features)))
+
+
+def _up_to_end(present: Mapping[str, Tensor]) -> Tensor:
+    """Which steps are not behind a sequence's last present one, bool [b L]; the first step always counts."""
+    anything = torch.stack(list(present.values())).any(0)
+    later = anything.flip(1).cumsum(1).flip(1) > 0
+    return later | (torch.arange(anything.shape[1], device=anything.device) == 0)
+
+
+def _without_end(out: ModelOutput, present: Mapping[str, Tensor]) -> ModelOutput:
+    """The output with NaN behind each sequence's last present step."""
+    known = _up_to_end(present)[..., None]
+
+    def cut(x: Tensor) -> Tensor:
+        return torch.where(known, x, torch.nan)
+
+    return ModelOutput(cut(out.targets), {name: cut(gate) for name, gate in out.gates.items()}, out.unimodal)

@@ -1,4 +1,4 @@
-"""Fusion models. A new one is a file here and a line in FUSIONS; the contract tests then cover it."""
+"""Fusion models. To add one, write a file here and add a line to FUSIONS; the contract tests then cover it."""
 
 from __future__ import annotations
 

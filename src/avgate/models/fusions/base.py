@@ -1,4 +1,4 @@
-"""What every fusion is: a module from encoded features and presence masks to fused features and gates."""
+"""Interface of all fusions: from encoded features and presence masks to fused features and gates."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class FusionOutput:
-    """What a fusion gives back.
+    """Output of a fusion.
 
     Attributes:
-        fused: [b L out_dim], what the head regresses from.
-        gates: name -> [b L n], values in [0, 1] as the fusion used them, per step.
-            `attended/M`: [b L T], share of the attended features of modality M in each of T iterations, or [b L 1] of
-                all iterations together.
+        fused: [b L out_dim], input of the regression head.
+        gates: name -> [b L n], the weights in [0, 1] that the fusion used at each step.
+            `attended/M`: share of attended (cross-modal) features in modality M; [b L T] for each of T iterations, or
+                [b L 1] for all together.
             `iteration/M`: [b L T], weight of each iteration's output of modality M in the stage gate; they sum to 1.
             `candidate/M`: [b L T + 1], weight of modality M's input and of each iteration's output; they sum to 1.
             `reliability/M`: [b L 1], how far modality M was relied on.
@@ -43,9 +43,10 @@ class Fusion(nn.Module, ABC):
     Config: ClassVar[type]
     out_dim: int
     falls_back: bool = False
+    """Whether the output falls back on single modalities where others can't be relied on; see `alone`."""
     views: Mapping[str, int | None] = {}
-    """Further encodings of every modality that the fusion reads, each by an encoder of its own: name -> its features,
-    None for as many as the modality's first encoding has.
+    """Further encodings of every modality that the fusion reads, each by an encoder of its own: name -> number of its
+    features, or None for as many as the modality's main encoding has.
     """
 
     def __init__(self, config: Any, dims: Mapping[str, int], window: int | None):
@@ -54,13 +55,13 @@ class Fusion(nn.Module, ABC):
 
     @property
     def inputs(self) -> dict[str, int]:
-        """What forward reads and how wide: modality -> d_m, and `VIEW/M` -> features of that view of modality M."""
+        """Number of features of each input of forward: of every modality M, and of `VIEW/M` for its further views."""
         more = {f"{view}/{m}": width or dim for view, width in self.views.items() for m, dim in self.dims.items()}
         return self.dims | more
 
     @classmethod
     def modalities(cls, available: tuple[str, ...]) -> tuple[str, ...]:
-        """Which of the available modalities this fusion reads; all of them unless it says otherwise."""
+        """The available modalities that this fusion reads: all, unless a subclass overrides it."""
         return available
 
     @abstractmethod
@@ -68,23 +69,23 @@ class Fusion(nn.Module, ABC):
         """Fuse one batch.
 
         Args:
-            features: modality -> [b L d_m], the absence vector standing in absent steps; of further views `VIEW/M` ->
-                [b L w], zero in absent steps.
+            features: modality -> [b L d_m], with the learned absence vector in absent steps; and for further views
+                `VIEW/M` -> [b L w], zero in absent steps.
             present: modality -> bool [b L].
         """
 
     def alone(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Modality -> [b L out_dim], what is fused where only that modality can be relied on, if the fusion falls back.
+        """Modality -> [b L out_dim], the fused features when only that modality is relied on.
 
         Args:
             features: as for forward.
 
         Raises:
-            NotImplementedError: the fusion doesn't fall back, as `falls_back` says.
+            NotImplementedError: the fusion doesn't fall back (`falls_back` is False).
         """
         raise NotImplementedError(f"{self.name} doesn't fall back on single modalities")
 
 
 def joint(parts: Mapping[str, Tensor]) -> Tensor:
-    """All modalities side by side: [b L sum of d_m], in the mapping's order."""
+    """Concatenation of all modalities, [b L sum of d_m], in the mapping's order."""
     return torch.cat(list(parts.values()), dim=-1)

@@ -1,4 +1,4 @@
-"""The pieces that fusions share: time mixing, joint cross-attention, a gate, cross-attention, and masked attention."""
+"""Building blocks of several fusions: time mixing, joint cross-attention, gate, cross-attention, masked attention."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ CorrelationScale = Literal["sqrt_d", "sqrt_d_and_steps"]
 
 
 class WindowMixing(nn.Module):
-    """W_j as the paper has it: one L x L matrix over the steps of a fixed window, at the identity to begin with.
+    """W_j as in the paper: one L x L matrix over the steps of a fixed window, initialised at the identity.
 
-    Shorter inputs use the upper left corner, so that padding a window changes nothing.
+    Shorter inputs use its upper left corner, so padding a window changes nothing.
     """
 
     def __init__(self, window: int):
@@ -36,13 +36,15 @@ class WindowMixing(nn.Module):
                 f"window time mixing was built for {window} steps and got {length}: "
                 "cut the input into windows or use 'relative'"
             )
-        return self.weight[:length, :length]
+        # Not a slice: it is contiguous for some lengths only, and torch.export would tie the program to these.
+        step = torch.arange(length, device=self.weight.device)
+        return self.weight.index_select(0, step).index_select(1, step)
 
 
 class RelativeMixing(nn.Module):
-    """W_j[s, t] = w[s - t], for any length; offsets beyond the reach share the weight at the reach (Shaw et al. 2018).
+    """W_j[s, t] = w[s - t], for any length; offsets beyond the reach use the weight at the reach (Shaw et al. 2018).
 
-    The weight holds w[-reach] ... w[reach] in this order, and begins at the identity.
+    The parameter holds w[-reach] ... w[reach] in this order; it starts as the identity (w[0] = 1, all others 0).
     """
 
     def __init__(self, reach: int):
@@ -60,7 +62,7 @@ class RelativeMixing(nn.Module):
 
 
 def time_mixing(kind: TimeMixing, window: int | None, reach: int) -> WindowMixing | RelativeMixing:
-    """The W_j of one modality in one iteration; `window` needs a window length, `relative` a reach in steps."""
+    """W_j of one modality in one iteration; kind `window` needs a window length, `relative` a reach in steps."""
     if kind == "relative":
         return RelativeMixing(reach)
     if window is None:
@@ -75,15 +77,15 @@ class JointCrossAttention(nn.Module):
         H = ReLU( X W_c C )                 [b L d]
         X_att = X + dropout( H W_h )        [b L d_m]
 
-    In the correlation C, steps where a modality is absent count as zero, in X and in J.
+    In the correlation C, X and J are zero at steps where a modality is absent.
 
     Args:
         dim: d_m, features of this modality.
         joint_dim: d, features of all modalities together.
         mixing: W_j.
         dropout: on the attended part.
-        scale: what the argument of the tanh is divided by: sqrt(d), or sqrt(d) and the square root of this modality's
-            present steps; where there are none, C is zero either way.
+        scale: divisor inside the tanh: sqrt(d), or sqrt(d n) with n the number of this modality's present steps (C is
+            zero if there are none).
     """
 
     def __init__(
@@ -92,7 +94,7 @@ class JointCrossAttention(nn.Module):
         super().__init__()
         self.mixing, self.scale = mixing, scale
         self.w_c = nn.Parameter(nn.init.xavier_uniform_(torch.empty(dim, dim)))
-        # H sums over d terms of one sign: by Xavier's own bounds it would drown X and saturate the head.
+        # H sums d terms of one sign: with Xavier's usual gain, H W_h would drown X and saturate the head.
         self.w_h = nn.Parameter(nn.init.xavier_uniform_(torch.empty(joint_dim, dim), gain=0.1))
         self.dropout = nn.Dropout(dropout)
 
@@ -111,12 +113,12 @@ class JointCrossAttention(nn.Module):
 
 @dataclass(frozen=True)
 class JointAttentionConfig:
-    """Settings that every fusion on joint cross-attention has; see JointCrossAttention.
+    """Settings common to all fusions with joint cross-attention; see JointCrossAttention.
 
     Args:
         time_mixing: form of W_j: `window` (one matrix for a fixed window) or `relative` (any length).
         reach: largest offset in steps that has its own weight in `relative` mixing.
-        scale: what correlations are divided by.
+        scale: what correlations are divided by, see JointCrossAttention.
         dropout: on the attended part of the features.
     """
 
@@ -131,13 +133,13 @@ class JointAttentionConfig:
 
 
 class RecursiveJointCrossAttention(nn.Module):
-    """Joint cross-attention of all modalities, T times, each fed with the attended features of the time before.
+    """T iterations of joint cross-attention of all modalities; each reads the attended features of the one before.
 
         X_m^(0) = X_m                                                            [b L d_m]
         X_m^(t) = X_att of JointCrossAttention from X_m^(t-1) and J^(t-1)        [b L d_m], t = 1 ... T
 
-    J^(t-1) is the concatenation of all X_n^(t-1), [b L d]; in it, too, absent steps count as zero. Every modality in
-    every iteration has its own W_j, W_c and W_h.
+    J^(t-1) is the concatenation of all X_n^(t-1), [b L d], with zeros in absent steps. W_j, W_c and W_h
+    are separate for every modality and iteration.
     """
 
     def __init__(self, config: JointAttentionConfig, iterations: int, dims: Mapping[str, int], window: int | None):
@@ -163,7 +165,7 @@ class RecursiveJointCrossAttention(nn.Module):
 
 
 class Gate(nn.Module):
-    """softmax(x W / tau) over a number of choices, per step (DCA, arXiv 2403.19554, eq. 8 with tau = 0.1)."""
+    """Weights of several choices at each step: softmax(x W / tau) (DCA, arXiv 2403.19554, eq. 8 with tau = 0.1)."""
 
     def __init__(self, dim: int, choices: int, tau: float):
         super().__init__()
@@ -176,17 +178,17 @@ class Gate(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Cross-attention between two or more modalities (CA, arXiv 2111.05222), all at once.
+    """Cross-attention between two or more modalities (CA, arXiv 2111.05222).
 
         Z_m = sum over n != m of X_m W_mn X_n^T                                         [b L L]
         A_m[i, j] = exp( Z_m[i, j] / temperature ) / sum_k exp( Z_m[k, j] / temperature )   [b L L], column-wise
         X_att,m = tanh( X_m + A_m^T X_m )                                               [b L d_m]
 
-    So step j of modality m receives the mean of m's own steps i, weighted by how well they correlate with what the
-    other modalities show at j. W_mn is d_m x d_n and its own transpose the other way round, W_nm = W_mn^T: with two
+    Step j of modality m thus receives a weighted mean of m's own steps i; the weight is how well i correlates with the
+    other modalities at j. W_mn is d_m x d_n and its own transpose the other way round, W_nm = W_mn^T: with two
     modalities Z_n = Z_m^T, as in the paper; with more, each attends to the concatenation of all others.
 
-    X_n counts as zero where n is absent. Steps i and k are those where m is present; A_m[:, j] is zero where no other
+    X_n is zero where n is absent. Steps i and k are those where m is present; A_m[:, j] is zero where no other
     modality is present at j, and everywhere if m never is.
 
     Args:
@@ -229,7 +231,7 @@ class CrossAttention(nn.Module):
 
 
 class GatedCrossAttention(nn.Module):
-    """Cross-attention, then per step a choice between untouched and attended features (DCA, arXiv 2403.19554).
+    """Cross-attention, then a gate per step between input and attended features (DCA, arXiv 2403.19554).
 
         G_m = softmax( X_att,m W_g,m / tau )                    [b L 2]     W_g,m : d_m x 2
         X_g,m = ReLU( G_m[0] * X_m + G_m[1] * X_att,m )         [b L d_m]
@@ -258,20 +260,20 @@ class GatedCrossAttention(nn.Module):
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, present: Tensor, heads: int) -> Tensor:
-    """softmax(q k^T / sqrt(d / heads)) v over the present keys, each head by itself (Vaswani et al. 2017).
+    """softmax(q k^T / sqrt(d / heads)) v over the present keys, for each head (Vaswani et al. 2017).
 
     Args:
         query: [... Q d].
         key: [... K d].
         value: [... K d].
-        present: bool [... K], which keys there are.
-        heads: equal parts that the d features are cut into.
+        present: bool [... K], which keys are present.
+        heads: number of heads; each gets d / heads features.
 
     Returns:
-        [... Q d], the heads side by side; zero where no key is present.
+        [... Q d], the concatenated heads; zero where no key is present.
     """
     some = present.any(-1, keepdim=True)
-    # A softmax over nothing is NaN, so such a query attends to everything first and is zeroed after.
+    # A softmax over no key is NaN. Where none is present, attend to all of them and zero the result.
     mask = (present | ~some)[..., None, None, :]
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(-3, -2) for x in (query, key, value))
     attended = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)

@@ -21,8 +21,8 @@ class CaConfig:
     """Settings of ca.
 
     Args:
-        temperature: of the softmax over a modality's steps; small is nearer to the single best step. The default is
-            that of the authors' released code.
+        temperature: of the softmax over a modality's steps; a small one takes little but the best step. The default
+            is that of the authors' code.
     """
 
     tag: ClassVar[str] = "CaConfig"
@@ -35,7 +35,7 @@ class CaConfig:
 
 
 class Ca(Fusion):
-    """All modalities' cross-attended features side by side: Z = concat of X_att,m, [b L d]; see CrossAttention."""
+    """Concatenation of all modalities' cross-attended features: Z = concat of X_att,m, [b L d]; see CrossAttention."""
 
     name = "ca"
     Config = CaConfig

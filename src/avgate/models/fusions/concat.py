@@ -1,4 +1,4 @@
-"""Feature concatenation: the plainest fusion, and the one that every other must beat to be worth its name."""
+"""Feature concatenation: the simplest fusion, and the baseline for all others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ConcatConfig:
 
 
 class Concat(Fusion):
-    """All modalities' encoded features side by side: [b L sum of d_m]."""
+    """Concatenation of all modalities' encoded features: [b L sum of d_m]."""
 
     name = "concat"
     Config = ConcatConfig

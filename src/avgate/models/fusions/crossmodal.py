@@ -20,14 +20,14 @@ from avgate.models.fusions.blocks import attend
 
 @dataclass(frozen=True)
 class CrossmodalConfig:
-    """Settings of crossmodal; smaller than the published ones, for features that come out of an encoder already.
+    """Settings of crossmodal; smaller than the published ones, because its inputs are encoded already.
 
     Args:
-        layers: N, of each pair's transformer.
+        layers: N, layers of each pair's transformer.
         dim: k, features of queries, keys and values.
-        heads: of the attention; they share `dim` between them.
-        expansion: hidden features of the feed-forward part, in multiples of the modality's own.
-        dropout: on what the attention and the feed-forward part add, and inside the latter.
+        heads: number of attention heads; each gets dim / heads features.
+        expansion: hidden features of the feed-forward part, as a multiple of d_m.
+        dropout: after the attention, and after both layers of the feed-forward part.
     """
 
     tag: ClassVar[str] = "CrossmodalConfig"
@@ -55,7 +55,7 @@ def positions(length: int, like: Tensor) -> Tensor:
 
 
 class CrossmodalLayer(nn.Module):
-    """One pre-norm layer in which a modality attends to another one; see Crossmodal for its equations."""
+    """One pre-norm layer in which one modality attends to another; see Crossmodal for the equations."""
 
     def __init__(self, config: CrossmodalConfig, dim: int, source_dim: int):
         super().__init__()
@@ -86,26 +86,26 @@ class CrossmodalLayer(nn.Module):
 
 
 class Crossmodal(Fusion):
-    """A transformer of N layers for every ordered pair of modalities (m, n), in which m attends to n.
+    """A transformer of N layers for every ordered pair of modalities (m, n): m attends to n.
 
-    Y starts as X_m, and each layer does this to it:
+    Y starts as X_m. Each layer updates it:
 
         Q = ( LN_q(Y) + P_m ) W_q;  K = ( LN_s(X_n) + P_n ) W_k;  V = LN_s(X_n) W_v            [b L k] each
         Y <- Y + dropout( softmax over present steps of n ( Q K^T / sqrt(k) ) V W_o )          [b L d_m]
         Y <- Y + dropout( dropout( ReLU( LN_f(Y) W_1 + b_1 ) ) W_2 + b_2 )                     [b L d_m]
 
     The output is the concatenation of all Y, ordered by m and then by n: [b L (M - 1) sum of d_m]. With h heads, Q, K
-    and V are cut into h parts of k/h features, each part attends by itself with sqrt(k/h) below the line, and the parts
-    are put side by side. W are stored transposed, as in torch.nn.Linear; LN are LayerNorms with scale, shift and eps
-    1e-5, one each per layer. Positions P, [L d] with s the step and c the column, both from 0:
+    and V are split into h parts of k/h features; each part attends separately, scaled by sqrt(k/h), and the results
+    are concatenated. W are stored transposed, as in torch.nn.Linear. LN are LayerNorms with scale, shift and eps 1e-5;
+    each layer has its own. Positions P, [L d] with s the step and c the column, both from 0:
 
         P[s, c] = sin( s / 10000^(c / d) ) for even c,  cos( s / 10000^((c - 1) / d) ) for odd c
 
-    Where n is absent from the whole sequence, Y is the untouched X_m; a modality without any other passes unchanged.
+    If n is absent from the whole sequence, Y is X_m. If there is only one modality, the output is X_m.
 
-    Keys and values come from the source's own features in every layer, as in the paper. The positions are added where
-    queries and keys are made rather than to the features, so that what comes out doesn't carry a step's place in its
-    window; the paper's self-attention after the concatenation is left out.
+    Keys and values come from the source's own features in every layer, as in the paper. Unlike there, positions
+    are added to the inputs of queries and keys only, so that the output doesn't depend on a step's place in its window;
+    and there is no self-attention after the concatenation.
     """
 
     name = "crossmodal"

@@ -22,7 +22,7 @@ class DcaConfig:
 
     Args:
         temperature: of the cross-attention's softmax over steps.
-        tau: temperature of the gate; small is nearer to a hard choice.
+        tau: temperature of the gate; a small one is close to a hard choice.
     """
 
     tag: ClassVar[str] = "DcaConfig"
@@ -36,7 +36,7 @@ class DcaConfig:
 
 
 class Dca(Fusion):
-    """All modalities' gated features side by side: Z = concat of X_g,m, [b L d]; see GatedCrossAttention."""
+    """Concatenation of all modalities' gated features: Z = concat of X_g,m, [b L d]; see GatedCrossAttention."""
 
     name = "dca"
     Config = DcaConfig

@@ -1,8 +1,8 @@
 """Gated recursive joint cross-attention: one gate over the input and all iterations.
 
 Praveen, Alam, Charton: "United we stand, Divided we fall: Handling Weak Complementary Relationships for Audio-Visual
-Emotion Recognition in Valence-Arousal Space", CVPR workshops 2025, arXiv 2503.12261 (the model before its hierarchical
-gates, which are hgrjca).
+Emotion Recognition in Valence-Arousal Space", CVPR workshops 2025, arXiv 2503.12261 (its model without
+hierarchical gates; with them it is hgrjca).
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from avgate.models.fusions.blocks import Gate, JointAttentionConfig, RecursiveJo
 
 @dataclass(frozen=True)
 class GrjcaConfig(JointAttentionConfig):
-    """Settings of grjca: those of joint cross-attention, its recursion and the gate.
+    """Settings of grjca: joint cross-attention, recursion and gate.
 
     Args:
-        iterations: T, how often joint cross-attention is applied.
-        tau: temperature of the gate; small is nearer to a hard choice.
-        gate_sees: what the gate is evaluated from: all `attended` features, or `both` the input and these.
-        final_relu: whether the gated output passes a ReLU.
+        iterations: T, number of iterations of joint cross-attention.
+        tau: temperature of the gate; a small one is close to a hard choice.
+        gate_sees: input of the gate: all `attended` features, or `both` these and X_m^(0).
+        final_relu: whether a ReLU follows the gate.
     """
 
     tag: ClassVar[str] = "GrjcaConfig"
@@ -43,15 +43,15 @@ class GrjcaConfig(JointAttentionConfig):
 
 
 class Grjca(Fusion):
-    """Recursion on attended features, then per modality one gate over the T + 1 candidates X_m^(0) ... X_m^(T).
+    """Recursion on attended features, then one gate per modality over the T + 1 candidates X_m^(0) ... X_m^(T).
 
         G_m = softmax( concat_t(X_m^(t)) W_g,m / tau )          [b L T+1]
         X_g,m = ReLU( sum_t G_m[t] * X_m^(t) )                  [b L d_m]   t = 0 ... T
         Z = concat of X_g,m                                     [b L d]
 
-    X_m^(t) as in RecursiveJointCrossAttention; X_m^(0) is the input. The gate sees t = 1 ... T, as in dca and in
-    hgrjca's iterations (W_g,m : T d_m x T+1), or t = 0 ... T where `gate_sees` is `both` ((T+1) d_m x T+1); without
-    `final_relu` there is no ReLU. With one iteration, grjca is hgrjca with one iteration.
+    X_m^(t) as in RecursiveJointCrossAttention; X_m^(0) is the input. With `gate_sees` = `attended`, the gate reads
+    t = 1 ... T, as in dca and in hgrjca's iterations (W_g,m : T d_m x T+1); with `both`, t = 0 ... T ((T+1) d_m x T+1).
+    Without `final_relu` there is no ReLU. With one iteration each, grjca equals hgrjca.
     """
 
     name = "grjca"

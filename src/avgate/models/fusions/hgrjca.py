@@ -1,4 +1,4 @@
-"""Hierarchically gated recursive joint cross-attention: as published, and as avgate goes beyond the paper.
+"""Hierarchically gated recursive joint cross-attention: as published (hgrjca), and avgate's extension (rhgrjca).
 
 Praveen, Alam, Charton: "United we stand, Divided we fall: Handling Weak Complementary Relationships for Audio-Visual
 Emotion Recognition in Valence-Arousal Space", CVPR workshops 2025, arXiv 2503.12261.
@@ -17,30 +17,29 @@ from avgate.models.fusions.base import Fusion, FusionOutput, joint
 from avgate.models.fusions.blocks import CorrelationScale, Gate, JointCrossAttention, TimeMixing, time_mixing
 
 _JUDGED = 16
-"""Features of the view by which a modality's reliability is judged."""
+"""Features of the view that reliability is judged from."""
 
 
 @dataclass(frozen=True)
 class HgrjcaConfig:
-    """Settings of hgrjca; the defaults are the published ones, or the plainest where the paper leaves a choice open.
+    """Settings of hgrjca; the defaults are the published ones, or the simplest where the paper leaves a choice open.
 
     Args:
-        iterations: T, how often joint cross-attention is applied.
-        tau: temperature of both gates; small is nearer to a hard choice.
+        iterations: T, number of iterations of joint cross-attention.
+        tau: temperature of both gates; a small one is close to a hard choice.
         time_mixing: form of W_j: `window` (one matrix for a fixed window) or `relative` (any length).
         reach: largest offset in steps that has its own weight in `relative` mixing.
-        next_input: what feeds the next iteration.
-        gate_sees: what the iteration gate is evaluated from: the modality's `attended` features, `both` its input and
-            these, or the input and attended features of `all` modalities.
-        reliability: whether it is judged how far each modality can be relied on, see Reliability: not at all (`off`),
-            to scale the inputs by it (`scaled`), or also to fall back on what can be relied on (`fallback`); see
-            Hgrjca.
-        one_encoder: whether each modality's encoder also serves for judging and falling back, which otherwise have
-            their own; without reliability it changes nothing.
-        iteration_gate: whether there is a gate in every iteration; without it, attended features are always taken.
-        stage_gate: whether there is a gate between the iterations; without it, the last one's output is taken.
-        final_relu: whether a gated output passes a ReLU.
-        scale: what correlations are divided by.
+        next_input: which features the next iteration reads: the `gated` or the `attended` ones.
+        gate_sees: input of the iteration gate: the modality's `attended` features, `both` these and the modality's
+            input, or the input and attended features of `all` modalities.
+        reliability: how the reliability of each modality is used, see Reliability and Hgrjca: `off` (not judged),
+            `scaled` (inputs are scaled by it), or `fallback` (also falls back on reliable modalities).
+        one_encoder: whether one encoder per modality serves fusion, reliability and fallback alike. If not, each of
+            the three has its own. Without reliability it changes nothing.
+        iteration_gate: whether every iteration has a gate; without it, the attended features are its output.
+        stage_gate: whether a gate weighs the iterations; without it, the last iteration's output is taken.
+        final_relu: whether the output of every iteration passes a ReLU.
+        scale: what correlations are divided by, see JointCrossAttention.
         dropout: on the attended part of the features.
     """
 
@@ -53,7 +52,7 @@ class HgrjcaConfig:
     next_input: Literal["gated", "attended"] = "gated"
     gate_sees: Literal["attended", "both", "all"] = "attended"
     reliability: Literal["off", "scaled", "fallback"] = "off"
-    # Not written where it is off, so that recipes of hgrjca as published stay as they were.
+    # Left out of files where it is off, so that versions without this setting can still read them.
     one_encoder: bool = field(default=False, metadata={"omit_empty": True})
     iteration_gate: bool = True
     stage_gate: bool = True
@@ -67,11 +66,12 @@ class HgrjcaConfig:
 
 
 class Reliability(nn.Module):
-    """How far each modality can be relied on at a step, judged from what all of them show there.
+    """How far each modality can be relied on at a step, judged from all modalities at that step.
 
         r_m = sigmoid( ReLU( Y U_m + a_m ) v_m + b_m )      [b L 1]     U_m : w x d_m, v_m : d_m x 1
 
-    Y [b L w] is, modality after modality, a view of it and whether it is present. r_m begins near sigmoid(2) = 0.88.
+    Y [b L w] is the concatenation of a view of each modality and its presence (0 or 1). r_m starts near 0.88, which is
+    sigmoid(2).
 
     Args:
         dims: modality -> d_m.
@@ -94,7 +94,7 @@ class Reliability(nn.Module):
 
 
 class GatedIteration(nn.Module):
-    """One iteration: every modality attends, then chooses step by step between untouched and attended features.
+    """One iteration: joint cross-attention, then a gate per step between input and attended features.
 
     G_m = softmax( X_att,m W_g,m / tau )                    [b L 2]
     X_g,m = ReLU( G_m[0] * X_m + G_m[1] * X_att,m )         [b L d_m]
@@ -114,7 +114,7 @@ class GatedIteration(nn.Module):
     def forward(
         self, x: Mapping[str, Tensor], present: Mapping[str, Tensor]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
-        """Of every modality the gated output [b L d_m], the attended features [b L d_m] and any gate [b L 2]."""
+        """Gated output [b L d_m], attended features [b L d_m] and, if there is a gate, G_m [b L 2] of each modality."""
         joint_masked = joint({m: x[m] * present[m][..., None] for m in x})
         attended = {m: self.attention[m](x[m], present[m], joint_masked) for m in x}
         gated, gates = {}, {}
@@ -136,21 +136,21 @@ class GatedIteration(nn.Module):
 
 
 class Hgrjca(Fusion):
-    """The whole of it: T gated iterations per modality, then a stage gate between their outputs.
+    """T gated iterations, then a stage gate per modality over their outputs.
 
     S_m = softmax( concat_t(X_g,m^(t)) W_s,m / tau )        [b L T]
     Z_m = sum_t S_m[t] * X_g,m^(t)                          [b L d_m]
 
-    The output is the concatenation of all Z_m, [b L d]. With reliability `scaled` or `fallback`, r_m X_m comes in for
-    X_m. With `fallback`, rho the product of all r_m, and A_m [b L 2 d_m] the concatenation of X_m as it came and of a
-    view of modality m that serves nothing else, the output is
+    The output is the concatenation of all Z_m, [b L d]. With reliability `scaled` or `fallback`, the input is r_m X_m
+    instead of X_m, see Reliability. With `fallback`, the output is
 
         concat( rho Z_1, ..., rho Z_M, (1 - rho) r_1 A_1, ..., (1 - rho) r_M A_M )      [b L 3d]
 
-    so that where one modality can't be relied on, the others reach the head untouched, as they would alone. That view
-    and the one by which reliability is judged have encoders of their own: what is of use beside the other modalities,
-    what is of use without them, and what looks odd are three things. With `one_encoder`, X_m serves for all of them,
-    A_m is X_m and the output [b L 2d].
+    where rho is the product of all r_m, and A_m [b L 2 d_m] the concatenation of X_m (not scaled) and a second view of
+    modality m. So if one modality is unreliable, the features of the others reach the head without fusion. That second
+    view and the one that reliability is judged from have encoders of their own, because three tasks need different
+    features: fusing a modality, using it alone, and recognising that it is unreliable. With `one_encoder`, X_m serves
+    all three, A_m is X_m, and the output is [b L 2d].
     """
 
     name = "hgrjca"
@@ -201,7 +201,7 @@ class Hgrjca(Fusion):
         return FusionOutput(torch.cat([rho * joint(fused), (1 - rho) * untouched], dim=-1), gates)
 
     def alone(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """See Fusion.alone: the output for r_m = 1 of that modality and 0 of the others."""
+        """See Fusion.alone: the output if r_m is 1 for that modality and 0 for the others."""
         if not self.falls_back:
             return super().alone(features)
         untouched = self._untouched(features)
@@ -220,7 +220,7 @@ class Hgrjca(Fusion):
 
 @dataclass(frozen=True)
 class RhgrjcaConfig(HgrjcaConfig):
-    """Settings of rhgrjca: hgrjca's, with other defaults."""
+    """Settings of rhgrjca: those of hgrjca with other defaults."""
 
     tag: ClassVar[str] = "RhgrjcaConfig"
 
@@ -229,7 +229,7 @@ class RhgrjcaConfig(HgrjcaConfig):
 
 
 class Rhgrjca(Hgrjca):
-    """hgrjca that falls back on modalities that can be relied on, without the ReLU behind its gates: avgate's own."""
+    """avgate's extension: hgrjca that falls back on reliable modalities, without the ReLU after its gates."""
 
     name = "rhgrjca"
     Config = RhgrjcaConfig

@@ -23,7 +23,7 @@ class IacaConfig:
 
     Args:
         temperature: of the cross-attention's softmax over steps.
-        tau: temperature of both stages' gates; small is nearer to a hard choice.
+        tau: temperature of the gates of both stages; a small one is close to a hard choice.
     """
 
     tag: ClassVar[str] = "IacaConfig"
@@ -37,15 +37,15 @@ class IacaConfig:
 
 
 class Iaca(Fusion):
-    """Two stages: what to use of every modality, then how much to rely on each of the M modalities.
+    """Two stages of gates: within each modality, then between the M modalities.
 
         X_g,m as in GatedCrossAttention                         [b L d_m]   first stage
         S = softmax( concat_m(X_g,m) W_s / tau )                [b L M]     second stage, W_s : d x M
         Z = concat_m( S[m] * X_g,m )                            [b L d]
 
-    The paper's first stage chooses between cross-attended and self-attended features; here the untouched features stand
-    for the self-attended ones, as in dca, from which iaca then differs by the second stage alone. The weighted
-    modalities are put side by side, not added up, because their dimensions may differ.
+    The paper's first stage chooses between cross-attended and self-attended features. Here it chooses between
+    cross-attended and input features, as in dca, so iaca differs from dca by the second stage alone. The weighted
+    modalities are concatenated, not added, because their dimensions may differ.
     """
 
     name = "iaca"

@@ -18,13 +18,13 @@ from avgate.models.fusions.blocks import JointAttentionConfig, RecursiveJointCro
 
 @dataclass(frozen=True)
 class JcaConfig(JointAttentionConfig):
-    """Settings of jca: those of joint cross-attention, and no more."""
+    """Settings of jca: those of joint cross-attention."""
 
     tag: ClassVar[str] = "JcaConfig"
 
 
 class Jca(Fusion):
-    """All modalities' joint cross-attended features side by side: Z = concat of X_m^(1), [b L d].
+    """Concatenation of all modalities' joint cross-attended features: Z = concat of X_m^(1), [b L d].
 
     X_m^(1) as in RecursiveJointCrossAttention with T = 1, so jca is rjca with one iteration. The paper adds a term
     linear in X_m inside the ReLU of H; here H has rjca's form, so that the two differ by the recursion alone.

@@ -1,4 +1,4 @@
-"""Leader-follower attention: one modality leads, and what all of them attend to within a step follows it.
+"""Leader-follower attention: attention across modalities within a step, beside the features of a leading modality.
 
 Zhang, Ding, Wei, Guan: "Continuous Emotion Recognition with Audio-visual Leader-follower Attentive Fusion", ICCV
 workshops 2021, arXiv 2107.01175; with several heads in arXiv 2203.13031.
@@ -23,9 +23,9 @@ class LfanConfig:
     """Settings of lfan; leader, dim and heads are those of the authors' code for one head.
 
     Args:
-        leader: the modality whose own features reach the head, beside what all modalities attend to.
+        leader: the modality whose own features are part of the output.
         dim: k, features of each modality's query, key and value.
-        heads: of the attention; they share `dim` between them.
+        heads: number of attention heads; each gets dim / heads features.
         dropout: on the attended values.
     """
 
@@ -42,7 +42,7 @@ class LfanConfig:
 
 
 class Lfan(Fusion):
-    """Attention across the modalities of one step; no step sees another. x_m is one step of X_m, [d_m].
+    """Attention across the modalities of one step; steps don't see each other. x_m is one step of X_m, [d_m].
 
         q_m = x_m W_q,m;  k_m = x_m W_k,m;  v_m = x_m W_v,m                                    [k] each
         a_m = sum_n A_m,n v_n,  A_m,: = softmax over n of ( q_m k_n^T / sqrt(k) )              [k]
@@ -50,8 +50,8 @@ class Lfan(Fusion):
         output = concat( x_leader, f_1, ..., f_M )                                             [d_leader + M k]
 
     The sum and the softmax run over the modalities n that are present at this step, m itself among them; where none is,
-    a_m = 0. With h heads, q, k and v are cut into h parts of k/h features, each part attends by itself with
-    sqrt(k/h) below the line, and the parts are put side by side. W are stored transposed, as in torch.nn.Linear, and
+    a_m = 0. With h heads, q, k and v are split into h parts of k/h features; each part attends separately,
+    scaled by sqrt(k/h), and the results are concatenated. W are stored transposed, as in torch.nn.Linear, and
     have no bias; LayerNorm_m has a scale and a shift and eps 1e-5.
 
     The authors normalise all modalities' values together; here each is normalised by itself, so that an absent one
@@ -77,7 +77,7 @@ class Lfan(Fusion):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> FusionOutput:
-        """See Fusion.forward; what the attention chose is no gate between features, so none is given."""
+        """See Fusion.forward; no gates."""
         query, key, value = (
             torch.stack([part[m](features[m]) for m in self.dims], dim=2) for part in (self.query, self.key, self.value)
         )

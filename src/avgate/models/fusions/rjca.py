@@ -18,10 +18,10 @@ from avgate.models.fusions.blocks import JointAttentionConfig, RecursiveJointCro
 
 @dataclass(frozen=True)
 class RjcaConfig(JointAttentionConfig):
-    """Settings of rjca: those of joint cross-attention, and how often it is applied.
+    """Settings of rjca: joint cross-attention and its number of iterations.
 
     Args:
-        iterations: T.
+        iterations: T, number of iterations.
     """
 
     tag: ClassVar[str] = "RjcaConfig"
@@ -35,10 +35,10 @@ class RjcaConfig(JointAttentionConfig):
 
 
 class Rjca(Fusion):
-    """All modalities' features after the last iteration side by side: Z = concat of X_m^(T), [b L d].
+    """Concatenation of all modalities' features after the last iteration: Z = concat of X_m^(T), [b L d].
 
-    X_m^(T) as in RecursiveJointCrossAttention. The paper has LSTMs before and after the fusion; here encoders are apart
-    from fusions.
+    X_m^(T) as in RecursiveJointCrossAttention. The paper has LSTMs before and after the fusion; here only the encoders
+    before it can be LSTMs.
     """
 
     name = "rjca"

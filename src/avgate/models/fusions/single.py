@@ -1,4 +1,4 @@
-"""One modality alone: the reference that a fusion must never fall below."""
+"""One modality alone: the baseline for all fusions."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from avgate.models.fusions.base import Fusion, FusionOutput
 
 @dataclass(frozen=True)
 class AudioConfig:
-    """The audio-only model has no settings."""
+    """No settings."""
 
     tag: ClassVar[str] = "AudioConfig"
 
 
 @dataclass(frozen=True)
 class VideoConfig:
-    """The video-only model has no settings."""
+    """No settings."""
 
     tag: ClassVar[str] = "VideoConfig"
 
 
 class SingleModality(Fusion):
-    """Passes its own modality through, [b L d_m], and never sees the others: `name` is the modality's."""
+    """Returns the features of one modality, [b L d_m], and never reads the others; `name` is the modality."""
 
     def __init__(self, config: AudioConfig | VideoConfig, dims: Mapping[str, int], window: int | None):
         super().__init__(config, dims, window)
@@ -35,7 +35,11 @@ class SingleModality(Fusion):
 
     @classmethod
     def modalities(cls, available: tuple[str, ...]) -> tuple[str, ...]:
-        """Its own modality; UsageError where the features have none of it."""
+        """Its own modality alone.
+
+        Raises:
+            UsageError: there are no such features.
+        """
         if cls.name not in available:
             raise UsageError(
                 f"the fusion '{cls.name}' needs {cls.name} features, and there are only: {', '.join(available)}",

@@ -1,4 +1,4 @@
-"""Time-aware gated fusion: a recurrent gate reads the iterations of joint cross-attention and weighs them.
+"""Time-aware gated fusion: a recurrent gate weighs the iterations of joint cross-attention.
 
 Lee, Lee, Park, Cha, Park: "TAGF: Time-aware Gated Fusion for Multimodal Valence-Arousal Estimation", arXiv 2507.02080.
 """
@@ -18,11 +18,11 @@ from avgate.models.fusions.blocks import JointAttentionConfig, RecursiveJointCro
 
 @dataclass(frozen=True)
 class TagfConfig(JointAttentionConfig):
-    """Settings of tagf: those of joint cross-attention, its recursion and the gate, the latter from the authors' code.
+    """Settings of tagf: joint cross-attention, recursion and gate; the gate's defaults are from the authors' code.
 
     Args:
-        iterations: T, how often joint cross-attention is applied.
-        tau: temperature of the gate; small is nearer to a hard choice.
+        iterations: T, number of iterations of joint cross-attention.
+        tau: temperature of the gate; a small one is close to a hard choice.
     """
 
     tag: ClassVar[str] = "TagfConfig"
@@ -37,11 +37,11 @@ class TagfConfig(JointAttentionConfig):
 
 
 class RecurrentGate(nn.Module):
-    """A choice between candidates by a bidirectional LSTM that runs through them, at every step by itself.
+    """Weights of several candidates at each step, from a bidirectional LSTM that runs over the candidates.
 
     Args:
-        dim: features of a candidate, and of the LSTM's state in each direction.
-        tau: temperature.
+        dim: features of a candidate, and of the LSTM in each direction.
+        tau: temperature of the softmax.
     """
 
     def __init__(self, dim: int, tau: float):
@@ -64,12 +64,12 @@ class Tagf(Fusion):
         Z_m = sum_t S_m[t] * X_m^(t)                                      [b L d_m]   t = 0 ... T
 
     X_m^(t) as in RecursiveJointCrossAttention; X_m^(0) is the input. BiLSTM_m is torch.nn.LSTM with d_m units in each
-    direction, from a state of zero, and w_m has 2 d_m weights. The output is the concatenation of all Z_m, [b L d].
+    direction and an initial state of zero; w_m has 2 d_m weights. The output is the concatenation of all Z_m, [b L d].
 
-    The "time" of the gate is the recursion: at every step of the sequence by itself the LSTM runs through the
-    candidates t = 0 ... T, as in the authors' code, so it carries nothing from one step to the next. That code scores a
-    candidate by the mean of a normalised linear layer over its features and its state; here one vector w_m scores the
-    state, the plainest form.
+    "Time" means the iterations: at each step of the sequence, separately, the LSTM runs over the candidates
+    t = 0 ... T, as in the authors' code. It carries nothing from one step to the next. Their code scores a candidate by
+    the mean of a normalised linear layer over its features and its state; here one vector w_m scores the state, which
+    is simpler.
     """
 
     name = "tagf"
