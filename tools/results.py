@@ -29,7 +29,7 @@ from avgate.corpora.hazumi import Hazumi
 from avgate.corpora.rendered import RenderConfig, Rendered
 from avgate.features.extract import extract
 from avgate.models.fusions import FUSIONS
-from avgate.models.recipe import override
+from avgate.models.overrides import override
 from avgate.models.recipes import recipe_named
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"

@@ -14,6 +14,7 @@ import pytest
 from avgate import load_checkpoint
 from avgate.apps.affwild2.submission import estimate_frames
 from avgate.cli import main
+from avgate.core.errors import UsageError
 from avgate.corpora.affwild2 import AffWild2
 from avgate.evaluation.examples import Reader
 from avgate.features.store import FeatureStore
@@ -45,7 +46,7 @@ def submission(release: Path, trained: Path, tmp_path_factory: pytest.TempPathFa
 
 
 def test_inspect_says_what_is_there_what_is_missing_and_what_disagrees(release: Path, capsys):
-    main(["inspect", "affwild2", "--root", str(release)])
+    main(["inspect", "--corpus", "affwild2", "--data", str(release)])
     said = capsys.readouterr().out
     for expected in (
         "gone: its raw video is missing",
@@ -143,8 +144,15 @@ def test_a_submission_has_the_samples_rows_and_passes_its_check(release: Path, s
 
 def test_several_checkpoints_are_joined(release: Path, trained: Path, submission: Path, tmp_path):
     args = ["--data", str(release), "--sample", str(release / "sample.csv")]
-    main(["submit", str(trained), str(trained), *args, "--out", str(tmp_path / "twice.csv")])
+    main(["submit", str(trained), str(trained.parent), *args, "--out", str(tmp_path / "twice.csv")])
     assert (tmp_path / "twice.csv").read_text() == submission.read_text()
+
+
+def test_a_submission_is_not_written_over_the_checkpoint_of_a_run(release: Path, trained: Path, fails):
+    before = trained.read_bytes()
+    args = ["--data", release, "--sample", release / "sample.csv", "--out", trained]
+    assert "it is read" in fails(UsageError.exit_code, "submit", trained.parent, *args)
+    assert trained.read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,15 @@ def test_what_is_no_checkpoint_is_refused(content, tmp_path, fails):
     assert "avgate train" in said
 
 
+def test_a_folder_without_a_checkpoint_is_refused_with_what_is_in_it(corpus, tmp_path, fails):
+    (tmp_path / "history.csv").touch()
+    predict = ["predict", "x.mp4", "--checkpoint", tmp_path, "--out", tmp_path]
+    for args in (predict, ["evaluate", tmp_path, "--data", corpus]):
+        said = fails(CheckpointError.exit_code, *args)
+        assert "no checkpoint.safetensors in this folder; it holds history.csv" in said
+        assert f"avgate train --out {tmp_path}" in said
+
+
 def test_features_that_the_checkpoint_was_not_trained_on_are_refused(corpus, checkpoint, tmp_path, fails):
     found = load_checkpoint(checkpoint)
     foreign = tuple(replace(f, fingerprint="0" * 16) for f in found.features)

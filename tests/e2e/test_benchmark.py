@@ -20,7 +20,7 @@ from avgate.compare.protocol import Protocol, Run
 from avgate.core.errors import CorpusError, UsageError
 from avgate.features.corruption import CORRUPTIONS
 from avgate.models.checkpoint import load_checkpoint
-from avgate.models.recipe import override
+from avgate.models.overrides import override
 from avgate.models.recipes import recipe_named
 from tests.dialogues import write_hazumi
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -121,9 +122,24 @@ def test_frames_and_sound_in_memory_give_the_trace_of_their_file(corpus, checkpo
     assert "There is no sound." in silent.notes
 
 
+def test_the_folder_of_a_run_stands_for_its_checkpoint(corpus, checkpoint, tmp_path):
+    again = tmp_path / "again"
+    again.mkdir()
+    shutil.copy(checkpoint, again)
+    scores = tmp_path / "scores.json"
+    main(["evaluate", str(checkpoint.parent), str(again), "--data", str(corpus), "--out", str(scores)])
+    first, second = json.loads(scores.read_text())
+    assert [first["name"], second["name"]] == [f"hgrjca ({checkpoint.parent.name})", "hgrjca (again)"]
+    assert first["raw"] == second["raw"]
+
+    of_file, of_folder = Predictor(checkpoint).estimator.checkpoint, Predictor(again).estimator.checkpoint
+    assert of_folder.recipe == of_file.recipe
+    assert all((of_file.weights[name] == weight).all() for name, weight in of_folder.weights.items())
+
+
 def test_report_is_drawn_anew_from_the_json_of_a_prediction(corpus, checkpoint, tmp_path):
     video = Rendered(corpus).clips()[0].video
-    main(["predict", str(video), "--checkpoint", str(checkpoint), "--out", str(tmp_path), "--no-report"])
+    main(["predict", str(video), "--checkpoint", str(checkpoint.parent), "--out", str(tmp_path), "--no-report"])
     main(["report", str(tmp_path / f"{video.stem}.json"), "--out", str(tmp_path / "figure.pdf")])
     assert (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF")
 

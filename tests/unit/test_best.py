@@ -15,7 +15,8 @@ from avgate.compare.outcome import Outcome
 from avgate.compare.protocol import Protocol, Variant
 from avgate.core.errors import UsageError
 from avgate.models.encoders import GruConfig
-from avgate.models.recipe import Recipe, override
+from avgate.models.overrides import override
+from avgate.models.recipe import Recipe
 from avgate.models.recipes import recipe_named
 
 DEMO = recipe_named("demo")

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from avgate.core.errors import CheckpointError, FeatureError, OutputError
 from avgate.features.store import FeatureStore
 from avgate.inference.estimator import Estimator
-from avgate.models.checkpoint import FORMAT, FeatureSpec, load_checkpoint, modality_dims
+from avgate.models.checkpoint import FORMAT, FeatureSpec, checkpoint_file, load_checkpoint, modality_dims
 from avgate.models.recipes import RECIPES
 from avgate.training.run_state import RunState
 from tests.deep import with_tiny_weights
@@ -117,8 +117,30 @@ def test_a_missing_file_says_where_checkpoints_come_from(tmp_path):
     assert "avgate train" in error.hint
 
 
-def test_a_folder_says_which_file_to_give(tmp_path):
-    assert "checkpoint.safetensors" in refusal(tmp_path).hint
+def test_the_folder_of_a_run_stands_for_its_checkpoint(saved):
+    checkpoint, path = saved
+    assert load_checkpoint(path.parent).trained_on == checkpoint.trained_on
+    assert checkpoint_file(path.parent) == checkpoint_file(path) == path
+
+
+def test_an_empty_folder_says_how_to_get_a_checkpoint(tmp_path):
+    error = refusal(tmp_path)
+    assert "no checkpoint.safetensors in this folder; it holds nothing" in error.what
+    assert f"avgate train --out {tmp_path}" in error.hint
+
+
+def test_a_folder_of_runs_names_them(saved):
+    runs = saved[1].parent.parent
+    (runs / "results.json").write_text("{}")
+    error = refusal(runs)
+    assert "it holds results.json, run" in error.what
+    assert error.hint == f"give one of the runs in it: {saved[1].parent}"
+
+
+def test_a_folder_of_many_files_is_not_listed_in_full(tmp_path):
+    for i in range(10):
+        (tmp_path / f"{i}.txt").touch()
+    assert refusal(tmp_path).what.endswith("it holds 0.txt, 1.txt, 2.txt, 3.txt, 4.txt, 5.txt, 6.txt, 7.txt and 2 more")
 
 
 def feature_file(folder):
@@ -160,7 +182,7 @@ def truncated(folder):
 def test_what_is_no_checkpoint_is_refused_with_the_file_to_give_instead(make, tmp_path):
     error = refusal(make(tmp_path))
 
-    assert "no checkpoint of avgate, or it is damaged" in error.what
+    assert "isn't a checkpoint of avgate, or it is damaged" in error.what
     assert "checkpoint.safetensors" in error.hint
 
 
@@ -171,11 +193,11 @@ def test_weights_that_do_not_fit_the_model_are_named(saved):
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_weights_that_are_no_numbers_are_named(saved, value):
+def test_weights_with_nan_or_inf_are_named(saved, value):
     rewrite(saved[1], tensors=lambda tensors: tensors["weights/head.bias"].fill_(value))
     error = refusal(saved[1])
 
-    assert error.what == "some of its weights are no numbers, as in 'head.bias'"
+    assert error.what == "its weights contain NaN or Inf, first in 'head.bias'"
     assert "train it again" in error.hint
 
 

@@ -8,12 +8,14 @@ from dataclasses import fields, is_dataclass, replace
 import pytest
 import torch
 
-from avgate.cli import models
+from avgate.cli import options
 from avgate.core.errors import CheckpointError, UsageError
+from avgate.corpora import CORPORA
 from avgate.models.encoders import GruConfig, LstmConfig, TcnConfig
 from avgate.models.fusions import FUSIONS
 from avgate.models.network import Model, ModelConfig
-from avgate.models.recipe import CONFIGS, Recipe, TrainConfig, from_plain, override, to_plain
+from avgate.models.overrides import override
+from avgate.models.recipe import CONFIGS, Recipe, TrainConfig, from_plain, to_plain
 from avgate.models.recipes import RECIPES, recipe_named
 from tests.deep import with_tiny_weights
 
@@ -169,18 +171,18 @@ def test_a_wrong_path_or_choice_says_what_was_meant(assignment, guess):
 @pytest.mark.parametrize(
     ("assignment", "complaint"),
     [
-        ("train.epochs=many", "'many' is no int"),
-        ("train.epochs=2.5", "'2.5' is no int"),
-        ("train.epochs=True", "'True' is no int"),
-        ("train.lr=True", "'True' is no float"),
-        ("train.lr=", "'' is no float"),
-        ("model.fusion.final_relu=1", "'1' is no bool"),
-        ("model.fusion.final_relu=false", "'false' is no bool"),
-        ("backbones=egemaps", "'egemaps' is no tuple"),
-        ("smooth_s=(0, 'wide')", "is no tuple"),
-        ("model.encoders.audio.channels=(8.5,)", "is no tuple"),
-        ("tuning='train.lr=1e-3'", "is no tuple"),
-        ("model.fusion=concat", "'concat' is no HgrjcaConfig"),
+        ("train.epochs=many", "'many' isn't a whole number"),
+        ("train.epochs=2.5", "'2.5' isn't a whole number"),
+        ("train.epochs=True", "'True' isn't a whole number"),
+        ("train.lr=True", "'True' isn't a number"),
+        ("train.lr=", "'' isn't a number"),
+        ("train.lr=nan", "'nan' isn't a number"),
+        ("model.fusion.final_relu=1", "'1' isn't True or False"),
+        ("model.fusion.final_relu=false", "'false' isn't True or False"),
+        ("backbones=egemaps", "'egemaps' isn't a list of values"),
+        ("smooth_s=(0, 'wide')", "isn't a list of values of the right kind"),
+        ("model.encoders.audio.channels=(8.5,)", "isn't a list of values of the right kind"),
+        ("tuning='train.lr=1e-3'", "isn't a list of values"),
     ],
 )
 def test_a_value_of_the_wrong_type_is_refused_beside_the_present_one(assignment, complaint):
@@ -188,7 +190,21 @@ def test_a_value_of_the_wrong_type_is_refused_beside_the_present_one(assignment,
         override(recipe_named("smoke"), assignment)
     assert complaint in caught.value.what
     assert caught.value.where == assignment.partition("=")[0]
-    assert caught.value.hint.startswith("its value now is")
+    assert "its value now is" in caught.value.hint
+
+
+def test_a_group_of_settings_takes_no_value_and_names_its_parts():
+    with pytest.raises(UsageError, match="a group of settings") as caught:
+        override(recipe_named("smoke"), "model.fusion=concat")
+    assert caught.value.hint.startswith("set its parts: iterations, tau, ")
+
+
+def test_settings_that_only_other_recipes_have_are_refused():
+    with pytest.raises(UsageError, match="this recipe has no settings there") as caught:
+        override(recipe_named("smoke"), "model.finetune.video.source=MODEL")
+    assert "demo-finetune" in caught.value.hint
+    changed = override(recipe_named("demo-finetune"), "model.finetune.video.source=MODEL")
+    assert changed.model.finetune["video"].source == "MODEL"
 
 
 @pytest.mark.parametrize(
@@ -277,9 +293,10 @@ def test_every_setting_of_every_recipe_can_be_named_on_the_command_line(recipe):
         assert override(recipe, assignment) == recipe
 
 
-def test_help_names_every_recipe_and_every_fusion():
-    assert models.RECIPES.split(", ") == [recipe.name for recipe in RECIPES]
-    assert models.FUSIONS.split(", ") == [fusion.name for fusion in FUSIONS]
+def test_help_names_every_recipe_every_fusion_and_every_corpus():
+    assert options.RECIPES.split(", ") == [recipe.name for recipe in RECIPES]
+    assert options.FUSIONS.split(", ") == [fusion.name for fusion in FUSIONS]
+    assert options.CORPORA.removesuffix(" (your own recordings)").split(", ") == list(CORPORA)
 
 
 def test_every_config_has_a_tag_of_its_own_that_never_changes():

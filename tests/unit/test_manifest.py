@@ -153,18 +153,18 @@ def test_long_lists_of_problems_are_cut(manifest):
 class TestInspect:
     def test_a_split_without_a_clip_is_told(self, manifest, capsys):
         edit(manifest, lambda rows: [row.update(split="test") for row in rows])
-        main(["inspect", "manifest", "--data", str(manifest)])
+        main(["inspect", "--corpus", "manifest", "--data", str(manifest)])
         assert "there is no clip for train, validation" in " ".join(capsys.readouterr().out.split())
 
     def test_the_list_itself_is_not_written_over(self, manifest, capsys):
         before = manifest.read_bytes()
         with pytest.raises(SystemExit):
-            main(["inspect", "manifest", "--data", str(manifest), "--out", str(manifest)])
+            main(["inspect", "--corpus", "manifest", "--data", str(manifest), "--out", str(manifest)])
         assert "it is read" in capsys.readouterr().err
         assert manifest.read_bytes() == before
 
     def test_says_what_is_there_per_split(self, manifest, tmp_path, capsys):
-        main(["inspect", "manifest", "--data", str(manifest), "--out", str(tmp_path / "found.json")])
+        main(["inspect", "--corpus", "manifest", "--data", str(manifest), "--out", str(tmp_path / "found.json")])
         said = capsys.readouterr().out
         assert "manifest: 4 clips" in said
         assert "nothing is missing" in said
@@ -182,7 +182,7 @@ class TestInspect:
         (labels / "clip0.csv").write_text("time_s,valence,arousal\n1,0,0\n9,0,0\n")
         (manifest.parent / "videos" / "clip1.mp4").write_bytes(b"no video")
         edit(manifest, lambda rows: rows[2].update(labels=""))
-        main(["inspect", "manifest", "--root", str(manifest)])
+        main(["inspect", "--corpus", "manifest", "--data", str(manifest)])
         said = capsys.readouterr().out
         assert "clip0: its labels end at 17.00 s, its video at 1.96 s; its first 1.00 s have no labels" in said
         assert "clip1.mp4: not a video file of a supported format" in said
@@ -192,5 +192,5 @@ class TestInspect:
     def test_says_of_a_corpus_with_features_of_its_own_what_it_can(self, tmp_path, capsys):
         from tests.dialogues import write_hazumi
 
-        main(["inspect", "hazumi", "--data", str(write_hazumi(tmp_path / "hazumi"))])
+        main(["inspect", "--corpus", "hazumi", "--data", str(write_hazumi(tmp_path / "hazumi"))])
         assert "nothing is missing" in capsys.readouterr().out

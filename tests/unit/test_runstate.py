@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from avgate.core.errors import CheckpointError, OutputError, UsageError
-from avgate.models.recipe import override, to_plain
+from avgate.models.overrides import override
+from avgate.models.recipe import to_plain
 from avgate.training.run_state import RunState
 from tests.tiny import RECIPE, disk_full_after, make_checkpoint
 

@@ -135,9 +135,9 @@ def test_a_model_of_the_other_kind_is_refused(sources, source, kind, said):
 def test_a_recipe_says_which_raw_features_a_backbone_is_trained_on():
     recipe = recipe_named("demo-finetune")
     assert recipe.model.finetune["video"].kind == "images"
-    with pytest.raises(ValueError, match="a model of images is trained on the backbone crops alone, not on facemesh"):
+    with pytest.raises(ValueError, match="a model of images needs the backbone crops alone, not facemesh"):
         replace(recipe, backbones=("egemaps", "facemesh"))
-    with pytest.raises(ValueError, match="not on crops, facemesh"):
+    with pytest.raises(ValueError, match="not crops, facemesh"):
         replace(recipe, backbones=("egemaps", "crops", "facemesh"))
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from typing import Annotated, Any, Union
 
 import tyro
 
 from avgate.cli.affwild2 import check_submission, reproduce, submit
 from avgate.cli.corpora import extract, inspect, labels, render
-from avgate.cli.models import benchmark, evaluate, train
+from avgate.cli.models import compare, evaluate, train
 from avgate.cli.videos import demo, predict, report
-from avgate.core.errors import AvgateError
+from avgate.core.errors import AvgateError, choose
 
 VERBS = {
-    f.__name__.replace("_", "-"): f
-    for f in (
+    verb.__name__.replace("_", "-"): verb
+    for verb in (
         demo,
         predict,
         report,
@@ -24,31 +26,39 @@ VERBS = {
         extract,
         train,
         evaluate,
+        compare,
         reproduce,
         submit,
         check_submission,
-        benchmark,
     )
 }
+ALIASES = {"benchmark": "compare"}
+"""Name of a verb in earlier versions -> its name now."""
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the command line; AvgateErrors become one message and their exit code, Ctrl-C ends with 130."""
+    """Run the command line; an AvgateError becomes one message and its exit code, Ctrl-C ends with 130."""
     from rich.markup import escape
 
     from avgate.core.console import console
 
-    if (sys.argv[1:] if args is None else args) == ["--version"]:
+    args = sys.argv[1:] if args is None else args
+    if args == ["--version"]:
         from importlib.metadata import version
 
         print(f"avgate {version('avgate')}")
         return
     try:
-        tyro.extras.subcommand_cli_from_dict(
-            VERBS,
+        verb_named = bool(args) and not args[0].startswith("-")
+        if verb_named:
+            choose("verb", ALIASES.get(args[0], args[0]), VERBS)
+        tyro.cli(
+            _verbs(short=not verb_named),
             prog="avgate",
-            description="Per-frame valence and arousal from face and voice, and everything around it.",
-            args=args,
+            description="Valence and arousal of a person in every video frame, from face and voice. "
+            "`avgate VERB --help` explains a verb and shows an example.",
+            args=_current(args),
+            config=(tyro.conf.DisallowNone,),
         )
     except AvgateError as error:
         console.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
@@ -56,3 +66,30 @@ def main(args: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         console.print("[bold]interrupted:[/] what is finished is kept; the same command continues from there.")
         sys.exit(130)
+
+
+def _verbs(short: bool) -> Any:
+    """The verbs as a type for tyro, which calls the chosen one.
+
+    Args:
+        short: describe each by the first sentence of its docstring, for the list of verbs; else by all of it.
+    """
+    types = []
+    for name, verb in VERBS.items():
+        aliases = [old for old, new in ALIASES.items() if new == name]
+        text = (verb.__doc__ or "").partition("\n")[0] if short else None
+        config = tyro.conf.subcommand(name, constructor=verb, aliases=aliases, description=text)
+        types.append(Annotated[Any, config])
+    return Union[tuple(types)]  # noqa: UP007 (the list of types is known only here)
+
+
+def _current(args: list[str]) -> list[str]:
+    """The command line as it is written today.
+
+    Before version 0.2, `inspect` and `benchmark` took the corpus as first argument, and `inspect` called --data --root.
+    """
+    if len(args) > 1 and args[0] in ("inspect", "compare", "benchmark") and not args[1].startswith("-"):
+        args = [args[0], "--corpus", *args[1:]]
+    if args[:1] == ["inspect"]:
+        args = [re.sub(r"^--root(?==|$)", "--data", arg) for arg in args]
+    return args

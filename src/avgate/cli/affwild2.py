@@ -1,49 +1,58 @@
-"""Verbs of one benchmark, Aff-Wild2: the papers' protocol and its submission files."""
+"""Verbs for Aff-Wild2: the papers' protocol, and files for its challenge."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional
+
+from avgate.cli.options import (
+    Accelerator,
+    Checkpoints,
+    Data,
+    FaceModel,
+    Precision,
+    Recipe,
+    Set,
+    Store,
+    Workers,
+    default,
+)
 
 
 def reproduce(
     corpus: Annotated[Literal["affwild2"], Positional],
-    data: Path,
+    data: Data,
     out: Path,
-    recipe: str = "affwild2-hgrjca",
+    recipe: Recipe = "affwild2-hgrjca",
     folds: int = 6,
-    set: tuple[str, ...] = (),
-    sample: Path | None = None,
-    store: Path | None = None,
-    face_model: Path | None = None,
-    workers: int | None = None,
-    accelerator: str = "auto",
-    precision: Literal["32-true", "16-mixed", "bf16-mixed", "64-true"] = "32-true",
+    set: Set = (),
+    sample: Annotated[Path | None, default("no submission")] = None,
+    store: Store = None,
+    face_model: FaceModel = None,
+    workers: Workers = None,
+    accelerator: Accelerator = "auto",
+    precision: Precision = "32-true",
 ) -> None:
-    """Extract, train and evaluate as the papers do, and print the result beside what they report.
+    """Extract, train and evaluate on Aff-Wild2 as the papers do, and print the result beside theirs.
+
+    Run it again to continue after an interruption. Its recipes are those whose names begin with affwild2.
+
+    For example: avgate reproduce affwild2 --data AFFWILD2 --out reproduction
 
     Args:
-        corpus: Kind of corpus.
-        data: The release's folder.
-        out: Folder for runs, reproduction.json and submission.csv; run it again to continue after an interruption.
-        recipe: affwild2-jca, -rjca, -grjca, -hgrjca, -rhgrjca or -lfan.
+        corpus: Whose papers.
+        out: Folder for the runs, reproduction.json and submission.csv.
         folds: How many folds; the first is the official split.
-        set: Settings to change, as path=value.
-        sample: The challenge's sample file; then submission.csv joins all folds.
-        store: Folder of the features; DATA/features unless given.
-        face_model: face_landmarker.task, instead of mediapipe's own face mesh.
-        workers: Processes for the extraction; one per core unless given.
-        accelerator: auto, cpu, cuda, ...
-        precision: Numeric precision.
+        sample: The challenge's sample file; then submission.csv joins the models of all folds.
     """
     from rich.console import Console
 
     from avgate.apps.affwild2.reproduce import beside_papers
     from avgate.apps.affwild2.reproduce import reproduce as run
     from avgate.core.files import make_folder
-    from avgate.models.recipe import override
+    from avgate.models.overrides import override
     from avgate.models.recipes import recipe_named
 
     results = run(
@@ -62,20 +71,21 @@ def reproduce(
 
 
 def submit(
-    checkpoints: Annotated[tuple[Path, ...], Positional, arg(metavar="CHECKPOINT...")],
-    data: Path,
+    checkpoints: Checkpoints,
+    data: Data,
     sample: Path,
     out: Path,
-    store: Path | None = None,
+    store: Store = None,
 ) -> None:
-    """Write Aff-Wild2's test results as the challenge wants them: the rows and order of its sample file.
+    """Write a submission for Aff-Wild2's challenge: estimates for the rows of its sample file, in their order.
+
+    Several models are joined by CCC centring.
+
+    For example: avgate submit run --data AFFWILD2 --sample sample.csv --out submission.csv
 
     Args:
-        checkpoints: Trained models; several are joined by CCC centring.
-        data: The release's folder.
         sample: The challenge's sample file.
         out: File to write.
-        store: Folder of the features; DATA/features unless given.
     """
     from avgate.apps.affwild2.submission import submit as run
     from avgate.core.console import console
@@ -84,10 +94,11 @@ def submit(
     from avgate.corpora import open_corpus
     from avgate.features.store import FeatureStore, features_beside
     from avgate.inference.estimator import Estimator
+    from avgate.models.checkpoint import checkpoint_file
 
     if not checkpoints:
-        raise UsageError("there is nothing to submit", hint="name one or more checkpoint.safetensors")
-    refuse_overwriting([sample, *checkpoints], {"--out": out})
+        raise UsageError("there is nothing to submit", hint="name one or more runs or checkpoints")
+    refuse_overwriting([sample, *map(checkpoint_file, checkpoints)], {"--out": out})
     features = FeatureStore(store or features_beside(data))
     loaded = [Estimator(path) for path in checkpoints]
     filled = run(loaded, open_corpus("affwild2", data), features, sample, out)
@@ -97,7 +108,9 @@ def submit(
 
 
 def check_submission(submission: Annotated[Path, Positional], sample: Path) -> None:
-    """Refuse an Aff-Wild2 submission that isn't what the challenge's sample file asks for, naming the row.
+    """Check a submission for Aff-Wild2's challenge against its sample file, and name the first row that is wrong.
+
+    For example: avgate check-submission submission.csv --sample sample.csv
 
     Args:
         submission: The file to check.

@@ -1,57 +1,53 @@
-"""Verbs that make, look at and prepare recordings and their labels."""
+"""Verbs for corpora: make one, look at it, merge its labels, extract its features."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
+
+from avgate.cli.options import Corpus, Data, FaceModel, Recipe, Set, Store, Workers, default
 
 
 def render(
     out: Path,
-    identities: int | None = None,
-    clips: int | None = None,
-    seconds: float | None = None,
+    identities: int = 14,
+    clips: int = 2,
+    seconds: float = 28.0,
     seed: int = 0,
-    workers: int | None = None,
+    workers: Workers = None,
 ) -> None:
-    """Make the embedded corpus: clips of a face and a voice with known valence and arousal in every frame.
+    """Render a synthetic corpus: clips of a face and a voice, with the valence and arousal of every frame.
+
+    For example: avgate render --out corpus
 
     Args:
         out: Folder for the clips, their labels and the manifest.
-        identities: How many different faces and voices.
-        clips: Clips per identity.
-        seconds: Length of a clip.
+        identities: How many people (faces with voices), at least 3.
+        clips: Clips of each person.
+        seconds: Length of a clip in seconds.
         seed: The same seed makes the same corpus.
-        workers: Processes; one per core unless given.
     """
-    from dataclasses import replace
-
     from avgate.apps.demo import render_with_progress
     from avgate.core.console import console
     from avgate.corpora.rendered import RenderConfig
 
-    given: dict[str, Any] = {"identities": identities, "clips_per_identity": clips, "seconds": seconds}
-    config = replace(RenderConfig(seed=seed), **{k: v for k, v in given.items() if v is not None})
+    config = RenderConfig(identities=identities, clips_per_identity=clips, seconds=seconds, seed=seed)
     render_with_progress(out, config, workers)
     console.print(
-        f"{config.identities * config.clips_per_identity} clips in {out}; next: avgate extract --data {out}",
+        f"{identities * clips} clips in {out}; next: avgate extract --data {out}",
         soft_wrap=True,
     )
 
 
-def inspect(
-    corpus: Positional[str],
-    data: Annotated[Path, arg(aliases=["--root"])],
-    out: Path | None = None,
-) -> None:
-    """Say what a corpus holds, what is missing and what disagrees, before anyone waits for an extraction.
+def inspect(data: Data, corpus: Corpus = "rendered", out: Annotated[Path | None, default("none")] = None) -> None:
+    """Say what a corpus holds, and what is missing or contradictory, before its features are extracted.
+
+    For example: avgate inspect --corpus manifest --data clips.csv
 
     Args:
-        corpus: Kind of corpus: rendered, manifest (your own), affwild2, hazumi.
-        data: The corpus' folder, or its list of clips.
-        out: JSON file for the same.
+        out: JSON file to write the same to.
     """
     import json
 
@@ -78,38 +74,40 @@ def inspect(
 
 
 def labels(
-    files: Annotated[tuple[Path, ...], Positional, arg(metavar="FILE...")],
+    files: Annotated[tuple[Path, ...], Positional, arg(metavar="FILE...", help_behavior_hint="(one or more)")],
     out: Path,
     how: Literal["mean", "ewe", "raaw"] = "ewe",
-    rate: float | None = None,
+    rate: Annotated[float | None, default("that of the fastest rater")] = None,
     delay: str = "0",
-    features: tuple[Path, ...] = (),
+    features: Annotated[tuple[Path, ...], default("none")] = (),
     longest_delay: float = 6.0,
-    limits: tuple[float, float] | None = None,
-    target: str | None = None,
-    targets: tuple[str, ...] = (),
-    video: Path | None = None,
-    format: str | None = None,
-    plot: Path | None = None,
-    report: Path | None = None,
+    limits: Annotated[tuple[float, float] | None, default("what the files say, else -1 1")] = None,
+    target: Annotated[str | None, default("as in the files")] = None,
+    targets: Annotated[tuple[str, ...], default("all")] = (),
+    video: Annotated[Path | None, default("none")] = None,
+    format: Annotated[str | None, default("by the suffix of OUT")] = None,
+    plot: Annotated[Path | None, default("none")] = None,
+    report: Annotated[Path | None, default("none")] = None,
 ) -> None:
-    """Make one label of several raters' files of a clip, say how well they agree, or turn one format into another.
+    """Merge several raters' label files of one clip and say how well they agree, or convert one format to another.
 
     Reads NOVA, ELAN, Praat, CARMA, DARMA, MuSe, Aff-Wild2 and CSV tables. Files with the same target are raters of it.
+
+    For example: avgate labels anna.eaf ben.eaf --out merged.csv
 
     Args:
         files: Label files, one or more per rater.
         out: File to write; its suffix says the format. Formats of one target per file become NAME.TARGET.SUFFIX.
         how: Mean of the raters, EWE (weighted by correlation with the mean), or RAAW (warped onto each other first).
-        rate: Labels per second in the result; that of the fastest rater unless given.
-        delay: Seconds by which raters lag behind, or mi or ccc: the lag at which labels fit the features best.
-        features: For that: feature files of avgate extract, or CSV tables with a column of times.
-        longest_delay: Longest lag to try, in seconds.
-        limits: Lowest and highest value in the files, if not -1 and 1 and the files don't say so themselves.
-        target: What the files' only target is called.
-        targets: Which targets to take; all unless given.
+        rate: Labels per second in the result.
+        delay: Raters' reaction time in seconds; or mi or ccc, which find the one at which labels fit the features best.
+        features: For mi and ccc: feature files of avgate extract, or CSV tables with a column of times.
+        longest_delay: For mi and ccc: longest reaction time to try, in seconds.
+        limits: Lowest and highest possible value in the files.
+        target: Name of the target, for files of one target.
+        targets: Which targets to take.
         video: The video, whose frames are the clock of Aff-Wild2's files.
-        format: Format to write, where the suffix doesn't say: nova, nova-binary, elan, textgrid, carma, muse, ...
+        format: Format to write: nova, nova-binary, elan, textgrid, carma, muse, ...
         plot: Figure of all raters and the result; .png, .pdf or .svg.
         report: JSON file for agreement and delays.
     """
@@ -151,24 +149,19 @@ def labels(
 
 
 def extract(
-    data: Path,
-    store: Path | None = None,
-    recipe: str = "demo",
-    set: tuple[str, ...] = (),
-    corpus: str = "rendered",
-    face_model: Path | None = None,
-    workers: int | None = None,
+    data: Data,
+    corpus: Corpus = "rendered",
+    store: Store = None,
+    recipe: Recipe = "demo",
+    set: Set = (),
+    face_model: FaceModel = None,
+    workers: Workers = None,
 ) -> None:
-    """Compute the features of a corpus once and keep them; run it again to continue after an interruption.
+    """Extract the features of a corpus and keep them; run it again to continue after an interruption.
 
-    Args:
-        data: The corpus' folder; of a manifest, the CSV file.
-        store: Folder for the features; the folder features beside or in DATA unless given.
-        recipe: Whose backbones to use; `avgate train --help` names them all.
-        set: Settings to change, as path=value, such as backbones or label_rate.
-        corpus: Kind of corpus: rendered, manifest (your own), affwild2, hazumi.
-        face_model: face_landmarker.task, instead of mediapipe's own face mesh.
-        workers: Processes; one per core unless given.
+    Of the recipe and its settings, only backbones and label_rate matter here.
+
+    For example: avgate extract --corpus manifest --data clips.csv --set 'backbones=("egemaps","blendshapes")'
     """
     import shlex
 
@@ -176,7 +169,7 @@ def extract(
     from avgate.corpora import open_corpus
     from avgate.features.extract import extract as run
     from avgate.features.store import features_beside
-    from avgate.models.recipe import override
+    from avgate.models.overrides import override
     from avgate.models.recipes import recipe_named
 
     wanted, clips = override(recipe_named(recipe), *set), open_corpus(corpus, data).clips()

@@ -1,54 +1,53 @@
-"""Verbs that train, score and compare models."""
+"""Verbs for models: train, evaluate, compare."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import arg
 
-# Named here once more, because to ask for them takes seconds: they come with PyTorch.
-FUSIONS = "audio, video, concat, ca, jca, rjca, dca, iaca, grjca, hgrjca, rhgrjca, lfan, tagf, crossmodal"
-RECIPES = (
-    "demo, demo-absence, demo-finetune, demonstration-weights, hazumi, hazumi-absence, affwild2-hgrjca, affwild2-jca, "
-    "affwild2-rjca, affwild2-grjca, affwild2-lfan, affwild2-rhgrjca, smoke"
+from avgate.cli.options import (
+    Accelerator,
+    Checkpoints,
+    Corpus,
+    Data,
+    Fusion,
+    Precision,
+    Recipe,
+    Set,
+    Store,
+    Workers,
+    default,
 )
-
-Fusion = Annotated[str | None, arg(help=f"Fusion to use instead of the recipe's: {FUSIONS}.")]
-RecipeName = Annotated[str, arg(help=f"Which recipe: {RECIPES}.")]
 
 
 def train(
-    data: Path,
+    data: Data,
     out: Path,
-    recipe: RecipeName = "demo",
+    corpus: Corpus = "rendered",
+    recipe: Recipe = "demo",
     fusion: Fusion = None,
-    seed: int | None = None,
-    set: tuple[str, ...] = (),
-    store: Path | None = None,
-    corpus: str = "rendered",
-    accelerator: str = "auto",
-    precision: Literal["32-true", "16-mixed", "bf16-mixed", "64-true"] = "32-true",
+    seed: Annotated[int | None, default("the recipe's")] = None,
+    set: Set = (),
+    store: Store = None,
+    accelerator: Accelerator = "auto",
+    precision: Precision = "32-true",
 ) -> None:
     """Train a recipe on a corpus whose features are extracted; run it again to continue after an interruption.
 
+    For example: avgate train --corpus manifest --data clips.csv --out run --fusion rjca --set train.epochs=20
+
     Args:
-        data: The corpus' folder; of a manifest, the CSV file.
         out: Folder for the run: checkpoint.safetensors, history.csv and what is needed to continue.
-        recipe: see RECIPES.
-        fusion: see FUSIONS.
-        seed: Seed to use instead of the recipe's.
-        set: Settings to change, as path=value: train.epochs=5 model.fusion.tau=0.5
-        store: Folder of the features; the folder features beside or in DATA unless given.
-        corpus: Kind of corpus: rendered, manifest (your own), affwild2, hazumi.
-        accelerator: auto, cpu, cuda, ...
-        precision: Numeric precision.
+        seed: Seed of initial weights, data order and dropout.
     """
     from avgate.core.console import console
     from avgate.core.files import make_folder
     from avgate.corpora import open_corpus
     from avgate.features.store import FeatureStore, features_beside
-    from avgate.models.recipe import override
+    from avgate.models.overrides import override
     from avgate.models.recipes import recipe_named
     from avgate.training.train import train as run
 
@@ -75,22 +74,20 @@ def train(
 
 
 def evaluate(
-    checkpoints: Annotated[tuple[Path, ...], Positional, arg(metavar="CHECKPOINT...")],
-    data: Path,
+    checkpoints: Checkpoints,
+    data: Data,
+    corpus: Corpus = "rendered",
     split: str = "test",
-    store: Path | None = None,
-    corpus: str = "rendered",
-    out: Path | None = None,
+    store: Store = None,
+    out: Annotated[Path | None, default("none")] = None,
 ) -> None:
     """Score trained models on held-out clips: pooled CCC with bootstrap intervals, PCC, RMSE, raw and smoothed.
 
+    For example: avgate evaluate run another-run --corpus manifest --data clips.csv
+
     Args:
-        checkpoints: What to score.
-        data: The corpus' folder; of a manifest, the CSV file.
         split: Which clips: train, validation or test.
-        store: Folder of the features; the folder features beside or in DATA unless given.
-        corpus: Kind of corpus: rendered, manifest (your own), affwild2, hazumi.
-        out: JSON file for the scores, per clip too.
+        out: JSON file for the scores, also of each clip.
     """
     from rich.console import Console
 
@@ -102,54 +99,64 @@ def evaluate(
     from avgate.inference.estimator import Estimator
 
     if not checkpoints:
-        raise UsageError("there is nothing to evaluate", hint="name one or more checkpoint.safetensors")
+        raise UsageError("there is nothing to evaluate", hint="name one or more runs or checkpoints")
     opened, features = open_corpus(corpus, data), FeatureStore(store or features_beside(data))
     loaded = [Estimator(path) for path in checkpoints]
-    fusions = [estimator.recipe.fusion for estimator in loaded]
-    # Several runs of one fusion are told apart by their folders.
-    names = [
-        f if fusions.count(f) == 1 else f"{f} ({p.parent.name})" for f, p in zip(fusions, checkpoints, strict=True)
-    ]
+    names = _names([estimator.recipe.fusion for estimator in loaded], checkpoints)
     results = [run(c, opened, features, split, name) for c, name in zip(loaded, names, strict=True)]
     Console().print(scores_table(results))
     if out:
         write_scores(results, out)
 
 
-def benchmark(
-    corpus: Positional[str],
-    data: Path,
+def _names(fusions: Sequence[str], paths: Sequence[Path]) -> list[str]:
+    """Names of models in a table: the fusion; where several have it, also the run's folder, or else the whole path.
+
+    Args:
+        fusions: of each model.
+        paths: where each was loaded from: a run's folder or a file.
+    """
+    from avgate.models.checkpoint import checkpoint_file
+
+    in_runs = [f"{f} ({checkpoint_file(p).resolve().parent.name})" for f, p in zip(fusions, paths, strict=True)]
+    return [
+        fusion if fusions.count(fusion) == 1 else in_run if in_runs.count(in_run) == 1 else f"{fusion} ({path})"
+        for fusion, in_run, path in zip(fusions, in_runs, paths, strict=True)
+    ]
+
+
+def compare(
+    data: Data,
     out: Path,
-    recipe: str | None = None,
+    corpus: Corpus = "rendered",
+    recipe: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the corpus' own)")] = None,
     fusions: tuple[str, ...] = ("audio", "video", "concat", "rjca", "hgrjca"),
-    reference: str | None = None,
+    reference: Annotated[str | None, default("hgrjca")] = None,
     ablate: bool = False,
     seeds: int = 3,
     folds: int = 5,
     stress: bool = False,
-    set: tuple[str, ...] = (),
-    store: Path | None = None,
-    workers: int | None = None,
-    accelerator: str = "auto",
+    set: Set = (),
+    store: Store = None,
+    workers: Workers = None,
+    accelerator: Accelerator = "auto",
 ) -> None:
     """Compare fusions fairly: one protocol, one budget, several seeds, and a paired test of every difference.
 
+    Run it again to continue after an interruption.
+
+    For example: avgate compare --corpus hazumi --data HAZUMI --out comparison --fusions audio video rjca hgrjca
+
     Args:
-        corpus: Kind of corpus: rendered, manifest (your own), affwild2, hazumi.
-        data: The corpus' folder; of a manifest, the CSV file.
-        out: Folder for checkpoints, results.json and results.md; run it again to continue after an interruption.
-        recipe: What is trained, see `avgate train --help`; its fusion is replaced by each of the fusions. The corpus'
-            own recipe unless given.
-        fusions: What to compare; "all" is every one that `avgate train --help` names.
-        reference: What all others are compared with; hgrjca unless given.
+        out: Folder for checkpoints, results.json and results.md.
+        recipe: Recipe to train, with each of the fusions in place of its own; `avgate train --help` lists them. Its
+            setting `tuning` says what is tried for every fusion; --set 'tuning=()' tries nothing else.
+        fusions: Fusions to compare, or all; `avgate train --help` lists them.
+        reference: Fusion that all others are compared with.
         ablate: Instead of fusions, compare hgrjca with itself, one thing changed at a time.
         seeds: How many training seeds.
-        folds: Cross-validation by person; 0 takes the corpus' own splits.
-        stress: Also try every model on clips in which voice or face is missing or misleads.
-        set: Settings to change, as path=value; tuning=() tries no other settings.
-        store: Folder of the features; the folder features beside or in DATA unless given.
-        workers: Processes; one per core unless given, and one where a GPU trains.
-        accelerator: auto, cpu, cuda, ...
+        folds: Folds of a cross-validation by person; 0 takes the corpus' own splits.
+        stress: Also test every model on clips in which voice or face is missing or misleads.
     """
     from rich.console import Console
 
@@ -159,7 +166,7 @@ def benchmark(
     from avgate.compare.tables import all_tables
     from avgate.features.store import features_beside
     from avgate.models.fusions import FUSIONS, fusion_named
-    from avgate.models.recipe import override
+    from avgate.models.overrides import override
     from avgate.models.recipes import OF_CORPUS, recipe_named
 
     wanted = override(recipe_named(recipe or OF_CORPUS.get(corpus, "demo")), *set)

@@ -1,4 +1,4 @@
-"""Verbs for one's own videos: from recording to trace and report."""
+"""Verbs for videos: the demonstration, predictions and reports."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-Videos = Annotated[tuple[Path, ...], Positional, arg(metavar="VIDEO...")]
+from avgate.cli.options import FaceModel, Workers, default
+
+Videos = Annotated[tuple[Path, ...], Positional, arg(metavar="VIDEO...", help_behavior_hint="(one or more)")]
 
 
-def demo(out: Path = Path("demo"), workers: int | None = None) -> None:
+def demo(out: Path = Path("demo"), workers: Workers = None) -> None:
     """See it work: render a corpus, extract, train four fusions, compare them on unseen identities, write a report.
+
+    For example: avgate demo --out demo
 
     Args:
         out: Folder for everything the demonstration makes.
-        workers: Processes; one per core unless given.
     """
     from avgate.apps.demo import demo as run
     from avgate.core.console import console
@@ -28,20 +31,21 @@ def demo(out: Path = Path("demo"), workers: int | None = None) -> None:
 def predict(
     videos: Videos,
     out: Path,
-    checkpoint: Path | None = None,
-    face_model: Path | None = None,
+    checkpoint: Annotated[Path | None, default("the demonstration weights")] = None,
+    face_model: FaceModel = None,
     report: bool = True,
     formats: tuple[str, ...] = ("csv", "json"),
 ) -> None:
-    """Turn videos of a person into valence and arousal, frame by frame: NAME.csv, NAME.json, NAME.html and NAME.png.
+    """Estimate valence and arousal in every frame of videos of a person; writes NAME.csv, .json, .html and .png.
+
+    For example: avgate predict interview.mp4 --out results --checkpoint run
 
     Args:
         videos: Video files.
         out: Folder for the results.
-        checkpoint: A trained model; the demonstration weights unless given.
-        face_model: face_landmarker.task, instead of mediapipe's own face mesh.
+        checkpoint: A trained model: a run's folder, or a checkpoint.safetensors file.
         report: Write the HTML and PNG reports too.
-        formats: Data files to write.
+        formats: Data files to write: csv, json.
     """
     from avgate.apps.predict import predict as run
     from avgate.core.errors import UsageError
@@ -51,8 +55,12 @@ def predict(
     run(videos, out, checkpoint=checkpoint, face_model=face_model, report=report, formats=formats)
 
 
-def report(trace: Annotated[Path, Positional], out: Path, video: Path | None = None) -> None:
-    """Draw the report of a trace that `avgate predict` wrote, as HTML, or PNG or PDF for a paper.
+def report(
+    trace: Annotated[Path, Positional], out: Path, video: Annotated[Path | None, default("none")] = None
+) -> None:
+    """Draw the report of a trace that `avgate predict` wrote: HTML for the browser, PNG or PDF for a paper.
+
+    For example: avgate report results/interview.json --out interview.pdf
 
     Args:
         trace: The NAME.json of a prediction.

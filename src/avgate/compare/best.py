@@ -15,7 +15,8 @@ from avgate.compare.outcome import Outcome
 from avgate.compare.protocol import Protocol, Run, Variant
 from avgate.core.errors import UsageError
 from avgate.features.store import features_beside
-from avgate.models.recipe import Recipe, override
+from avgate.models.overrides import override
+from avgate.models.recipe import Recipe
 from avgate.models.recipes import recipe_named
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from avgate.models.recipe import Recipe, override
+from avgate.models.overrides import override
+from avgate.models.recipe import Recipe
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,9 @@ DEMONSTRATION_NOTE = (
     "Demonstration weights: trained on rendered clips of one face and a synthetic voice only. "
     "They show how avgate works; they do not measure real people's emotions."
 )
+CHECKPOINT_NAME = "checkpoint.safetensors"
+"""Name of a checkpoint in the folder of its run."""
+
 DEMONSTRATION_WEIGHTS = Path(__file__).parent / "weights" / "demonstration.safetensors"
 
 
@@ -132,8 +135,40 @@ class Checkpoint:
         return path
 
 
+def checkpoint_file(path: str | Path) -> Path:
+    """The file of a checkpoint that is given as a file or as the folder of its run.
+
+    Raises:
+        CheckpointError: there is no such file, or no checkpoint.safetensors in the folder.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        hint = f"give the folder of a run, or the {CHECKPOINT_NAME} that `avgate train` wrote"
+        raise CheckpointError("there is no such checkpoint", where=path, hint=hint)
+    file = path / CHECKPOINT_NAME
+    if file.is_file():
+        return file
+    held = [entry.name for entry in sorted(path.iterdir()) if not entry.name.startswith(".")]
+    runs = [str(found.parent) for found in sorted(path.glob(f"*/{CHECKPOINT_NAME}"))]
+    hint = f"`avgate train --out {path}` writes one, or finishes an interrupted training there"
+    raise CheckpointError(
+        f"there is no {CHECKPOINT_NAME} in this folder; it holds {_listed(held) or 'nothing'}",
+        where=path,
+        hint=f"give one of the runs in it: {_listed(runs)}" if runs else hint,
+    )
+
+
+def _listed(names: Sequence[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 def load_checkpoint(path: str | Path | None = None) -> Checkpoint:
-    """Read a checkpoint; None means the demonstration weights that come with avgate.
+    """Read a checkpoint.
+
+    Args:
+        path: its file, or the folder of its run; None takes the demonstration weights that come with avgate.
 
     Raises:
         CheckpointError: it isn't there, isn't a checkpoint, is damaged, or is of another version.
@@ -141,15 +176,11 @@ def load_checkpoint(path: str | Path | None = None) -> Checkpoint:
     from safetensors import SafetensorError
     from safetensors.torch import safe_open
 
-    path = DEMONSTRATION_WEIGHTS if path is None else Path(path)
-    if not path.is_file():
-        raise CheckpointError(
-            "there is no such checkpoint", where=path, hint="`avgate train` writes checkpoint.safetensors"
-        )
+    path = DEMONSTRATION_WEIGHTS if path is None else checkpoint_file(path)
     try:
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {})["avgate"])
-            tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 (a safetensors file is no dict)
+            tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 (safe_open gives no dict)
         if about["format"] != FORMAT:
             raise CheckpointError(
                 f"it has format {about['format']}, and this version of avgate reads format {FORMAT}",
@@ -171,13 +202,13 @@ def load_checkpoint(path: str | Path | None = None) -> Checkpoint:
         for name, weight in checkpoint.weights.items():
             if not weight.isfinite().all():
                 hint = "train it again, or take an earlier copy of this file"
-                raise CheckpointError(f"some of its weights are no numbers, as in '{name}'", hint=hint)
+                raise CheckpointError(f"its weights contain NaN or Inf, first in '{name}'", hint=hint)
     except CheckpointError as error:
         raise CheckpointError(error.what, where=path, hint=error.hint) from error
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, OSError) as error:
         reason = f"it has no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
         raise CheckpointError(
-            f"this is no checkpoint of avgate, or it is damaged ({textwrap.shorten(reason, 200)})",
+            f"this isn't a checkpoint of avgate, or it is damaged ({textwrap.shorten(reason, 200)})",
             where=path,
             hint="give the checkpoint.safetensors that `avgate train` wrote, in this version of avgate",
         ) from error

@@ -1,13 +1,12 @@
-"""What a recipe is: everything that decides a result, as one frozen value that a checkpoint can carry."""
+"""Recipes: all settings that decide a result, in one frozen value that checkpoints carry."""
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
-from avgate.core.errors import CheckpointError, UsageError, choose
+from avgate.core.errors import CheckpointError
 from avgate.core.timeline import Grid
 from avgate.features.base import kind_of
 from avgate.features.corruption import CORRUPTIONS
@@ -18,21 +17,22 @@ from avgate.models.fusions import FUSIONS, fusion_class, fusion_named
 from avgate.models.network import ModelConfig
 
 MAX_WINDOW = 100_000
-"""Steps; a window is run as one piece, and matrices over its steps must fit into memory."""
+"""Most steps in a window. It runs in one piece, and matrices over its steps must fit into memory."""
 
 MAX_SMOOTH_S = 3600
+"""Largest width of the mean filter in seconds."""
 
 
 @dataclass(frozen=True)
 class CorruptConfig:
-    """What training does to its windows, so that a model learns to withstand missing and misleading modalities.
+    """How training corrupts its windows, so that a model learns to cope with missing and misleading modalities.
 
     Args:
-        kinds: kinds of corruption to draw from (see corruption.py); none switches stretches off.
-        probability: that one modality of a window, drawn at random, is corrupted in stretches.
-        share: least and greatest share of the window's steps that the stretches cover.
+        kinds: kinds of corruption to draw from (see features/corruption.py); () corrupts no stretches.
+        probability: probability that stretches of one random modality of a window are corrupted.
+        share: least and greatest share of the window's steps in these stretches.
         steps: shortest and longest stretch in steps.
-        dropout: probability that one modality of a window, drawn at random, is absent throughout.
+        dropout: probability that one random modality of a window is absent throughout.
     """
 
     tag: ClassVar[str] = "CorruptConfig"
@@ -60,21 +60,21 @@ class TrainConfig:
     """How a model is trained.
 
     Args:
-        epochs: at most so many.
-        patience: stop after so many epochs without a better validation CCC.
-        batch: windows per step.
-        lr: peak learning rate of AdamW; one epoch of warm-up, then a cosine down to a tenth.
-        weight_decay: of AdamW.
-        mse_weight: weight of a mean squared error beside the CCC loss.
-        unimodal_weight: weight of the mean over modalities of the CCC losses of what each says alone, where the model
-            has unimodal heads.
-        reliability_weight: weight of the cross-entropy between a fusion's reliability gates, where it has such, and
-            what training left as it was recorded.
+        epochs: most epochs.
+        patience: stop after this many epochs without a better validation CCC.
+        batch: windows per optimiser step.
+        lr: peak learning rate of AdamW: one epoch of warm-up, then a cosine down to a tenth.
+        weight_decay: weight decay of AdamW.
+        mse_weight: weight of the mean squared error, added to the CCC loss.
+        unimodal_weight: weight of the unimodal heads' CCC losses (their mean over modalities), in models that have
+            such heads.
+        reliability_weight: weight of the reliability gates' cross-entropy, in fusions that have such gates; the truth
+            is which steps of a modality were not corrupted.
         clip_norm: largest gradient norm.
-        corrupt: what is done to training windows.
-        threads: processor threads; small models gain nothing by more, wait long for them on busy machines, and end
-            with other digits for another number. 0 takes torch's own choice.
-        seed: of initial weights, data order and dropout.
+        corrupt: how training windows are corrupted.
+        threads: CPU threads; 0 is torch's own choice. More make small models no faster, and slower on busy machines.
+            The last digits of a result depend on the number.
+        seed: seed of initial weights, data order and dropout.
     """
 
     tag: ClassVar[str] = "TrainConfig"
@@ -104,19 +104,19 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A named way from video to trace.
+    """All settings from features to trace, under one name.
 
     Args:
-        name: what `avgate train` calls it.
-        backbones: names of the feature extractors; several of one modality are put side by side.
-        label_rate: steps per second at which the model runs.
+        name: name for `avgate train --recipe`.
+        backbones: names of the feature extractors; features of one modality are concatenated.
+        label_rate: steps per second of features, labels and estimates.
         window_s: length of a window in seconds.
         hop_s: seconds between the starts of neighbouring windows.
         model: the model's shape.
         train: how it is trained.
-        smooth_s: widths of the mean filter in seconds to choose from on validation data; 0 is no filter.
-        tuning: what a comparison tries for every fusion alike, choosing on validation clips: one string of settings
-            each, such as "train.lr=1e-3 model.head_dropout=0.5".
+        smooth_s: widths of the mean filter in seconds; the best on validation clips is taken; 0 is no filter.
+        tuning: settings that a comparison tries for every fusion, such as "train.lr=1e-3 model.head_dropout=0.5"; the
+            best on validation clips are taken.
     """
 
     tag: ClassVar[str] = "Recipe"
@@ -138,7 +138,7 @@ class Recipe:
             raw, own = RAW[tuned.kind], [name for name in self.backbones if modality_of(name) == modality]
             if [kind_of(name) for name in own] != [raw] or modality_of(raw) != modality:
                 listed = ", ".join(own) or "none"
-                raise ValueError(f"a model of {tuned.kind} is trained on the backbone {raw} alone, not on {listed}")
+                raise ValueError(f"finetuning a model of {tuned.kind} needs the backbone {raw} alone, not {listed}")
         if self.label_rate <= 0 or not 0 < self.hop_s <= self.window_s:
             raise ValueError(
                 f"windows need label_rate > 0 and 0 < hop_s <= window_s, "
@@ -172,9 +172,10 @@ class Recipe:
         return fusion_class(self.model.fusion).name
 
     def with_fusion(self, name: str) -> Recipe:
-        """The same recipe with another fusion, at its defaults but for what this recipe changed and both have.
+        """The same recipe with another fusion.
 
-        So a recipe that asks for more dropout than usual asks every fusion alike.
+        The fusion has its default settings, except those that this recipe changed and that both fusions have: a recipe
+        with more dropout has it in every fusion.
         """
         wanted, own = fusion_named(name), self.model.fusion
         if wanted.name == self.fusion:
@@ -201,7 +202,7 @@ CONFIGS: dict[str, type] = {config.tag: config for config in _WITHIN_RECIPES}
 
 
 def to_plain(value: Any) -> Any:
-    """A config as dicts, lists and scalars for JSON; each dataclass carries its tag."""
+    """A config as dicts, lists and scalars for JSON, every config with its tag as `type`."""
     if is_dataclass(value) and not isinstance(value, type):
         written = [f for f in fields(value) if getattr(value, f.name) or not f.metadata.get("omit_empty")]
         config: Any = type(value)
@@ -223,7 +224,7 @@ def from_plain(value: Any) -> Any:
     kind = CONFIGS.get(value["type"])
     unknown = set(inner) - {f.name for f in fields(kind)} if kind else {value["type"]}
     if kind is not None:
-        choices = {k: _choices(kind, k) for k in set(inner) - unknown}
+        choices = {k: choices_of(kind, k) for k in set(inner) - unknown}
         unknown |= {f"{k}={inner[k]!r}" for k, known in choices.items() if known and inner[k] not in known}
     if kind is None or unknown:
         raise CheckpointError(
@@ -233,61 +234,7 @@ def from_plain(value: Any) -> Any:
     return kind(**inner)
 
 
-def override(recipe: Recipe, *assignments: str) -> Recipe:
-    """A recipe with some settings changed, one after the other, as `avgate train --set train.epochs=5` says it.
-
-    Args:
-        recipe: the recipe to change.
-        assignments: `path=value`; the path leads through fields by dots, the value has the type that stands there.
-    """
-    for assignment in assignments:
-        path, found, text = assignment.partition("=")
-        if not found:
-            raise UsageError(f"'{assignment}' is no setting", hint="write it as path=value, such as train.epochs=5")
-        recipe = _set(recipe, path.strip().split("."), text.strip(), path.strip())
-    return recipe
-
-
-def _set(owner: Any, path: list[str], text: str, whole: str) -> Any:
-    named = isinstance(owner, Mapping)
-    inside = dict(owner) if named else {f.name: getattr(owner, f.name) for f in fields(owner)}
-    present = choose(f"setting '{whole}': no", path[0], inside)
-    if len(path) > 1:
-        if not (is_dataclass(present) or isinstance(present, Mapping)):
-            raise UsageError(f"the setting '{path[0]}' has no parts", where=whole, hint=f"its value is {present!r}")
-        value = _set(present, path[1:], text, whole)
-    elif known := _choices(type(owner), path[0]):
-        value = choose(whole, text, {choice: choice for choice in known})
-    else:
-        value = _parse(text, present, whole)
-    try:
-        return {**owner, path[0]: value} if named else replace(owner, **{path[0]: value})
-    except ValueError as error:
-        raise UsageError(str(error), where=whole) from error
-
-
-def _parse(text: str, present: Any, whole: str) -> Any:
-    if isinstance(present, str):
-        return text
-    try:
-        return _like(present, ast.literal_eval(text))
-    except (ValueError, TypeError, SyntaxError):
-        kind = type(present).__name__
-        raise UsageError(f"'{text}' is no {kind}", where=whole, hint=f"its value now is {present!r}") from None
-
-
-def _like(present: Any, value: Any) -> Any:
-    """The value in the present one's type, or TypeError; a tuple's first item stands for all."""
-    if isinstance(present, tuple) and isinstance(value, tuple | list):
-        return tuple(_like(present[0], v) for v in value) if present else tuple(value)
-    if isinstance(present, float) and type(value) is int:
-        return float(value)
-    if type(value) is not type(present):
-        raise TypeError
-    return value
-
-
-def _choices(kind: type, name: str) -> tuple[str, ...]:
-    """What a field may be where its type is a Literal; nothing for other fields."""
+def choices_of(kind: type, name: str) -> tuple[str, ...]:
+    """Values that a field may take where its type is a Literal; () for other fields."""
     hint = get_type_hints(kind).get(name)
     return get_args(hint) if get_origin(hint) is Literal else ()

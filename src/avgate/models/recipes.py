@@ -72,9 +72,9 @@ _AFFWILD2 = Recipe(
 
 
 def _for_absence(recipe: Recipe, name: str, *, unimodal_weight: float = 1.0, reliability_weight: float = 1.0) -> Recipe:
-    """The same recipe with windows in which a modality is missing or noise, for a stretch or throughout.
+    """The same recipe, trained also on windows in which a modality is absent or noise, in stretches or throughout.
 
-    Its fusion is the one that withstands that best: docs/results.md has the figures.
+    The fusion is rhgrjca, which copes best with such windows; docs/results.md has the figures.
     """
     corrupt = replace(recipe.train.corrupt, kinds=("absent", "noise"), probability=0.5, share=(0.1, 1.0), dropout=0.3)
     train = replace(
@@ -86,13 +86,13 @@ def _for_absence(recipe: Recipe, name: str, *, unimodal_weight: float = 1.0, rel
 
 RECIPES: tuple[Recipe, ...] = (
     _DEMO,
-    # Corrupted windows are harder to learn from: with the demonstration's own 40 slow epochs, no gate saw noise well.
+    # Corrupted windows take longer to learn: with demo's epochs and learning rate, no gate recognised noise well.
     _for_absence(
         replace(_DEMO, train=replace(_DEMO.train, epochs=80, patience=40, lr=3e-3)),
         "demo-absence",
         reliability_weight=3.0,
     ),
-    # The last layers of a model of images learn along; another one: --set model.finetune.video.source=MODEL.
+    # Trains the last layers of an image model too; --set model.finetune.video.source=MODEL takes another one.
     replace(
         _DEMO,
         name="demo-finetune",
@@ -132,7 +132,7 @@ RECIPES: tuple[Recipe, ...] = (
 
 
 OF_CORPUS = {"rendered": "demo", "hazumi": "hazumi", "affwild2": "affwild2-hgrjca"}
-"""Corpus -> the recipe that comparisons on it take unless told otherwise."""
+"""Corpus -> default recipe of `avgate compare` on it."""
 
 
 def recipe_named(name: str) -> Recipe:

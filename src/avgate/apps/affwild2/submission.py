@@ -88,7 +88,7 @@ def submit(
     missing = [video for video in asked if video not in clips]
     if missing:
         what = f"{len(missing)} videos of the sample can't be used, such as {missing[0]}"
-        raise CorpusError(what, where=sample, hint="avgate inspect affwild2 says what is missing of them")
+        raise CorpusError(what, where=sample, hint="avgate inspect --corpus affwild2 says what is missing of them")
     models = [(estimator, Reader(corpus, store, estimator.recipe)) for estimator in estimators]
     estimates, filled = {}, {}
     with progress() as bar:
