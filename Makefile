@@ -3,22 +3,40 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# A second environment with today's newest releases, and the tests that depend on them: decoding, faces, deep backbones,
+# training and prediction on real clips, export.
+LATEST := .venv-latest
+LATEST_TESTS := $(wildcard tests/unit/test_media*.py) tests/unit/test_faces.py tests/unit/test_facemesh.py \
+  tests/unit/test_deep_backbones.py tests/contract/test_backbones_contract.py tests/golden/test_demonstration.py \
+  tests/contract/test_models_contract.py::test_an_exported_model_gives_the_same_numbers \
+  tests/e2e/test_quiet_terminal.py tests/e2e/test_real_clips.py
 
-.PHONY: setup demo test check bench weights results ablations docs clean
+.PHONY: setup demo test test-latest check bench weights results ablations docs clean
 
 setup: $(INSTALLED)  ## make .venv and install avgate with the tested set of versions
 
 $(INSTALLED): pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
-	touch $@
+	$(call install,$(VENV),constraints.txt)
+
+$(LATEST)/.installed: pyproject.toml constraints-latest.txt
+	$(call install,$(LATEST),constraints-latest.txt)
+
+# Arguments: the environment, the list of versions. torch goes first, so that no other build of it is chosen.
+define install
+test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+$(1)/bin/pip install --quiet --disable-pip-version-check --no-compile -c $(2) torch
+$(1)/bin/pip install --quiet --disable-pip-version-check --no-compile -c $(2) -e ".[dev]"
+touch $(1)/.installed
+endef
 
 demo: $(INSTALLED)  ## render, extract, train four fusions, compare them, write demo/report.html
 	$(BIN)/avgate demo --out demo
 
 test: $(INSTALLED)  ## the whole test suite
 	$(BIN)/pytest -n 2 --dist loadgroup
+
+test-latest: $(LATEST)/.installed  ## the tests that depend on libraries, with today's newest releases of them
+	$(LATEST)/bin/pytest -n 2 --dist loadgroup $(LATEST_TESTS)
 
 check: $(INSTALLED)  ## formatting, lint, types, import layers
 	$(BIN)/ruff format --check .
@@ -30,11 +48,11 @@ bench: $(INSTALLED)  ## measure speed and memory, write docs/benchmarks.md and d
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/store.py
 
-weights: $(INSTALLED)  ## train the demonstration weights that come with avgate 
+weights: $(INSTALLED)  ## train the demonstration weights that come with avgate
 	$(BIN)/avgate render --out work/weights/clips --identities 32 --clips 3 --seed 1
 	$(BIN)/avgate extract --data work/weights/clips --recipe demonstration-weights
 	$(BIN)/avgate train --data work/weights/clips --recipe demonstration-weights --out work/weights/run
-	cp work/weights/run/checkpoint.safetensors src/avgate/weights/demonstration.safetensors
+	cp work/weights/run/checkpoint.safetensors src/avgate/models/weights/demonstration.safetensors
 
 results: $(INSTALLED)  ## compare all fusions on rendered and real people, clean and stressed, write docs/results.md; hours, resumable
 	$(BIN)/python tools/results.py

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import os
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 # Tests run side by side: threads of small models would only wait for each other. Read when torch is first imported.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+FACE_MODEL = SHARED / "weights" / "face_landmarker.task"
+BUNDLED = Version(version("mediapipe")) < Version("0.10.30")
+"""Whether mediapipe bundles its face mesh."""
+
+# A mediapipe without a mesh of its own needs the file everywhere, in the processes that tests start, too.
+if not BUNDLED and FACE_MODEL.is_file():
+    os.environ.setdefault("AVGATE_FACE_MODEL", str(FACE_MODEL))
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +35,20 @@ def clips_dir() -> Path:
 @pytest.fixture(scope="session")
 def face_model() -> Path:
     """face_landmarker.task as users download it; tests that need it skip where it is missing."""
-    file = SHARED / "weights" / "face_landmarker.task"
-    if not file.is_file():
+    if not FACE_MODEL.is_file():
         pytest.skip("face_landmarker.task is missing: no shared/weights folder beside the project")
-    return file
+    return FACE_MODEL
+
+
+@pytest.fixture(scope="session")
+def any_face_model() -> None:
+    """The face model that is used unless one is given; tests that need it skip where there is none."""
+    if not BUNDLED and not os.environ.get("AVGATE_FACE_MODEL"):
+        pytest.skip("mediapipe bundles no face mesh from 0.10.30 on, and AVGATE_FACE_MODEL names no file")
+
+
+@pytest.fixture(scope="session")
+def bundled_mesh() -> None:
+    """The face mesh inside mediapipe; tests that need it skip where there is none."""
+    if not BUNDLED:
+        pytest.skip("mediapipe bundles no face mesh from 0.10.30 on")

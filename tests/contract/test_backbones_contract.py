@@ -18,6 +18,7 @@ from tests.sounds import babble
 RATE = 10.0
 SECONDS = 3.0
 FPS = 25
+pytestmark = pytest.mark.usefixtures("any_face_model")
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ WINDOW = {"width": 1280, "height": 900}
 
 
 @pytest.fixture(scope="session")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def corpus(tmp_path_factory: pytest.TempPathFactory, any_face_model: None) -> Path:
     """Six rendered clips of 5 s, extracted."""
     root = tmp_path_factory.mktemp("corpus")
     main(["render", "--out", str(root), "--identities", "3", "--clips", "2", "--seconds", "5", "--workers", "1"])

@@ -140,7 +140,7 @@ class TestCrops:
         assert np.isfinite(track.mesh[track.present]).all()
         assert np.isnan(track.mesh[~track.present]).all()
         assert ((track.mesh[track.present][..., :2] > -30) & (track.mesh[track.present][..., :2] < 142)).all()
-        assert said == ["Crops that can't be read as images, taken as missing: 1."]
+        assert said == ["Crops that can't be read as images and count as missing: 1."]
 
     def test_blocks_are_the_same_faces_in_pieces_and_the_mesh_can_be_left_away(self, tmp_path):
         for i, image in enumerate(crops()):

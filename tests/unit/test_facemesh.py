@@ -18,6 +18,8 @@ from avgate.features.face.mesh import Facemesh, FacemeshConfig
 FLIP = np.array([1, -1, -1])
 """From pixels (y down, z away from the camera) to the face's axes and back."""
 
+pytestmark = pytest.mark.usefixtures("any_face_model")
+
 
 @functools.cache
 def face() -> np.ndarray:

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import re
 import zipfile
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import av
@@ -13,9 +14,14 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
-from avgate.core.errors import ModelFileError
+from avgate.core.errors import FeatureError, ModelFileError
 from avgate.core.types import FaceTrack, VideoFrame
-from avgate.faces import FaceTracker, face_fingerprint, find_face_model, model_file, tracker
+from avgate.faces import FaceTracker, engines, face_fingerprint, find_face_model, model_file, tracker
+from avgate.features.face.mesh import FacemeshExtraction
+from avgate.features.registry import build_backbones
+from avgate.features.tracks import extract_tracks
+from avgate.media import Media
+from tests.clips import greys, make_clip
 
 CLIPS = (
     "grid_bbaf2n.mpg",
@@ -27,6 +33,7 @@ CLIPS = (
     "face_noface.mov",
 )
 FPS = 12.5
+needs_face_model = pytest.mark.usefixtures("any_face_model")
 
 
 @functools.cache
@@ -80,6 +87,7 @@ def in_left_half(tracks: list[FaceTrack]) -> np.ndarray:
 # --- what a track holds ---------------------------------------------------------------------------------------------
 
 
+@needs_face_model
 def test_track_has_one_row_per_frame_whatever_the_block_size(ana):
     frames = film((1, scene((ana, 80, 60, 220))), (0.4, scene()), (0.6, scene((ana, 90, 60, 220))))
     small, large = (list(FaceTracker(crops=True).track(frames, block=block)) for block in (7, 64))
@@ -91,6 +99,7 @@ def test_track_has_one_row_per_frame_whatever_the_block_size(ana):
     assert all(track.frame_size == (640, 360) for track in small)
 
 
+@needs_face_model
 def test_only_one_frame_is_taken_from_the_video_before_its_block_is_full(ana):
     taken = []
 
@@ -99,10 +108,12 @@ def test_only_one_frame_is_taken_from_the_video_before_its_block_is_full(ana):
             taken.append(frame)
             yield frame
 
-    next(FaceTracker().track(frames(), block=4))
+    with closing(FaceTracker().track(frames(), block=4)) as blocks:
+        next(blocks)
     assert len(taken) == 4
 
 
+@needs_face_model
 def test_absent_rows_are_nan_and_black(ana):
     (track,) = follow(film((0.4, scene()), (0.4, scene((ana, 80, 60, 220)))), crops=True)
     assert track.present.tolist() == [False] * 5 + [True] * 5
@@ -112,6 +123,7 @@ def test_absent_rows_are_nan_and_black(ana):
     assert np.isfinite(track.mesh[5:]).all()
 
 
+@needs_face_model
 def test_box_is_the_smallest_around_the_mesh_and_lies_on_the_face(ana):
     (track,) = follow(film((0.2, scene((ana, 80, 60, 220)))))
     np.testing.assert_allclose(track.box[0, :2], track.mesh[0, :, :2].min(0))
@@ -120,26 +132,30 @@ def test_box_is_the_smallest_around_the_mesh_and_lies_on_the_face(ana):
     assert (track.box[0] < [300, 280, 300, 280]).all()
 
 
+@needs_face_model
 @pytest.mark.parametrize("angle", [0, 35])
 def test_crop_has_eyes_and_mouth_in_place_however_the_head_is_tilted(ana, angle):
     turn = cv2.getRotationMatrix2D((115, 115), angle, 1.0)
     frames = film((0.4, scene((cv2.warpAffine(ana, turn, (230, 230)), 80, 60, 220))))
     (track,) = follow(frames, crops=True)
-    again = FaceTracker().track([VideoFrame(0.0, cv2.copyMakeBorder(track.crop[-1], *[60] * 4, cv2.BORDER_CONSTANT))])
-    mesh = next(again).mesh[0, :, :2] - 60
+    (again,) = follow([VideoFrame(0.0, cv2.copyMakeBorder(track.crop[-1], *[60] * 4, cv2.BORDER_CONSTANT))])
+    mesh = again.mesh[0, :, :2] - 60
     found = [mesh[[33, 133]].mean(0), mesh[[263, 362]].mean(0), mesh[61], mesh[291]]
-    np.testing.assert_allclose(found, [(38.3, 51.7), (73.5, 51.5), (41.5, 92.4), (70.7, 92.2)], atol=5)
+    # 6 pixels: her smile is wider than the template's mouth.
+    np.testing.assert_allclose(found, [(38.3, 51.7), (73.5, 51.5), (41.5, 92.4), (70.7, 92.2)], atol=6)
 
 
+@needs_face_model
 def test_no_crops_unless_asked_for(ana):
     (track,) = follow(film((0.1, scene((ana, 80, 60, 220)))))
     assert track.crop is None
 
 
+@needs_face_model
 def test_a_video_without_frames_has_no_blocks_and_an_empty_block_is_refused():
     assert follow([]) == []
     with pytest.raises(ValueError, match="at least 1 frame"):
-        next(FaceTracker().track([], block=0))
+        list(FaceTracker().track([], block=0))
 
 
 # --- frames that aren't ordinary ------------------------------------------------------------------------------------
@@ -147,7 +163,7 @@ def test_a_video_without_frames_has_no_blocks_and_an_empty_block_is_refused():
 
 @pytest.fixture(params=["bundled", "task file"])
 def either_model(request):
-    return None if request.param == "bundled" else request.getfixturevalue("face_model")
+    return request.getfixturevalue("bundled_mesh" if request.param == "bundled" else "face_model")
 
 
 def test_tiny_black_huge_and_changing_frames_give_absent_or_right_rows(ana, either_model):
@@ -191,6 +207,7 @@ def test_native_code_writes_nothing(ana, either_model, capfd):
 # --- one person, the same one ---------------------------------------------------------------------------------------
 
 
+@needs_face_model
 def test_the_largest_face_is_followed_at_first_and_the_others_are_counted(ana, bea):
     tracks = follow(film((0.4, scene((ana, 20, 80, 200), (bea, 340, 40, 290)))))
     assert (in_left_half(tracks) == 0).all()
@@ -216,6 +233,7 @@ def test_a_person_hidden_for_a_moment_is_waited_for_while_another_is_in_view(ana
     assert (joined(tracks, "others")[20:30] == 1).all()
 
 
+@needs_face_model
 def test_the_largest_face_is_followed_once_the_person_has_been_gone_for_long(ana, bea):
     both, bea_alone = scene((ana, 20, 60, 240), (bea, 400, 80, 190)), scene((bea, 400, 80, 190))
     left = in_left_half(follow(film((2.4, both), (3.2, bea_alone))))
@@ -224,20 +242,22 @@ def test_the_largest_face_is_followed_once_the_person_has_been_gone_for_long(ana
     assert (left[gone[-1] + 1 :] == 0).all()
 
 
+@needs_face_model
 def test_a_person_who_comes_back_somewhat_elsewhere_is_found_again(ana):
     tracks = follow(film((1.2, scene((ana, 20, 80, 200))), (0.4, scene()), (0.4, scene((ana, 130, 110, 180)))))
     assert joined(tracks, "present").tolist() == [True] * 15 + [False] * 5 + [True] * 5
 
 
+@needs_face_model
 def test_a_single_false_detection_holds_the_track_for_no_longer_than_itself(ana, bea):
     tracks = follow(film((0.08, scene((bea, 400, 80, 190))), (0.4, scene((ana, 20, 80, 200)))))
     assert np.nan_to_num(in_left_half(tracks)).tolist() == [0, 1, 1, 1, 1, 1]
 
 
 class JumpingEngine:
-    blendshapes = None
-
     """A mesh tracker that leaps from the person on the left to the one on the right in the third frame."""
+
+    blendshapes = None
 
     def __init__(self):
         self.calls = 0
@@ -252,22 +272,90 @@ class JumpingEngine:
     def scan(self, image):
         return np.array([[0, 0, 50, 50], [300, 300, 350, 350]], np.float64)
 
-    def close(self):
-        pass
 
-
+@needs_face_model
 def test_a_leap_of_the_mesh_tracker_to_someone_else_is_taken_back(monkeypatch):
-    monkeypatch.setattr(tracker, "open_engine", lambda *_: JumpingEngine())
+    monkeypatch.setattr(tracker, "open_engine", lambda *_: nullcontext(JumpingEngine()))
     (track,) = FaceTracker().track([VideoFrame(i / 25, np.ones((400, 400, 3), np.uint8)) for i in range(6)])
     assert track.present.all()
     assert (track.box[:, 0] < 50).all()
+
+
+# --- models are closed -----------------------------------------------------------------------------------------------
+
+
+class CountedEngine:
+    """Finds nothing, and counts how many of its kind are open."""
+
+    open = 0
+    blendshapes = None
+
+    def __init__(self, *_):
+        CountedEngine.open += 1
+
+    def follow(self, image, time_s):
+        return None
+
+    def scan(self, image):
+        return np.zeros((0, 4))
+
+    def close(self):
+        CountedEngine.open -= 1
+
+
+@pytest.fixture
+def counted(monkeypatch, any_face_model) -> type[CountedEngine]:
+    monkeypatch.setattr(engines, "BundledEngine", CountedEngine)
+    monkeypatch.setattr(engines, "TaskEngine", CountedEngine)
+    monkeypatch.setattr(CountedEngine, "open", 0)
+    return CountedEngine
+
+
+def test_models_are_closed_when_the_video_fails(counted):
+    def frames():
+        yield VideoFrame(0.0, scene())
+        assert counted.open == 1
+        raise OSError("the camera is gone")
+
+    with pytest.raises(OSError, match="camera"):
+        follow(frames())
+    assert counted.open == 0
+
+
+def test_models_are_closed_when_the_reader_stops_early(counted):
+    with closing(FaceTracker().track(film((1, scene())), block=2)) as blocks:
+        next(blocks)
+        assert counted.open == 1
+    assert counted.open == 0
+
+
+def test_models_that_fail_on_their_first_image_are_closed(counted, monkeypatch, tmp_path):
+    def fails(self, image):
+        raise RuntimeError("made for another release")
+
+    monkeypatch.setattr(counted, "scan", fails)
+    with pytest.raises(ModelFileError, match="made for another release"):
+        follow(film((0.1, scene())), model=task_file(tmp_path / "other.task"))
+    assert counted.open == 0
+
+
+def test_models_are_closed_when_a_backbone_fails(counted, monkeypatch, tmp_path):
+    def fails(self, piece):
+        raise FeatureError("no such face")
+
+    monkeypatch.setattr(FacemeshExtraction, "push", fails)
+    clip = make_clip(tmp_path / "grey.mp4", greys(5))
+    with pytest.raises(FeatureError) as caught:
+        extract_tracks(Media(clip), build_backbones(["facemesh"], FPS))
+    assert caught.tb  # frames of the failed call are alive, and yet:
+    assert counted.open == 0
 
 
 # --- real recordings ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", CLIPS)
-def test_both_models_give_the_same_track_of_real_people(name, clips_dir, face_model):
+def test_both_models_give_the_same_track_of_real_people(name, clips_dir, face_model, bundled_mesh):
     """Mean distance of the meshes' points, of the box diagonal: below 1.5 %."""
     frames = read_frames(clips_dir / name)[::5]
     bundled, task = (follow(frames, model=model) for model in (None, face_model))
@@ -278,6 +366,7 @@ def test_both_models_give_the_same_track_of_real_people(name, clips_dir, face_mo
     assert np.mean(distance[both] / np.hypot(box[both, 2] - box[both, 0], box[both, 3] - box[both, 1])) < 0.015
 
 
+@needs_face_model
 def test_a_clip_with_a_face_in_less_than_half_of_its_frames_says_so(clips_dir):
     frames = read_frames(clips_dir / "face_noface.mov")
     present = joined(follow(frames), "present")
@@ -285,6 +374,7 @@ def test_a_clip_with_a_face_in_less_than_half_of_its_frames_says_so(clips_dir):
     assert 0.35 < present.mean() < 0.5
 
 
+@needs_face_model
 def test_the_speaker_is_followed_throughout_and_the_bystander_is_counted(clips_dir):
     tracks = follow(read_frames(clips_dir / "obama_speech.mp4"))
     box = joined(tracks, "box")
@@ -299,7 +389,7 @@ def test_the_speaker_is_followed_throughout_and_the_bystander_is_counted(clips_d
 @pytest.fixture
 def no_bundle(monkeypatch, tmp_path):
     """As with mediapipe from 0.10.30 on, with an empty cache, and no network."""
-    monkeypatch.delattr(mediapipe, "solutions")
+    monkeypatch.delattr(mediapipe, "solutions", raising=False)
     monkeypatch.delenv("AVGATE_FACE_MODEL", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(model_file, "URL", (tmp_path / "not there").as_uri())
@@ -313,7 +403,7 @@ def task_file(path: Path) -> Path:
     return path
 
 
-def test_the_bundled_mesh_is_used_when_nothing_is_named(monkeypatch):
+def test_the_bundled_mesh_is_used_when_nothing_is_named(monkeypatch, bundled_mesh):
     monkeypatch.delenv("AVGATE_FACE_MODEL", raising=False)
     assert find_face_model() is None
 
@@ -364,10 +454,10 @@ def test_a_download_is_checked_and_cached_once(no_bundle, monkeypatch):
 
 def test_a_damaged_model_is_an_error_that_names_it(tmp_path):
     with pytest.raises(ModelFileError, match=r"damaged\.task.*can't use"):
-        next(FaceTracker(task_file(tmp_path / "damaged.task")).track(film((0.1, scene()))))
+        follow(film((0.1, scene())), model=task_file(tmp_path / "damaged.task"))
 
 
-def test_the_fingerprint_tells_the_models_apart(face_model, tmp_path, monkeypatch):
+def test_the_fingerprint_tells_the_models_apart(face_model, tmp_path, monkeypatch, bundled_mesh):
     monkeypatch.delenv("AVGATE_FACE_MODEL", raising=False)
     bundled, published, own = (
         face_fingerprint(model) for model in (None, face_model, task_file(tmp_path / "own.task"))

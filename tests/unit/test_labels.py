@@ -221,8 +221,8 @@ def test_a_target_with_any_name_is_written_drawn_and_told(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("text", "args", "said"),
     [
-        ("time_s,valence\n0,.1\n1,.2\n", ["--out", "a.csv"], "it is read"),
-        ("time_s,valence\n0,.1\n1,.2\n", ["--out", "b.csv", "--report", "b.csv"], "is written there"),
+        ("time_s,valence\n0,.1\n1,.2\n", ["--out", "a.csv"], "it is an input"),
+        ("time_s,valence\n0,.1\n1,.2\n", ["--out", "b.csv", "--report", "b.csv"], "it is the output of"),
         ("time_s,valence\n0,.1\n1,.2\n", ["--out", "b.csv", "--plot", "b.xyz"], "must end in .png, .pdf, .svg"),
         ("time_s,valence\n0,.1\n1,.2\n", ["--out", "b.csv", "--delay", "25"], "nothing is left of valence"),
         ("time_s,valence\n-5,.1\n-4,.2\n", ["--out", "b.csv"], "nothing is left of valence"),

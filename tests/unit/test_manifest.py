@@ -160,7 +160,7 @@ class TestInspect:
         before = manifest.read_bytes()
         with pytest.raises(SystemExit):
             main(["inspect", "--corpus", "manifest", "--data", str(manifest), "--out", str(manifest)])
-        assert "it is read" in capsys.readouterr().err
+        assert "it is an input" in capsys.readouterr().err
         assert manifest.read_bytes() == before
 
     def test_says_what_is_there_per_split(self, manifest, tmp_path, capsys):

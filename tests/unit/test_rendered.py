@@ -37,6 +37,9 @@ TINY = RenderConfig(identities=3, clips_per_identity=1, seconds=2.56, size=128, 
 MARKED = replace(TINY, difficulty=Difficulty(stretch_min_s=0.4, stretch_max_s=0.8, both_share=0.5))
 
 
+pytestmark = pytest.mark.usefixtures("any_face_model")
+
+
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
     """OpenCV's threads wait for each other on busy machines."""

@@ -1,4 +1,4 @@
-"""Messages, progress bars and quiet native libraries: what a user sees of avgate in a terminal."""
+"""The terminal: messages, progress bars, and no log lines of native libraries."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from rich.progress import (
 )
 
 console = Console(stderr=True, highlight=False, emoji=False)
-"""Messages and progress go to stderr, so that a command's own output can be piped."""
+"""Messages and progress go to stderr, so that the output on stdout can be piped."""
 
-_native_lock = threading.Lock()
+_native_lock = threading.RLock()
 
 
 def progress() -> Progress:
-    """A progress display with the count, the time spent and the time left; silent when stderr isn't a terminal."""
+    """A progress bar with count, elapsed and remaining time; shown only if stderr is a terminal."""
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -42,9 +42,9 @@ def progress() -> Progress:
 
 @contextlib.contextmanager
 def quiet_native() -> Iterator[None]:
-    """Keep C++ libraries from writing to the process's stderr while a model loads or first runs.
+    """Discard what native libraries log to stderr while a model loads, runs for the first time or closes.
 
-    They write to file descriptor 2 directly, so Python's own redirection can't catch it. What fails raises as usual.
+    They write to file descriptor 2 directly, which `contextlib.redirect_stderr` can't catch. Errors raise as usual.
     """
     with _native_lock:
         sys.stderr.flush()

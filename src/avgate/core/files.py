@@ -1,4 +1,4 @@
-"""Writing a file so that it is either complete or not there."""
+"""Atomic writes: a file is either complete or absent."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from avgate.core.errors import OutputError, UsageError
 
 @contextlib.contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path to write to: it takes the place of `path` when the block ends, or is removed if it fails.
+    """Write to a temporary path, which replaces `path` when the block ends and is removed if the block fails.
 
-    The temporary path stands in the same folder and has the same suffix, and nothing exists there yet. A file that was
-    at `path` before stays as it is until the new one is complete.
+    The temporary path is in the same folder and has the same suffix. A file at `path` stays unchanged until the new one
+    is complete.
 
     Args:
         path: where the file shall be; its folder must exist.
 
     Yields:
-        The path to write to.
+        The path to write to; nothing exists there yet.
 
     Raises:
-        OutputError: the file can't be written there.
+        OutputError: the file can't be written.
     """
     path = Path(path)
-    # A link keeps pointing to its file: the file is replaced, not the link.
+    # If `path` is a link, replace the file that it points to, not the link.
     final = Path(os.path.realpath(path))
     temporary = final.with_name(f".avgate-{secrets.token_hex(6)}{final.suffix}")
     try:
@@ -40,7 +40,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(final)
     except OSError as error:
-        # Trouble with another file, such as one that the block reads, is the block's own to report.
+        # An error about another file, such as one that the block reads, passes through.
         if error.filename is not None and Path(os.fsdecode(error.filename)) not in (temporary, final):
             raise
         raise OutputError(f"can't be written ({error.strerror or error})", where=path, hint=_hint(final)) from error
@@ -52,14 +52,14 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 def _hint(path: Path) -> str:
     if not path.parent.is_dir():
         return f"create the folder {path.parent} first, or choose another one"
-    return "check that the folder may be written to and that the disk isn't full, or choose another place"
+    return "check the folder's permissions and the free space on the disk, or choose another folder"
 
 
 def make_folder(path: str | Path) -> Path:
-    """Make a folder (and those above it) if it isn't there, and make sure that it can be written to.
+    """Create a folder, its parents too, unless it exists, and check that it is writable.
 
     Raises:
-        OutputError: it can't be made or written to.
+        OutputError: it can't be created or isn't writable.
     """
     path = Path(path)
     try:
@@ -75,17 +75,20 @@ def make_folder(path: str | Path) -> Path:
 
 
 def refuse_overwriting(inputs: Iterable[Path], outputs: Mapping[str, Path | None]) -> None:
-    """UsageError where a file would be written over one that is read, or over another that is written.
+    """Refuse output files that would overwrite an input or each other.
 
     Args:
-        inputs: what is read.
-        outputs: option -> what is written, None where nothing is.
+        inputs: files to read.
+        outputs: option -> file to write, or None.
+
+    Raises:
+        UsageError: two of them are the same file.
     """
-    taken = {Path(os.path.realpath(path)): "it is read" for path in inputs}
+    taken = {Path(os.path.realpath(path)): "it is an input" for path in inputs}
     for option, path in outputs.items():
         if path is None:
             continue
         place = Path(os.path.realpath(path))
         if place in taken:
             raise UsageError(f"'{path}' can't be written: {taken[place]}", where=option, hint="give another name")
-        taken[place] = f"{option} is written there"
+        taken[place] = f"it is the output of {option}"

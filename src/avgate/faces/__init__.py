@@ -1,4 +1,4 @@
-"""Find one person's face in every frame of a video and follow it: mesh, box and aligned crop."""
+"""Face tracking: one person's face in every frame of a video, as mesh, box and aligned crop."""
 
 from avgate.faces.crop_folder import crop_files, track_crops
 from avgate.faces.model_file import find_face_model

@@ -1,9 +1,9 @@
-"""Face crops that a corpus brings along, one image file per frame of a video, as FaceTrack blocks."""
+"""FaceTracks from a folder of face crops that comes with a corpus: one image file per frame of a video."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Generator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +16,16 @@ from avgate.faces.model_file import find_face_model
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
 _MARGIN, _ZOOM = CROP_SIZE // 4, 2
-"""The mesh model looks for a face with some room around it, and finds small ones less well."""
+"""Room around the crop, in pixels, and enlargement before the mesh model sees it: both make it find more faces."""
 
 
 def crop_files(folder: Path) -> dict[int, Path]:
-    """Number of the frame, from 0 on -> its file: 00001.jpg is frame 0. Other files are passed over."""
-    files = (file for file in folder.iterdir() if _is_crop(file))
+    """Frame index -> crop file. 00001.jpg is frame 0; files with other names are ignored."""
+    files = (file for file in folder.iterdir() if _has_crop_name(file))
     return {int(file.stem) - 1: file for file in files if int(file.stem) > 0}
 
 
-def _is_crop(file: Path) -> bool:
+def _has_crop_name(file: Path) -> bool:
     return file.suffix.lower() in SUFFIXES and file.stem.isdecimal() and len(file.stem) <= 9 and file.is_file()
 
 
@@ -38,23 +38,25 @@ def track_crops(
     blendshapes: bool = False,
     block: int = 64,
     note: Callable[[str], None] = lambda text: None,
-) -> Iterator[FaceTrack]:
-    """The face of every frame of a video: there where its crop is, absent where it is missing.
+) -> Generator[FaceTrack]:
+    """One row per frame of a video; the face is present if the frame has a crop.
+
+    Read the tracks to the end, or close the iterator (`contextlib.closing`): it holds native models until then.
 
     Args:
         folder: the crops.
-        time_s: float64 [n] times of the video's frames; crops beyond the last one are left out.
+        time_s: float64 [n] times of the video's frames; crops beyond the last frame are ignored.
         model: face_landmarker.task, or None for the default one.
-        mesh: whether the mesh is looked for in every crop; it is NaN where it isn't found, in pixels of the crop.
+        mesh: whether to find the mesh in each crop, in pixels of the crop; NaN where it isn't found.
         blendshapes: whether the tracks hold blendshapes; NaN where no mesh is found.
         block: most frames per FaceTrack.
-        note: called with what the user must know, one sentence each.
+        note: called with each message for the user, one sentence.
+
+    Yields:
+        Consecutive tracks that together have one row per frame.
     """
     files, unreadable = crop_files(folder), 0
-    with ExitStack() as stack:
-        engine = None
-        if mesh or blendshapes:
-            engine = stack.enter_context(closing(open_engine(find_face_model(model), blendshapes)))
+    with open_engine(find_face_model(model), blendshapes) if mesh or blendshapes else nullcontext() as engine:
         for first in range(0, len(time_s), block):
             times = np.asarray(time_s[first : first + block], np.float64)
             n = len(times)
@@ -77,11 +79,11 @@ def track_crops(
             others, size = np.zeros(n, int), (CROP_SIZE, CROP_SIZE)
             yield FaceTrack(times, present, points, box_of(points), crop, others, size, shapes)
     if unreadable:
-        note(f"Crops that can't be read as images, taken as missing: {unreadable}.")
+        note(f"Crops that can't be read as images and count as missing: {unreadable}.")
 
 
 def _read(file: Path) -> np.ndarray | None:
-    """The crop, uint8 [112 112 3] RGB, or None where the file is no image."""
+    """The crop, uint8 [112 112 3] RGB, or None if the file isn't an image."""
     import cv2
 
     data = np.frombuffer(file.read_bytes(), np.uint8)
@@ -94,6 +96,7 @@ def _read(file: Path) -> np.ndarray | None:
 
 
 def _mesh(engine: Engine, image: np.ndarray, time_s: float) -> np.ndarray | None:
+    """Mesh float32 [478 3] in pixels of the crop, or None."""
     import cv2
 
     roomy = cv2.copyMakeBorder(image, _MARGIN, _MARGIN, _MARGIN, _MARGIN, cv2.BORDER_REPLICATE)

@@ -1,10 +1,11 @@
-"""The two ways to run mediapipe's face models: those that it bundles, and those in a face_landmarker.task file."""
+"""mediapipe's face models behind one interface: those it bundles (before 0.10.30), or a face_landmarker.task file."""
 
 from __future__ import annotations
 
 import functools
 import zipfile
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,81 +16,108 @@ from avgate.core.errors import ModelFileError
 
 
 class Engine(Protocol):
-    """A one-face mesh tracker and a detector of all faces; images are contiguous uint8 [h w 3] RGB.
+    """A mesh tracker for one face, and a detector of all faces. Images are contiguous uint8 [h w 3] RGB.
 
     Attributes:
-        blendshapes: float32 [52] of the face that `follow` found last, if the engine was opened for them.
+        blendshapes: float32 [52] of the face that `follow` found last, if the engine was opened for blendshapes.
     """
 
     blendshapes: np.ndarray | None
 
     def follow(self, image: np.ndarray, time_s: float) -> np.ndarray | None:
-        """Mesh float32 [478 3] in pixels of the face followed in the last image, or of any face if there was none."""
+        """Mesh float32 [478 3] in pixels: the face followed in the last image, or any face if there was none."""
 
     def scan(self, image: np.ndarray) -> np.ndarray:
-        """Boxes of all faces in the image whichever is followed, float [faces 4], x0 y0 x1 y1 in pixels."""
+        """Boxes of all faces in the image, float [faces 4]: x0 y0 x1 y1 in pixels."""
 
     def close(self) -> None:
-        """Free what the native code holds."""
+        """Free the native models."""
 
 
-def open_engine(model: Path | None, blendshapes: bool = False) -> Engine:
-    """Load the face models without a word from their native code.
+@contextmanager
+def open_engine(model: Path | None, blendshapes: bool = False) -> Iterator[Engine]:
+    """Load the face models, and close them when the block ends; their native code logs nothing meanwhile.
+
+    Models must be closed here, never by the garbage collector: mediapipe 1.2 deadlocks if a collection that begins
+    while a thread pool takes a task closes a model.
 
     Args:
         model: a face_landmarker.task file, or None for the models that mediapipe bundles.
-        blendshapes: whether blendshapes are scored, too; the bundled models can't.
+        blendshapes: whether to compute blendshapes; the bundled models can't.
+
+    Yields:
+        The engine.
 
     Raises:
-        ModelFileError: mediapipe can't use the file, or there is none and blendshapes are asked for.
+        ModelFileError: mediapipe can't use the file, or blendshapes need a file and there is none.
     """
     if blendshapes and model is None:
         what = "blendshapes need face_landmarker.task, which mediapipe doesn't bundle"
         raise ModelFileError(what, hint="give the file: --face-model or AVGATE_FACE_MODEL")
-    try:
-        with quiet_native():
-            _provoke_messages(model)
-            engine = _engine(model, blendshapes=blendshapes)
-            blank = np.zeros((64, 64, 3), np.uint8)
-            engine.scan(blank)
-            engine.follow(blank, 0.0)
-    except (RuntimeError, ValueError) as error:
-        if model is None:
-            raise
-        hint = "Download the file again; it may be damaged or made for another release of mediapipe."
-        raise ModelFileError(f"mediapipe can't use this face model ({error})", where=model, hint=hint) from error
-    return engine
+    with ExitStack() as stack:
+        try:
+            with quiet_native():
+                _trigger_first_messages(model)
+                engine = stack.enter_context(_engine(model, blendshapes=blendshapes))
+                blank = np.zeros((64, 64, 3), np.uint8)
+                engine.scan(blank)
+                engine.follow(blank, 0.0)
+        except (RuntimeError, ValueError) as error:
+            if model is None:
+                raise
+            hint = "Download the file again; it may be damaged or made for another release of mediapipe."
+            raise ModelFileError(f"mediapipe can't use this face model ({error})", where=model, hint=hint) from error
+        yield engine
+
+
+_SCANS = 20
+"""Scans until mediapipe 1.2 has surely given its one warning about unaligned memory: about every second scan would."""
 
 
 @functools.cache
-def _provoke_messages(model: Path | None) -> None:
-    """Make the native code say what it says at a process's first face; without thresholds, a blank image has one."""
-    with closing(_engine(model, threshold=0.0)) as engine:
-        engine.follow(np.zeros((64, 64, 3), np.uint8), 0.0)
+def _trigger_first_messages(model: Path | None) -> None:
+    """Make the native code log what it logs once per process: with threshold 0, a blank image has a face."""
+    blank = np.zeros((64, 64, 3), np.uint8)
+    with _engine(model, threshold=0.0) as engine:
+        engine.follow(blank, 0.0)
+        for _ in range(_SCANS):
+            engine.scan(blank)
 
 
-def _engine(model: Path | None, threshold: float = 0.5, blendshapes: bool = False) -> Engine:
-    return BundledEngine(threshold) if model is None else TaskEngine(model, threshold, blendshapes)
+@contextmanager
+def _engine(model: Path | None, threshold: float = 0.5, blendshapes: bool = False) -> Iterator[Engine]:
+    engine = BundledEngine(threshold) if model is None else TaskEngine(model, threshold, blendshapes)
+    try:
+        yield engine
+    finally:
+        with quiet_native():
+            engine.close()
 
 
 class BundledEngine:
-    """The graphs inside mediapipe (`mediapipe.solutions`), gone from release 0.10.30 on."""
+    """The models inside mediapipe (`mediapipe.solutions`), which releases from 0.10.30 on lack."""
 
     blendshapes: np.ndarray | None = None
 
     def __init__(self, threshold: float):
         from mediapipe import solutions
 
-        self._mesh = solutions.face_mesh.FaceMesh(
-            refine_landmarks=True,
-            max_num_faces=1,
-            min_detection_confidence=threshold,
-            min_tracking_confidence=threshold,
-        )
-        self._detector = solutions.face_detection.FaceDetection(min_detection_confidence=threshold)
+        with ExitStack() as opened:
+            self._mesh = opened.enter_context(
+                solutions.face_mesh.FaceMesh(
+                    refine_landmarks=True,
+                    max_num_faces=1,
+                    min_detection_confidence=threshold,
+                    min_tracking_confidence=threshold,
+                )
+            )
+            self._detector = opened.enter_context(
+                solutions.face_detection.FaceDetection(min_detection_confidence=threshold)
+            )
+            self._opened = opened.pop_all()
 
     def follow(self, image: np.ndarray, time_s: float) -> np.ndarray | None:
-        """See Engine; this graph keeps a clock of its own."""
+        """See Engine; this model counts its own time."""
         faces = self._mesh.process(image).multi_face_landmarks
         return _pixels(_unpack(faces[0]), image) if faces else None
 
@@ -102,40 +130,45 @@ class BundledEngine:
 
     def close(self) -> None:
         """See Engine."""
-        self._mesh.close()
-        self._detector.close()
+        self._opened.close()
 
 
 class TaskEngine:
-    """mediapipe's FaceLandmarker and FaceDetector with the models of a face_landmarker.task file."""
+    """mediapipe's FaceLandmarker and FaceDetector, with the models of a face_landmarker.task file."""
 
     def __init__(self, model: Path, threshold: float, blendshapes: bool = False):
         from mediapipe.tasks.python import BaseOptions, vision
 
-        # The file's content and not its path, because mediapipe doesn't open every path on every system.
+        # Pass the content, not the path: mediapipe can't open every path on every system.
         data = model.read_bytes()
         with zipfile.ZipFile(model) as bundle:
             detector = bundle.read("face_detector.tflite")
-        self._mesh = vision.FaceLandmarker.create_from_options(
-            vision.FaceLandmarkerOptions(
-                base_options=BaseOptions(model_asset_buffer=data),
-                running_mode=vision.RunningMode.VIDEO,
-                num_faces=1,
-                min_face_detection_confidence=threshold,
-                min_face_presence_confidence=threshold,
-                output_face_blendshapes=blendshapes,
+        with ExitStack() as opened:
+            self._mesh = opened.enter_context(
+                vision.FaceLandmarker.create_from_options(
+                    vision.FaceLandmarkerOptions(
+                        base_options=BaseOptions(model_asset_buffer=data),
+                        running_mode=vision.RunningMode.VIDEO,
+                        num_faces=1,
+                        min_face_detection_confidence=threshold,
+                        min_face_presence_confidence=threshold,
+                        output_face_blendshapes=blendshapes,
+                    )
+                )
             )
-        )
-        self._detector = vision.FaceDetector.create_from_options(
-            vision.FaceDetectorOptions(
-                base_options=BaseOptions(model_asset_buffer=detector), min_detection_confidence=threshold
+            self._detector = opened.enter_context(
+                vision.FaceDetector.create_from_options(
+                    vision.FaceDetectorOptions(
+                        base_options=BaseOptions(model_asset_buffer=detector), min_detection_confidence=threshold
+                    )
+                )
             )
-        )
+            self._opened = opened.pop_all()
         self._last_ms = -1
         self.blendshapes: np.ndarray | None = None
 
     def follow(self, image: np.ndarray, time_s: float) -> np.ndarray | None:
-        """See Engine; mediapipe wants strictly increasing whole milliseconds, so close timestamps are moved on."""
+        """See Engine; mediapipe needs strictly increasing whole milliseconds, so close timestamps are shifted."""
         self._last_ms = max(self._last_ms + 1, round(time_s * 1000))
         found = self._mesh.detect_for_video(_wrap(image), self._last_ms)
         faces = found.face_landmarks
@@ -151,8 +184,7 @@ class TaskEngine:
 
     def close(self) -> None:
         """See Engine."""
-        self._mesh.close()
-        self._detector.close()
+        self._opened.close()
 
 
 def _wrap(image: np.ndarray) -> Any:
@@ -166,7 +198,7 @@ _PACKED = np.dtype([("_", "V3"), ("x", "<f4"), ("_y", "V1"), ("y", "<f4"), ("_z"
 
 
 def _unpack(landmarks: Any) -> np.ndarray:
-    """What `_attributes` gives, for a protobuf list: an attribute at a time costs a tenth of the tracking."""
+    """`_attributes` of a protobuf list, read from its bytes: access by attribute takes a tenth of the tracking time."""
     data = landmarks.SerializeToString()
     if len(data) != len(landmarks.landmark) * _PACKED.itemsize:
         return _attributes(landmarks.landmark)
@@ -178,7 +210,7 @@ def _unpack(landmarks: Any) -> np.ndarray:
 
 
 def _attributes(landmarks: Any) -> np.ndarray:
-    """x, y and z of all landmarks, float32 [478 3], as shares of the frame (z: of its width)."""
+    """x, y and z of all landmarks, float32 [478 3], as fractions of the image's width, height and width."""
     return np.array([(point.x, point.y, point.z) for point in landmarks], np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Which of the faces in view is the followed person's, frame by frame."""
+"""Which of the faces in view belongs to the followed person, frame by frame."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ import numpy as np
 from avgate.faces.engines import Engine
 
 SCAN_EVERY_S = 1.0
-"""How often the whole frame is scanned for further faces while the followed one is in sight."""
+"""Interval in seconds at which the whole frame is scanned for other faces while the followed one is visible."""
 
 MEMORY_S = 2.0
-"""How long a lost person is waited for at most before the largest face in view is followed instead.
+"""Seconds that a lost person is waited for at most; then the largest face in view is followed.
 
-Nobody is waited for longer than they had been in sight, or a single false detection would cost as much as a person.
+The wait is never longer than the person had been visible; otherwise a single false detection would block the track.
 """
 
 SAME_FACE_IOU = 0.2
-"""Overlap of two boxes from which on they are the same face in neighbouring frames."""
+"""Boxes in neighbouring frames that overlap at least this much (intersection over union) are the same face."""
 
 SIZE_CHANGE = 1.6
 """Largest plausible change of face size while the person is out of sight, as a ratio.
 
-It leaves room for the detector's boxes, which are about a tenth larger than those of the mesh.
+It allows for the detector's boxes being about a tenth larger than the mesh's.
 """
 
 
 class Follower:
-    """Decides in every frame which face is the followed person's.
+    """Decides in every frame which face belongs to the followed person.
 
-    A one-face tracker follows the face from frame to frame, which keeps it on its person whoever else comes into
-    view. When it loses the face, or finds one elsewhere, every frame is scanned for all faces until one is plausibly
-    the same person's: near the last place, of about the same size, and not one of the people known to stand beside.
-    The tracker then starts afresh on a frame in which everything but that face is black.
+    mediapipe's one-face tracker follows the face from frame to frame, whoever else comes into view. When it loses the
+    face, or jumps to another place, each frame is scanned for all faces until one is plausibly the same person's: near
+    the last position, of about the same size, and none of the other people already seen. The tracker then restarts on a
+    frame in which everything but that face is black.
     """
 
     def __init__(self, engine: Engine):
@@ -43,7 +43,7 @@ class Follower:
         self._others: list[np.ndarray] = []
 
     def step(self, image: np.ndarray, time_s: float) -> tuple[np.ndarray | None, int]:
-        """The followed person's mesh in the next frame (None if it isn't found), and how many others are in view."""
+        """The followed person's mesh in the next frame, or None, and the number of other faces in view."""
         if image.shape != self._shape:
             self._change_size(image.shape, time_s)
         mesh = self._follow(image, time_s, self._box) if self._following else None
@@ -100,13 +100,13 @@ class Follower:
         self._shape = shape
 
     def _forget(self, time_s: float) -> None:
-        """Make the one-face tracker lose its face: there is none in a black frame."""
+        """Make the one-face tracker lose its face, by showing it a black image."""
         self._engine.follow(np.zeros(self._shape, np.uint8), time_s)
         self._following = False
 
 
 def box_of(mesh: np.ndarray) -> np.ndarray:
-    """The smallest box around each mesh [... 478 3]: x0 y0 x1 y1 in the mesh's unit [... 4], NaN where it is."""
+    """The smallest box around each mesh [... 478 3]: x0 y0 x1 y1 in its unit [... 4], NaN where it is NaN."""
     plane = np.ascontiguousarray(np.moveaxis(mesh[..., :2], -1, -2))
     return np.concatenate([plane.min(-1), plane.max(-1)], axis=-1)
 
@@ -116,12 +116,12 @@ def _centre(box: np.ndarray) -> np.ndarray:
 
 
 def _size(box: np.ndarray) -> float:
-    """Side of the square of the same area in pixels, at least 1."""
+    """Square root of the area, in pixels, at least 1."""
     return float(max(1.0, np.sqrt(np.prod(box[2:] - box[:2]))))
 
 
 def _iou(a: np.ndarray, b: np.ndarray | None) -> float:
-    """Intersection over union of two boxes; 0 with no box."""
+    """Intersection over union of two boxes; 0 if there is no second box."""
     if b is None:
         return 0.0
     ax0, ay0, ax1, ay1 = a.tolist()
@@ -131,7 +131,7 @@ def _iou(a: np.ndarray, b: np.ndarray | None) -> float:
 
 
 def _only(image: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """The image with everything black but the box and half a face around it (the detector needs the head's outline)."""
+    """The image, black outside the box and a margin of half a face: the detector needs the head's outline."""
     margin = _size(box) / 2
     height, width = image.shape[:2]
     x0, y0 = (box[:2] - margin).clip(0, (width, height)).astype(int)

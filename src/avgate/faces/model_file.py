@@ -1,4 +1,4 @@
-"""Where the face model comes from: a named file, the one inside mediapipe, the cache, or a download."""
+"""Find the face model: a named file, the one inside mediapipe, the cache, or a download."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ DOWNLOAD_TIMEOUT_S = 30.0
 
 
 def find_face_model(given: str | Path | None = None) -> Path | None:
-    """The face_landmarker.task file to use, or None for the face mesh that mediapipe 0.10.14-0.10.21 bundles.
+    """The face_landmarker.task file to use, or None for the face mesh that mediapipe 0.10.21 bundles.
 
-    The first of: `given`, the file that AVGATE_FACE_MODEL names, the bundled mesh, the cache, a download into it.
-    The bundled mesh comes before the cache so that what happens to lie there doesn't change what is measured.
+    The first of: `given`, AVGATE_FACE_MODEL, the bundled mesh, the cache, a download into the cache. The bundled mesh
+    comes before the cache, so that a file left in the cache never changes results.
 
     Args:
-        given: what the option --face-model says, if anything.
+        given: the value of --face-model, if any.
 
     Raises:
-        ModelFileError: the named file is missing or isn't a face_landmarker.task; or the download failed.
+        ModelFileError: the named file is missing or isn't a face_landmarker.task, or the download failed.
     """
     for named, source in ((given, OPTION), (os.environ.get(VARIABLE), VARIABLE)):
         if named:
@@ -43,7 +43,7 @@ def find_face_model(given: str | Path | None = None) -> Path | None:
 
 
 def has_bundled_mesh() -> bool:
-    """Whether the installed mediapipe carries its face mesh; releases from 0.10.30 on don't."""
+    """Whether the installed mediapipe bundles its face mesh; releases from 0.10.30 on don't."""
     with quiet_native():
         import mediapipe
     return hasattr(getattr(mediapipe, "solutions", None), "face_mesh")
@@ -55,7 +55,7 @@ def sha256(path: Path) -> str:
 
 
 def _checked(path: Path, source: str) -> Path:
-    hint = f"Download {URL} and name that file with {OPTION} or the variable {VARIABLE}."
+    hint = f"Download {URL} and give that file with {OPTION} or the variable {VARIABLE}."
     if not path.is_file():
         raise ModelFileError(f"the face model that {source} names does not exist", where=path, hint=hint)
     try:
@@ -74,7 +74,7 @@ def _download(target: Path) -> None:
             data = response.read()
         digest = hashlib.sha256(data).hexdigest()
         if digest != SHA256:
-            raise OSError(f"what came has {len(data)} bytes and sha256 {digest}, not {SHA256}")
+            raise OSError(f"the downloaded file has {len(data)} bytes and sha256 {digest}, not {SHA256}")
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as part:
             part.write(data)
@@ -83,5 +83,5 @@ def _download(target: Path) -> None:
         raise ModelFileError(
             f"this mediapipe has no built-in face mesh, and its model could not be downloaded from {URL} ({error})",
             where=target,
-            hint=f"Download it by hand to that place, or name it with {OPTION} or the variable {VARIABLE}.",
+            hint=f"Download it by hand to that path, or give the file with {OPTION} or the variable {VARIABLE}.",
         ) from error

@@ -1,9 +1,8 @@
-"""From video frames to FaceTrack blocks."""
+"""FaceTracker: from video frames to FaceTracks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import closing
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,17 +16,17 @@ from avgate.faces.following import Follower, box_of
 from avgate.faces.model_file import SHA256, find_face_model, sha256
 
 CODE_VERSION = 1
-"""Raised by hand whenever the code of this folder changes what a track holds."""
+"""Raise it whenever the code of this folder changes the tracks."""
 
 
 def face_fingerprint(model: str | Path | None = None) -> str:
-    """Which face model, which mediapipe and which version of this code: equal fingerprints mean equal tracks.
+    """Face model, mediapipe release and code version in one word: equal fingerprints mean equal tracks.
 
     Args:
         model: a face_landmarker.task file; without one, see `find_face_model`.
 
     Returns:
-        A word fit for a file name; "other" in it says that the file isn't the published one.
+        A word for file names. It contains "other" if the file isn't the published model.
 
     Raises:
         ModelFileError: see `find_face_model`.
@@ -51,10 +50,10 @@ class _Row:
 
 
 class FaceTracker:
-    """Follows one person's face through a video: the largest at first, then the same person whoever else appears.
+    """Follows one person's face through a video: first the largest face, then the same person whoever else appears.
 
-    Further faces (`FaceTrack.others`) are counted about once a second, and in every frame while the person is out of
-    sight; in between, the last count stands. Every video has models of its own, so several threads can share a tracker.
+    Other faces (`FaceTrack.others`) are counted about once a second, and in every frame while the person is out of
+    sight; in between, the last count is kept. Each video loads its own models, so threads can share a tracker.
 
     Args:
         model: a face_landmarker.task file; without one, see `find_face_model`.
@@ -73,19 +72,21 @@ class FaceTracker:
         self._crops, self._blendshapes = crops, blendshapes
         self.fingerprint = face_fingerprint(self._model)
 
-    def track(self, frames: Iterable[VideoFrame], block: int = 64) -> Iterator[FaceTrack]:
+    def track(self, frames: Iterable[VideoFrame], block: int = 64) -> Generator[FaceTrack]:
         """Track one video; only one frame at a time is in memory.
+
+        Read the tracks to the end, or close the iterator (`contextlib.closing`): it holds native models until then.
 
         Args:
             frames: a video's frames in order, of any size and at any times.
             block: most frames per FaceTrack, at least 1.
 
         Yields:
-            Consecutive tracks that together have one row per frame. A change of the frames' size begins a new one.
+            Consecutive tracks that together have one row per frame. A new frame size begins a new track.
         """
         if block < 1:
             raise ValueError(f"a block holds at least 1 frame, not {block}")
-        with closing(open_engine(self._model, self._blendshapes)) as engine:
+        with open_engine(self._model, self._blendshapes) as engine:
             follower = Follower(engine)
             rows: list[_Row] = []
             size = (0, 0)

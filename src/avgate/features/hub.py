@@ -1,4 +1,4 @@
-"""Where the weights of deep backbones come from: a folder or file, or the Hugging Face hub's cache."""
+"""Checkpoints of transformers models: found in a folder or on the Hugging Face hub, checked and loaded."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ from avgate.core.errors import ModelFileError, UsageError
 from avgate.features.store import source_fingerprint
 
 DEVICE = "AVGATE_DEVICE"
-"""Variable that names where deep backbones run: cpu, cuda, cuda:1, ...; the first GPU, if there is one, without it."""
+"""Environment variable: the device of deep backbones, such as cpu or cuda:1. Unset: the first GPU, else the CPU."""
 
 _UNUSED = r"pooler|masked_spec_embed|mask_token"
-"""Weights that have no part in hidden states in eval mode; many checkpoints come without them."""
+"""Weights that hidden states don't depend on in eval mode; many checkpoints lack them."""
 
 _SETTINGS = ["config.json", "preprocessor_config.json"]
 
 
 def find_model(source: str) -> Path:
-    """The folder of a transformers checkpoint: a path, or a name on the hub, which is downloaded if it isn't cached.
+    """The folder of a transformers checkpoint.
+
+    Args:
+        source: a folder, or a name on the hub; it is downloaded unless it is in the hub's cache.
 
     Raises:
         ModelFileError: it isn't there and can't be downloaded.
@@ -42,11 +45,11 @@ def find_model(source: str) -> Path:
 
     failure: Exception | None = None
     for offline in (True, False):
-        # Weights as safetensors where there are any; older checkpoints have a .bin file only.
+        # Prefer safetensors; older checkpoints have .bin files only.
         for weights in ("*.safetensors", "pytorch_model*.bin"):
             try:
                 folder = Path(snapshot_download(source, allow_patterns=[*_SETTINGS, weights], local_files_only=offline))
-            except Exception as error:  # the library raises a dozen kinds: no such name, no network, no permission
+            except Exception as error:  # a dozen kinds: unknown name, no network, no permission
                 failure = error
                 break
             if (folder / "config.json").is_file() and list(folder.glob(weights)):
@@ -54,21 +57,24 @@ def find_model(source: str) -> Path:
     raise ModelFileError(
         f"the model isn't in the hub's cache and can't be downloaded ({_first_line(failure)})",
         where=source,
-        hint=f"go online once and run `hf download {source}`, or give a folder with the checkpoint instead of its name",
+        hint=f"go online once and run `hf download {source}`, or give a folder with the checkpoint",
     )
 
 
 def settings_of(folder: Path) -> dict[str, Any]:
-    """A checkpoint's configuration with the library's defaults; ModelFileError where it can't be read.
+    """A checkpoint's configuration, the library's defaults included.
 
-    Of a model of images and text, that of the part that sees, which is what `load_encoder` gives.
+    For a model of images and text: the image encoder's, which is the part that `load_encoder` returns.
+
+    Raises:
+        ModelFileError: it can't be read.
     """
     _require("transformers", "hf")
     from transformers import AutoConfig
 
     try:
         settings = AutoConfig.from_pretrained(folder, local_files_only=True).to_dict()
-    except Exception as error:  # whatever a damaged or unknown config.json makes the library raise
+    except Exception as error:  # the library raises many kinds for a damaged config.json
         hint = "give a checkpoint that transformers.AutoModel loads"
         raise ModelFileError(
             f"its config.json can't be read ({_first_line(error)})", where=folder, hint=hint
@@ -76,8 +82,8 @@ def settings_of(folder: Path) -> dict[str, Any]:
     return settings.get("vision_config") or settings
 
 
-def wishes_of(folder: Path) -> dict[str, Any]:
-    """What a checkpoint's preprocessor_config.json asks for; nothing where it has none."""
+def preprocessor_of(folder: Path) -> dict[str, Any]:
+    """A checkpoint's preprocessor_config.json; empty if it has none."""
     file = folder / "preprocessor_config.json"
     try:
         found = json.loads(file.read_text("utf-8")) if file.is_file() else {}
@@ -88,33 +94,37 @@ def wishes_of(folder: Path) -> dict[str, Any]:
 
 
 def weights_fingerprint(files: Sequence[Path]) -> str:
-    """16 hex digits that change with the weights; sizes and samples of the files, for some have gigabytes."""
+    """16 hex digits that change with the weights; from sizes and samples, because some files have gigabytes."""
     return hashlib.sha256("".join(source_fingerprint(file) for file in sorted(files)).encode()).hexdigest()[:16]
 
 
 def checkpoint_files(folder: Path) -> list[Path]:
-    """The files that decide what a checkpoint computes."""
+    """The files that a checkpoint's output depends on."""
     return [file for file in folder.iterdir() if file.suffix in (".safetensors", ".bin") or file.name in _SETTINGS]
 
 
 def device() -> str:
-    """Where deep backbones run, see DEVICE; UsageError where that can't be."""
+    """The device of deep backbones, see DEVICE.
+
+    Raises:
+        UsageError: this machine or its PyTorch lacks the device.
+    """
     import torch
 
     wanted = os.environ.get(DEVICE) or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         torch.empty(0, device=wanted)
     except (RuntimeError, AssertionError) as error:
-        hint = "name cpu, or a device that this machine and its PyTorch have, such as cuda:0"
+        hint = "give cpu, or a device that this machine and its PyTorch have, such as cuda:0"
         raise UsageError(f"'{wanted}' can't be used ({_first_line(error)})", where=DEVICE, hint=hint) from error
     return wanted
 
 
 @contextmanager
 def exact() -> Iterator[None]:
-    """Inference in which convolutions of 32-bit numbers aren't rounded on the way (TF32), as GPUs do by themselves.
+    """Inference with full float32 precision: no TF32 convolutions, which GPUs use by default.
 
-    Features would differ from a processor's, and from one batch size to another, in the fourth digit.
+    With TF32, features would differ from a CPU's, and between batch sizes, in the fourth digit.
     """
     import torch
 
@@ -123,11 +133,16 @@ def exact() -> Iterator[None]:
 
 
 def load_encoder(folder: Path, where: str, half: bool) -> Any:
-    """A transformers encoder in eval mode, without a word.
+    """A transformers encoder in eval mode, loaded without the library's messages.
+
+    Args:
+        folder: the checkpoint.
+        where: device.
+        half: float16, on a GPU only.
 
     Raises:
-        ModelFileError: the library can't load it, or its weights are missing in part or aren't numbers: the library
-            would put random ones in their place, other ones each time.
+        ModelFileError: the library can't load it, weights are missing (the library would put random ones in their
+            place), or weights contain NaN or Inf.
     """
     _require("transformers", "hf")
     import torch
@@ -139,7 +154,7 @@ def load_encoder(folder: Path, where: str, half: bool) -> Any:
     logging.disable_progress_bar()
     try:
         model, loading = AutoModel.from_pretrained(folder, local_files_only=True, output_loading_info=True)
-    except Exception as error:  # whatever a damaged or unknown checkpoint makes the library raise
+    except Exception as error:  # the library raises many kinds for a damaged checkpoint
         hint = "give a checkpoint that transformers.AutoModel loads"
         raise ModelFileError(f"it can't be loaded ({_first_line(error)})", where=folder, hint=hint) from error
     finally:
@@ -149,12 +164,12 @@ def load_encoder(folder: Path, where: str, half: bool) -> Any:
     missing = [name for name in loading["missing_keys"] if not re.search(_UNUSED, name)]
     if missing:
         what = f"{len(missing)} of its weights are missing, such as {min(missing)}"
-        hint = "give a checkpoint that save_pretrained wrote; names that begin with module. or model. must lose that"
+        hint = "give a checkpoint that save_pretrained wrote; weight names must not begin with module. or model."
         raise ModelFileError(what, where=folder, hint=hint)
-    # Of a model of images and text, the part that sees.
+    # For a model of images and text: the image encoder.
     model = getattr(model, "vision_model", model)
     if not all(bool(p.isfinite().all()) for p in model.parameters()):
-        raise ModelFileError("some of its weights aren't numbers", where=folder, hint="download or train it again")
+        raise ModelFileError("its weights contain NaN or Inf", where=folder, hint="download or train it again")
     return model.to(where, torch.float16 if half and where.startswith("cuda") else torch.float32).eval()
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -86,12 +87,13 @@ def extract_tracks(
         try:
             if for_faces:
                 needs = frozenset().union(*(backbone.needs for backbone in backbones))
-                for block in _faces(recording, needs, face_model, crops, on_frame):
-                    for extraction in for_faces:
-                        extraction.push(block)
-                    time_s.append(block.time_s)
-                    face.append(block.present)
-                    others.append(block.others)
+                with closing(_faces(recording, needs, face_model, crops, on_frame)) as blocks:
+                    for block in blocks:
+                        for extraction in for_faces:
+                            extraction.push(block)
+                        time_s.append(block.time_s)
+                        face.append(block.present)
+                        others.append(block.others)
             elif crops is not None:
                 time_s.append(recording.frame_times())
             else:
@@ -118,11 +120,12 @@ def _faces(
     face_model: str | Path | None,
     crops: Path | None,
     on_frame: Callable[[VideoFrame], None] | None,
-) -> Iterator[FaceTrack]:
+) -> Generator[FaceTrack]:
     """The followed person's face, found in the frames or taken from the corpus' own crops."""
     if crops is None:
         tracker = FaceTracker(face_model, crops="crop" in needs, blendshapes="blendshapes" in needs)
-        yield from tracker.track(prefetch(_passed_to(on_frame, recording.frames())))
+        with closing(prefetch(_passed_to(on_frame, recording.frames()))) as frames:
+            yield from tracker.track(frames)
     else:
         wanted = {"mesh": "mesh" in needs, "blendshapes": "blendshapes" in needs}
         yield from track_crops(crops, recording.frame_times(), face_model, **wanted, note=recording.notes.append)
@@ -135,7 +138,7 @@ def _passed_to(on_frame: Callable[[VideoFrame], None] | None, frames: Iterable[V
         yield frame
 
 
-def prefetch(items: Iterable[_Item], depth: int = 16) -> Iterator[_Item]:
+def prefetch(items: Iterable[_Item], depth: int = 16) -> Generator[_Item]:
     """The same items, made ahead in a thread, at most `depth` of them; what the maker raises is raised here."""
     waiting: queue.Queue = queue.Queue(depth)
     end, closed = object(), threading.Event()

@@ -13,8 +13,8 @@ from torch.utils.checkpoint import checkpoint
 
 from avgate.core.errors import ModelFileError, UsageError
 from avgate.core.types import SAMPLE_RATE
-from avgate.features.face.pixels import Look, normalised
-from avgate.features.hub import find_model, load_encoder, settings_of, wishes_of
+from avgate.features.face.pixels import InputFormat, normalised
+from avgate.features.hub import find_model, load_encoder, preprocessor_of, settings_of
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,13 @@ class Tuned(nn.Module):
         folder = find_model(config.source)
         self.backbone = load_encoder(folder, "cpu", half=False)
         blocks = _blocks(self.backbone)
-        settings, self._wishes = settings_of(folder), wishes_of(folder)
+        settings, self._preprocessor = settings_of(folder), preprocessor_of(folder)
         hears = "conv_dim" in settings
         if hears != (config.kind == "sound"):
             what = f"it is a model of {'sound' if hears else 'images'}, not of {config.kind}"
             raise ModelFileError(what, where=config.source, hint="take another, or set the kind and its raw features")
         self.out_dim = int(settings["hidden_size"])
-        self._look = Look.of(settings, self._wishes, config.source)
+        self._format = InputFormat.of(settings, self._preprocessor, config.source)
         self._side = round((columns / 3) ** 0.5)
         if config.layers > len(blocks):
             what = f"it has {len(blocks)} layers, so {config.layers} can't be trained"
@@ -106,7 +106,7 @@ class Tuned(nn.Module):
         return out
 
     def _see(self, faces: Tensor) -> Tensor:
-        return self.backbone(pixel_values=normalised(faces, self._look)).last_hidden_state.mean(1)
+        return self.backbone(pixel_values=normalised(faces, self._format)).last_hidden_state.mean(1)
 
     def _heard(self, x: Tensor, present: Tensor) -> Tensor:
         sound = torch.where(present[..., None], x, torch.zeros_like(x))
@@ -117,7 +117,7 @@ class Tuned(nn.Module):
         samples = sound.reshape(b, steps * n)
         # The checkpoint's convolutions need at least one full frame.
         samples = nn.functional.pad(samples, (0, max(0, SAMPLE_RATE // 20 - steps * n)))
-        if self._wishes.get("do_normalize", True):
+        if self._preprocessor.get("do_normalize", True):
             samples = (samples - samples.mean(1, keepdim=True)) / (
                 samples.var(1, correction=0, keepdim=True) + 1e-7
             ).sqrt()

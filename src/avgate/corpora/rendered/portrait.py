@@ -60,7 +60,7 @@ def load_portrait(size: int) -> Portrait:
 def _find_mesh(photo: np.ndarray) -> np.ndarray:
     """Face mesh of the photograph, float64 [478 3] in its pixels."""
     large = cv2.resize(photo, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
-    track = next(FaceTracker().track([VideoFrame(0.0, large)]))
+    (track,) = FaceTracker().track([VideoFrame(0.0, large)])
     if not track.present[0]:
         hint = "reinstall mediapipe, or the face model if you chose one"
         raise AvgateError("the face model finds no face in the portrait that the corpus is rendered from", hint=hint)

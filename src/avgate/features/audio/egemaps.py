@@ -13,7 +13,7 @@ from avgate.core.errors import UsageError
 from avgate.core.timeline import Grid
 from avgate.core.types import SAMPLE_RATE, Modality
 from avgate.features.audio.chunks import HOP, StepPool
-from avgate.features.audio.extraction import Listening, one_by_one
+from avgate.features.audio.extraction import AudioExtraction, one_by_one
 from avgate.features.base import Need, fingerprint
 
 VERSION = 1
@@ -112,13 +112,13 @@ class Egemaps:
         """Hash of code version, parameters and openSMILE's version."""
         return fingerprint("egemaps", VERSION, self.config, version("opensmile"))
 
-    def start(self) -> Listening:
+    def start(self) -> AudioExtraction:
         """Begin a clip."""
         config = self.config
         least = np.where(np.arange(len(LLDS) + 1) < _VOICED, 1, LEAST_VOICED)
         least[-1] = 1
         pool = StepPool(self.grid, config.context_s, least)
-        return Listening(self, self.grid, config.chunk_s, pool, one_by_one(descriptors), self._arrange)
+        return AudioExtraction(self, self.grid, config.chunk_s, pool, one_by_one(descriptors), self._arrange)
 
     def _arrange(self, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
         longest = round(self.config.hold_s * self.config.rate)

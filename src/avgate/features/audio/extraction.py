@@ -30,7 +30,7 @@ def zero_mean_unit_variance(samples: np.ndarray) -> np.ndarray:
     return (samples - mean) / np.sqrt(sd**2 + 1e-7)
 
 
-class Listening:
+class AudioExtraction:
     """One clip's extraction. Its memory doesn't grow with the clip, apart from the features themselves.
 
     Args:

@@ -14,7 +14,7 @@ from avgate.core.errors import ModelFileError, UsageError
 from avgate.core.timeline import Grid
 from avgate.core.types import SAMPLE_RATE, Modality
 from avgate.features.audio.chunks import StepPool
-from avgate.features.audio.extraction import Frames, Listening, zero_mean_unit_variance
+from avgate.features.audio.extraction import AudioExtraction, Frames, zero_mean_unit_variance
 from avgate.features.base import Need, fingerprint
 from avgate.features.hub import (
     checkpoint_files,
@@ -22,9 +22,9 @@ from avgate.features.hub import (
     exact,
     find_model,
     load_encoder,
+    preprocessor_of,
     settings_of,
     weights_fingerprint,
-    wishes_of,
 )
 
 VERSION = 1
@@ -92,12 +92,12 @@ class HfAudio:
         """Hash of code version, parameters and weights."""
         return fingerprint("hf_audio", VERSION, self.config, weights_fingerprint(checkpoint_files(self.folder)))
 
-    def start(self) -> Listening:
+    def start(self) -> AudioExtraction:
         """Begin a clip."""
         config = self.config
         hop_s = float(np.prod(self._strides)) / SAMPLE_RATE
         pool = StepPool(self.grid, max(1 / config.rate, hop_s), np.ones(len(self.columns)))
-        return Listening(
+        return AudioExtraction(
             self, self.grid, config.chunk_s, pool, self._analyse, lambda mean, sd: mean, batch=config.batch
         )
 
@@ -138,4 +138,4 @@ class HfAudio:
 @cache
 def _loaded(folder: Path, where: str, half: bool) -> tuple[Any, bool]:
     """The model, and whether its input must have mean 0 and variance 1; loaded once per process."""
-    return load_encoder(folder, where, half), bool(wishes_of(folder).get("do_normalize", True))
+    return load_encoder(folder, where, half), bool(preprocessor_of(folder).get("do_normalize", True))

@@ -11,7 +11,7 @@ from avgate.core.errors import UsageError
 from avgate.core.timeline import Grid
 from avgate.core.types import SAMPLE_RATE, Modality
 from avgate.features.audio.chunks import HOP, StepPool
-from avgate.features.audio.extraction import Listening, one_by_one
+from avgate.features.audio.extraction import AudioExtraction, one_by_one
 from avgate.features.base import Need, fingerprint
 
 VERSION = 1
@@ -72,12 +72,12 @@ class Logmel:
         """Hash of code version and parameters."""
         return fingerprint("logmel", VERSION, self.config)
 
-    def start(self) -> Listening:
+    def start(self) -> AudioExtraction:
         """Begin a clip."""
         config = self.config
         pool = StepPool(self.grid, config.context_s, np.ones(config.bands))
         analyse = one_by_one(partial(log_mel, bands=config.bands))
-        return Listening(self, self.grid, config.chunk_s, pool, analyse, self._arrange)
+        return AudioExtraction(self, self.grid, config.chunk_s, pool, analyse, self._arrange)
 
     @staticmethod
     def _arrange(mean: np.ndarray, sd: np.ndarray) -> np.ndarray:

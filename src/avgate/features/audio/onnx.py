@@ -12,7 +12,7 @@ from avgate.core.errors import ModelFileError, UsageError
 from avgate.core.timeline import Grid
 from avgate.core.types import SAMPLE_RATE, Modality
 from avgate.features.audio.chunks import StepPool
-from avgate.features.audio.extraction import Frames, Listening, zero_mean_unit_variance
+from avgate.features.audio.extraction import AudioExtraction, Frames, zero_mean_unit_variance
 from avgate.features.base import Need, fingerprint
 from avgate.features.hub import weights_fingerprint
 from avgate.features.onnx_file import open_onnx
@@ -90,12 +90,12 @@ class OnnxAudio:
             "onnx_audio", VERSION, self.config, weights_fingerprint([Path(self.config.source).expanduser()])
         )
 
-    def start(self) -> Listening:
+    def start(self) -> AudioExtraction:
         """Begin a clip."""
         config = self.config
         width = max(1 / config.rate, config.hop / SAMPLE_RATE)
         pool = StepPool(self.grid, width, np.ones(len(self.columns)))
-        return Listening(self, self.grid, config.chunk_s, pool, self._analyse, self._arrange)
+        return AudioExtraction(self, self.grid, config.chunk_s, pool, self._analyse, self._arrange)
 
     def _arrange(self, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
         """Steps in the sound's first and last half window, where no window is centred, get the nearest one's values."""

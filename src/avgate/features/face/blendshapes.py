@@ -1,4 +1,4 @@
-"""How far a face shows each of mediapipe's 52 blendshapes, such as smiling with the left corner of the mouth."""
+"""Backbone `blendshapes`: mediapipe's 52 blendshape scores, such as mouthSmileLeft."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from avgate.core.errors import UsageError
 from avgate.core.timeline import Grid
 from avgate.core.types import BLENDSHAPES, FaceTrack, Modality
 from avgate.features.base import Need, fingerprint
-from avgate.features.face.extraction import Looking
+from avgate.features.face.extraction import FaceExtraction
 
 VERSION = 1
-"""To be raised whenever this file or looking.py change what comes out."""
+"""Raise it whenever this file or extraction.py changes the features."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class BlendshapesConfig:
     rate: float
 
     def __post_init__(self):
-        """Refuse what can't be extracted."""
+        """Refuse impossible settings."""
         if not self.rate > 0:
-            raise UsageError(f"these parameters can't be extracted with: {self}", hint="rate is above 0")
+            raise UsageError(f"these settings are impossible: {self}", where="blendshapes", hint="rate must be above 0")
 
 
 class Blendshapes:
-    """Scores in [0, 1], and their mean over each step; they need a face_landmarker.task."""
+    """Blendshape scores in [0, 1], averaged over each step. They need a face_landmarker.task file."""
 
     modality: Modality = "video"
     needs: frozenset[Need] = frozenset(("blendshapes",))
@@ -47,9 +47,9 @@ class Blendshapes:
         """See Backbone."""
         return fingerprint("blendshapes", VERSION, self.config)
 
-    def start(self) -> Looking:
+    def start(self) -> FaceExtraction:
         """Begin a clip."""
-        return Looking(self, self.grid, lambda scores: scores, _scores, batch=256)
+        return FaceExtraction(self, self.grid, lambda scores: scores, _scores, batch=256)
 
 
 def _scores(track: FaceTrack) -> np.ndarray:

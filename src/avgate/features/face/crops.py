@@ -1,4 +1,4 @@
-"""The aligned face itself, one per step: what a backbone of images sees when it is trained with the fusion."""
+"""Backbone `crops`: the pixels of the aligned face, for image models that are fine-tuned with the fusion."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from avgate.features.base import Need, fingerprint
 from avgate.features.face.extraction import FRAME_GAP_S, crops_of
 
 VERSION = 1
-"""To be raised whenever this file changes what comes out."""
+"""Raise it whenever this file changes the features."""
 
 
 @dataclass(frozen=True)
@@ -22,24 +22,24 @@ class CropsConfig:
 
     Args:
         rate: steps per second.
-        size: side of the crop in pixels; it sets how much room a clip takes (4 size^2 x 3 bytes per step).
+        size: side of the crop in pixels. A step takes 12 * size^2 bytes.
     """
 
     rate: float
     size: int = 112
 
     def __post_init__(self):
-        """Refuse what can't be extracted."""
+        """Refuse impossible settings."""
         if not (self.rate > 0 and 8 <= self.size <= 112):
             raise UsageError(
-                f"these parameters can't be extracted with: {self}",
+                f"these settings are impossible: {self}",
                 where="crops",
-                hint="rate is above 0, size from 8 to 112",
+                hint="rate must be above 0, and size from 8 to 112",
             )
 
 
 class Crops:
-    """Pixels 0 to 255 of the first frame in each step that has a face: row, column, then red, green and blue."""
+    """Pixels (0 to 255) of each step's first frame with a face, flattened from [row column RGB]."""
 
     modality: Modality = "video"
     needs: frozenset[Need] = frozenset(("crop",))
@@ -59,7 +59,7 @@ class Crops:
 
 
 class CropsExtraction:
-    """One clip under way; keeps a crop per step."""
+    """One clip's extraction; it keeps one crop per step."""
 
     def __init__(self, backbone: Crops):
         self._backbone = backbone

@@ -1,4 +1,4 @@
-"""What the image backbones share: crops in, in batches, and the mean of the frames in each step out."""
+"""What the face backbones share: analyse faces in batches, then average the frames of each step."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from avgate.core.types import FaceTrack, FeatureTrack
 from avgate.features.base import Backbone
 
 FRAME_GAP_S = 0.35
-"""Steps without any frame, as a slow video has them, repeat the nearest one in gaps of up to this, in seconds."""
+"""Longest gap in seconds that is filled with the nearest step, where a slow video has no frame in a step."""
 
 
-class Looking:
-    """One clip's extraction; holds a batch of faces and a row per step, whatever the length of the clip.
+class FaceExtraction:
+    """One clip's extraction; memory holds one batch of faces and one row per step.
 
-    A step is the mean of the frames in it that have a face; one in which a face was looked for and not found is absent.
+    A step is the mean of its frames that have a face. A step whose frames have no face is absent.
 
     Args:
-        backbone: whose features these are.
+        backbone: gives the track its name, columns and fingerprint.
         grid: the steps.
-        analyse: faces (what `of` gives of some frames) -> float32 [n d].
-        of: what of a FaceTrack is read, [n ...].
-        batch: faces that are analysed together.
+        analyse: a batch of faces [n ...] -> features float32 [n d].
+        faces_of: what `analyse` needs of a FaceTrack, [n ...].
+        batch: faces per call of `analyse`.
     """
 
     def __init__(
@@ -32,10 +32,16 @@ class Looking:
         backbone: Backbone,
         grid: Grid,
         analyse: Callable[[np.ndarray], np.ndarray],
-        of: Callable[[FaceTrack], np.ndarray],
+        faces_of: Callable[[FaceTrack], np.ndarray],
         batch: int,
     ):
-        self._backbone, self._grid, self._analyse, self._of, self._batch = backbone, grid, analyse, of, batch
+        self._backbone, self._grid, self._analyse, self._faces_of, self._batch = (
+            backbone,
+            grid,
+            analyse,
+            faces_of,
+            batch,
+        )
         self._sum = np.zeros((0, len(backbone.columns)))
         self._count, self._seen = np.zeros(0), np.zeros(0, bool)
         self._faces: list[np.ndarray] = []
@@ -45,18 +51,18 @@ class Looking:
         """Take the next frames."""
         if not len(piece):
             return
-        cells, faces = self._grid.index(piece.time_s), self._of(piece)
+        cells, faces = self._grid.index(piece.time_s), self._faces_of(piece)
         self._grow(int(cells.max()) + 1)
         self._seen[cells[cells >= 0]] = True
         for i in np.flatnonzero(piece.present & (cells >= 0)):
             self._faces.append(faces[i])
             self._cells.append(int(cells[i]))
             if len(self._faces) == self._batch:
-                self._take()
+                self._analyse_batch()
 
     def finish(self, end_s: float) -> FeatureTrack:
         """See Extraction."""
-        self._take()
+        self._analyse_batch()
         n, backbone = self._grid.steps(end_s), self._backbone
         self._grow(n)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -69,12 +75,12 @@ class Looking:
     def _grow(self, n: int) -> None:
         more = n - len(self._count)
         if more > 0:
-            more = max(more, len(self._count))  # doubling, so that a long clip isn't copied for each of its steps
+            more = max(more, len(self._count))  # doubling, so that growing step by step copies little
             self._sum = np.concatenate([self._sum, np.zeros((more, self._sum.shape[1]))])
             self._count = np.append(self._count, np.zeros(more))
             self._seen = np.append(self._seen, np.zeros(more, bool))
 
-    def _take(self) -> None:
+    def _analyse_batch(self) -> None:
         if self._faces:
             values, cells = self._analyse(np.stack(self._faces)), np.array(self._cells)
             known = np.isfinite(values).all(axis=1)

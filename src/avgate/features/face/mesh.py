@@ -1,4 +1,4 @@
-"""What a face does: head pose, 68 geometric descriptors of its parts, and how fast they change."""
+"""Backbone `facemesh`: head pose, 68 geometric descriptors of the face, and velocities of both."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from avgate.features.base import Need, fingerprint
 from avgate.features.face.geometry import DESCRIPTORS, POSE, measure
 
 VERSION = 1
-"""To be raised whenever this file or face_geometry.py change what comes out."""
+"""Raise it whenever this file or geometry.py changes the features."""
 
 MOTION = ("head_left_velocity", "head_up_velocity", "head_nearer_velocity")
-"""The head's way in face sizes per second in the frame's plane, and its growth in e-folds per second (AU57, -AU58)."""
+"""The head's speed in the image plane in face sizes per second, and the rate of log size per second (AU57, -AU58)."""
 
 MOVING = (
     "brow_inner_raise_left", "brow_inner_raise_right", "brow_outer_raise_left", "brow_outer_raise_right",
@@ -24,12 +24,12 @@ MOVING = (
     "lip_corner_raise_left", "lip_corner_raise_right", "lip_corner_pull_left", "lip_corner_pull_right",
     "mouth_width", "mouth_open", "jaw_drop",
 )  # fmt: skip
-"""The descriptors that also come as velocities."""
+"""Descriptors whose velocities are features too."""
 
 _MOVING = [DESCRIPTORS.index(name) for name in MOVING]
 
 _TICK_S = 1e-3
-"""What containers round timestamps to; frames closer together have no velocity, because it would be all noise."""
+"""Containers round timestamps to this; the velocity between frames that are closer would be noise."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class FacemeshConfig:
 
     Args:
         rate: steps per second.
-        velocity_gap_s: longest time between two frames that a velocity is taken from, in seconds.
-        frame_gap_s: steps without any frame repeat the nearest one in gaps of up to this, in seconds.
+        velocity_gap_s: longest time in seconds between two frames that a velocity is computed from.
+        frame_gap_s: longest gap in seconds that is filled with the nearest step, where a step has no frame.
     """
 
     rate: float
@@ -47,24 +47,24 @@ class FacemeshConfig:
     frame_gap_s: float = 0.35
 
     def __post_init__(self):
-        """Refuse what can't be extracted."""
+        """Refuse impossible settings."""
         if not (self.rate > 0 and self.velocity_gap_s > 0 and self.frame_gap_s >= 0):
             raise UsageError(
-                f"these parameters can't be extracted with: {self}",
+                f"these settings are impossible: {self}",
                 where="facemesh",
-                hint="rate and velocity_gap_s are above 0, frame_gap_s at least 0",
+                hint="rate and velocity_gap_s must be above 0, and frame_gap_s at least 0",
             )
 
 
 class Facemesh:
     """Geometry of the followed face: pose in radians, descriptors in face sizes, and velocities per second.
 
-    face_geometry.py tells what each descriptor means. A step is the mean of its frames. Steps that fall between the
-    frames of a slow video repeat the nearest step; steps in which the face was looked for and not found are absent,
-    and so is a single frame with no neighbour to take a velocity from.
+    geometry.py says what each descriptor means. A step is the mean of its frames. A step between the frames of a slow
+    video repeats the nearest step. A step whose frames have no face is absent, and so is a single frame without a
+    neighbour to compute a velocity from.
 
     Args:
-        config: the label rate and more.
+        config: label rate and gaps.
     """
 
     modality: Modality = "video"
@@ -91,7 +91,7 @@ class Facemesh:
 
 
 class FacemeshExtraction:
-    """One clip under way; keeps about 600 bytes per frame."""
+    """One clip's extraction; it keeps about 600 bytes per frame."""
 
     def __init__(self, backbone: Facemesh):
         self._backbone = backbone
@@ -130,7 +130,7 @@ class FacemeshExtraction:
         )
 
     def _frames(self, time_s: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Every frame's columns, float64 [n d], and bool [n], True where all of them are known."""
+        """Features of each frame, float64 [n d], and bool [n], True where all of them are known."""
         values, place = np.concatenate(self._values), np.concatenate(self._place)
         gap = np.diff(time_s)
         longest = self._backbone.config.velocity_gap_s + _TICK_S
@@ -142,7 +142,7 @@ class FacemeshExtraction:
         nearer = np.diff(np.log(place[:, 2:]), axis=0)
         moved = np.diff(values[:, len(POSE) :][:, _MOVING], axis=0)
         velocity = np.concatenate([turn, shift, nearer, moved], axis=1) / seconds
-        # A frame's velocity is that since the last frame; the first frame of a stretch has the one to the next.
+        # Velocity since the previous frame; the first frame of a stretch takes the velocity to the next one.
         before, after = np.pad(linked, (1, 0)), np.pad(linked, (0, 1))
         velocity = np.where(before[:, None], np.pad(velocity, ((1, 0), (0, 0))), np.pad(velocity, ((0, 1), (0, 0))))
         return np.concatenate([values, velocity], axis=1), before | after
