@@ -6,12 +6,14 @@ INSTALLED := $(VENV)/.installed
 # A second environment with today's newest releases, and the tests that depend on them: decoding, faces, deep backbones,
 # training and prediction on real clips, export.
 LATEST := .venv-latest
-LATEST_TESTS := $(wildcard tests/unit/test_media*.py) tests/unit/test_faces.py tests/unit/test_facemesh.py \
+LATEST_TESTS := $(wildcard tests/unit/test_media*.py) tests/unit/test_faces.py tests/unit/test_mesh.py \
   tests/unit/test_deep_backbones.py tests/contract/test_backbones_contract.py tests/golden/test_demonstration.py \
   tests/contract/test_models_contract.py::test_an_exported_model_gives_the_same_numbers \
   tests/e2e/test_quiet_terminal.py tests/e2e/test_real_clips.py
+# Two processes take the tests file by file, so that what a file prepares is made once; folders with long files come first.
+SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo test test-latest check bench weights results ablations docs clean
+.PHONY: setup demo test test-slow test-all test-latest check bench weights results ablations docs clean
 
 setup: $(INSTALLED)  ## make .venv and install avgate with the tested set of versions
 
@@ -32,11 +34,17 @@ endef
 demo: $(INSTALLED)  ## render, extract, train four fusions, compare them, write demo/report.html
 	$(BIN)/avgate demo --out demo
 
-test: $(INSTALLED)  ## the whole test suite
-	$(BIN)/pytest -n 2 --dist loadgroup
+test: $(INSTALLED)  ## every promise once, in two minutes on two cores
+	$(BIN)/pytest $(SPREAD) -m "not slow"
+
+test-slow: $(INSTALLED)  ## the tests that make test leaves out: further variants, long runs
+	$(BIN)/pytest $(SPREAD) -m slow
+
+test-all: $(INSTALLED)  ## all tests
+	$(BIN)/pytest $(SPREAD)
 
 test-latest: $(LATEST)/.installed  ## the tests that depend on libraries, with today's newest releases of them
-	$(LATEST)/bin/pytest -n 2 --dist loadgroup $(LATEST_TESTS)
+	$(LATEST)/bin/pytest $(SPREAD) $(LATEST_TESTS)
 
 check: $(INSTALLED)  ## formatting, lint, types, import layers
 	$(BIN)/ruff format --check .

@@ -7,11 +7,16 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from packaging.version import Version
 
 # Tests run side by side: threads of small models would only wait for each other. Read when torch is first imported.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
+
+# The same examples in every run, so that a test that fails does so again; no deadline, since machines are busy.
+settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=50)
+settings.load_profile("repeatable")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 FACE_MODEL = SHARED / "weights" / "face_landmarker.task"

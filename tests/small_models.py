@@ -31,8 +31,10 @@ GARBAGE = torch.tensor([float("nan"), float("inf"), -float("inf"), 1e30, 0.0])
 def variants() -> list[Any]:
     """Every fusion's default config, and each single departure from it that a Literal or a bool offers.
 
-    Of a fusion that is another one with other defaults, the defaults will do.
+    Of a fusion that is another one with other defaults, the defaults will do. Departures are slow tests, but for those
+    that bring other operations, of one fusion: the fusions share their code for it.
     """
+    fast = ("hgrjca-time_mixing=relative", "hgrjca-reliability=scaled")
     found = []
     for fusion in FUSIONS:
         default, kinds = fusion.Config(), get_type_hints(fusion.Config)
@@ -42,17 +44,21 @@ def variants() -> list[Any]:
         for field in fields(fusion.Config):
             kind, current = kinds[field.name], getattr(default, field.name)
             choices = get_args(kind) if get_origin(kind) is Literal else (True, False) if kind is bool else ()
-            found += [
-                pytest.param(replace(default, **{field.name: choice}), id=f"{fusion.name}-{field.name}={choice}")
-                for choice in choices
-                if choice != current
-            ]
+            for choice in choices:
+                name = f"{fusion.name}-{field.name}={choice}"
+                marks = () if name in fast else pytest.mark.slow
+                if choice != current:
+                    found.append(pytest.param(replace(default, **{field.name: choice}), id=name, marks=marks))
     return found
 
 
 VARIANTS = [
     *variants(),
-    pytest.param(HgrjcaConfig(reliability="fallback", one_encoder=True), id="hgrjca-reliability=fallback-one_encoder"),
+    pytest.param(
+        HgrjcaConfig(reliability="fallback", one_encoder=True),
+        id="hgrjca-reliability=fallback-one_encoder",
+        marks=pytest.mark.slow,
+    ),
 ]
 
 

@@ -15,7 +15,7 @@ from scipy.ndimage import maximum_filter1d, minimum_filter1d, uniform_filter1d
 from scipy.signal import istft, resample_poly, stft
 from vad_by_hand import HOP, voice_activity
 
-from avgate.compare.tables import table
+from avgate.compare.tables import markdown_table
 from avgate.core.files import atomic_write
 from avgate.core.metrics import auroc
 from avgate.core.types import SAMPLE_RATE
@@ -113,14 +113,14 @@ def page(emodb: Path, clips: Path) -> str:
             "",
             "## In noise",
             "",
-            table(
+            markdown_table(
                 f"Balanced accuracy, mean over SNRs of {SNR_DB[0]} to {SNR_DB[-1]} dB.", "detector", NOISES, per_noise
             ),
-            table("Balanced accuracy by SNR.", "detector", [f"{snr} dB" for snr in SNR_DB], per_snr),
-            table("AUROC of the score, over all SNRs; the others give no score.", "detector", NOISES, areas),
+            markdown_table("Balanced accuracy by SNR.", "detector", [f"{snr} dB" for snr in SNR_DB], per_snr),
+            markdown_table("AUROC of the score, over all SNRs; the others give no score.", "detector", NOISES, areas),
             "## False alarms in noise alone",
             "",
-            table(
+            markdown_table(
                 f"Share of {ALONE_S} s of noise at {ALONE_DB} dB re full scale that is taken for speech.",
                 "detector",
                 NOISES,
@@ -128,7 +128,7 @@ def page(emodb: Path, clips: Path) -> str:
             ),
             "## Missed speech",
             "",
-            table(
+            markdown_table(
                 "Share of clean speech that isn't heard. Whispered: all recordings with their voice replaced by noise.",
                 "detector",
                 [*EMOTIONS.values(), "all", "whispered"],
@@ -136,7 +136,7 @@ def page(emodb: Path, clips: Path) -> str:
             ),
             "## Real clips",
             "",
-            table(
+            markdown_table(
                 "Share of speech that isn't heard / share of the rest that is taken for speech; spans read by eye.",
                 "detector",
                 list(SPEECH_S),
@@ -144,7 +144,7 @@ def page(emodb: Path, clips: Path) -> str:
             ),
             "## Speed",
             "",
-            table(
+            markdown_table(
                 "Seconds of sound for each second of one core.",
                 "detector",
                 ["speed"],

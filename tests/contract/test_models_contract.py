@@ -34,8 +34,11 @@ Batch = tuple[dict[str, Tensor], dict[str, Tensor]]
 
 DEFAULTS = [pytest.param(fusion.Config(), id=fusion.name) for fusion in FUSIONS]
 
-ENCODED = [pytest.param(v.values[0], "tcn", id=v.id) for v in VARIANTS]
-ENCODED += [pytest.param(v.values[0], "lstm", id=f"{v.id}-lstm") for v in DEFAULTS]
+ENCODED = [pytest.param(v.values[0], "tcn", id=v.id, marks=v.marks) for v in VARIANTS]
+ENCODED += [
+    pytest.param(v.values[0], "lstm", id=f"{v.id}-lstm", marks=() if v.id == "rhgrjca" else pytest.mark.slow)
+    for v in DEFAULTS
+]
 """Each variant behind one encoder, and each fusion's default behind the other: a fusion sees of either but tensors."""
 
 EXPORTED = [

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
 
 from avgate.cli import main
 from avgate.corpora.base import read_table
@@ -21,21 +23,42 @@ WINDOW = {"width": 1280, "height": 900}
 """Size of the browser's pages in pixels."""
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that all processes of this run share: the first that needs it makes it, the others wait for it.
+
+    Nobody may write to it afterwards, since others read it at the same time.
+    """
+    root = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # then each process has its own folder, side by side
+        root = root.parent
+    folder, done = root / name, root / f"{name}.done"
+    with FileLock(root / f"{name}.lock"):
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            make(folder)
+            done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory, any_face_model: None) -> Path:
-    """Six rendered clips of 5 s, extracted."""
-    root = tmp_path_factory.mktemp("corpus")
-    main(["render", "--out", str(root), "--identities", "3", "--clips", "2", "--seconds", "5", "--workers", "1"])
-    main(["extract", "--data", str(root), "--recipe", "smoke", "--workers", "1"])
-    return root
+    """Six rendered clips of 5 s, extracted. Copy it before changing it."""
+
+    def make(root: Path) -> None:
+        main(["render", "--out", str(root), "--identities", "3", "--clips", "2", "--seconds", "5", "--workers", "1"])
+        main(["extract", "--data", str(root), "--recipe", "smoke", "--workers", "1"])
+
+    return made_once(tmp_path_factory, "rendered", make)
 
 
 @pytest.fixture(scope="session")
 def checkpoint(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model trained for two epochs."""
-    run = tmp_path_factory.mktemp("run")
-    main(["train", "--data", str(corpus), "--out", str(run), "--recipe", "smoke"])
-    return run / "checkpoint.safetensors"
+
+    def make(run: Path) -> None:
+        main(["train", "--data", str(corpus), "--out", str(run), "--recipe", "smoke"])
+
+    return made_once(tmp_path_factory, "trained", make) / "checkpoint.safetensors"
 
 
 @pytest.fixture

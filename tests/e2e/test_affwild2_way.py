@@ -21,8 +21,6 @@ from avgate.features.store import FeatureStore
 from avgate.inference.estimator import Estimator
 from tests.affwild2 import VIDEOS, labels_of, write_affwild2
 
-pytestmark = pytest.mark.xdist_group("whole way")
-
 
 @pytest.fixture(scope="module")
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -200,6 +198,7 @@ def test_the_sample_decides_and_videos_that_arent_there_are_named(release: Path,
     assert "must begin with image_location" in fails(7, "submit", trained, *args)
 
 
+@pytest.mark.slow  # its steps are tested one by one above
 def test_reproduce_runs_the_whole_and_shows_it_beside_what_papers_report(release: Path, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
     small = [

@@ -19,8 +19,6 @@ from avgate.models.checkpoint import load_checkpoint
 from tests.clips import cut, greys, make_clip, tone
 from tests.own_corpus import edit
 
-pytestmark = pytest.mark.xdist_group("whole way")
-
 
 def missing(folder: Path) -> Path:
     return folder / "missing.mp4"

@@ -50,7 +50,8 @@ def compare(folder: Path, out: Path, *more: str, **kwargs) -> dict:
     return run(folder, out, *chosen, *more, **kwargs)
 
 
-def test_every_combination_is_trained_once_and_the_tables_are_written(folder, tmp_path, capsys):
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_every_combination_is_trained_once_and_the_tables_are_written(folder, tmp_path, capsys, workers):
     results = compare(folder, tmp_path)
     runs = sorted(path.stem for path in (tmp_path / "runs").iterdir())
     assert runs == [f"{f}-seed{s}-fold{k}" for f in ("audio", "concat") for s in (0, 1) for k in (0, 1)]
@@ -66,8 +67,8 @@ def test_every_combination_is_trained_once_and_the_tables_are_written(folder, tm
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").iterdir()}
     (tmp_path / "runs" / "audio-seed1-fold0.safetensors").unlink()
     assert all(row["seconds"] > 0 for row in results["fusions"].values())
-    repeated = compare(folder, tmp_path, "--workers", "2")
-    assert untimed(repeated) == untimed(results)  # in a process of its own, which changes nothing
+    repeated = compare(folder, tmp_path, "--workers", str(workers))
+    assert untimed(repeated) == untimed(results)  # in a process of its own or not
     again = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").iterdir()}
     assert {path.stem for path in again if again[path] != stamps[path]} == {"audio-seed1-fold0"}
 
@@ -171,6 +172,7 @@ def test_stress_measures_every_kind_of_corruption_at_every_share(folder, tmp_pat
     assert (tmp_path / "curves.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_ablations_change_one_thing_at_a_time(folder, tmp_path):
     results = run(
         folder, tmp_path, "--ablate", "--seeds", "1", "--folds", "0", settings=("tuning=()", "train.epochs=1")
@@ -185,7 +187,7 @@ def test_a_reference_that_is_not_compared_is_refused(folder, tmp_path, fails):
     assert "rjca" in fails(UsageError.exit_code, *args)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_folder_without_the_corpus_is_refused_from_whichever_process(tmp_path, workers, fails):
     args = ["benchmark", "hazumi", "--data", tmp_path, "--out", tmp_path / "out", "--fusions", "hgrjca"]
     # One training, since processes begin with the work that they are there for, and each takes seconds to begin.

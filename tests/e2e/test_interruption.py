@@ -19,8 +19,6 @@ from avgate.corpora.rendered import Rendered
 from avgate.training import train as training
 from tests.clips import greys, make_clip
 
-pytestmark = pytest.mark.xdist_group("whole way")
-
 
 def test_a_training_that_was_interrupted_ends_with_the_same_weights(corpus, tmp_path, monkeypatch, capsys):
     def train(run: Path) -> None:
@@ -65,7 +63,7 @@ def test_an_extraction_that_was_interrupted_keeps_what_is_done_and_continues(cor
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     signal.signal(signal.SIGINT, before)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not list(root.glob("features/*/*.safetensors")) and time.monotonic() < deadline:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
 
-# One process starts the browser and fills its pages for all of these tests.
-pytestmark = pytest.mark.xdist_group("browser")
-
 FRAMES, BITS = 250, 8
 
 TIMES = 0.4 + np.cumsum(np.random.default_rng(3).uniform(0.02, 0.06, FRAMES)).round(3)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.dialogues import write_hazumi
 
-pytestmark = pytest.mark.xdist_group("whole way")
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 

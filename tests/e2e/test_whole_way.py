@@ -17,8 +17,6 @@ from avgate.corpora.manifest import Manifest
 from avgate.corpora.rendered import Rendered
 from avgate.media import Media
 
-pytestmark = pytest.mark.xdist_group("whole way")
-
 
 def test_extract_makes_features_of_every_clip_and_a_manifest_that_lists_them(corpus: Path):
     manifest = pd.read_csv(corpus / "features" / "manifest.csv")
@@ -28,11 +26,12 @@ def test_extract_makes_features_of_every_clip_and_a_manifest_that_lists_them(cor
     assert all((corpus / "features" / file).is_file() for file in manifest["file"])
 
 
-def test_extract_again_costs_nothing(corpus: Path, capsys: pytest.CaptureFixture[str]):
-    before = {p: p.stat().st_mtime_ns for p in (corpus / "features").glob("*/*.safetensors")}
-    main(["extract", "--data", str(corpus), "--recipe", "smoke"])
+def test_extract_again_costs_nothing(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    root = shutil.copytree(corpus, tmp_path / "corpus")
+    before = {p: p.stat().st_mtime_ns for p in (root / "features").glob("*/*.safetensors")}
+    main(["extract", "--data", str(root), "--recipe", "smoke"])
     assert "0 clips extracted, 6 were there" in capsys.readouterr().err.replace("\n", " ")
-    assert {p: p.stat().st_mtime_ns for p in (corpus / "features").glob("*/*.safetensors")} == before
+    assert {p: p.stat().st_mtime_ns for p in (root / "features").glob("*/*.safetensors")} == before
 
 
 def test_the_checkpoint_describes_itself(checkpoint: Path):
@@ -137,6 +136,7 @@ def test_the_folder_of_a_run_stands_for_its_checkpoint(corpus, checkpoint, tmp_p
     assert all((of_file.weights[name] == weight).all() for name, weight in of_folder.weights.items())
 
 
+@pytest.mark.slow  # test_report.py shows the same of a trace that no model made
 def test_report_is_drawn_anew_from_the_json_of_a_prediction(corpus, checkpoint, tmp_path):
     video = Rendered(corpus).clips()[0].video
     main(["predict", str(video), "--checkpoint", str(checkpoint.parent), "--out", str(tmp_path), "--no-report"])
@@ -191,6 +191,7 @@ def test_deep_backbones_extract_resume_and_train_as_any_other(three, tmp_path, c
     assert trace.present["face"].any()
 
 
+@pytest.mark.slow  # test_finetune.py shows the same of a backbone by itself
 def test_the_last_layers_of_a_backbone_train_with_the_fusion_and_the_rest_stays(three, tmp_path):
     from avgate.features.hub import load_encoder
     from tests.deep import write_image

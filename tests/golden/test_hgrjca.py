@@ -1,4 +1,7 @@
-"""hgrjca against a second implementation that was written from the equations alone."""
+"""hgrjca against a second implementation that was written from the equations alone.
+
+test_fusions.py compares them wherever two choices meet; the slow tests here, in all combinations of half of them.
+"""
 
 from __future__ import annotations
 
@@ -83,6 +86,7 @@ def drawn(rng: np.random.Generator, **options: Any) -> HgrjcaConfig:
     return HgrjcaConfig(**(others | options))
 
 
+@pytest.mark.slow
 @both_numbers_of_modalities
 @pytest.mark.parametrize(("gate_sees", "reliability", "iteration_gate", "stage_gate"), GATES)
 def test_every_choice_of_gates_agrees_with_the_equations(gate_sees, reliability, iteration_gate, stage_gate, dims):
@@ -94,6 +98,7 @@ def test_every_choice_of_gates_agrees_with_the_equations(gate_sees, reliability,
         assert_agreement(drawn(rng, reliability=reliability, **gates), dims, features, present, seed)
 
 
+@pytest.mark.slow
 @both_numbers_of_modalities
 @pytest.mark.parametrize(("mixing", "next_input", "reliability", "final_relu", "scale"), FLOW)
 def test_every_choice_between_the_gates_agrees_with_the_equations(
@@ -116,6 +121,7 @@ def test_every_number_of_iterations_agrees_with_the_equations(iterations, mixing
     assert_agreement(config, DIMS[0], features, present, iterations)
 
 
+@pytest.mark.slow
 @every_reliability
 @pytest.mark.parametrize("gate_sees", GATE_SEES)
 @pytest.mark.parametrize("scale", ["sqrt_d", "sqrt_d_and_steps"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from avgate.features.corruption import CORRUPTIONS, NOISE, Feature, stretches
@@ -17,7 +17,6 @@ def feature(n: int = 60, seed: int = 0) -> Feature:
     return Feature(values, present)
 
 
-@settings(max_examples=80, deadline=None)
 @given(st.integers(1, 200), st.floats(0, 1), st.integers(1, 8), st.integers(0, 12), st.integers(0, 1000))
 def test_stretches_cover_the_share_without_overlap(n, share, shortest, more, seed):
     mask, found = stretches(n, share, (shortest, shortest + more), np.random.default_rng(seed))

@@ -15,7 +15,7 @@ from avgate.report import figure
 from avgate.report.figure import WIDTH, write_figure
 from tests.traces import make_trace
 
-DPI, GREEN = 100, (10, 250, 20)
+DPI, GREEN, WHITE = 100, (10, 250, 20), (255, 255, 255)
 
 
 @pytest.fixture(autouse=True)
@@ -77,10 +77,12 @@ def test_a_pdf_is_one_and_the_same_each_time(tmp_path: Path):
 )
 def test_unusual_traces_are_drawn(change: dict, tmp_path: Path):
     write_figure(replace(make_trace(20), **change), tmp_path / "f.png")
+    assert share(imread(tmp_path / "f.png"), WHITE) < 0.97
 
 
 def test_a_single_frame_is_drawn(tmp_path: Path):
     write_figure(make_trace(1), tmp_path / "f.png")
+    assert share(imread(tmp_path / "f.png"), rgb("#1c5fc0")) > 0, "its valence, on a plane if not as a curve"
 
 
 def test_another_suffix_is_refused(tmp_path: Path):

@@ -14,7 +14,6 @@ from avgate.corpora.hazumi import Hazumi, Session
 from tests.conftest import SHARED
 from tests.dialogues import AUDIO, SAME_PERSON, SESSIONS, VIDEO, edit, read_rows, write_hazumi
 
-read_once = pytest.mark.xdist_group("real dialogues")
 FIRST = Path("Hazumi2010/dumpfiles/2010F2001.csv")
 
 
@@ -272,7 +271,7 @@ def test_raters_of_one_mind_agree_fully(root, references):
     assert agreement == pytest.approx({"impression": 1, "continuance": 1})
 
 
-@read_once
+@pytest.mark.slow
 def test_the_real_corpus_is_read_whole(real, sessions):
     assert len(sessions) == 125
     assert sum(len(session.times_s) for session in sessions) == 10_361
@@ -284,13 +283,13 @@ def test_the_real_corpus_is_read_whole(real, sessions):
     assert all(np.isfinite(real.labels(clip).values).all() for clip in real.clips())
 
 
-@read_once
+@pytest.mark.slow
 def test_real_raters_agree_with_each_other_only_so_far(sessions, references):
     agreement = references.rater_agreement(sessions)
     assert agreement == pytest.approx({"impression": 0.60, "continuance": 0.67}, abs=0.01)
 
 
-@read_once
+@pytest.mark.slow
 def test_real_splits_hold_about_their_share_of_sessions(real):
     splits = [clip.split for clip in real.clips()]
     for split, share in (("train", 0.6), ("validation", 0.2), ("test", 0.2)):

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -18,7 +18,6 @@ values = st.floats(-1, 1, width=32)
 vectors = st.integers(2, 40).flatmap(
     lambda n: st.tuples(arrays(float, n, elements=values), arrays(float, n, elements=values))
 )
-fast = settings(max_examples=60, deadline=None)
 
 
 def random_batch(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -32,7 +31,6 @@ def random_batch(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     return prediction, label
 
 
-@fast
 @given(vectors)
 def test_ccc_agrees_with_the_evaluation_metric(pair):
     x, y = pair
@@ -40,7 +38,6 @@ def test_ccc_agrees_with_the_evaluation_metric(pair):
     assert float(ccc(torch.from_numpy(x), torch.from_numpy(y), eps=0.0)) == pytest.approx(metrics.ccc(x, y), abs=1e-9)
 
 
-@fast
 @given(vectors)
 def test_ccc_agrees_with_the_formula_from_errors(pair):
     x, y = (torch.from_numpy(v) for v in pair)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -39,7 +39,6 @@ class TestHandComputed:
 
 
 @pytest.mark.parametrize("name", MERGES)
-@settings(derandomize=True, deadline=None)
 @given(ratings=RATINGS)
 def test_a_merged_label_lies_between_the_raters(name, ratings):
     merged = MERGES[name](ratings)

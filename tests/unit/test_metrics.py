@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -22,7 +22,6 @@ clips_with_holes = st.lists(
     max_size=5,
 )
 CONSTANTS = [0.0, 0.5, 0.1, -0.3]
-fast = settings(max_examples=60, deadline=None)
 
 
 def assume_spread(*vectors_: np.ndarray) -> None:
@@ -48,7 +47,6 @@ def random_clips(rng: np.random.Generator, count: int) -> list[tuple[np.ndarray,
     return clips
 
 
-@fast
 @given(vectors)
 def test_ccc_agrees_with_the_formula_from_errors(pair):
     x, y = pair
@@ -57,7 +55,6 @@ def test_ccc_agrees_with_the_formula_from_errors(pair):
     assert ccc(x, y) == pytest.approx(ccc_from_errors(x, y), abs=1e-9)
 
 
-@fast
 @given(vectors)
 def test_ccc_agrees_with_the_formula_from_pearson(pair):
     x, y = pair
@@ -68,7 +65,6 @@ def test_ccc_agrees_with_the_formula_from_pearson(pair):
     assert pcc(x, y) == pytest.approx(rho, abs=1e-9)
 
 
-@fast
 @given(vectors, st.floats(-10, 10), st.floats(0.1, 10), st.sampled_from([-1, 1]))
 def test_ccc_is_symmetric_and_indifferent_to_the_unit_of_both(pair, shift, factor, sign):
     x, y = pair
@@ -77,7 +73,6 @@ def test_ccc_is_symmetric_and_indifferent_to_the_unit_of_both(pair, shift, facto
     assert ccc(sign * factor * x + shift, sign * factor * y + shift) == pytest.approx(ccc(x, y), abs=1e-7)
 
 
-@fast
 @given(vectors, st.floats(0.05, 2), st.floats(1.1, 5))
 def test_ccc_punishes_shift_and_scale_where_pearson_does_not(pair, shift, factor):
     y = pair[1]
@@ -90,7 +85,6 @@ def test_ccc_punishes_shift_and_scale_where_pearson_does_not(pair, shift, factor
     assert pcc(factor * y + shift, y) == pytest.approx(1)
 
 
-@fast
 @given(vectors)
 def test_ccc_is_never_better_than_pearson(pair):
     x, y = pair
@@ -99,7 +93,6 @@ def test_ccc_is_never_better_than_pearson(pair):
     assert abs(pcc(x, y)) <= 1 + 1e-9
 
 
-@fast
 @given(vectors, st.data())
 def test_unknown_steps_of_either_side_count_for_nothing(pair, data):
     x, y = pair
@@ -202,7 +195,6 @@ def test_bootstrap_of_one_and_the_same_constant_is_nan(constant):
 # ---- moments
 
 
-@fast
 @given(clips_with_holes)
 def test_ccc_of_added_moments_is_that_of_the_clips_put_together(clips):
     x, y = (np.concatenate([clip[side] for clip in clips]) for side in (0, 1))
@@ -253,13 +245,11 @@ marked_scores = st.lists(
 ).map(lambda rows: (np.array([s for s, _ in rows], float), np.array([t for _, t in rows], bool)))
 
 
-@fast
 @given(marked_scores)
 def test_auroc_is_the_share_of_pairs_in_the_right_order(marked):
     assert auroc(*marked) == pytest.approx(share_of_pairs_in_order(*marked), abs=1e-12, nan_ok=True)
 
 
-@fast
 @given(marked_scores)
 def test_auroc_turns_with_the_score_and_with_the_truth(marked):
     score, truth = marked

@@ -100,8 +100,9 @@ def marks_file(corpus: Rendered, clip: Clip) -> Path:
     return corpus.root / "marks" / f"{clip.name}.csv"
 
 
-def test_the_same_seed_gives_the_same_labels_and_frames_in_one_process_or_two(corpus, tmp_path):
-    again = Rendered(render(tmp_path, MARKED, workers=2).parent)
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_the_same_seed_gives_the_same_labels_and_frames_in_one_process_or_two(corpus, tmp_path, workers):
+    again = Rendered(render(tmp_path, MARKED, workers=workers).parent)
     for before, after in zip(corpus.clips(), again.clips(), strict=True):
         assert before.labels.read_bytes() == after.labels.read_bytes()
         assert marks_file(corpus, before).read_bytes() == marks_file(again, after).read_bytes()

@@ -231,7 +231,10 @@ def test_what_cannot_be_shown_or_written_is_said(tmp_path: Path):
     assert (tmp_path / "old.html").read_text() == "old"
 
 
-@pytest.mark.parametrize(("suffix", "start"), [(".html", b"<!doctype html>"), (".PNG", b"\x89PNG"), (".pdf", b"%PDF")])
+@pytest.mark.parametrize(
+    ("suffix", "start"),
+    [(".html", b"<!doctype html>"), (".PNG", b"\x89PNG"), pytest.param(".pdf", b"%PDF", marks=pytest.mark.slow)],
+)
 def test_the_verb_draws_a_written_trace(suffix: str, start: bytes, tmp_path: Path):
     JsonWriter().write(make_trace(30), tmp_path / "t.json")
     report(tmp_path / "t.json", tmp_path / f"r{suffix}")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from avgate.inference.smoothing import finish, mean_filter
-
-repeatable = settings(derandomize=True, max_examples=80, deadline=None)
 
 
 def naive_filter(values, width):
@@ -24,7 +22,6 @@ def naive_filter(values, width):
     return out
 
 
-@repeatable
 @given(st.integers(1, 40), st.integers(0, 60), st.integers(0, 2**32 - 1))
 def test_filter_equals_a_naive_loop_even_when_wider_than_the_clip(n, half, seed):
     rng = np.random.default_rng(seed)
@@ -34,7 +31,6 @@ def test_filter_equals_a_naive_loop_even_when_wider_than_the_clip(n, half, seed)
     np.testing.assert_allclose(mean_filter(values, 2 * half + 1), naive_filter(values, 2 * half + 1), atol=1e-12)
 
 
-@repeatable
 @given(st.integers(1, 50), st.integers(0, 40), st.floats(-1, 1))
 def test_a_constant_stays_what_it_is_up_to_both_ends(n, half, level):
     np.testing.assert_allclose(mean_filter(np.full((n, 1), level), 2 * half + 1), level, rtol=0, atol=1e-12)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from avgate.inference.windows import cut, overlap_add, taper
-
-repeatable = settings(derandomize=True, max_examples=150, deadline=None)
 
 
 @st.composite
@@ -34,7 +32,6 @@ def naive_overlap_add(windows, n, margin):
     return out
 
 
-@repeatable
 @given(layouts())
 def test_every_step_is_covered_and_no_window_leaves_the_clip(layout):
     n, length, hop = layout
@@ -49,7 +46,6 @@ def test_every_step_is_covered_and_no_window_leaves_the_clip(layout):
     assert starts[-1] == max(0, n - length)
 
 
-@repeatable
 @given(layouts())
 def test_windows_are_as_few_as_the_hop_allows(layout):
     n, length, hop = layout
@@ -59,7 +55,6 @@ def test_windows_are_as_few_as_the_hop_allows(layout):
     assert set(np.diff(starts)[:-1]) <= {hop}
 
 
-@repeatable
 @given(layouts(), st.floats(-1, 1))
 def test_merging_constant_windows_gives_the_constant(layout, value):
     n, length, hop = layout
@@ -71,7 +66,6 @@ def test_merging_constant_windows_gives_the_constant(layout, value):
     np.testing.assert_allclose(merged, value, rtol=0, atol=1e-12)
 
 
-@settings(repeatable, max_examples=40)
 @given(layouts(), st.integers(0, 2**32 - 1))
 def test_overlap_add_equals_a_naive_loop(layout, seed):
     n, length, hop = layout

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from avgate.core.errors import FeatureError
@@ -17,7 +17,6 @@ def cut(waveforms, core_s=2, context_s=1) -> list[Chunk]:
     return [chunk for piece in waveforms for chunk in chunks.push(piece)] + chunks.close()
 
 
-@settings(max_examples=30, deadline=None)
 @given(sizes=st.lists(st.integers(1, 50_000), min_size=1, max_size=5), n=st.integers(1, 120_000))
 def test_chunks_tile_the_sound_and_dont_depend_on_the_pieces(sizes, n):
     sound = noise(120_000 / SAMPLE_RATE, 0.1)[:n]
@@ -68,7 +67,6 @@ def test_samples_that_arent_finite_are_refused_with_their_time(bad):
         Chunks(2, 1).push(Waveform(sound, 2.0))
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     stretches=st.lists(st.tuples(st.floats(0.02, 0.6), st.floats(0.0001, 0.8)), max_size=5),
     rate=st.sampled_from([1.0, 5.0, 7.3, 10.0, 25.0, 29.97]),
