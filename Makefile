@@ -68,10 +68,11 @@ results: $(INSTALLED)  ## compare all fusions on rendered and real people, clean
 ablations: $(INSTALLED)  ## make results, and what each part of the gated models is worth; resumable
 	$(BIN)/python tools/results.py --ablations
 
-docs: $(INSTALLED)  ## make docs/fusions.md, raters.md, example.md, and the README's picture anew; after make demo
+docs: $(INSTALLED)  ## make docs/fusions.md, raters.md, example.md, the summary of results.md, and the README's picture anew; after make demo
 	$(BIN)/python tools/fusions.py
 	$(BIN)/python tools/raters.py
 	$(BIN)/python tools/example.py
+	$(BIN)/python tools/summary.py
 	$(BIN)/python tools/picture.py
 
 clean:

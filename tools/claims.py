@@ -1,4 +1,4 @@
-"""What was to be shown, against what was measured, as a table and in plain words: the verdict of docs/results.md."""
+"""The claims on docs/results.md: what each needs, what was measured, and whether it holds; as a table and in words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Results = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Claim:
-    """Something that was to be shown: what, how much is needed, what was measured, and whether it holds."""
+    """A claim: what it says, how much it needs, what was measured, and whether it holds."""
 
     what: str
     needed: str
@@ -26,7 +26,7 @@ class Claim:
 
 
 def claims(results: Results) -> list[Claim]:
-    """What was to be shown, against the numbers of a first look and the better single modality."""
+    """All claims about these results. What they need was set by the single modalities and a first look."""
     found = []
     clean = results.get("hazumi-all", results.get("hazumi-clean"))
     if clean:
@@ -114,10 +114,8 @@ def _at_least(what: str, needed: Sequence[float], measured: Sequence[float]) -> 
 
 
 def in_words(found: Sequence[Claim], results: Results) -> str:
-    """What holds and what doesn't, in one paragraph; a pair of numbers is one per target, in the tables' order."""
-    said = [
-        f"Of {len(found)} things that were to be shown, {sum(c.holds for c in found)} hold; the table has them all."
-    ]
+    """What holds and what doesn't, as a list; a pair of numbers is one per target, in the tables' order."""
+    said = [f"Of {len(found)} claims, {sum(c.holds for c in found)} hold; the table has them all."]
     if "hazumi-clean" in results:
         clean = results["hazumi-clean"]
         others = ", ".join(f"{name} {_pair(_means(clean, name))}" for name in ("audio", "concat", "rjca", "rhgrjca"))
@@ -128,8 +126,8 @@ def in_words(found: Sequence[Claim], results: Results) -> str:
     if "hazumi-absence" in results:
         said += _absence_in_words(results["hazumi-absence"])
     if "ablations" in results:
-        said.append(f"Of what hgrjca is made of: {_beyond_chance(results['ablations'])}")
-    return " ".join(said)
+        said.append(f"Parts of hgrjca, one changed at a time: {_beyond_chance(results['ablations'])}")
+    return "\n".join(f"- {sentence}" for sentence in said)
 
 
 def _absence_in_words(absence: Mapping[str, Any]) -> list[str]:
@@ -144,11 +142,11 @@ def _absence_in_words(absence: Mapping[str, Any]) -> list[str]:
         f"({', '.join(f'{name} {_pair(area)}' for name, area in areas.items())}), so the published gates by "
         f"themselves {'help' if helps else 'do not help'} against a voice that misleads in any of the five ways. (Each "
         f"chooses between X and X + H W_h: X itself passes, whatever it chooses.)",
-        f"To judge each modality's reliability and to fall back on the other "
-        f"{'does' if _above(*whole) else 'does not'} where the voice is lost: when all of it is noise, rhgrjca keeps "
-        f"{_pair(whole[0])}, hgrjca {_pair(whole[1])}, and the face alone has {_pair(_means(absence, 'video'))}; when "
-        f"half of it is, {_pair(half[0])} and {_pair(half[1])}; when all of the face is, rhgrjca keeps {_pair(blind)}, "
-        f"and the voice alone has {_pair(_means(absence, 'audio'))}.",
+        f"Judging each modality's reliability and falling back on the other "
+        f"{'helps' if _above(*whole) else 'does not help'} where the voice is lost: when all of it is noise, rhgrjca "
+        f"keeps {_pair(whole[0])}, hgrjca {_pair(whole[1])}, and the face alone has {_pair(_means(absence, 'video'))}; "
+        f"when half of it is, {_pair(half[0])} and {_pair(half[1])}; when all of the face is, rhgrjca keeps "
+        f"{_pair(blind)}, and the voice alone has {_pair(_means(absence, 'audio'))}.",
         f"Its reliabilities tell absence and noise, which they were trained on, by an AUROC of at least "
         f"{min(seen):.2f}, and swapped, frozen or shifted features by at most {max(unseen):.2f}; with half of the "
         f"voice swapped, rhgrjca has {_pair(swapped[0])}, concat {_pair(swapped[1])}.",

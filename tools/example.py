@@ -65,18 +65,17 @@ What avgate says beside it:
 
 ## What this shows
 
-The whole way works on a recording that has nothing to do with the clips the weights were trained on: one row per
-decoded frame, on the container's own clock; the speaker is followed although another face is in view; voice and
-face are told apart from their absence; and the gates say, moment by moment, how far the model mixed the two.
+avgate works on a recording that has nothing to do with the clips that the weights were trained on: there is one row
+per decoded frame, on the container's own clock; the speaker is followed although another face is in view; pauses in
+the speech are noticed; and the gates say, moment by moment, how far the model mixed voice and face.
 
 ## What it doesn't show
 
-Nobody rated this speech here, so there is no figure for how right the curves are, and none should be read into them.
-The weights have seen one public-domain face, moved by a program that smiles when valence is high, and a synthetic
-voice that rises when arousal does. A real person's smile can be polite, a raised voice can be emphasis, and a distant
-camera changes both. A level that is off by a constant, or a curve that follows the rhythm of speech rather than any
-feeling, is what such weights must be expected to give. For any statement about a person, use weights trained on rated
-recordings of people, and even then report their CCC beside it.
+How right the curves are: nobody rated this speech here, so there is no figure for that. The weights have seen one
+public-domain face, moved by a program that smiles when valence is high, and a synthetic voice that rises when arousal
+does. A real person's smile can be polite, a raised voice can be emphasis, and a distant camera changes both. Expect
+such weights to be off by a constant, or to follow the rhythm of speech rather than any feeling. For any statement about
+a person, use weights trained on rated recordings of people, and report their CCC beside it.
 """
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shlex
 import shutil
 import sys
 import time
@@ -16,6 +17,7 @@ from typing import Any
 from claims import claims, in_words
 from commit import git_commit
 from hazumi_references import rater_agreement
+from summary import with_bullets
 
 from avgate.apps.affwild2.published import AFFWILD2, COLUMNS
 from avgate.apps.demo import render_with_progress
@@ -39,16 +41,16 @@ MAIN = ("audio", "video", "concat", "rjca", "hgrjca", "rhgrjca")
 
 
 _CLAIMS = (
-    "What was to be shown on hazumi (on rendered where that's said), and what was measured, mean over seeds: a pair of "
-    "numbers is the CCC of impression / topic continuance. What is needed was set beforehand, by the single modalities "
-    "and a first look with one seed, without any tolerance. What hgrjca was to show on clean clips was asked of "
-    "rhgrjca only after its numbers were known."
+    "Claims about hazumi (about rendered people where it says so): what each needs, and what was measured, mean over "
+    "seeds. A pair of numbers is the CCC of impression / topic continuance. What is needed was set beforehand, from "
+    "the single modalities and a first look with one seed, without any tolerance; but the claims about rhgrjca on "
+    "clean clips were added only after its numbers were known."
 )
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is done; the small size is for trying the command out."""
+    """How much is trained; SMALL is for trying the command out."""
 
     seeds: int = 3
     folds: int = 5
@@ -76,17 +78,17 @@ SMALL = Size(
 
 @dataclass(frozen=True)
 class Plan:
-    """One comparison that is to be made.
+    """One comparison to make.
 
     Attributes:
-        name: what its figure is called.
-        corpus: on which corpus.
-        recipe: with which recipe.
-        title: its heading.
-        fusions: what is compared; none where it is hgrjca with one thing changed at a time.
-        changes: those things.
-        stress: whether clips are corrupted, too.
-        settings: what is changed in the recipe.
+        name: name of its figure.
+        corpus: kind of corpus.
+        recipe: name of the recipe.
+        title: its heading on the page.
+        fusions: what is compared; empty where hgrjca is compared with itself, one thing changed at a time.
+        stress: whether models are also scored on corrupted clips.
+        settings: changes to the recipe, as path=value.
+        changes: names of the things that are changed in hgrjca.
     """
 
     name: str
@@ -100,7 +102,7 @@ class Plan:
 
 
 def plans(size: Size) -> list[Plan]:
-    """All comparisons, those that most depends on first: the page is written anew after each."""
+    """All comparisons, the most important first: the page is written anew after each."""
     every = tuple(f.name for f in FUSIONS)
     few, untuned = size.rendered_fusions, ("tuning=()",)
     found = [
@@ -121,7 +123,7 @@ def plans(size: Size) -> list[Plan]:
 
 @dataclass(frozen=True)
 class Study:
-    """A comparison that was made: its plan, the command that makes just this one, its results, their folder's name."""
+    """A finished comparison: its plan, the command that makes it alone, its results, and the name of their folder."""
 
     plan: Plan
     command: str
@@ -130,7 +132,7 @@ class Study:
 
 
 def run(hazumi: Path, work: Path, size: Size, workers: int | None) -> Iterator[Study]:
-    """One study after the other; each keeps its trainings under `work` and is taken up again from there."""
+    """Make one study after the other; each keeps its trainings under `work`, and a second call continues from there."""
     clips, store = make_folder(work / "rendered"), work / "rendered" / "features"
     look = RenderConfig(identities=size.identities, clips_per_identity=size.clips, seconds=size.seconds)
     render_with_progress(clips, look, workers)
@@ -151,12 +153,14 @@ def run(hazumi: Path, work: Path, size: Size, workers: int | None) -> Iterator[S
         options = [f"--recipe {plan.recipe} --folds {folds} --seeds {seeds}"]
         options += ["--stress"] if plan.stress else []
         options += [f"--fusions {' '.join(plan.fusions)}" if plan.fusions else "--ablate"]
-        options += [f"--set {' '.join(plan.settings)}"] if plan.settings else []
-        yield Study(plan, f"avgate benchmark {plan.corpus} --data DATA --out OUT {' '.join(options)}", results, kept)
+        options += [f"--set {shlex.join(plan.settings)}"] if plan.settings else []
+        yield Study(
+            plan, f"avgate compare --corpus {plan.corpus} --data DATA --out OUT {' '.join(options)}", results, kept
+        )
 
 
 def page(studies: Sequence[Study], commit: str, agreement: str, seconds: float) -> str:
-    """The whole page; every number but the quoted ones comes from the studies and from how far raters agree."""
+    """The whole page; every number but the quoted ones comes from the studies and the raters' agreement."""
     by_plan = {study.plan.name: study.results for study in studies}
     found = claims(by_plan)
     quoted = markdown_table(
@@ -195,7 +199,7 @@ def page(studies: Sequence[Study], commit: str, agreement: str, seconds: float) 
             parts += [f"![CCC over the corrupted share of the steps](results-{study.plan.name}.png)", ""]
             parts += [t for modality in results["corrupted"] for t in stress_tables(results, modality)]
             parts += [alone_table(results), gates_table(results)]
-    return "\n".join(parts)
+    return with_bullets("\n".join(parts))
 
 
 def _minutes(studies: Sequence[Study]) -> str:
@@ -213,7 +217,7 @@ def _agreement(hazumi: Path) -> str:
 
 
 def main() -> None:
-    """Run every study, or go on where an earlier call stopped, and write the page."""
+    """Make every study, or continue where an earlier call stopped, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hazumi", type=Path, default=HAZUMI, help="folder that holds clones of Hazumi's repositories")
     parser.add_argument("--work", type=Path, default=DOCS.parent / "work" / "results", help="folder for all trainings")
