@@ -149,7 +149,7 @@ def test_several_checkpoints_are_joined(release: Path, trained: Path, submission
 def test_a_submission_is_not_written_over_the_checkpoint_of_a_run(release: Path, trained: Path, fails):
     before = trained.read_bytes()
     args = ["--data", release, "--sample", release / "sample.csv", "--out", trained]
-    assert "it is read" in fails(UsageError.exit_code, "submit", trained.parent, *args)
+    assert "it is an input" in fails(UsageError.exit_code, "submit", trained.parent, *args)
     assert trained.read_bytes() == before
 
 
