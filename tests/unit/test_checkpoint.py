@@ -134,12 +134,17 @@ def test_an_empty_folder_says_how_to_get_a_checkpoint(tmp_path):
     assert f"avgate train --out {tmp_path}" in error.hint
 
 
-def test_a_folder_of_runs_names_them(saved):
+def test_a_folder_of_runs_names_their_checkpoints(saved):
     runs = saved[1].parent.parent
     (runs / "results.json").write_text("{}")
     error = refusal(runs)
     assert "it holds results.json, run" in error.what
-    assert error.hint == f"give one of the runs in it: {saved[1].parent}"
+    assert error.hint == f"give one of those in it: {saved[1]}"
+
+
+def test_the_folder_of_a_comparison_names_its_models(tmp_path):
+    model = make_checkpoint().save(tmp_path / "checkpoints" / "rjca-seed0-fold1.safetensors")
+    assert refusal(tmp_path).hint == f"give one of those in it: {model}"
 
 
 def test_a_folder_of_many_files_is_not_listed_in_full(tmp_path):

@@ -141,6 +141,27 @@ def test_a_setting_takes_the_value_and_its_type(assignment, read, value):
     assert to_plain(recipe) == before, "the named recipe itself never changes"
 
 
+@pytest.mark.parametrize("order", [("hop_s=30", "window_s=40"), ("window_s=40", "hop_s=30")])
+def test_settings_that_fit_only_together_may_come_in_any_order(order):
+    changed = override(recipe_named("smoke"), *order)
+
+    assert (changed.hop_s, changed.window_s) == (30, 40)
+
+
+def test_settings_that_do_not_fit_together_are_all_named():
+    with pytest.raises(UsageError, match="hop_s=50") as caught:
+        override(recipe_named("smoke"), "hop_s=50", "window_s=40")
+    assert caught.value.where == "hop_s, window_s"
+    with pytest.raises(UsageError, match="a model of sound needs") as caught:
+        override(recipe_named("demo-finetune"), "model.finetune.video.kind=sound")
+    assert caught.value.where == "model.finetune.video.kind"
+
+
+def test_of_two_values_for_one_setting_the_later_counts():
+    assert override(recipe_named("smoke"), "train.epochs=5", "train.epochs=6").train.epochs == 6
+    assert override(recipe_named("smoke"), "train=5", "train.epochs=6").train.epochs == 6
+
+
 def test_one_changed_setting_changes_nothing_else():
     recipe = recipe_named("smoke")
     changed = override(recipe, "model.encoders.audio.kernel=3")

@@ -143,7 +143,7 @@ def compare(
 ) -> None:
     """Compare fusions fairly: one protocol, one budget, several seeds, and a paired test of every difference.
 
-    Run it again to continue after an interruption.
+    Run it again to continue after an interruption. Where a GPU trains, the default is one process.
 
     For example: avgate compare --corpus hazumi --data HAZUMI --out comparison --fusions audio video rjca hgrjca
 

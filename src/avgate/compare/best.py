@@ -72,25 +72,13 @@ def _train_command(protocol: Protocol, recipe: Recipe, kept: Kept) -> str | None
 
 
 def settings_between(recipe: Recipe, wanted: Recipe) -> list[str] | None:
-    """The settings, as `path=value`, that turn one recipe into another that trains alike.
-
-    Returns:
-        Them in an order in which `override` takes them; None where they can't be said so.
-    """
+    """The settings, as `path=value`, that turn one recipe into another that trains alike; None where none do."""
     wanted = replace(wanted, name=recipe.name, tuning=recipe.tuning)  # neither has a part in training
-    left, done = list(_changes(recipe, wanted)), []
-    while left:
-        for change in left:
-            try:
-                recipe = override(recipe, change)
-            except UsageError:  # such as a hop longer than the window, before the window is changed too
-                continue
-            done.append(change)
-            left.remove(change)
-            break
-        else:
-            return None
-    return done if recipe == wanted else None
+    changes = list(_changes(recipe, wanted))
+    try:
+        return changes if override(recipe, *changes) == wanted else None
+    except UsageError:
+        return None
 
 
 def _changes(value: Any, wanted: Any, path: str = "") -> Iterator[str]:

@@ -151,12 +151,15 @@ def checkpoint_file(path: str | Path) -> Path:
     if file.is_file():
         return file
     held = [entry.name for entry in sorted(path.iterdir()) if not entry.name.startswith(".")]
-    runs = [str(found.parent) for found in sorted(path.glob(f"*/{CHECKPOINT_NAME}"))]
+    inside = [
+        *path.glob(f"*/{CHECKPOINT_NAME}"),
+        *path.glob("checkpoints/*.safetensors"),
+    ]  # runs, a comparison's models
     hint = f"`avgate train --out {path}` writes one, or finishes an interrupted training there"
     raise CheckpointError(
         f"there is no {CHECKPOINT_NAME} in this folder; it holds {_listed(held) or 'nothing'}",
         where=path,
-        hint=f"give one of the runs in it: {_listed(runs)}" if runs else hint,
+        hint=f"give one of those in it: {_listed(sorted(map(str, inside)))}" if inside else hint,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ _WORDS = {bool: "True or False", int: "a whole number", float: "a number"}
 
 
 def override(recipe: Recipe, *assignments: str) -> Recipe:
-    """A recipe with some settings changed, one after the other, as in `avgate train --set train.epochs=5`.
+    """A recipe with some settings changed, as in `avgate train --set train.epochs=5`.
 
     tyro's own config overrides read all these settings too, but they report a mistake by printing and exiting, where
     comparisons need an error. They also let NaN and tuples of mixed types through.
@@ -22,41 +22,53 @@ def override(recipe: Recipe, *assignments: str) -> Recipe:
     Args:
         recipe: the recipe to change.
         assignments: `path=value`: fields joined by dots, and a value of the field's present type in Python's notation;
-            text needs no quotes.
+            text needs no quotes. Their order is free; of two for one setting, the later counts.
 
     Raises:
         UsageError: there is no such setting, or the value has the wrong type or is refused by the config.
     """
+    tree: dict[str, Any] = {}
     for assignment in assignments:
         path, found, text = assignment.partition("=")
         if not found:
             raise UsageError(f"'{assignment}' sets nothing", hint="write it as path=value, such as train.epochs=5")
-        recipe = _set(recipe, path.strip().split("."), text.strip(), path.strip())
-    return recipe
+        *groups, name = path.strip().split(".")
+        inner = tree
+        for group in groups:
+            if not isinstance(inner.get(group), dict):
+                inner[group] = {}
+            inner = inner[group]
+        inner[name] = text.strip()
+    return _changed(recipe, tree, "")
 
 
-def _set(owner: Any, path: list[str], text: str, whole: str) -> Any:
-    named = isinstance(owner, Mapping)
-    inside = _parts(owner)
-    if not inside:
-        hint = "take a recipe that has some; demo-finetune has model.finetune"
-        raise UsageError("this recipe has no settings there", where=whole, hint=hint)
-    present = choose(f"setting '{whole}': no", path[0], inside)
-    if len(path) > 1:
-        if _parts(present) is None:
-            raise UsageError(f"the setting '{path[0]}' has no parts", where=whole, hint=f"its value is {present!r}")
-        value = _set(present, path[1:], text, whole)
-    elif (parts := _parts(present)) is not None:
-        what = f"this is a group of settings, and its value can't be '{text}'"
-        raise UsageError(what, where=whole, hint=f"set its parts: {', '.join(parts) or 'none in this recipe'}")
-    elif known := choices_of(type(owner), path[0]):
-        value = choose(whole, text, {choice: choice for choice in known})
-    else:
-        value = _parse(text, present, whole)
+def _changed(owner: Any, tree: Mapping[str, Any], prefix: str) -> Any:
+    """A config or mapping with the changes of `tree`: name -> text, or -> a tree of changes in that group."""
+    inside, values = _parts(owner) or {}, {}
+    for name, new in tree.items():
+        path = prefix + name
+        if not inside:
+            hint = "take a recipe that has some; demo-finetune has model.finetune"
+            raise UsageError("this recipe has no settings there", where=path, hint=hint)
+        present = choose(f"setting '{path}': no", name, inside)
+        if isinstance(new, str):
+            values[name] = _value(new, present, choices_of(type(owner), name), path)
+        elif _parts(present) is None:
+            raise UsageError(f"the setting '{name}' has no parts", where=path, hint=f"its value is {present!r}")
+        else:
+            values[name] = _changed(present, new, f"{path}.")
     try:
-        return {**owner, path[0]: value} if named else replace(owner, **{path[0]: value})
+        return {**owner, **values} if isinstance(owner, Mapping) else replace(owner, **values)
     except ValueError as error:
-        raise UsageError(str(error), where=whole) from error
+        raise UsageError(str(error), where=", ".join(_paths(tree, prefix))) from error
+
+
+def _paths(tree: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    for name, new in tree.items():
+        if isinstance(new, str):
+            yield prefix + name
+        else:
+            yield from _paths(new, f"{prefix}{name}.")
 
 
 def _parts(value: Any) -> dict[str, Any] | None:
@@ -66,9 +78,15 @@ def _parts(value: Any) -> dict[str, Any] | None:
     return {f.name: getattr(value, f.name) for f in fields(value)} if is_dataclass(value) else None
 
 
-def _parse(text: str, present: Any, whole: str) -> Any:
+def _value(text: str, present: Any, choices: Sequence[str], path: str) -> Any:
+    if choices:
+        return choose(path, text, {choice: choice for choice in choices})
     if isinstance(present, str):
         return text
+    parts = _parts(present)
+    if parts is not None:
+        what = f"this is a group of settings, and its value can't be '{text}'"
+        raise UsageError(what, where=path, hint=f"set its parts: {', '.join(parts) or 'none in this recipe'}")
     try:
         return _like(present, ast.literal_eval(text))
     except (ValueError, TypeError, SyntaxError):
@@ -76,8 +94,8 @@ def _parse(text: str, present: Any, whole: str) -> Any:
         if isinstance(present, tuple):
             what, hint = f"'{text}' isn't a list of values of the right kind", f"write (A, B), or (A,) for one; {hint}"
         else:
-            what = f"'{text}' isn't {_WORDS[type(present)]}"
-        raise UsageError(what, where=whole, hint=hint) from None
+            what = f"'{text}' isn't {_WORDS.get(type(present), type(present).__name__)}"
+        raise UsageError(what, where=path, hint=hint) from None
 
 
 def _like(present: Any, value: Any) -> Any:
