@@ -45,7 +45,7 @@ def read_all(files: list[Path], labels: LabelTrack) -> list[LabelTrack]:
 
 @FORMATS
 @given(labels=sampled())
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_written_is_read_back(tmp_path, chosen, labels):
     parts = read_all(write_labels(labels, tmp_path / f"clip{chosen.suffix}", chosen.name), labels)
     assert sum((part.targets for part in parts), ()) == labels.targets
