@@ -7,13 +7,17 @@ import csv
 import numpy as np
 import pytest
 
+from avgate.compare.comparison import compare
+from avgate.compare.protocol import Protocol, Variant
 from avgate.compare.stress import SHARES, stress
 from avgate.core.gates import Gate
+from avgate.corpora import CORPORA
 from avgate.evaluation.evaluate import evaluate
 from avgate.evaluation.examples import load_examples
 from avgate.features.corruption import CORRUPTIONS
 from avgate.features.store import FeatureStore
 from avgate.inference.estimator import Estimator
+from avgate.models.overrides import override
 from avgate.report.html import write_report
 from avgate.report.writers import find_writer
 from avgate.training.train import train
@@ -48,6 +52,19 @@ def test_stress_corrupts_each_of_three_modalities_and_sees_what_the_model_loses(
     found = stress(estimator, validation, test, tuple(COLUMNS), np.zeros(2))
     assert len(found.moments) == 3 * len(CORRUPTIONS) * len(SHARES)
     assert {"voice_reliability", "face_reliability", "text_reliability"} <= set(found.auroc["text absent"])
+
+
+def test_a_comparison_holds_a_lost_modality_against_the_best_model_of_what_is_left(corpus, monkeypatch, tmp_path):
+    monkeypatch.setitem(CORPORA, "three", ThreeModalities)
+    recipe = override(RECIPE, "train.epochs=2")
+    variants = [Variant(name, recipe.with_fusion(name)) for name in ("rhgrjca", "audio", "video")]
+    protocol = Protocol("three", corpus.root, corpus.root / "features", folds=0, stress=True, accelerator="cpu")
+    results = compare(protocol, variants, [0], tmp_path, reference="rhgrjca", workers=1)
+    lost = results["fusions"]["rhgrjca"]["against_alone"]
+    assert set(lost) == {f"{m} {kind}" for m in COLUMNS for kind in ("absent", "noise")}
+    assert lost["audio absent"]["valence"]["model"] == "video"
+    assert lost["text absent"]["valence"]["model"] in ("audio", "video")
+    assert "text absent" in (tmp_path / "results.md").read_text()
 
 
 def test_a_trace_names_the_third_modality_in_gates_files_and_report(corpus, store, estimator, tmp_path):

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from avgate.core.errors import UsageError
+from avgate.core.files import json_values
 from avgate.core.gates import Gate
 from avgate.core.types import Trace
 from avgate.report.writers import find_writer
-from avgate.report.writers.base import plain
 from avgate.report.writers.csv import CsvWriter
 from avgate.report.writers.json import JsonWriter, read_json
 from tests.traces import make_trace
@@ -62,7 +62,7 @@ def test_a_trace_comes_back_from_json_whole(tmp_path: Path):
     trace = make_trace(source="naïve 面.mp4")
     JsonWriter().write(trace, tmp_path / "t.json")
     back = read_json(tmp_path / "t.json")
-    assert (back.source, back.notes, back.provenance) == (trace.source, trace.notes, plain(trace.provenance))
+    assert (back.source, back.notes, back.provenance) == (trace.source, trace.notes, json_values(trace.provenance))
     for kind in ("targets", "raw", "present", "gates"):
         assert set(getattr(back, kind)) == set(getattr(trace, kind)) != set()
         for name, values in getattr(trace, kind).items():

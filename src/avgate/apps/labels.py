@@ -13,7 +13,7 @@ from rich.table import Table
 
 from avgate.core.console import console
 from avgate.core.errors import UsageError, choose
-from avgate.core.files import atomic_write, refuse_overwriting
+from avgate.core.files import atomic_write, json_values, refuse_overwriting
 from avgate.core.timeline import Grid, resample
 from avgate.core.types import LabelTrack
 from avgate.labels.agreement import Agreement, agreement
@@ -22,7 +22,6 @@ from avgate.labels.formats import LABEL_FORMATS, files_of, label_format, read_la
 from avgate.labels.merge import Merged, merge_raters
 from avgate.labels.tracks import intervals, labels_on_grid, own_rate, values_at
 from avgate.media import Media
-from avgate.report.writers.base import plain
 
 _HIGHEST_RATE = 1000.0
 _DEFAULT_RATE = 10.0
@@ -189,7 +188,7 @@ def _track(found: Mapping[str, Merged], grid: Grid, frames: np.ndarray | None) -
 def agreement_json(found: Mapping[str, Merged]) -> dict[str, Any]:
     """Agreement, delay and `fit` of each target, as JSON can hold them; `fit` has one number per delay tried."""
     return {
-        target: plain(
+        target: json_values(
             {
                 "raters": m.raters,
                 "agreement": None if (agreed := _agreement(m)) is None else vars(agreed),

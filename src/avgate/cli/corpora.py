@@ -49,13 +49,11 @@ def inspect(data: Data, corpus: Corpus = "rendered", out: Annotated[Path | None,
     Args:
         out: JSON file to write the same to.
     """
-    import json
-
     from rich.console import Console
 
     from avgate.apps.inspect import as_json, corpus_table
     from avgate.apps.inspect import inspect as run
-    from avgate.core.files import atomic_write, refuse_overwriting
+    from avgate.core.files import refuse_overwriting, write_json
     from avgate.corpora import open_corpus
 
     opened = open_corpus(corpus, data)
@@ -69,8 +67,7 @@ def inspect(data: Data, corpus: Corpus = "rendered", out: Annotated[Path | None,
         console.print(f"{clip}: {'; '.join(findings)}", markup=False)
     console.print("nothing is missing" if not found["findings"] else f"{len(found['findings'])} clips to look at")
     if out:
-        with atomic_write(out) as temporary:
-            temporary.write_text(json.dumps(found, indent=1, allow_nan=False))
+        write_json(out, found)
 
 
 def labels(
@@ -111,15 +108,13 @@ def labels(
         plot: Figure of all raters and the result; .png, .pdf or .svg.
         report: JSON file for agreement and delays.
     """
-    import json
-
     from rich.console import Console
 
     from avgate.apps.labels import agreement_json, agreement_table
     from avgate.apps.labels import labels as run
     from avgate.core.console import console
     from avgate.core.errors import UsageError
-    from avgate.core.files import atomic_write
+    from avgate.core.files import write_json
 
     if not files:
         raise UsageError("there is nothing to read", hint="name one or more label files")
@@ -144,8 +139,7 @@ def labels(
     for file in written:
         console.print(f"{file}", soft_wrap=True, markup=False)
     if report:
-        with atomic_write(report) as temporary:
-            temporary.write_text(json.dumps(agreement_json(found), indent=1, allow_nan=False))
+        write_json(report, agreement_json(found))
 
 
 def extract(

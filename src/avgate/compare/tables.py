@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,9 @@ from avgate.compare.curves import draw_curves
 from avgate.compare.outcome import Outcome
 from avgate.compare.statistics import holm, paired_bootstrap
 from avgate.compare.stress import HALF, SHARES, Condition, area
-from avgate.core.files import atomic_write
+from avgate.core.files import atomic_write, json_values, write_json
 from avgate.core.metrics import ccc_of
 from avgate.features.corruption import CORRUPTIONS
-from avgate.report.writers.base import plain
 
 LOST = ("absent", "noise")
 """The kinds of corruption that leave nothing of a modality, and don't put a misleading one in its place."""
@@ -57,7 +55,7 @@ def summarise(by_variant: Mapping[str, Sequence[Outcome]], reference: str) -> di
         for name, outcomes in by_variant.items():
             rows[name] |= _stress(outcomes, modalities, targets)
             rows[name]["against_alone"] = _against_alone(outcomes, by_variant, modalities, targets)
-    return plain(results)
+    return json_values(results)
 
 
 def _stress(outcomes: Sequence[Outcome], modalities: Sequence[str], targets: Sequence[str]) -> dict[str, Any]:
@@ -122,8 +120,7 @@ def _against_alone(
 
 def write_tables(results: Mapping[str, Any], out: Path) -> None:
     """Write results.json, results.md, and curves.png where models were measured on corrupted clips."""
-    with atomic_write(out / "results.json") as temporary:
-        temporary.write_text(json.dumps(results, indent=1, allow_nan=False))
+    write_json(out / "results.json", results)
     with atomic_write(out / "results.md") as temporary:
         temporary.write_text(all_tables(results))
     if "corrupted" in results:

@@ -1,13 +1,18 @@
-"""Atomic writes: a file is either complete or absent."""
+"""Atomic writes: a file is either complete or absent. And strict JSON."""
 
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 import os
 import secrets
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from avgate.core.errors import OutputError, UsageError
 
@@ -92,3 +97,24 @@ def refuse_overwriting(inputs: Iterable[Path], outputs: Mapping[str, Path | None
         if place in taken:
             raise UsageError(f"'{path}' can't be written: {taken[place]}", where=option, hint="give another name")
         taken[place] = f"it is the output of {option}"
+
+
+def json_values(value: object) -> Any:
+    """A value as strict JSON can hold it: NaN and Inf become None, other objects their text."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): json_values(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_values(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return str(value)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a value as strict JSON, atomically; NaN becomes null. OutputError where it can't be written."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(json_values(value), indent=1, allow_nan=False), "utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,13 @@ from typing import Any
 from rich.table import Table
 
 from avgate.core.errors import FeatureError
-from avgate.core.files import atomic_write
+from avgate.core.files import write_json
 from avgate.corpora.base import Corpus
 from avgate.evaluation.examples import load_examples
 from avgate.evaluation.scoring import label_traces, score
 from avgate.features.store import FeatureStore
 from avgate.inference.estimator import Estimator
 from avgate.models.checkpoint import DEMONSTRATION_NOTE
-from avgate.report.writers.base import plain
 
 
 def evaluate(
@@ -88,6 +86,5 @@ def scores_table(results: Sequence[dict[str, Any]]) -> Table:
 def write_scores(results: Sequence[dict[str, Any]], path: Path) -> Path:
     """Write the scores, per clip too, as JSON; what can't be measured is null."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(plain(list(results)), indent=1, allow_nan=False))
+    write_json(path, list(results))
     return path

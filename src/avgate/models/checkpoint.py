@@ -84,9 +84,13 @@ class Checkpoint:
 
     def build(self) -> Model:
         """The model with its weights, in eval mode."""
-        model = Model(self.recipe.model, modality_dims(self.features), len(self.targets), self.recipe.window)
+        model = self.untrained()
         model.load_state_dict(dict(self.weights))
         return model.eval()
+
+    def untrained(self) -> Model:
+        """The model with initial weights, which depend on torch's random state."""
+        return Model(self.recipe.model, modality_dims(self.features), len(self.targets), self.recipe.window)
 
     def check(self, features: Sequence[FeatureSpec], where: str | Path) -> None:
         """Refuse features that the model wasn't trained on: other backbones, columns, parameters or code."""

@@ -15,10 +15,11 @@ from importlib import metadata, resources
 
 import numpy as np
 
+from avgate.core.files import json_values
 from avgate.core.modalities import MASKS, in_order, mask_named
 from avgate.core.types import Trace
 from avgate.report.panels import AXIS_ENDS, QUADRANTS, Panel, Row, frame_edges, known_mean, strip_panels
-from avgate.report.writers.base import TIME_DECIMALS, plain, rounded
+from avgate.report.writers.base import TIME_DECIMALS, rounded
 
 DRAWN_DECIMALS = 4
 """Decimals of the values in the page: a pixel is about a hundredth, and two decimals are shown in words."""
@@ -62,7 +63,7 @@ def page(trace: Trace, frame_size: tuple[int, int] | None) -> tuple[str, str]:
         "curves": str(len(trace.targets)),
         "curves_label": escape(_curves_label(trace)),
         "panels": "".join(_panel(panel) for panel in panels),
-        "provenance": _table(plain(trace.provenance)) if trace.provenance else "<p>Nothing was recorded.</p>",
+        "provenance": _table(json_values(trace.provenance)) if trace.provenance else "<p>Nothing was recorded.</p>",
         "last_frame": str(len(trace) - 1),
         "data": _data(trace, panels),
     }
@@ -73,7 +74,7 @@ def page(trace: Trace, frame_size: tuple[int, int] | None) -> tuple[str, str]:
 def _data(trace: Trace, panels: Iterable[Panel]) -> str:
     """What the scripts draw, as JSON that can stand inside a script element."""
     data = {
-        "time": plain(rounded(trace.time_s, TIME_DECIMALS)),
+        "time": json_values(rounded(trace.time_s, TIME_DECIMALS)),
         "end": float(frame_edges(trace.time_s)[-1]),
         "curves": [
             {"name": name, "values": _numbers(values), "raw": _numbers(trace.raw[name]) if name in trace.raw else None}
@@ -88,7 +89,7 @@ def _data(trace: Trace, panels: Iterable[Panel]) -> str:
                         "label": row.label,
                         "hue": _hue(row),
                         "place": place,
-                        "mean": plain(row.mean),
+                        "mean": json_values(row.mean),
                         "values": _numbers(row.values),
                     }
                     for row, place in zip(panel.rows, _places(panel), strict=True)
@@ -122,7 +123,7 @@ def _places(panel: Panel) -> list[float]:
 
 
 def _numbers(values: np.ndarray) -> list[float | None]:
-    return plain(rounded(values, DRAWN_DECIMALS))
+    return json_values(rounded(values, DRAWN_DECIMALS))
 
 
 def _summary(trace: Trace) -> list[tuple[str, str]]:

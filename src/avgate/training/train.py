@@ -28,7 +28,7 @@ from avgate.evaluation.examples import groups
 from avgate.evaluation.scoring import choose_smoothing, label_traces, mean_ccc, score
 from avgate.features.store import FeatureStore
 from avgate.inference.estimator import Estimator
-from avgate.models.checkpoint import Checkpoint, modality_dims
+from avgate.models.checkpoint import Checkpoint
 from avgate.models.fusions import fusion_class
 from avgate.models.losses import ccc_loss, reliability_loss, unimodal_loss
 from avgate.models.network import Model
@@ -87,8 +87,9 @@ def train(
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
     torch.manual_seed(recipe.train.seed)
-    bare = _untrained(data, recipe)
-    estimator = Estimator(_about(corpus, data, recipe), model=bare)
+    about = _about(corpus, data, recipe)
+    bare = about.untrained()
+    estimator = Estimator(about, model=bare)
     state = (RunState.load(run, identity) if run else None) or RunState.new(identity, bare)
     # Many parameters are small: to go through them in one call each (foreach) is faster, and gives the same bits.
     optimizer: Any = torch.optim.AdamW(
@@ -107,18 +108,14 @@ def train(
             found = label_traces(estimator, data.validation, [1])[1]
             state = state.next(bare, optimizer, loss, mean_ccc(found, data.validation, data.targets, raw=True))
             if state.epoch == _SETTLED and state.restarts < _RESTARTS and _saturated(found):
-                state = _anew(bare, optimizer, state, recipe, data)
+                state = _anew(bare, optimizer, state, about)
             if run:
                 state.save(make_folder(run))
             bar.update(task, advance=1, description=f"Training {recipe.fusion}, validation CCC {state.best_score:.3f}")
-    best = _best(estimator.checkpoint, data, state)
+    best = _best(about, data, state)
     if run:
         best.checkpoint.save(run / "checkpoint.safetensors")
     return best
-
-
-def _untrained(data: Prepared, recipe: Recipe) -> Model:
-    return Model(recipe.model, modality_dims(data.specs), len(data.targets), recipe.window)
 
 
 def _saturated(traces: Sequence[Trace]) -> bool:
@@ -128,12 +125,12 @@ def _saturated(traces: Sequence[Trace]) -> bool:
     return bool(len(known)) and float((known > _END).mean()) > 0.5
 
 
-def _anew(model: Model, optimizer: Any, state: RunState, recipe: Recipe, data: Prepared) -> RunState:
+def _anew(model: Model, optimizer: Any, state: RunState, about: Checkpoint) -> RunState:
     """Begin again from other initial weights, which depend on the seed and on how often that was done."""
     restarts = state.restarts + 1
     console.print(f"Estimates stand at the ends of the scale after epoch {state.epoch}: beginning anew ({restarts})")
-    torch.manual_seed(recipe.train.seed + 7919 * restarts)
-    fresh = _untrained(data, recipe)
+    torch.manual_seed(about.recipe.train.seed + 7919 * restarts)
+    fresh = about.untrained()
     model.load_state_dict(fresh.state_dict())
     optimizer.state.clear()
     return RunState.new(state.identity, fresh, restarts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Sequence
 from dataclasses import astuple
 from pathlib import Path
@@ -14,7 +14,7 @@ from avgate.apps.affwild2.published import AFFWILD2, COLUMNS
 from avgate.apps.affwild2.submission import read_sample, submit
 from avgate.core.console import console
 from avgate.core.errors import UsageError
-from avgate.core.files import atomic_write, make_folder
+from avgate.core.files import make_folder, write_json
 from avgate.corpora.affwild2 import FOLDS, AffWild2
 from avgate.evaluation.evaluate import evaluate
 from avgate.features.extract import extract
@@ -74,8 +74,7 @@ def reproduce(
     results: dict[str, Any] = {"recipe": recipe.name, "fusion": recipe.fusion, "folds": scores}
     if sample:
         results["interpolated"] = _submission(estimators, corpus, features, sample, out / "submission.csv")
-    with atomic_write(out / "reproduction.json") as temporary:
-        temporary.write_text(json.dumps(results, indent=1, allow_nan=False))
+    write_json(out / "reproduction.json", results)
     return results
 
 
@@ -106,6 +105,6 @@ def beside_papers(results: dict[str, Any]) -> Table:
 def _cells(folds: Sequence[dict[str, Any]]) -> tuple[str, str, str, str]:
     """Validation cells with the mean over folds; test labels are the organisers'."""
     scores = {t: [fold["smoothed"]["pooled"][t]["ccc"] for fold in folds] for t in AffWild2.targets}
-    known = {t: [x for x in found if x is not None] for t, found in scores.items()}
+    known = {t: [x for x in found if math.isfinite(x)] for t, found in scores.items()}
     valence, arousal = (f"{sum(known[t]) / len(known[t]):.3f}" if known[t] else "" for t in AffWild2.targets)
     return valence, "", arousal, ""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -46,18 +44,3 @@ def rounded(values: np.ndarray, decimals: int) -> np.ndarray:
 def presence(trace: Trace) -> dict[str, np.ndarray]:
     """The trace's presence masks, bool [n] each, in the order of core/modalities.py."""
     return {name: np.asarray(trace.present[name], bool) for name in in_order(list(trace.present))}
-
-
-def plain(value: object) -> Any:
-    """A value as strict JSON can hold it: NaN and Inf become None, other objects their text."""
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    return str(value)

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from avgate.core.errors import UsageError
-from avgate.core.files import atomic_write
+from avgate.core.files import atomic_write, json_values
 from avgate.core.gates import Gate
 from avgate.core.types import Trace
-from avgate.report.writers.base import TIME_DECIMALS, VALUE_DECIMALS, plain, presence, rounded
+from avgate.report.writers.base import TIME_DECIMALS, VALUE_DECIMALS, presence, rounded
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class JsonWriter:
         document = {
             "source": trace.source,
             "notes": list(trace.notes),
-            "provenance": plain(trace.provenance),
+            "provenance": json_values(trace.provenance),
             "frames": len(trace),
-            "time_s": plain(rounded(trace.time_s, TIME_DECIMALS)),
+            "time_s": json_values(rounded(trace.time_s, TIME_DECIMALS)),
             "targets": _columns(trace.targets),
             "raw": _columns(trace.raw),
             "present": {name: mask.tolist() for name, mask in presence(trace).items()},
@@ -76,7 +76,7 @@ def read_json(path: Path) -> Trace:
 
 
 def _columns(columns: Mapping[str, np.ndarray]) -> dict[str, list[float | None]]:
-    return {name: plain(rounded(values, VALUE_DECIMALS)) for name, values in columns.items()}
+    return {name: json_values(rounded(values, VALUE_DECIMALS)) for name, values in columns.items()}
 
 
 def _arrays(columns: Mapping[str, list[float | None]], dtype: type) -> dict[str, np.ndarray]:
