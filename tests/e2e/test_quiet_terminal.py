@@ -11,7 +11,8 @@ from skimage.data import astronaut
 
 from tests.clips import make_clip, tone
 
-pytestmark = pytest.mark.usefixtures("any_face_model")
+# Each starts a process of its own.
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("any_face_model")]
 
 
 def test_predict_says_only_what_avgate_says(tmp_path):
