@@ -225,7 +225,9 @@ def test_an_exported_model_gives_the_same_numbers(config):
 
 
 @WITHOUT_WARNING
-@pytest.mark.parametrize(("config", "encoder"), [pytest.param(SMALL, "short tcn", id="small rhgrjca"), *EXPORTED])
+@pytest.mark.parametrize(
+    ("config", "encoder"), [pytest.param(SMALL, "short tcn", id="small rhgrjca", marks=pytest.mark.slow), *EXPORTED]
+)
 def test_an_exported_model_takes_any_batch_size_and_behind_a_tcn_any_length(config: Any, encoder: str):
     """Up to the window where time mixing is `window`; behind recurrent encoders, the length of the export alone."""
     model = make_model(config, encoder, heads=True)

@@ -54,16 +54,16 @@ def test_stress_corrupts_each_of_three_modalities_and_sees_what_the_model_loses(
     assert {"voice_reliability", "face_reliability", "text_reliability"} <= set(found.auroc["text absent"])
 
 
+@pytest.mark.slow  # test_results.py shows the same of made-up outcomes of three modalities
 def test_a_comparison_holds_a_lost_modality_against_the_best_model_of_what_is_left(corpus, monkeypatch, tmp_path):
     monkeypatch.setitem(CORPORA, "three", ThreeModalities)
-    recipe = override(RECIPE, "train.epochs=2")
-    variants = [Variant(name, recipe.with_fusion(name)) for name in ("rhgrjca", "audio", "video")]
+    recipe = override(RECIPE, "train.epochs=1")
+    variants = [Variant(name, recipe.with_fusion(name)) for name in ("rhgrjca", "video")]
     protocol = Protocol("three", corpus.root, corpus.root / "features", folds=0, stress=True, accelerator="cpu")
     results = compare(protocol, variants, [0], tmp_path, reference="rhgrjca", workers=1)
     lost = results["fusions"]["rhgrjca"]["against_alone"]
-    assert set(lost) == {f"{m} {kind}" for m in COLUMNS for kind in ("absent", "noise")}
-    assert lost["audio absent"]["valence"]["model"] == "video"
-    assert lost["text absent"]["valence"]["model"] in ("audio", "video")
+    assert set(lost) == {f"{m} {kind}" for m in ("audio", "text") for kind in ("absent", "noise")}
+    assert lost["text absent"]["valence"]["model"] == "video"
     assert "text absent" in (tmp_path / "results.md").read_text()
 
 

@@ -168,6 +168,7 @@ def test_the_same_clips_listed_in_a_manifest_train_the_same_model(corpus, checkp
     assert json.loads((tmp_path / "scores.json").read_text())[0]["clips"] == 2
 
 
+@pytest.mark.slow  # test_deep_backbones.py and the backbones' contract show the same of each backbone
 def test_deep_backbones_extract_resume_and_train_as_any_other(three, tmp_path, capsys):
     from tests.deep import write_audio, write_image
 
