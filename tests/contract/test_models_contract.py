@@ -33,6 +33,9 @@ from tests.small_models import (
 Batch = tuple[dict[str, Tensor], dict[str, Tensor]]
 
 DEFAULTS = [pytest.param(fusion.Config(), id=fusion.name) for fusion in FUSIONS]
+EXPORTED_FIRST = ("concat", "rjca", "hgrjca", "rhgrjca", "tagf")
+"""Fusions whose exports bring all operations between them; the others' exports are slow tests."""
+
 
 ENCODED = [pytest.param(v.values[0], "tcn", id=v.id, marks=v.marks) for v in VARIANTS]
 ENCODED += [
@@ -217,7 +220,10 @@ def test_with_the_demonstration_weights_padding_and_neighbours_change_targets_by
 
 
 @WITHOUT_WARNING
-@pytest.mark.parametrize("config", DEFAULTS)
+@pytest.mark.parametrize(
+    "config",
+    [pytest.param(*p.values, id=p.id, marks=() if p.id in EXPORTED_FIRST else pytest.mark.slow) for p in DEFAULTS],
+)
 def test_an_exported_model_gives_the_same_numbers(config):
     model = make_model(config, "short tcn", heads=True)
     batch = read_by(model, make_batch())

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
 
+pytestmark = pytest.mark.slow  # it starts a browser; test_report.py shows what stands in the page
+
 FRAMES, BITS = 250, 8
 
 TIMES = 0.4 + np.cumsum(np.random.default_rng(3).uniform(0.02, 0.06, FRAMES)).round(3)
@@ -293,7 +295,6 @@ def test_the_page_fits_any_window(report: Page, width: int):
         assert head == pytest.approx(share(frame_at(5)) * plot_width, abs=0.6)
 
 
-@pytest.mark.slow  # test_report.py shows that nothing in a trace becomes a tag or a script
 def test_a_long_trace_without_video_or_gates_and_with_a_hostile_name(page: Page, tmp_path: Path):
     trace = make_trace(30_000, 25, gates=False, source=HOSTILE)
     valence = trace.targets["valence"].copy()
@@ -332,7 +333,6 @@ def test_a_long_trace_without_video_or_gates_and_with_a_hostile_name(page: Page,
     assert page.evaluate(MOMENT)["frame"] == frame
 
 
-@pytest.mark.slow
 def test_a_video_that_the_browser_cannot_play_leaves_the_rest_at_work(page: Page, trace: Trace, tmp_path: Path):
     make_clip(tmp_path / "video.mp4", pictures(), codec="mpeg4")
     write_report(trace, tmp_path / "report.html", video=tmp_path / "video.mp4")

@@ -354,7 +354,8 @@ def test_models_are_closed_when_a_backbone_fails(counted, monkeypatch, tmp_path)
 # --- real recordings ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [*(pytest.param(c, marks=pytest.mark.slow) for c in CLIPS[:-1]), CLIPS[-1]])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CLIPS)
 def test_both_models_give_the_same_track_of_real_people(name, clips_dir, face_model, bundled_mesh):
     """Mean distance of the meshes' points, of the box diagonal: below 1.5 %."""
     frames = read_frames(clips_dir / name)[::5]

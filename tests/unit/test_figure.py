@@ -57,6 +57,7 @@ def test_pictures_stand_above(tmp_path: Path):
     assert share(imread(tmp_path / "without.png"), GREEN) == 0
 
 
+@pytest.mark.slow
 def test_a_pdf_is_one_and_the_same_each_time(tmp_path: Path):
     for name in ("a.pdf", "b.pdf"):
         write_figure(make_trace(100), tmp_path / name)
