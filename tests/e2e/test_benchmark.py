@@ -146,6 +146,7 @@ def test_a_fold_for_which_there_are_too_few_persons_is_refused_with_what_works(f
     assert not (tmp_path / "results.json").exists()
 
 
+@pytest.mark.slow  # test_stress.py shows the same of one model
 def test_stress_measures_every_kind_of_corruption_at_every_share(folder, tmp_path):
     results = run(folder, tmp_path, "--fusions", "audio", "hgrjca", "--seeds", "1", "--folds", "0", "--stress")
     assert results["shares"] == [0, 0.25, 0.5, 0.75, 1]

@@ -161,7 +161,7 @@ def test_a_video_without_frames_has_no_blocks_and_an_empty_block_is_refused():
 # --- frames that aren't ordinary ------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["bundled", "task file"])
+@pytest.fixture(params=["bundled", pytest.param("task file", marks=pytest.mark.slow)])
 def either_model(request):
     return request.getfixturevalue("bundled_mesh" if request.param == "bundled" else "face_model")
 

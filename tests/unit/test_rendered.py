@@ -109,6 +109,7 @@ def test_the_same_seed_gives_the_same_labels_and_frames_in_one_process_or_two(co
         np.testing.assert_array_equal(images(before), images(after))
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_labels_and_frames(corpus, tmp_path):
     other = Rendered(render(tmp_path, replace(MARKED, seed=1), workers=1).parent)
     assert corpus.clips()[0].labels.read_bytes() != other.clips()[0].labels.read_bytes()
@@ -253,6 +254,7 @@ def test_the_voice_is_missing_drowned_or_neutral_where_marked():
     assert neutral[inside].std() < 0.7 * plain[inside].std()
 
 
+@pytest.mark.slow  # a missing file is rendered again in the fast tests
 def test_rendering_goes_on_where_it_was_interrupted(tmp_path):
     def interrupt(name: str) -> None:
         raise KeyboardInterrupt
