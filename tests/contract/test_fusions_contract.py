@@ -16,6 +16,8 @@ from avgate.models.fusions import FUSIONS, Fusion, build_fusion, fusion_class, f
 from avgate.models.fusions.single import AudioConfig, VideoConfig
 from tests.small_models import DIMS, VARIANTS, WINDOW, make_batch, seeded
 
+pytestmark = pytest.mark.usefixtures("one_thread", "no_grad")
+
 WITH_FIXED_WINDOW = [v for v in VARIANTS if getattr(v.values[0], "time_mixing", None) == "window"]
 
 
@@ -30,21 +32,6 @@ def fused_batch(fusion: Fusion, steps: int = WINDOW) -> tuple[dict[str, Tensor],
     _, present = make_batch(steps)
     features = {name: torch.randn(7, steps, d) for name, d in fusion.inputs.items()}
     return features, {m: present[m] for m in fusion.dims}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Tensors are tiny here, and waiting for a second thread costs more than the work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(autouse=True)
-def _no_grad_unless_asked_for():
-    with torch.no_grad():
-        yield
 
 
 @pytest.mark.parametrize("config", VARIANTS)

@@ -30,6 +30,8 @@ from tests.small_models import (
     with_garbage,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread", "no_grad")
+
 Batch = tuple[dict[str, Tensor], dict[str, Tensor]]
 
 DEFAULTS = [pytest.param(fusion.Config(), id=fusion.name) for fusion in FUSIONS]
@@ -86,21 +88,6 @@ def exported(model: Model, batch: Batch, *dynamic: Dim | None) -> torch.nn.Modul
     free = dict(enumerate(dynamic))
     shapes = tuple(dict.fromkeys(model.modalities, free) for _ in batch) if dynamic else None
     return torch.export.export(model, batch, dynamic_shapes=shapes).module()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Tensors are tiny here, and waiting for a second thread costs more than the work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(autouse=True)
-def _no_grad_unless_asked_for():
-    with torch.no_grad():
-        yield
 
 
 @pytest.mark.parametrize("config", VARIANTS)
