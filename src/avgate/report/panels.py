@@ -82,7 +82,8 @@ def strip_panels(trace: Trace) -> list[Panel]:
     others: list[Gate] = []
     for gate in trace.gates:
         by_kind.get(gate.kind, others).append(gate)
-    named = _listed([_mask_of(gate).label for gate in by_kind["reliability"] or by_kind["attended"]])
+    labels = [_mask_of(gate).label for gate in by_kind["reliability"] or by_kind["attended"]]
+    named, rest = _listed(labels), "the other one" if len(labels) == 2 else "the rest"
     panels = [
         Panel(
             "presence",
@@ -97,7 +98,7 @@ def strip_panels(trace: Trace) -> list[Panel]:
             "reliability",
             "Which was relied on?",
             f"How far the model judges {named} to be as they should be: pale where one of them is missing or mere "
-            "noise, so that the estimate falls back on the rest.",
+            f"noise, so that the estimate falls back on {rest}.",
             "not relied on",
             "relied on",
             _gate_rows(trace, by_kind["reliability"]),
@@ -105,10 +106,10 @@ def strip_panels(trace: Trace) -> list[Panel]:
         Panel(
             "attended",
             f"Did {named} help each other?",
-            f"At every moment the model decides, for {named} each, whether to mix in what the rest suggests or to "
-            "leave its own impression untouched, for example because the rest is unclear.",
+            f"At every moment the model decides, for {named} each, whether to mix in what {rest} suggests or to "
+            f"leave its own impression untouched, for example because {rest} is unclear.",
             "left untouched",
-            "mixed in the rest",
+            f"mixed in {rest}",
             _gate_rows(trace, by_kind["attended"]),
         ),
         Panel(
