@@ -36,7 +36,7 @@ def read_json(path: Path) -> Columns:
 
 
 READERS: dict[str, Callable[[Path], Columns]] = {"csv": read_csv, "json": read_json}
-TOLERANCE = {"csv": 5.1e-7, "json": 5.1e-7}
+TOLERANCE = 5.1e-7
 
 
 def columns_of(trace: Trace) -> Columns:
@@ -67,7 +67,7 @@ def test_reads_back_the_same_to_its_precision(writer: Writer, gates: bool, tmp_p
     expected, got = columns_of(trace), READERS[writer.name](path)
     assert set(got) == set(expected)
     for name, values in expected.items():
-        np.testing.assert_allclose(got[name], values, rtol=0, atol=TOLERANCE[writer.name], equal_nan=True, err_msg=name)
+        np.testing.assert_allclose(got[name], values, rtol=0, atol=TOLERANCE, equal_nan=True, err_msg=name)
 
 
 def test_unknown_stays_unknown_and_is_never_zero(writer: Writer, tmp_path: Path):

@@ -316,3 +316,23 @@ def test_backbones_of_one_modality_add_up_in_their_order():
     ]
 
     assert list(modality_dims(specs).items()) == [("video", 3), ("audio", 3)]
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("stats/audio/mean", lambda x: x * np.nan),
+        ("stats/audio/std", lambda x: x * 0),
+        ("stats/video/low", lambda x: x[:1]),
+        ("stats/video/mean", lambda x: x.int()),
+    ],
+)
+def test_statistics_that_would_give_wrong_numbers_are_refused(saved, name, change):
+    rewrite(saved[1], tensors=lambda held: held.update({name: change(held[name])}))
+    assert "statistics" in refusal(saved[1]).what
+
+
+@pytest.mark.parametrize("about", [{"smooth_steps": 4}, {"smooth_steps": "3"}, {"targets": ["valence", "valence"]}])
+def test_settings_that_would_fail_later_are_refused(saved, about):
+    rewrite(saved[1], about=lambda described: described.update(about))
+    assert "damaged" in refusal(saved[1]).what

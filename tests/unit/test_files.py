@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from avgate.core.errors import OutputError
-from avgate.core.files import atomic_write, make_folder
+from avgate.core.errors import OutputError, UsageError
+from avgate.core.files import atomic_write, make_folder, refuse_overwriting
 
 
 def test_the_file_appears_only_when_it_is_complete(tmp_path: Path):
@@ -96,3 +96,11 @@ def test_a_file_in_place_of_a_folder_is_an_output_error(tmp_path: Path):
 def test_a_name_that_is_too_long_is_an_output_error(tmp_path: Path):
     with pytest.raises(OutputError, match="name too long"), atomic_write(tmp_path / ("x" * 300)) as temporary:
         temporary.write_text("x")
+
+
+def test_a_file_in_an_input_folder_is_not_written_over_but_a_new_one_may_be_written_there(tmp_path):
+    (tmp_path / "corpus" / "labels").mkdir(parents=True)
+    (tmp_path / "corpus" / "labels" / "a.csv").touch()
+    with pytest.raises(UsageError, match="part of an input"):
+        refuse_overwriting([tmp_path / "corpus"], {"--out": tmp_path / "corpus" / "labels" / "a.csv"})
+    refuse_overwriting([tmp_path / "corpus"], {"--out": tmp_path / "corpus" / "report.json"})

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from avgate.core.errors import UsageError
 from avgate.core.gates import Gate, gates_of
-from avgate.core.modalities import MASKS, MODALITIES, in_order, mask_named
+from avgate.core.modalities import MASKS, MODALITIES, in_order, mask_named, refuse_modality
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,17 @@ def test_every_modality_has_a_mask_with_words_and_colours_of_its_own():
     assert {m.presence for m in MODALITIES} | {m.plain for m in MODALITIES} <= {mask.name for mask in MASKS}
     assert len({mask.colours for mask in MASKS}) == len(MASKS)
     assert len({m.plain for m in MODALITIES}) == len(MODALITIES), "else a gate's name doesn't lead back to it"
+
+
+@pytest.mark.parametrize("name", ["voice", "face", "a/b", "", "two words", "1st"])
+def test_a_modality_whose_gates_or_files_would_be_another_ones_is_refused(name):
+    with pytest.raises(UsageError, match="can't be a modality"):
+        refuse_modality(name)
+
+
+@pytest.mark.parametrize("name", ["audio", "text", "body_pose", "Thermo2"])
+def test_any_other_name_is_a_modality(name):
+    refuse_modality(name)
 
 
 def test_masks_stand_in_the_tables_order_and_unknown_ones_behind():

@@ -325,3 +325,17 @@ def test_an_accelerator_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(UsageError, match="'nonsense' can't be used") as refused:
         run(tmp_path, protocol=replace(PROTOCOL, accelerator="nonsense"))
     assert "cpu" in refused.value.hint
+
+
+def test_a_model_whose_file_is_broken_is_trained_again(trained, tmp_path):
+    run(tmp_path)
+    path = min((tmp_path / "checkpoints").iterdir())
+    path.write_bytes(path.read_bytes()[:100])
+    trained.clear()
+    run(tmp_path)
+    assert trained == [path.stem]
+
+
+def test_fewer_than_one_process_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="can't be 0 processes"):
+        run(tmp_path, workers=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from avgate.compare.outcome import Outcome
@@ -18,8 +19,8 @@ from tests.outcomes import BOTH, CLIPS, TARGETS, assert_same, estimates, measure
         pytest.param(outcome(stressed=BOTH, gates=("voice_attended",)), id="stressed"),
         pytest.param(replace(outcome(), validation=float("nan"), setting=""), id="without validation"),
         pytest.param(replace(outcome(), auroc={"audio noise": {"voice": float("nan")}}), id="unknown gate"),
-        pytest.param(replace(outcome(), clean=measured(estimates(0.1, 1))[::2, ::-1]), id="a view"),
-        pytest.param(replace(outcome(), clips=("übung 1", 'a "b"\n')), id="odd names"),
+        pytest.param(replace(outcome(), clean=measured(estimates(0.1, 1))[::-1, ::-1]), id="a view"),
+        pytest.param(replace(outcome(), clips=tuple(f'übung {i} "b"\n' for i in range(8))), id="odd names"),
     ],
 )
 def test_an_outcome_comes_back_from_its_file_to_the_bit(tmp_path, whole):
@@ -53,6 +54,15 @@ def test_a_broken_file_is_none(tmp_path):
 
 
 # ---- of several folds
+
+
+@pytest.mark.parametrize(
+    "clean", [np.full((8, 2, 6), np.nan), np.zeros((3, 2, 6)), np.zeros((8, 2))], ids=["NaN", "too few clips", "flat"]
+)
+def test_an_outcome_with_incomplete_moments_is_none_and_said_to_be_trained_again(tmp_path, clean, capsys):
+    replace(outcome(), clean=clean).save(tmp_path / "run.safetensors", "this one")
+    assert Outcome.load(tmp_path / "run.safetensors", "this one") is None
+    assert "trained again" in capsys.readouterr().err
 
 
 def test_folds_are_joined_clip_by_clip_and_their_scores_averaged():

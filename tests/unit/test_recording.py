@@ -51,8 +51,21 @@ def test_stereo_is_mixed_like_a_files():
         ((FRAMES[:0], ()), "0 frames"),
         ((FRAMES, (0.0, 0.1, 0.1)), "times don't increase"),
         ((FRAMES, (0.0, np.nan, 0.1)), "times don't increase"),
+        ((FRAMES, (0.0, 1e-9, 2e-9)), "times don't increase"),
+        ((FRAMES, (-1.0, 0.0, 0.1)), "go from -1 to 0.1 s"),
+        ((FRAMES, (1.7e9, 1.7e9 + 1, 1.7e9 + 2)), "go from 1.7e+09"),
+        ((FRAMES, ("a", "b", "c")), "don't belong together"),
+        ((FRAMES, (True, False, True)), "don't belong together"),
+        ((FRAMES, np.arange(3).astype("timedelta64[s]")), "don't belong together"),
+        ((FRAMES, ((0.0,), (0.1, 0.2), (0.3,))), "don't belong together"),
+        ((iter(FRAMES), TIMES), "frames are a"),
+        ((None, TIMES), "frames are a NoneType"),
+        ((b"abc", TIMES), "frames are a bytes"),
         ((FRAMES, TIMES, np.zeros(10)), "rate in samples per second, not None"),
         ((FRAMES, TIMES, np.zeros(10), 0), "rate in samples per second, not 0"),
+        ((FRAMES, TIMES, np.zeros(10), "16000"), "rate in samples per second, not '16000'"),
+        ((FRAMES, TIMES, np.zeros(10), np.nan), "rate in samples per second, not nan"),
+        ((FRAMES, TIMES, [[0.0], [0.1, 0.2]], 16_000), "object"),
         ((FRAMES, TIMES, np.zeros(10, np.int16), 16_000), "int16 of shape (10,)"),
         ((FRAMES, TIMES, np.zeros((10, 6)), 16_000), "shape (10, 6)"),
         ((FRAMES, TIMES, np.full(10, np.nan), 16_000), "NaN or Inf"),
@@ -66,7 +79,9 @@ def test_what_does_not_fit_together_is_refused_by_name(given, named):
     assert caught.value.hint
 
 
-@pytest.mark.parametrize("frame", [np.zeros((8, 6), np.uint8), np.zeros((8, 6, 3)), np.zeros((8, 6, 4), np.uint8)])
+@pytest.mark.parametrize(
+    "frame", [np.zeros((8, 6), np.uint8), np.zeros((8, 6, 3)), np.zeros((8, 6, 4), np.uint8), None, [[1]]]
+)
 def test_a_frame_that_is_no_picture_is_refused_by_its_number(frame):
     with pytest.raises(UsageError, match="frame 1 is"):
         list(InMemory([FRAMES[0], frame], TIMES[:2]).frames())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -36,8 +37,9 @@ def render(
     config = RenderConfig(identities=identities, clips_per_identity=clips, seconds=seconds, seed=seed)
     render_with_progress(out, config, workers)
     console.print(
-        f"{identities * clips} clips in {out}; next: avgate extract --data {out}",
+        f"{identities * clips} clips in {out}; next: avgate extract --data {shlex.quote(str(out))}",
         soft_wrap=True,
+        markup=False,
     )
 
 
@@ -157,8 +159,6 @@ def extract(
 
     For example: avgate extract --corpus manifest --data clips.csv --set 'backbones=("egemaps","blendshapes")'
     """
-    import shlex
-
     from avgate.core.console import console
     from avgate.corpora import open_corpus
     from avgate.features.extract import extract as run
@@ -178,8 +178,8 @@ def extract(
     )
     settings = f" --set {shlex.join(set)}" if set else ""
     console.print(
-        f"{done} clips extracted, {len(clips) - done} were there; next: avgate train --data {data} --out RUN"
-        f"{further}{settings}",
+        f"{done} clips extracted, {len(clips) - done} were there; "
+        f"next: avgate train --data {shlex.quote(str(data))} --out RUN{further}{settings}",
         soft_wrap=True,
         markup=False,
     )

@@ -70,6 +70,7 @@ def train(
         f"best epoch {checkpoint.trained_on['epoch']}: validation CCC {scores['raw']['mean']['ccc']:.3f} raw, "
         f"{scores['smoothed']['mean']['ccc']:.3f} smoothed -> {out / 'checkpoint.safetensors'}",
         soft_wrap=True,
+        markup=False,
     )
 
 
@@ -92,16 +93,19 @@ def evaluate(
     from rich.console import Console
 
     from avgate.core.errors import UsageError
+    from avgate.core.files import refuse_overwriting
     from avgate.corpora import open_corpus
     from avgate.evaluation.evaluate import evaluate as run
     from avgate.evaluation.evaluate import scores_table, write_scores
     from avgate.features.store import FeatureStore, features_beside
     from avgate.inference.estimator import Estimator
+    from avgate.models.checkpoint import checkpoint_file
 
     if not checkpoints:
         raise UsageError("there is nothing to evaluate", hint="name one or more runs or checkpoints")
     opened, features = open_corpus(corpus, data), FeatureStore(store or features_beside(data))
     loaded = [Estimator(path) for path in checkpoints]
+    refuse_overwriting([data, *map(checkpoint_file, checkpoints)], {"--out": out})
     names = _names([estimator.recipe.fusion for estimator in loaded], checkpoints)
     results = [run(c, opened, features, split, name) for c, name in zip(loaded, names, strict=True)]
     Console().print(scores_table(results))

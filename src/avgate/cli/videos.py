@@ -25,7 +25,7 @@ def demo(out: Path = Path("demo"), workers: Workers = None) -> None:
     from avgate.core.files import make_folder
 
     run(make_folder(out), workers=workers)
-    console.print(f"Report: {out / 'report.html'} (open it in a browser)")
+    console.print(f"Report: {out / 'report.html'} (open it in a browser)", soft_wrap=True, markup=False)
 
 
 def predict(
@@ -67,6 +67,8 @@ def report(
         out: File to write; .html, .png or .pdf decides what it is.
         video: The video, to be shown in an HTML report.
     """
+    from avgate.core.console import console
     from avgate.report.html import report as run
 
     run(trace, out, video)
+    console.print(f"{out}", soft_wrap=True, markup=False)

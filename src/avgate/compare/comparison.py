@@ -8,7 +8,6 @@ OUT/curves.png                 scores over the corrupted share, where models are
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -29,7 +28,7 @@ from avgate.compare.stress import stress
 from avgate.compare.tables import summarise, write_tables
 from avgate.core.console import console, progress
 from avgate.core.errors import UsageError
-from avgate.core.processes import Workers
+from avgate.core.processes import Workers, worker_count
 from avgate.evaluation.scoring import label_moments, label_traces
 from avgate.inference.estimator import Estimator
 from avgate.models.checkpoint import Checkpoint
@@ -68,13 +67,15 @@ def compare(
             folds, or there is no such accelerator.
     """
     names = [variant.name for variant in variants]
+    if not names:
+        raise UsageError("there is nothing to compare", where="--fusions", hint="name two or more, or all")
+    if len(set(names)) < len(names):
+        raise UsageError("a fusion is named twice", where="--fusions", hint="name each once")
     if reference not in names:
         raise UsageError(
             f"the reference '{reference}' is not among the fusions",
             hint="add it to --fusions, or choose another by --reference",
         )
-    if len(set(names)) < len(names):
-        raise UsageError("a fusion is named twice", hint="name each once")
     if not len(seeds):
         raise UsageError("there is nothing to train without a seed", where="--seeds", hint="use 1 or more")
     protocol, workers = _on_accelerator(protocol, workers)
@@ -109,8 +110,8 @@ def _on_accelerator(protocol: Protocol, workers: int | None) -> tuple[Protocol, 
     if protocol.accelerator == "auto":
         protocol = replace(protocol, accelerator=device)
     if device == "cpu":
-        return protocol, workers or os.cpu_count() or 1
-    count = workers or 1
+        return protocol, worker_count(workers)
+    count = worker_count(1 if workers is None else workers)
     at_once = "one model at a time; --workers 2 trains two side by side" if count == 1 else f"{count} models at a time"
     console.print(f"Training on {device}, {at_once}")
     return protocol, count

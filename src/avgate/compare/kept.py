@@ -54,7 +54,7 @@ class Kept:
             The outcome; None where there is none, its identity differs, or its model or scores on corrupted clips are
             missing.
         """
-        if not self.checkpoint(run).is_file():
+        if not _readable(self.checkpoint(run)):
             return None
         outcome = Outcome.load(self.outcome(run), identity)
         if outcome is None or (stress and not outcome.stressed):
@@ -64,6 +64,17 @@ class Kept:
     def outdated(self, wanted: Iterable[tuple[Run, set[str]]]) -> int:
         """How many of these runs, each with the identities that it may have, have an outcome with another one."""
         return sum(_identity_in(self.outcome(run)) not in {None, *identities} for run, identities in wanted)
+
+
+def _readable(path: Path) -> bool:
+    """Whether a safetensors file is there and whole: its header knows how long it must be."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "np"):
+            return True
+    except (SafetensorError, OSError):
+        return False
 
 
 def _identity_in(path: Path) -> str | None:

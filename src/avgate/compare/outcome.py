@@ -64,13 +64,16 @@ class Outcome:
                 if metadata.get("identity") != identity:
                     return None
                 tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 (a safetensors file is no dict)
-        except (SafetensorError, OSError) as error:
+            about = json.loads(metadata["outcome"])
+            about |= {name: tuple(about[name]) for name in ("targets", "modalities", "clips")}
+            clean = tensors.pop("clean")
+            shape = (len(about["clips"]), len(about["targets"]), 6)
+            if any(x.shape != shape or not np.isfinite(x).all() for x in (clean, *tensors.values())):
+                raise ValueError("its moments are incomplete")
+            return cls(**about, clean=clean, stressed={k.removeprefix("stressed/"): v for k, v in tensors.items()})
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             console.print(f"{escape(path.name)} can't be read ({escape(str(error))}): it is trained again")
             return None
-        about = json.loads(metadata["outcome"])
-        about |= {name: tuple(about[name]) for name in ("targets", "modalities", "clips")}
-        clean = tensors.pop("clean")
-        return cls(**about, clean=clean, stressed={k.removeprefix("stressed/"): v for k, v in tensors.items()})
 
     @classmethod
     def joined(cls, parts: Sequence[Outcome]) -> Outcome:

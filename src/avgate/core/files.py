@@ -83,17 +83,20 @@ def refuse_overwriting(inputs: Iterable[Path], outputs: Mapping[str, Path | None
     """Refuse output files that would overwrite an input or each other.
 
     Args:
-        inputs: files to read.
+        inputs: files to read, or folders: what is in them already is an input, too.
         outputs: option -> file to write, or None.
 
     Raises:
-        UsageError: two of them are the same file.
+        UsageError: two of them are the same file, or an output is a file in an input folder.
     """
-    taken = {Path(os.path.realpath(path)): "it is an input" for path in inputs}
+    read = [Path(os.path.realpath(path)) for path in inputs]
+    taken = dict.fromkeys(read, "it is an input")
     for option, path in outputs.items():
         if path is None:
             continue
         place = Path(os.path.realpath(path))
+        if place.exists() and any(folder in place.parents for folder in read):
+            taken[place] = "it is part of an input"
         if place in taken:
             raise UsageError(f"'{path}' can't be written: {taken[place]}", where=option, hint="give another name")
         taken[place] = f"it is the output of {option}"

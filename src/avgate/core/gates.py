@@ -40,7 +40,7 @@ class Gate:
     @classmethod
     def named(cls, name: str) -> Gate:
         """The gate that a file calls by that name; the inverse of `name`."""
-        found = re.fullmatch(r"(.+)_(attended|reliability|weight)|(.+)_iteration_(\d+)", name)
+        found = re.fullmatch(r"(.+)_(attended|reliability|weight)|(.+)_iteration_(0|[1-9][0-9]{0,3})", name)
         if found is None:
             return cls(name)
         plain = found[1] or found[3]

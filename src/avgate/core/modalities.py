@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+from avgate.core.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,16 @@ MASKS: tuple[Mask, ...] = (
     ),
 )
 """In the order in which they are shown and written."""
+
+
+def refuse_modality(name: str) -> None:
+    """Refuse a name under which gates and masks of two modalities would be one: UsageError."""
+    if any(m.name == name for m in MODALITIES):
+        return
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+        raise UsageError(f"'{name}' can't be a modality", hint="use letters, digits and _, such as body_pose")
+    if name in {m.plain for m in MODALITIES} | {mask.name for mask in MASKS}:
+        raise UsageError(f"'{name}' can't be a modality: another one is called so", hint="give it another name")
 
 
 def modality_named(name: str) -> Modality:

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Generic, TypeVar
 
 from avgate.core.console import console
-from avgate.core.errors import WorkerError
+from avgate.core.errors import UsageError, WorkerError
 
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
@@ -98,6 +98,15 @@ class Workers(Generic[_Task, _Result]):
             while waiting and len(self._running) < self._count:
                 task = waiting.popleft()
                 self._running[self._executor.submit(self._work, task)] = task
+
+
+def worker_count(workers: int | None) -> int:
+    """How many processes: as many as asked for, one per core for None. UsageError for fewer than one."""
+    if workers is None:
+        return os.cpu_count() or 1
+    if workers < 1:
+        raise UsageError(f"there can't be {workers} processes", where="--workers", hint="use 1 or more")
+    return workers
 
 
 @contextlib.contextmanager

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from avgate.core.console import console, progress
 from avgate.core.errors import AvgateError, MediaError
-from avgate.core.processes import Workers
+from avgate.core.processes import Workers, worker_count
 from avgate.core.types import Clip
 from avgate.faces import face_fingerprint
 from avgate.features.base import Backbone, kind_of
@@ -79,7 +78,7 @@ def extract(
             continue
         if not all(store.has(clip.name, key, source) for key in keys):
             todo.append(clip)
-    workers = max(1, min(workers or os.cpu_count() or 1, len(todo)))
+    workers = max(1, min(worker_count(workers), len(todo)))
     work = partial(_extract_clip, names=tuple(names), rate=rate, face_model=face_model, root=root)
     done = 0
     try:

@@ -106,7 +106,7 @@ class FeatureStore:
             raise FeatureError(
                 f"there are no features '{prefix}'",
                 where=self.root,
-                hint="run `avgate extract` with the same recipe first",
+                hint="run `avgate extract` with the same recipe first, or give their folder by --store",
             )
         if len(keys) > 1:
             raise FeatureError(

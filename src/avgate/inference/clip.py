@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from avgate.core.errors import FeatureError
+from avgate.core.modalities import refuse_modality
 from avgate.core.timeline import Grid, resample
 from avgate.core.types import FeatureTrack
 from avgate.features.stats import FeatureStats
@@ -41,7 +42,10 @@ def on_common_grid(name: str, tracks: Sequence[FeatureTrack], grid: Grid) -> Cli
 
     Raises:
         FeatureError: a present step holds NaN or infinity.
+        UsageError: a modality has a name that means another one.
     """
+    for track in tracks:
+        refuse_modality(track.modality)
     n = max(grid.steps(t.grid.start_s + len(t.present) / t.grid.rate) for t in tracks)
     values: dict[str, list[np.ndarray]] = {}
     present: dict[str, np.ndarray] = {}

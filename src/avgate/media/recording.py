@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from av import AudioFrame
@@ -17,6 +17,10 @@ _BLOCK = 1 << 16
 
 _LOUDEST = 1.5
 """Loudest sample that is accepted: resampling may overshoot 1 a little, but more means another scale."""
+
+
+_CLOSEST_S, _LONGEST_S = 1e-4, 86_400.0
+"""Frames that are closer, or a clock that goes further, are in another unit than seconds, or count from elsewhere."""
 
 
 class Recording(Protocol):
@@ -65,19 +69,16 @@ class InMemory:
         rate: int | None = None,
     ):
         self.notes: list[str] = []
-        self._frames, self._time_s = frames, np.asarray(time_s, np.float64)
-        if not len(frames) or self._time_s.shape != (len(frames),):
-            what = f"{len(frames)} frames and times of shape {self._time_s.shape} don't belong together"
-            raise UsageError(what, where=self.name, hint="give at least one frame, and one time in seconds for each")
-        if not np.isfinite(self._time_s).all() or (np.diff(self._time_s) <= 0).any():
-            raise UsageError("the frames' times don't increase", where=self.name, hint="sort them; no two may be equal")
-        self._sound, self._rate = self._checked(sound, rate)
+        self._frames, self._time_s = frames, self._checked_times(frames, time_s)
+        self._sound, self._rate = self._checked_sound(sound, rate)
 
     def frames(self) -> Iterator[VideoFrame]:
         """See Recording; UsageError for a frame that isn't RGB uint8."""
         for i, (time_s, frame) in enumerate(zip(self._time_s.tolist(), self._frames, strict=True)):
-            if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
-                what = f"frame {i} is {frame.dtype} of shape {frame.shape}"
+            picture = isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.ndim == 3 and frame.size
+            if not picture or frame.shape[2] != 3:
+                is_array = isinstance(frame, np.ndarray)
+                what = f"frame {i} is {f'{frame.dtype} of shape {frame.shape}' if is_array else type(frame).__name__}"
                 raise UsageError(what, where=self.name, hint="give RGB pictures, uint8 of shape [height width 3]")
             yield VideoFrame(time_s, np.ascontiguousarray(frame))
 
@@ -97,21 +98,50 @@ class InMemory:
             yield from pieces.push(frame)
         yield from pieces.close()
 
-    def _checked(self, sound: np.ndarray | None, rate: int | None) -> tuple[np.ndarray | None, int]:
+    def _checked_times(self, frames: Any, time_s: Any) -> np.ndarray:
+        """The frames' times, float64 [n]."""
+        listed = isinstance(frames, Sequence) and not isinstance(frames, str | bytes)
+        if not listed and not (isinstance(frames, np.ndarray) and frames.ndim):
+            what = f"frames are a {type(frames).__name__}"
+            raise UsageError(what, where=self.name, hint="give an array [n height width 3], or a list of pictures")
+        try:
+            times = np.asarray(time_s)
+        except ValueError:  # a ragged list
+            times = np.zeros(0, object)
+        if times.dtype.kind not in "fiu" or not len(frames) or times.shape != (len(frames),):
+            what = f"{len(frames)} frames and times of shape {times.shape}, {times.dtype}, don't belong together"
+            raise UsageError(what, where=self.name, hint="give at least one frame, and one time in seconds for each")
+        times = times.astype(np.float64)
+        if not np.isfinite(times).all() or (np.diff(times) < _CLOSEST_S).any():
+            what = f"the frames' times don't increase by {_CLOSEST_S:g} s or more"
+            raise UsageError(what, where=self.name, hint="give seconds, sorted; no two may be equal")
+        if times[0] < 0 or times[-1] > _LONGEST_S:
+            what = f"the frames' times go from {times[0]:g} to {times[-1]:g} s"
+            raise UsageError(
+                what, where=self.name, hint=f"give seconds from 0 to {_LONGEST_S:g}, such as time - time[0]"
+            )
+        return times
+
+    def _checked_sound(self, sound: Any, rate: Any) -> tuple[np.ndarray | None, int]:
         """The sound as float32 [channels m], and its rate."""
         if sound is None:
             self.notes.append("There is no sound.")
             return None, SAMPLE_RATE
-        sound = np.asarray(sound)
-        if rate is None or rate != int(rate) or not 1000 <= rate <= 384_000:
-            what = f"sound needs its rate in samples per second, not {rate}"
-            raise UsageError(what, where=self.name, hint="such as 16000 or 48000")
-        if sound.dtype.kind != "f" or sound.ndim not in (1, 2) or (sound.ndim == 2 and sound.shape[1] not in (1, 2)):
-            what = f"the sound is {sound.dtype} of shape {sound.shape}"
+        whole = isinstance(rate, int | np.integer) or (isinstance(rate, float) and rate.is_integer())
+        if isinstance(rate, bool) or not whole or not 1000 <= int(rate) <= 384_000:
+            what = f"sound needs its rate in samples per second, not {rate!r}"
+            raise UsageError(what, where=self.name, hint="give a number such as 16000 or 48000")
+        try:
+            samples = np.asarray(sound)
+        except ValueError:  # a ragged list
+            samples = np.zeros(0, object)
+        stereo = samples.ndim == 2 and samples.shape[1] in (1, 2)
+        if samples.dtype.kind != "f" or not (samples.ndim == 1 or stereo):
+            what = f"the sound is {samples.dtype} of shape {samples.shape}"
             raise UsageError(what, where=self.name, hint="give floats in [-1, 1], of shape [samples] or [samples 2]")
-        if not np.isfinite(sound).all():
+        if not np.isfinite(samples).all():
             raise UsageError("the sound holds NaN or Inf", where=self.name, hint="give floats in [-1, 1]")
-        if sound.size and np.abs(sound).max() > _LOUDEST:
-            what = f"the sound reaches {np.abs(sound).max():g}"
+        if samples.size and np.abs(samples).max() > _LOUDEST:
+            what = f"the sound reaches {np.abs(samples).max():g}"
             raise UsageError(what, where=self.name, hint="give floats in [-1, 1]; divide 16-bit samples by 32768")
-        return np.atleast_2d(sound.T).astype(np.float32), int(rate)
+        return np.atleast_2d(samples.T).astype(np.float32), int(rate)

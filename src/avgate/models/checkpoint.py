@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -206,6 +207,7 @@ def load_checkpoint(path: str | Path | None = None) -> Checkpoint:
             avgate=about["avgate"],
         )
         checkpoint.build()
+        _refuse_unusable(checkpoint)
         for name, weight in checkpoint.weights.items():
             if not weight.isfinite().all():
                 hint = "train it again, or take an earlier copy of this file"
@@ -222,10 +224,25 @@ def load_checkpoint(path: str | Path | None = None) -> Checkpoint:
     return checkpoint
 
 
+def _refuse_unusable(checkpoint: Checkpoint) -> None:
+    """Refuse statistics and settings that would give wrong numbers without a word: ValueError."""
+    dims, steps = modality_dims(checkpoint.features), checkpoint.smooth_steps
+    for modality, dim in dims.items():
+        values = vars(checkpoint.stats[modality]).values() if modality in checkpoint.stats else ()
+        if not values or any(x.shape != (dim,) or x.dtype.kind != "f" or np.isnan(x).any() for x in values):
+            raise ValueError(f"its statistics of {modality} don't fit its {dim} columns")
+        if not (checkpoint.stats[modality].std > 0).all():
+            raise ValueError(f"its statistics of {modality} contain deviations that aren't above 0")
+    if type(steps) is not int or steps < 1 or steps % 2 == 0:
+        raise ValueError(f"its mean filter must have an odd number of steps, not {steps!r}")
+    if len(set(checkpoint.targets)) < len(checkpoint.targets):
+        raise ValueError("it has two targets of one name")
+
+
 def _stats(tensors: Mapping[str, Tensor]) -> dict[str, FeatureStats]:
     parts: dict[str, dict[str, Any]] = {}
     for key, tensor in tensors.items():
         if key.startswith("stats/"):
-            _, modality, name = key.split("/")
+            modality, _, name = key.removeprefix("stats/").rpartition("/")
             parts.setdefault(modality, {})[name] = tensor.numpy()
     return {modality: FeatureStats(**values) for modality, values in parts.items()}

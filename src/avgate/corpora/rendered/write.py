@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from avgate.core.errors import UsageError
 from avgate.core.files import atomic_write, make_folder
-from avgate.core.processes import Workers
+from avgate.core.processes import Workers, worker_count
 from avgate.corpora.rendered.config import RenderConfig
 from avgate.corpora.rendered.read import MANIFEST_COLUMNS
 
@@ -50,7 +49,7 @@ def render(
     from avgate.corpora.rendered.clip import clip_files, clip_name, group_name
 
     config = config or RenderConfig()
-    workers = os.cpu_count() or 1 if workers is None else workers
+    workers = worker_count(workers)
     if workers < 1:
         raise UsageError(f"{workers} processes can't render anything", where="workers", hint="use 1 or more")
     root = make_folder(root)
