@@ -86,6 +86,7 @@ def test_every_fusion_tries_the_same_settings_on_validation_clips_and_keeps_the_
                     assert json.loads(file.metadata()["outcome"])["setting"] == chosen
 
 
+@pytest.mark.slow  # test_every_fusion_tries_the_same_settings shows which one is kept
 def test_of_several_settings_the_one_that_is_best_on_validation_clips_is_tested(folder):
     recipe = recipe_named("hazumi").with_fusion("concat")
     for assignment in SETTINGS:

@@ -54,6 +54,7 @@ def test_features_that_were_extracted_with_another_setting_are_trained_on_anew(m
     assert not trained_now(manifest, out, 4, "--store", str(moved)), "a store that was moved holds the same"
 
 
+@pytest.mark.slow  # test_kept_trainings.py shows the same of made-up features
 def test_features_of_the_same_name_and_setting_with_other_values_are_trained_on_anew(manifest, tmp_path):
     """As another face model, other weights at the same path or a repaired video leave them."""
     assert trained_now(manifest, tmp_path / "out", 8)

@@ -79,6 +79,7 @@ def test_predict_writes_one_row_per_decoded_frame_with_everything_a_reader_needs
     assert stem.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow  # what is written is what the frames and sound in memory give, too
 def test_prediction_is_the_same_from_python_and_from_the_command_line(corpus, checkpoint, tmp_path):
     video = Rendered(corpus).clips()[1].video
     main(["predict", str(video), "--checkpoint", str(checkpoint), "--out", str(tmp_path), "--no-report"])

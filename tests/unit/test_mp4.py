@@ -78,6 +78,7 @@ def test_gaps_in_the_sound_become_silence_and_overlaps_are_cut(tmp_path: Path):
     np.testing.assert_allclose(piece.samples[104_500:127_000], second.samples[500:23_000], atol=0.05)
 
 
+@pytest.mark.slow
 def test_packets_lie_in_the_order_of_time_however_they_were_added(tmp_path: Path):
     early, late = halves(Waveform(np.tile(SOUND.samples, 7)))
     # Twenty seconds and more: FFmpeg's muxer waits for another stream no longer than ten.
