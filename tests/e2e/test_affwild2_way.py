@@ -21,6 +21,8 @@ from avgate.features.store import FeatureStore
 from avgate.inference.estimator import Estimator
 from tests.affwild2 import VIDEOS, labels_of, write_affwild2
 
+pytestmark = pytest.mark.slow  # test_affwild2.py shows the same of the corpus and of submissions, piece by piece
+
 
 @pytest.fixture(scope="module")
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:

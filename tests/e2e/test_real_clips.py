@@ -11,6 +11,8 @@ import pytest
 from avgate import Predictor
 from avgate.media import Media
 
+pytestmark = pytest.mark.slow  # rendered clips go the same way in the fast tests
+
 GRID = tuple(f"grid_{name}.mpg" for name in ("bbaf2n", "lbax4n", "lrwp9a", "pwij3p", "swiz3n"))
 CLIPS = (*GRID, "face_noface.mov", "obama_speech.mp4")
 

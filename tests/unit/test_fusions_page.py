@@ -13,6 +13,8 @@ from torch import nn
 import avgate.models.fusions
 from avgate.models.fusions import FUSIONS, Fusion, FusionOutput, fusion_named
 
+pytestmark = pytest.mark.slow  # it measures what a page says, and nothing that the package does
+
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
 
