@@ -40,11 +40,12 @@ def test_the_demonstration_weights_give_the_same_trace_as_ever():
     now = estimator.trace(clip, then.time_s)
 
     assert np.isnan(then.targets["valence"]).sum() > 5, "both modalities are absent for a while"
-    for kind in ("targets", "raw", "gates"):
+    # The file has six decimals, and batches round otherwise than the single windows of then.
+    for kind, tolerance in (("targets", 1e-6), ("raw", 1e-6), ("gates", 2e-6)):
         expected, found = getattr(then, kind), getattr(now, kind)
         assert list(found) == list(expected)
         for name in expected:
-            assert found[name] == pytest.approx(expected[name], abs=2e-6, nan_ok=True), name
+            assert found[name] == pytest.approx(expected[name], abs=tolerance, nan_ok=True), name
     assert {name: mask.tolist() for name, mask in now.present.items()} == {
         name: mask.tolist() for name, mask in then.present.items()
     }
