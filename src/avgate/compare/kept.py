@@ -54,7 +54,7 @@ class Kept:
             The outcome; None where there is none, its identity differs, or its model or scores on corrupted clips are
             missing.
         """
-        if not _readable(self.checkpoint(run)):
+        if _metadata(self.checkpoint(run)) is None:
             return None
         outcome = Outcome.load(self.outcome(run), identity)
         if outcome is None or (stress and not outcome.stressed):
@@ -63,26 +63,19 @@ class Kept:
 
     def outdated(self, wanted: Iterable[tuple[Run, set[str]]]) -> int:
         """How many of these runs, each with the identities that it may have, have an outcome with another one."""
-        return sum(_identity_in(self.outcome(run)) not in {None, *identities} for run, identities in wanted)
+
+        def identity_of(run: Run) -> str | None:
+            return (_metadata(self.outcome(run)) or {}).get("identity")
+
+        return sum(identity_of(run) not in {None, *identities} for run, identities in wanted)
 
 
-def _readable(path: Path) -> bool:
-    """Whether a safetensors file is there and whole: its header knows how long it must be."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "np"):
-            return True
-    except (SafetensorError, OSError):
-        return False
-
-
-def _identity_in(path: Path) -> str | None:
-    """The identity in an outcome's file; None where there is no such file, or it can't be read."""
+def _metadata(path: Path) -> dict[str, str] | None:
+    """A safetensors file's metadata; None where it isn't there or isn't whole: its header knows how long it must be."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, "np") as file:
-            return (file.metadata() or {}).get("identity")
+            return file.metadata() or {}
     except (SafetensorError, OSError):
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -137,9 +138,10 @@ class Estimator:
             gates=dict(zip(estimated.gates, read[2 * k :], strict=True)),
             source=clip.name,
             notes=(DEMONSTRATION_NOTE,) if self.checkpoint.demonstration else (),
-            provenance=self.provenance(),
+            provenance=self.provenance,
         )
 
+    @cached_property
     def provenance(self) -> dict[str, Any]:
         """Where the estimates come from: version, recipe, training data, scores, features; as plain values."""
         checkpoint = self.checkpoint
