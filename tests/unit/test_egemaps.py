@@ -63,6 +63,18 @@ def test_a_row_is_the_mean_and_deviation_of_opensmiles_frames_in_its_window():
             assert column(track, f"{name}.sd")[step] == pytest.approx(values.std(), rel=1e-4, abs=1e-4)
 
 
+def test_the_last_frames_are_nearly_those_of_sound_that_goes_on():
+    sound = babble(4.0)
+    going_on = extract(sound, end_s=4.0).values
+    centre, frames = descriptors(sound[: 2 * SAMPLE_RATE])
+    np.testing.assert_array_equal(centre, np.arange(1, 200) * 160)
+    assert np.isfinite(frames[:, :F0]).all()
+    np.testing.assert_array_equal(frames[:-1, :F0], descriptors(sound)[1][: len(frames) - 1, :F0])
+    # Up to here, windows of 0.5 s hear nothing of what follows.
+    last = extract(sound[: round(1.7 * SAMPLE_RATE)]).values[14]
+    assert np.mean(np.abs(last - going_on[14]) / going_on.std(axis=0)) < 0.03
+
+
 def test_borders_of_chunks_dont_show():
     sound = babble(7.0)
     whole = descriptors(sound)[1]

@@ -16,7 +16,7 @@ from avgate.features.audio.chunks import HOP, StepPool
 from avgate.features.audio.extraction import AudioExtraction, one_by_one
 from avgate.features.base import Need, fingerprint
 
-VERSION = 1
+VERSION = 2
 """Raise it whenever this file, extraction.py or chunks.py change the features."""
 
 LLDS = (
@@ -59,6 +59,9 @@ LEAST_VOICED = 3
 
 _MISSING_DB = -60
 """Amplitudes below this are missing: openSMILE writes -201 for them, and then smooths over three frames."""
+
+_PADDING = SAMPLE_RATE // 10
+"""Silence (100 ms) put after the sound: openSMILE gives no values for its last 30 ms, and smooths what precedes them."""
 
 _LEAST_SAMPLES = SAMPLE_RATE // 10
 """Shorter sound (100 ms) gives no frames; openSMILE itself needs 60 ms."""
@@ -142,7 +145,8 @@ def descriptors(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if len(samples) < _LEAST_SAMPLES:
         return np.zeros(0, np.int64), np.zeros((0, len(LLDS) + 1), np.float32)
     # openSMILE reads 16-bit integers and lets +1.0 wrap around to -1.0.
-    raw = _smile()(np.clip(samples, -1, 1 - 2**-15), SAMPLE_RATE)[0].T
+    padded = np.pad(np.clip(samples, -1, 1 - 2**-15), (0, _PADDING))
+    raw = _smile()(padded, SAMPLE_RATE)[0].T
     voice = raw[:, _VOICED:].astype(np.float32)
     voiced = voice[:, 0] > 0
     voice[~voiced] = np.nan
@@ -158,7 +162,9 @@ def descriptors(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     for lld, offset in LOG_OFFSETS.items():
         i = LLDS.index(lld)
         rows[:, i] = np.log(rows[:, i] + offset)
-    return (np.arange(len(rows)) + 1) * HOP, rows
+    centre = (np.arange(len(rows)) + 1) * HOP
+    within = centre < len(samples)
+    return centre[within], rows[within]
 
 
 def hold(values: np.ndarray, longest: int, neutral: np.ndarray) -> np.ndarray:
