@@ -61,7 +61,7 @@ _MISSING_DB = -60
 """Amplitudes below this are missing: openSMILE writes -201 for them, and then smooths over three frames."""
 
 _PADDING = SAMPLE_RATE // 10
-"""Silence (100 ms) put after the sound: openSMILE gives no values for its last 30 ms, and smooths what precedes them."""
+"""Silence (100 ms) put after the sound: openSMILE gives no values for its last 30 ms, and others right before them."""
 
 _LEAST_SAMPLES = SAMPLE_RATE // 10
 """Shorter sound (100 ms) gives no frames; openSMILE itself needs 60 ms."""
