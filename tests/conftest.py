@@ -38,6 +38,15 @@ def clips_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def cases_dir() -> Path:
+    """The folder of files that users had trouble with; tests that need it skip where it is missing."""
+    folder = SHARED / "cases"
+    if not folder.is_dir():
+        pytest.skip("files that users had trouble with are missing: no shared/cases folder beside the project")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def face_model() -> Path:
     """face_landmarker.task as users download it; tests that need it skip where it is missing."""
     if not FACE_MODEL.is_file():

@@ -44,6 +44,38 @@ def test_a_gap_starts_a_new_stretch_that_sees_nothing_of_the_old_one():
     assert chunks[2].start == 51_200
 
 
+def silent(sound: np.ndarray, *stretches: tuple[int, int]) -> np.ndarray:
+    sound = sound.copy()
+    for first, last in stretches:
+        sound[first:last] = 0
+    return sound
+
+
+@given(sizes=st.lists(st.integers(1, 50_000), min_size=1, max_size=5))
+def test_digital_silence_is_a_gap_whatever_the_pieces(sizes):
+    sound = silent(noise(3.0, 0.1), (0, 2000), (10_000, 11_600), (20_000, 21_500), (30_000, 48_000))
+    chunks = Chunks(2, 1)
+    cut = [chunk for piece in pieces(sound, [max(size, 200) for size in sizes]) for chunk in chunks.push(piece)]
+    cut += chunks.close()
+    assert [(c.start, c.core_start, c.core_end) for c in cut] == [(2000, 2000, 10_000), (11_600, 11_600, 30_000)]
+    for chunk in cut:
+        np.testing.assert_array_equal(chunk.samples, sound[chunk.core_start : chunk.core_end])
+    assert chunks.silent_s == pytest.approx((2000 + 1600 + 18_000) / SAMPLE_RATE)
+    assert chunks.heard_s == pytest.approx(3.0 - chunks.silent_s)
+
+
+def test_silence_of_less_than_a_tenth_of_a_second_belongs_to_the_sound():
+    sound = silent(noise(1.0, 0.1), (0, 1599), (5000, 6599), (14_500, 16_000))
+    (chunk,) = cut([Waveform(sound)])
+    np.testing.assert_array_equal(chunk.samples, sound)
+
+
+def test_noise_of_one_step_of_16_bits_is_sound():
+    sound = np.random.default_rng(0).integers(-1, 2, SAMPLE_RATE).astype(np.float32) / 2**15
+    (chunk,) = cut([Waveform(sound)])
+    assert len(chunk.samples) == SAMPLE_RATE
+
+
 def test_clocks_rounded_to_milliseconds_make_no_gaps():
     sound = noise(2.0, 0.1)
     rounded = [Waveform(p.samples, round(p.start_s, 3)) for p in pieces(sound, [370])]
@@ -76,7 +108,7 @@ def test_covered_counts_samples(stretches, rate, end_s):
     chunks, heard, at = Chunks(1, 1), np.zeros(10 * SAMPLE_RATE, bool), 0
     for gap_s, length_s in stretches:
         at, n = at + round(gap_s * SAMPLE_RATE), max(1, round(length_s * SAMPLE_RATE))
-        chunks.push(Waveform(np.zeros(n, np.float32), at / SAMPLE_RATE))
+        chunks.push(Waveform(np.ones(n, np.float32), at / SAMPLE_RATE))
         heard[at : at + n] = True
         at += n
     chunks.close()

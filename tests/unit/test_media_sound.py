@@ -44,26 +44,6 @@ def test_a_click_stays_at_its_time(tmp_path: Path):
     assert np.argmax(np.abs(heard(path))) / SAMPLE_RATE == pytest.approx(1.0, abs=2e-4)
 
 
-@pytest.mark.parametrize("codec", ["pcm_s16le", "pcm_f32le"])
-def test_channels_are_mixed_to_their_mean_and_never_clip(tmp_path: Path, codec: str):
-    def mixed(name: str, channels: np.ndarray) -> np.ndarray:
-        path = tmp_path / f"{name}.mov"
-        return heard(make_clip(path, greys(5), sound=[(0.0, channels)], sound_codec=codec, sound_rate=SAMPLE_RATE))
-
-    loud = tone(0.2, SAMPLE_RATE, 500.0, level=0.99)
-    np.testing.assert_allclose(mixed("both", np.stack([loud, loud])), loud, atol=1e-3)
-    np.testing.assert_allclose(mixed("left", np.stack([loud, 0 * loud])), loud / 2, atol=1e-3)
-    np.testing.assert_allclose(mixed("opposite", np.stack([loud, -loud])), 0, atol=1e-3)
-
-
-def test_surround_sound_stays_in_range(tmp_path: Path):
-    loud = tone(0.2, 48_000, 500.0, level=1.0)
-    path = make_clip(
-        tmp_path / "a.mkv", greys(5), sound=[(0.0, loud)], sound_codec="pcm_s16le", sound_rate=48_000, layout="5.1"
-    )
-    assert np.abs(heard(path)).max() == pytest.approx(1.0, abs=0.01)
-
-
 @pytest.mark.parametrize("chunk_s", [0.01, 0.7])
 def test_pieces_join_to_the_whole_and_are_no_longer_than_asked_for(tmp_path: Path, chunk_s: float):
     path = make_clip(tmp_path / "a.mp4", greys(50), sound=[(0.0, tone(2.0))])

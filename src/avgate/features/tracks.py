@@ -16,6 +16,7 @@ import numpy as np
 from avgate.core.errors import MediaError
 from avgate.core.types import FaceTrack, FeatureTrack, VideoFrame, Waveform
 from avgate.faces import FaceTracker, track_crops
+from avgate.features.audio.chunks import Chunks
 from avgate.features.base import Backbone, Need
 from avgate.media import Recording
 
@@ -67,6 +68,7 @@ def extract_tracks(
     for_faces = [e for e, b in zip(extractions, backbones, strict=True) if b.modality == "video"]
     for_sound = [e for e, b in zip(extractions, backbones, strict=True) if b.modality == "audio"]
     stop = threading.Event()
+    stretches = Chunks(1, 0)
 
     def listen() -> None:
         if not for_sound and on_sound is None:
@@ -74,6 +76,7 @@ def extract_tracks(
         for piece in recording.sound():
             if stop.is_set():
                 return
+            stretches.push(piece)
             for extraction in for_sound:
                 extraction.push(piece)
             if on_sound is not None:
@@ -110,8 +113,18 @@ def extract_tracks(
         time_s=times,
         face=np.concatenate(face) if face else np.zeros(0, bool),
         others=np.concatenate(others) if others else np.zeros(0, int),
-        notes=tuple(recording.notes),
+        notes=(*recording.notes, *_silence(stretches)),
     )
+
+
+def _silence(stretches: Chunks) -> list[str]:
+    """What the user must know of digital silence."""
+    stretches.close()
+    if stretches.silent_s and not stretches.heard_s:
+        return ["The sound is digital silence throughout (zero samples), and counts as no sound."]
+    if stretches.silent_s:
+        return [f"{stretches.silent_s:.1f} s of sound are digital silence (zero samples), and count as no sound."]
+    return []
 
 
 def _faces(

@@ -171,9 +171,9 @@ class Media:
     def sound(self, chunk_s: float = 30.0) -> Iterator[Waveform]:
         """The sound as mono pieces of up to chunk_s seconds, in order and without overlap; no piece without sound.
 
-        Channels are mixed with weights that add up to 1, so that samples stay in [-1, 1]. Times are right to 20 ms: a
-        gap shorter than 0.1 s is filled with silence, a new piece starts after a longer one, and sound that overlaps
-        earlier sound is cut.
+        Channels are mixed by their layout as FFmpeg does, so that a voice in the middle keeps its level; where they
+        cancel out, the loudest one is taken. Times are right to 20 ms: a gap shorter than 0.1 s is filled with silence,
+        a new piece starts after a longer one, and sound that overlaps earlier sound is cut.
 
         Args:
             chunk_s: length of the longest piece in seconds, above 0.
@@ -196,8 +196,8 @@ class Media:
                     raise MediaError(what, where=self.path, hint="convert it with ffmpeg -ac 1") from error
                 yield from done
             yield from pieces.close()
-            if pieces.cut_s:
-                self._note(f"{pieces.cut_s:.2f} s of sound overlap earlier sound and were cut.")
+            for note in pieces.notes():
+                self._note(note)
 
     def _shown(self, threads: str, after_s: float) -> Iterator[VideoFrame]:
         """Frames later than after_s; damage raises _DamagedError unless `threads` is "SLICE"."""

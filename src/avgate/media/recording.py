@@ -87,7 +87,7 @@ class InMemory:
         return self._time_s
 
     def sound(self) -> Iterator[Waveform]:
-        """See Recording; resampled to 16 kHz in the same way as the sound of files."""
+        """See Recording; mixed and resampled to 16 kHz in the same way as the sound of files."""
         if self._sound is None:
             return
         pieces = Pieces(30 * SAMPLE_RATE)
@@ -97,6 +97,7 @@ class InMemory:
             frame.sample_rate = self._rate
             yield from pieces.push(frame)
         yield from pieces.close()
+        self.notes += [note for note in pieces.notes() if note not in self.notes]
 
     def _checked_times(self, frames: Any, time_s: Any) -> np.ndarray:
         """The frames' times, float64 [n]."""

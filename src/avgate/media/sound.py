@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from av import AudioFrame
 from av.audio.resampler import AudioResampler
 
 from avgate.core.types import SAMPLE_RATE, Waveform
+from avgate.media.channels import Mixer
 
 SLACK_S = 0.02
 """Seconds by which timestamps may differ from the count of samples before the time is corrected."""
@@ -21,14 +23,13 @@ class Pieces:
 
     Args:
         longest: most samples per piece.
-
-    Attributes:
-        cut_s: seconds of sound that were cut because they overlap earlier sound.
     """
 
     def __init__(self, longest: int):
-        self.cut_s = 0.0
+        self._cut_s = 0.0  # seconds of sound that were cut because they overlap earlier sound
+        self._cancelled_s = 0.0  # seconds in which the channels cancel out
         self._longest = longest
+        self._mixer: Mixer | None = None  # None where there is one channel
         self._resampler: AudioResampler | None = None
         self._kind: tuple[str, str, int] | None = None  # format, layout and rate of the frames that the resampler takes
         self._due_s = 0.0  # time at which the next frame should start
@@ -55,16 +56,20 @@ class Pieces:
                 self._keep(np.zeros(max(0, round((time_s - end_s) * SAMPLE_RATE)), np.float32))
             else:
                 self._drop += round(-off_s * SAMPLE_RATE)
-                self.cut_s -= off_s
+                self._cut_s -= off_s
             self._due_s = time_s
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
         if kind != self._kind:
             self._drain()
             self._kind = kind
         if self._resampler is None:
-            # For integer formats FFmpeg scales the weights of the mix to a sum of 1; for float it doesn't.
             self._resampler = AudioResampler(format="s32", layout="mono", rate=SAMPLE_RATE)
-        self._resample(self._resampler, frame)
+            several = frame.layout.nb_channels > 1
+            self._mixer = Mixer(frame.layout.name, frame.sample_rate) if several else None
+        if self._mixer is None:
+            self._resample(self._resampler, frame)
+        else:
+            self._mixed(self._resampler, self._mixer.push(frame), frame.sample_rate)
         self._due_s += frame.samples / frame.sample_rate
         while self._waiting >= self._longest:
             done += self._take(self._longest)
@@ -78,10 +83,29 @@ class Pieces:
             done += self._take(min(self._longest, self._waiting))
         return done
 
+    def notes(self) -> list[str]:
+        """What the user must know of the sound, one sentence each; complete after `close`."""
+        notes = []
+        if self._cut_s:
+            notes.append(f"{self._cut_s:.2f} s of sound overlap earlier sound and were cut.")
+        if self._cancelled_s:
+            what = "The channels of the sound cancel each other out, as if one had the wrong sign"
+            notes.append(f"{what}: in {self._cancelled_s:.1f} s, the loudest one alone is used.")
+        return notes
+
     def _drain(self) -> None:
         if self._resampler is not None:
+            if self._mixer is not None and self._kind is not None:
+                self._mixed(self._resampler, self._mixer.close(), self._kind[2])
+                self._cancelled_s += self._mixer.cancelled_s
             self._resample(self._resampler, None)
-            self._resampler = None
+            self._resampler = self._mixer = None
+
+    def _mixed(self, resampler: AudioResampler, blocks: list[np.ndarray], rate: int) -> None:
+        for block in blocks:
+            frame = AudioFrame.from_ndarray(block[None], format="flt", layout="mono")
+            frame.sample_rate = rate
+            self._resample(resampler, frame)
 
     def _resample(self, resampler: AudioResampler, frame: Any) -> None:
         for out in resampler.resample(frame):

@@ -16,6 +16,12 @@ HOP = SAMPLE_RATE // 100
 JOIN = SAMPLE_RATE // 100
 """Pieces follow each other without a gap if their times differ by at most this many samples: containers round times."""
 
+QUIET = 2.0**-15
+"""Samples nearer to zero than this, one step of 16 bits, are digital silence if SILENCE of them follow each other."""
+
+SILENCE = SAMPLE_RATE // 10
+"""Shortest digital silence (100 ms), as short as a gap between pieces; shorter pauses occur within synthetic speech."""
+
 _BLOCK = 256
 """Steps pooled at once; limits the memory."""
 
@@ -42,19 +48,27 @@ class Chunk:
 class Chunks:
     """Cuts a clip's sound into chunks. The chunks don't depend on the pieces that the sound arrives in.
 
-    A gap between pieces begins a new stretch. Each stretch is cut on its own, so that no frame spans a gap.
+    A gap between pieces begins a new stretch. Each stretch is cut on its own, so that no frame spans a gap. Digital
+    silence is such a gap: muted microphones and empty tracks give it, while every real room has noise.
 
     Args:
         core_s: length of a core in whole seconds, so that frames fall on the same places in all chunks.
         context_s: length of the context on either side, in whole seconds.
+
+    Attributes:
+        silent_s: seconds of digital silence so far.
     """
 
     def __init__(self, core_s: int, context_s: int):
+        self.silent_s = 0.0
         self._core, self._context = core_s * SAMPLE_RATE, context_s * SAMPLE_RATE
         self._stretches: list[tuple[int, int]] = []  # finished ones: first sample, one past the last
         self._start = self._end = self._core_start = 0
         self._held: list[np.ndarray] = []
         self._held_start = 0
+        self._now: int | None = None  # one past the last sample that was pushed
+        self._quiet = np.zeros(0, np.float32)  # the quiet samples before that, too few so far for a digital silence
+        self._in_silence = False
 
     def push(self, piece: Waveform) -> list[Chunk]:
         """Take the next piece and return the chunks that it completes.
@@ -73,23 +87,53 @@ class Chunks:
             )
         start = round(piece.start_s * SAMPLE_RATE)
         chunks: list[Chunk] = []
-        under_way = self._end > self._start
-        if under_way and start < self._end - JOIN:
+        if self._now is not None and start < self._now - JOIN:
             raise FeatureError(
-                f"sound that starts at {piece.start_s:.3f} s comes after sound up to {self._end / SAMPLE_RATE:.3f} s",
+                f"sound that starts at {piece.start_s:.3f} s comes after sound up to {self._now / SAMPLE_RATE:.3f} s",
                 hint="give the pieces in order and without overlap, as avgate.media does",
             )
-        if not under_way or start > self._end + JOIN:
+        if self._now is None or start > self._now + JOIN:
             chunks = self.close()
+            self._now = start
+        first = self._now - len(self._quiet)
+        self._now += len(samples)
+        samples = np.concatenate([self._quiet, samples])
+        silences, decided = digital_silences(samples, self._in_silence)
+        self._quiet = samples[decided:]
+        at = 0
+        for begin, end in silences:
+            chunks += self._listen(samples[at:begin], first + at)
+            chunks += self._end_stretch()
+            self.silent_s += (end - begin) / SAMPLE_RATE
+            self._in_silence, at = True, end
+        return chunks + self._listen(samples[at:decided], first + at)
+
+    def close(self) -> list[Chunk]:
+        """End the current stretch of sound and return its remaining chunks."""
+        chunks = [] if self._now is None else self._listen(self._quiet, self._now - len(self._quiet))
+        self._quiet, self._in_silence = self._quiet[:0], False
+        return chunks + self._end_stretch()
+
+    @property
+    def heard_s(self) -> float:
+        """Seconds of sound in the stretches that have ended."""
+        return sum(end - start for start, end in self._stretches) / SAMPLE_RATE
+
+    def _listen(self, samples: np.ndarray, start: int) -> list[Chunk]:
+        """Go on with the current stretch, or begin one at `start`."""
+        if not len(samples):
+            return []
+        if self._end == self._start:
             self._start = self._end = self._core_start = self._held_start = start
+        self._in_silence = False
         self._held.append(samples)
         self._end += len(samples)
+        chunks = []
         while self._end >= self._core_start + self._core + self._context:
             chunks.append(self._cut())
         return chunks
 
-    def close(self) -> list[Chunk]:
-        """End the current stretch of sound and return its remaining chunks."""
+    def _end_stretch(self) -> list[Chunk]:
         chunks = []
         while self._core_start < self._end:
             chunks.append(self._cut())
@@ -121,6 +165,24 @@ class Chunks:
         heard[1::2] = np.cumsum(knots[1::2] - knots[::2])
         heard[2::2] = heard[1:-1:2]
         return np.diff(np.interp(edges, knots, heard)) >= 0.5 * np.diff(edges) - 1e-9
+
+
+def digital_silences(samples: np.ndarray, in_silence: bool) -> tuple[list[tuple[int, int]], int]:
+    """Find digital silence in a part of a sound.
+
+    Args:
+        samples: float32 [n].
+        in_silence: whether a digital silence reaches to the first sample; quiet samples there belong to it.
+
+    Returns:
+        First sample and one past the last of each silence; and how many samples are decided: quiet ones at the end may
+        be the beginning of a silence.
+    """
+    edges = np.flatnonzero(np.diff(np.abs(samples) < QUIET, prepend=False, append=False))
+    runs = edges.reshape(-1, 2).tolist()
+    found = [(a, b) for a, b in runs if b - a >= SILENCE or (in_silence and a == 0)]
+    undecided = runs and runs[-1][1] == len(samples) and tuple(runs[-1]) not in found
+    return found, runs[-1][0] if undecided else len(samples)
 
 
 class StepPool:

@@ -27,7 +27,7 @@ from avgate.features.hub import (
     weights_fingerprint,
 )
 
-VERSION = 1
+VERSION = 2
 """Raise it whenever this file, extraction.py or chunks.py change the features."""
 
 

@@ -17,7 +17,7 @@ from avgate.features.base import Need, fingerprint
 from avgate.features.hub import weights_fingerprint
 from avgate.features.onnx_file import open_onnx
 
-VERSION = 1
+VERSION = 2
 """Raise it whenever this file, extraction.py or chunks.py change the features."""
 
 

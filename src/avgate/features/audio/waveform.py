@@ -12,7 +12,7 @@ from avgate.core.types import SAMPLE_RATE, FeatureTrack, Modality, Waveform
 from avgate.features.audio.chunks import Chunks
 from avgate.features.base import Need, fingerprint
 
-VERSION = 1
+VERSION = 2
 """Raise it whenever this file or chunks.py change the features."""
 
 
