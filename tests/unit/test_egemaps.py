@@ -91,6 +91,15 @@ def test_borders_of_chunks_dont_show():
     np.testing.assert_array_equal(a.active, b.active)
 
 
+def test_borders_in_unbroken_voice_show_in_jitter_and_shimmer_only():
+    sound = vowel(9.0, 130.0) + noise(9.0, 1e-3)
+    a, b = extract(sound, chunk_s=3), extract(sound, chunk_s=100)
+    moved = ~np.isclose(a.values, b.values, rtol=1e-5, atol=1e-5).all(axis=0)
+    names = {name.split(".")[0] for name, some in zip(a.columns, moved, strict=True) if some}
+    assert names <= {"jitterLocal", "shimmerLocaldB"}
+    np.testing.assert_array_equal(a.present, b.present)
+
+
 def test_the_sizes_of_the_pieces_dont_matter_to_the_bit():
     sound = babble(3.5)
     once = extract(sound, 0.3, chunk_s=1)
