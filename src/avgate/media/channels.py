@@ -18,6 +18,9 @@ OPPOSITE = -0.8
 _LOUDER = 4.0
 """By how much a channel's power must exceed that of the channel in use for a change: each one sounds different."""
 
+_LEAST_S = 0.1
+"""A last block of less than this many seconds is mixed as the one before it: too little to tell."""
+
 _FADE_S = 0.01
 
 
@@ -89,10 +92,10 @@ class Mixer:
         return [self._mixed(held)]
 
     def _mixed(self, samples: np.ndarray) -> np.ndarray:
-        weights = self._mix
-        if _correlation(samples * self._mix[:, None]) < OPPOSITE:
-            weights = np.zeros_like(self._mix)
-            weights[self._loudest(samples)] = 1
+        weights = self._mix if self._weights is None else self._weights
+        if samples.shape[1] >= _LEAST_S * self._rate:
+            weights = self._alone_or_mix(samples)
+        if weights is not self._mix:
             self.cancelled_s += samples.shape[1] / self._rate
         mixed = weights @ samples
         if self._weights is not None and not np.array_equal(weights, self._weights):
@@ -102,12 +105,15 @@ class Mixer:
         self._weights = weights
         return mixed
 
-    def _loudest(self, samples: np.ndarray) -> int:
+    def _alone_or_mix(self, samples: np.ndarray) -> np.ndarray:
+        """Weights for these samples."""
+        if _correlation(samples * self._mix[:, None]) >= OPPOSITE:
+            return self._mix
         power = np.mean(np.square(samples, dtype=np.float64), axis=1) * (self._mix > 0)
         loudest = int(np.argmax(power))
         if self._alone is None or power[loudest] > _LOUDER * power[self._alone]:
             self._alone = loudest
-        return self._alone
+        return np.eye(len(power), dtype=np.float32)[self._alone]
 
 
 def _correlation(samples: np.ndarray) -> float:
