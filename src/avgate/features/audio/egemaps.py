@@ -16,7 +16,7 @@ from avgate.features.audio.chunks import HOP, StepPool
 from avgate.features.audio.extraction import AudioExtraction, one_by_one
 from avgate.features.base import Need, fingerprint
 
-VERSION = 2
+VERSION = 3
 """Raise it whenever this file, extraction.py or chunks.py change the features."""
 
 LLDS = (
