@@ -14,6 +14,7 @@ from avgate.corpora import CORPORA, open_corpus
 from avgate.corpora.base import Corpus
 from tests.affwild2 import write_affwild2
 from tests.dialogues import write_hazumi
+from tests.open_corpora import write_cremad, write_emodb, write_ravdess
 from tests.own_corpus import write_own_corpus
 
 
@@ -39,6 +40,9 @@ FOLDERS: dict[str, Callable[[Path], None]] = {
     "rendered": rendered,
     "hazumi": hazumi,
     "affwild2": affwild2,
+    "cremad": write_cremad,
+    "emodb": write_emodb,
+    "ravdess": write_ravdess,
     "manifest": manifest,
 }
 

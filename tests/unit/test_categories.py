@@ -30,7 +30,7 @@ def test_intensity_moves_the_place_towards_neutral_in_a_straight_line():
 
 
 def test_an_unknown_word_is_answered_with_those_that_are_known():
-    with pytest.raises(UsageError, match="did you mean 'anger'.*disgust"):
+    with pytest.raises(UsageError, match=r"did you mean 'anger'.*disgust"):
         category("angerr")
 
 

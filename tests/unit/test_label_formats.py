@@ -394,3 +394,9 @@ class TestStretchesOnTheGrid:
         starts = np.arange(4) * 0.25
         labels = LabelTrack(starts, np.array([[0], [1], [0], [1]], np.float32), ("valence",), starts + 0.25)
         assert labels_on_grid(labels, Grid(1.0), 1)[0, 0] == 0.5
+
+    def test_a_label_of_a_whole_clip_labels_every_step_of_it_however_long(self):
+        labels = LabelTrack(np.zeros(1), np.array([[0.5]], np.float32), ("valence",), np.full(1, np.inf))
+        for n in (0, 1, 7):
+            assert labels_on_grid(labels, Grid(10.0), n)[:, 0].tolist() == [0.5] * n
+        assert own_rate(labels) is None

@@ -16,7 +16,7 @@ from avgate.core.errors import UsageError
 from avgate.core.types import Clip, LabelTrack, Trace
 from avgate.evaluation.examples import Example
 from avgate.labels.tracks import labels_on_grid
-from avgate.models.checkpoint import Checkpoint, FeatureSpec, modality_dims
+from avgate.models.checkpoint import Checkpoint, FeatureSpec, load_checkpoint, modality_dims
 from avgate.models.encoders import TcnConfig
 from avgate.models.fusions.hgrjca import HgrjcaConfig, RhgrjcaConfig
 from avgate.models.losses import ccc_loss, reliability_loss, unimodal_loss
@@ -106,6 +106,15 @@ def test_a_run_does_not_go_on_in_another_precision(prepared, tmp_path):
     training.train(CORPUS, None, RECIPE, tmp_path, prepared=prepared, accelerator="cpu")
     with pytest.raises(UsageError, match="differs in its precision"):
         training.train(CORPUS, None, RECIPE, tmp_path, prepared=prepared, accelerator="cpu", precision="64-true")
+
+
+def test_a_model_carries_the_map_by_which_emotion_words_became_its_labels(prepared, tmp_path):
+    words = SimpleNamespace(name="words", synthetic=False, emotion_map="whose ratings")
+    trained = training.train(words, None, RECIPE, tmp_path, prepared=prepared, accelerator="cpu")
+    assert load_checkpoint(tmp_path).trained_on["emotion_map"] == "whose ratings"
+    assert trained.provenance["trained_on"]["emotion_map"] == "whose ratings"
+    plain = training.train(CORPUS, None, RECIPE, None, prepared=prepared, accelerator="cpu")
+    assert "emotion_map" not in plain.checkpoint.trained_on
 
 
 def stopped_in_epoch(wanted: int):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ def _look(corpus: Corpus, clip: Clip) -> ClipReport:
             findings += [note for note in media.notes if note != "The file has no sound."]
             if media.info.audio_codec is None:
                 findings.append("its video has no sound")
-            if labels is not None:
+            if labels is not None and len(video_s):
                 findings += _disagreements(labels, video_s)
     except AvgateError as error:
         findings.append(f"{error.where}: {error.what}")
@@ -79,7 +80,7 @@ def _look(corpus: Corpus, clip: Clip) -> ClipReport:
 def _disagreements(labels: LabelTrack, video_s: np.ndarray) -> list[str]:
     first_s, last_s = float(labels.time_s[0]), float(intervals(labels)[1][-1])
     found = []
-    if last_s > video_s[-1] + _LATE_S:
+    if math.isfinite(last_s) and last_s > video_s[-1] + _LATE_S:
         found.append(f"its labels end at {last_s:.2f} s, its video at {video_s[-1]:.2f} s")
     if last_s < video_s[-1] - _LATE_S:
         found.append(f"its last {video_s[-1] - last_s:.2f} s have no labels")
@@ -128,10 +129,17 @@ def as_json(corpus: Corpus, reports: Sequence[ClipReport]) -> dict[str, Any]:
             },
         }
     findings = corpus.findings()
+    about: dict[str, str] = getattr(corpus, "about", dict)()
     lacking = [split for split in SPLITS if split not in splits]
-    if lacking:
+    if lacking and reports:
         findings["(splits)"] = [f"there is no clip for {', '.join(lacking)}: training needs train and validation"]
     for report in reports:
         if report.findings:
             findings.setdefault(report.clip.name, []).extend(report.findings)
-    return {"corpus": corpus.name, "targets": list(corpus.targets), "splits": splits, "findings": findings}
+    return {
+        "corpus": corpus.name,
+        "about": about,
+        "targets": list(corpus.targets),
+        "splits": splits,
+        "findings": findings,
+    }

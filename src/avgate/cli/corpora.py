@@ -65,6 +65,8 @@ def inspect(data: Data, corpus: Corpus = "rendered", out: Annotated[Path | None,
     found = as_json(opened, reports)
     console = Console(soft_wrap=True, highlight=False, emoji=False)
     console.print(corpus_table(opened, reports))
+    for what, says in found["about"].items():
+        console.print(f"{what}: {says}", markup=False)
     for clip, findings in found["findings"].items():
         console.print(f"{clip}: {'; '.join(findings)}", markup=False)
     console.print("nothing is missing" if not found["findings"] else f"{len(found['findings'])} clips to look at")
@@ -160,6 +162,7 @@ def extract(
     For example: avgate extract --corpus manifest --data clips.csv --set 'backbones=("egemaps","blendshapes")'
     """
     from avgate.core.console import console
+    from avgate.core.errors import CorpusError
     from avgate.corpora import open_corpus
     from avgate.features.extract import extract as run
     from avgate.features.store import features_beside
@@ -167,6 +170,9 @@ def extract(
     from avgate.models.recipes import recipe_named
 
     wanted, clips = override(recipe_named(recipe), *set), open_corpus(corpus, data).clips()
+    if not clips:
+        hint = f"`avgate inspect --corpus {corpus} --data {shlex.quote(str(data))}` says what is missing"
+        raise CorpusError("there is no clip to extract", where=data, hint=hint)
     beside = features_beside(data)
     store = store or beside
     model = str(face_model) if face_model else None

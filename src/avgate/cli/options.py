@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 # These names are copies, and a test compares them with the real ones: importing those takes seconds, and help doesn't.
-CORPORA = "rendered, hazumi, affwild2, manifest (your own recordings)"
+CORPORA = "rendered, hazumi, affwild2, cremad, emodb, ravdess, manifest (your own recordings)"
 FUSIONS = "audio, video, concat, ca, jca, rjca, dca, iaca, grjca, hgrjca, rhgrjca, lfan, tagf, crossmodal"
 RECIPES = (
     "demo, demo-absence, demo-finetune, demonstration-weights, hazumi, hazumi-absence, affwild2-hgrjca, affwild2-jca, "

@@ -178,7 +178,8 @@ class LabelTrack:
         time_s: float64 [n] seconds, increasing: time of each label, or start of its interval.
         values: float32 [n k] in [-1, 1]; NaN where unknown.
         targets: k names.
-        until_s: float64 [n] seconds, end of each label's interval; None where labels are of single times.
+        until_s: float64 [n] seconds, end of each label's interval, infinity for the end of the clip; None where labels
+            are of single times.
     """
 
     time_s: np.ndarray

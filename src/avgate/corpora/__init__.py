@@ -8,14 +8,20 @@ from pathlib import Path
 from avgate.core.errors import choose
 from avgate.corpora.affwild2 import AffWild2
 from avgate.corpora.base import Corpus
+from avgate.corpora.cremad import CremaD
+from avgate.corpora.emodb import EmoDB
 from avgate.corpora.hazumi import Hazumi
 from avgate.corpora.manifest import Manifest
+from avgate.corpora.ravdess import Ravdess
 from avgate.corpora.rendered import Rendered
 
 CORPORA: dict[str, Callable[[Path], Corpus]] = {
     "rendered": Rendered,
     "hazumi": Hazumi,
     "affwild2": AffWild2,
+    "cremad": CremaD,
+    "emodb": EmoDB,
+    "ravdess": Ravdess,
     "manifest": Manifest,
 }
 """Kind of corpus -> class that opens a folder (for manifest also a CSV file) as such a corpus."""

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
+
+import numpy as np
 
 from avgate.core.errors import CorpusError
 from avgate.core.types import Clip, FeatureTrack, LabelTrack
@@ -12,6 +17,9 @@ from avgate.core.types import Clip, FeatureTrack, LabelTrack
 
 class Corpus(Protocol):
     """A folder of recordings, opened for reading. Opening it raises CorpusError where it is malformed.
+
+    A corpus whose labels are emotion words also has `emotion_map`, the source of the words' places in the plane; models
+    that are trained on it carry it. Any corpus may have `about()`: name -> one line for `avgate inspect`.
 
     Attributes:
         name: name of this kind of corpus on the command line.
@@ -38,6 +46,30 @@ class Corpus(Protocol):
 
 SPLITS = ("train", "validation", "test")
 """Names of the splits."""
+
+
+def splits_of(groups: Iterable[str], seed: int = 0) -> dict[str, str]:
+    """Group -> split: in the order of a seeded hash, the first 60 % are train, 20 % validation, 20 % test."""
+    order = sorted(set(groups), key=lambda group: hashlib.sha256(f"{seed} {group}".encode()).hexdigest())
+    train, validation = round(0.6 * len(order)), round(0.8 * len(order))
+    return {g: "train" if i < train else "validation" if i < validation else "test" for i, g in enumerate(order)}
+
+
+def whole_clip(valence: float, arousal: float) -> LabelTrack:
+    """One label for all of a clip, however long it is."""
+    values = np.array([[valence, arousal]], np.float32)
+    return LabelTrack(np.zeros(1), values, ("valence", "arousal"), np.full(1, np.inf))
+
+
+def tally(values: Iterable[str]) -> str:
+    """How often each value occurs, most frequent first: "anger 127, boredom 81"."""
+    return ", ".join(f"{value} {count}" for value, count in Counter(values).most_common())
+
+
+def sexes(of_person: Iterable[str]) -> str:
+    """How many people there are of each sex: "10 (5 female, 5 male)"."""
+    counts = Counter(of_person)
+    return f"{counts.total()} ({', '.join(f'{counts[sex]} {sex}' for sex in sorted(counts))})"
 
 
 def read_table(path: Path, columns: tuple[str, ...], hint: str) -> list[dict[str, str]]:

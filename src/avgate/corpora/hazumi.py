@@ -18,6 +18,7 @@ import numpy as np
 from avgate.core.errors import CorpusError
 from avgate.core.timeline import Grid
 from avgate.core.types import Clip, FeatureTrack, LabelTrack, Modality
+from avgate.corpora.base import splits_of
 
 CLONES = ("Hazumi2010", "Hazumi2012", "Hazumi2105")
 TARGETS = {"impression": "UI", "continuance": "TC"}
@@ -28,7 +29,6 @@ EXCHANGES = Grid(rate=1.0)
 """Grid of labels and features. Its unit is the exchange, not the second: step i is exchange i, however long."""
 
 _VERSION = 1
-_SPLIT_SEED = 0
 _TIMES = ("start(exchange)", "end(system)", "end(exchange)")
 _CLONE = (
     "clone the authors' repositories https://github.com/ouktlab/Hazumi2010, .../Hazumi2012 and .../Hazumi2105 "
@@ -144,7 +144,7 @@ class Hazumi:
                 raise CorpusError("there are no sessions", where=folder, hint=_CLONE)
             files += found
         group = {file.stem: file.stem for file in files} | _earlier_sessions(found)
-        splits = _splits({group[file.stem] for file in files})
+        splits = splits_of(group[file.stem] for file in files)
         return [Clip(f.stem, f, splits[group[f.stem]], group[f.stem], labels=f) for f in files]
 
 
@@ -171,13 +171,6 @@ def _earlier_sessions(files: Sequence[Path]) -> dict[str, str]:
         what = f"it doesn't say who is in {', '.join(unlisted)}, so a person could end up in two splits"
         raise CorpusError(what, where=path, hint=_AGAIN)
     return {file.stem: earlier[file.stem] for file in files}
-
-
-def _splits(groups: set[str]) -> dict[str, str]:
-    """Group -> split: in the order of a seeded hash, the first 60 % are train, 20 % validation, 20 % test."""
-    order = sorted(groups, key=lambda group: hashlib.sha256(f"{_SPLIT_SEED} {group}".encode()).hexdigest())
-    train, validation = round(0.6 * len(order)), round(0.8 * len(order))
-    return {g: "train" if i < train else "validation" if i < validation else "test" for i, g in enumerate(order)}
 
 
 def _read_session(path: Path) -> Session:

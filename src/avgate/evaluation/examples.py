@@ -81,7 +81,10 @@ def load_examples(
     """
     clips = [c for c in corpus.clips() if split in (None, c.split) and c.labels is not None]
     if not clips:
-        splits = ", ".join(sorted({c.split for c in corpus.clips() if c.labels is not None})) or "none"
+        splits = ", ".join(sorted({c.split for c in corpus.clips() if c.labels is not None}))
+        if not splits:
+            hint = f"`avgate inspect --corpus {corpus.name}` says what is missing"
+            raise CorpusError("no clip has labels", where=corpus.name, hint=hint)
         raise CorpusError(
             f"the split '{split}' has no labelled clips",
             where=corpus.name,

@@ -20,10 +20,12 @@ def rate_of(time_s: np.ndarray) -> float:
 
 
 def own_rate(labels: LabelTrack) -> float | None:
-    """Labels per second; None where labels are of intervals that vary in length."""
+    """Labels per second; None where labels are of intervals that vary in length, or of whole clips."""
     if labels.until_s is None:
         return rate_of(labels.time_s)
     lengths = labels.until_s - labels.time_s
+    if np.isinf(lengths).any():
+        return None
     usual = float(np.median(lengths))
     return _rate(lengths) if (np.abs(lengths - usual) < 0.1 * usual).mean() >= _REGULAR else None
 
@@ -139,7 +141,9 @@ def labels_on_grid(labels: LabelTrack, grid: Grid, n: int) -> np.ndarray:
     """
     valid = np.isfinite(labels.values).all(1)
     if labels.until_s is not None:
-        stretch, cell = touched_cells(labels.time_s, labels.until_s, grid)
+        # A label of a whole clip has no end of its own: it ends with the grid.
+        until_s = np.where(np.isinf(labels.until_s), grid.start_s + n / grid.rate, labels.until_s)
+        stretch, cell = touched_cells(labels.time_s, until_s, grid)
         return cell_mean(labels.values[stretch], valid[stretch], grid.start_s + (cell + 0.5) / grid.rate, grid, n)[0]
     values, known = cell_mean(labels.values, valid, labels.time_s + _rounding(labels.time_s, grid), grid, n)
     if len(labels.time_s) > 1:

@@ -66,7 +66,7 @@ class Checkpoint:
         stats: modality -> training statistics of its columns.
         weights: the model's state dict.
         smooth_steps: width of the mean filter, chosen on validation data; 1 is none.
-        trained_on: corpus, clips per split, seed, epoch.
+        trained_on: corpus, clips per split, seed, epoch; where labels are emotion words, the source of their places.
         scores: validation scores, raw and smoothed.
         demonstration: whether it was trained on a synthetic corpus, and its estimates must be labelled so.
         avgate: version that wrote it.

@@ -174,6 +174,7 @@ def _run_epoch(fabric: Fabric, model: Any, optimizer: Any, data: Prepared, recip
 
 def _about(corpus: Corpus, data: Prepared, recipe: Recipe) -> Checkpoint:
     """What a run's checkpoint says before there are weights."""
+    emotion_map = getattr(corpus, "emotion_map", "")
     return Checkpoint(
         recipe=recipe,
         features=data.specs,
@@ -188,6 +189,7 @@ def _about(corpus: Corpus, data: Prepared, recipe: Recipe) -> Checkpoint:
             "train_groups": sorted(groups(data.train)),
             "validation_groups": sorted(groups(data.validation)),
             "seed": recipe.train.seed,
+            **({"emotion_map": emotion_map} if emotion_map else {}),
         },
     )
 
