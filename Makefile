@@ -13,7 +13,7 @@ LATEST_TESTS := $(wildcard tests/unit/test_media*.py) tests/unit/test_faces.py t
 # Two processes take the tests file by file, so that what a file prepares is made once; folders with long files come first.
 SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo test test-slow test-all test-latest check bench weights results ablations docs clean
+.PHONY: setup demo test test-slow test-all test-latest check bench weights results ablations complementarity docs clean
 
 setup: $(INSTALLED)  ## make .venv and install avgate with the tested set of versions
 
@@ -69,6 +69,9 @@ results: $(INSTALLED)  ## compare all fusions on rendered and real people, clean
 
 ablations: $(INSTALLED)  ## make results, and what each part of the gated models is worth; resumable
 	$(BIN)/python tools/results.py --ablations
+
+complementarity: $(INSTALLED)  ## write docs/complementarity.md from CREMA-D's votes
+	$(BIN)/python tools/complementarity.py
 
 docs: $(INSTALLED)  ## make docs/fusions.md, raters.md, example.md, the summary of results.md, and the README's picture anew; after make demo
 	$(BIN)/python tools/fusions.py

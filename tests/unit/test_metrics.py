@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from avgate.core.metrics import METRICS, auroc, bootstrap_ccc, ccc, ccc_of, moments, pcc, pooled, rmse
+from avgate.core.metrics import METRICS, auroc, bootstrap_ccc, bootstrap_groups, ccc, ccc_of, moments, pcc, pooled, rmse
 
 values = st.floats(-1, 1, width=32)
 vectors = st.integers(2, 40).flatmap(
@@ -269,3 +269,15 @@ def test_auroc_by_hand():
 @pytest.mark.parametrize("truth", [[], [True, True], [False, False]], ids=str)
 def test_auroc_of_one_kind_of_steps_is_unknown(truth):
     assert np.isnan(auroc(np.linspace(0, 1, len(truth)), np.array(truth, bool)))
+
+
+def test_intervals_over_persons_are_those_of_drawing_their_means():
+    groups = [str(i // 50) for i in range(1000)]
+    rows = np.repeat(np.random.default_rng(1).normal(size=20), 50)
+    low, high = bootstrap_groups(lambda r: np.array([rows[r].mean()]), groups)[:, 0]
+    spread = rows[::50].std() / np.sqrt(20)
+    assert (low, high) == pytest.approx((rows.mean() - 1.96 * spread, rows.mean() + 1.96 * spread), abs=0.15 * spread)
+
+
+def test_one_person_alone_gives_no_interval():
+    assert np.isnan(bootstrap_groups(lambda r: np.array([r.mean(), 1.0]), ["a", "a"])).all()

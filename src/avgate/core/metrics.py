@@ -116,3 +116,35 @@ def bootstrap_ccc(
         return float("nan"), float("nan")
     low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def bootstrap_groups(
+    statistic: Callable[[np.ndarray], np.ndarray],
+    groups: Sequence[str],
+    draws: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> np.ndarray:
+    """Percentile intervals of statistics, by drawing whole groups (persons) with replacement.
+
+    Args:
+        statistic: from numbers of rows (with repetitions), int [m], to the statistics, float [k].
+        groups: of each row.
+        draws: bootstrap samples.
+        level: coverage of the intervals.
+        seed: of the random draws.
+
+    Returns:
+        Lower and upper bounds, float64 [2 k]; NaN for fewer than two groups, or where no draw gave a number.
+    """
+    own = [np.flatnonzero(np.asarray(groups) == group) for group in sorted(set(groups))]
+    width = np.shape(statistic(np.arange(len(groups))))
+    if len(own) < 2:
+        return np.full((2, *width), np.nan)
+    pick = np.random.default_rng(seed).integers(0, len(own), (draws, len(own)))
+    values = np.array([statistic(np.concatenate([own[i] for i in drawn])) for drawn in pick])
+    low, high = (1 - level) / 2, (1 + level) / 2
+    known = ~np.isnan(values).all(0)
+    bounds = np.full((2, *width), np.nan)
+    bounds[:, known] = np.nanquantile(values[:, known], [low, high], axis=0)
+    return bounds
