@@ -73,7 +73,7 @@ ablations: $(INSTALLED)  ## make results, and what each part of the gated models
 complementarity: $(INSTALLED)  ## write docs/complementarity.md from CREMA-D's votes
 	$(BIN)/python tools/complementarity.py
 
-docs: $(INSTALLED)  ## make docs/fusions.md, raters.md, example.md, the summary of results.md, and the README's picture anew; after make demo
+docs: $(INSTALLED) complementarity  ## make docs/complementarity.md, fusions.md, raters.md, example.md, the summary of results.md, and the README's picture anew; after make demo
 	$(BIN)/python tools/fusions.py
 	$(BIN)/python tools/raters.py
 	$(BIN)/python tools/example.py

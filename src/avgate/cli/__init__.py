@@ -8,9 +8,10 @@ from typing import Annotated, Any, Union
 
 import tyro
 
-from avgate.cli.affwild2 import check_submission, reproduce, submit
+from avgate.cli.affwild2 import check_submission, submit
 from avgate.cli.corpora import extract, inspect, labels, render
 from avgate.cli.models import compare, evaluate, train
+from avgate.cli.reproduce import reproduce
 from avgate.cli.videos import demo, predict, report
 from avgate.core.errors import AvgateError, choose
 

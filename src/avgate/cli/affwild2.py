@@ -1,73 +1,13 @@
-"""Verbs for Aff-Wild2: the papers' protocol, and files for its challenge."""
+"""Verbs for the files of Aff-Wild2's challenge."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import Positional
 
-from avgate.cli.options import (
-    Accelerator,
-    Checkpoints,
-    Data,
-    FaceModel,
-    Precision,
-    Recipe,
-    Set,
-    Store,
-    Workers,
-    default,
-)
-
-
-def reproduce(
-    corpus: Annotated[Literal["affwild2"], Positional],
-    data: Data,
-    out: Path,
-    recipe: Recipe = "affwild2-hgrjca",
-    folds: int = 6,
-    set: Set = (),
-    sample: Annotated[Path | None, default("no submission")] = None,
-    store: Store = None,
-    face_model: FaceModel = None,
-    workers: Workers = None,
-    accelerator: Accelerator = "auto",
-    precision: Precision = "32-true",
-) -> None:
-    """Extract, train and evaluate on Aff-Wild2 as the papers do, and print the result beside theirs.
-
-    Run it again to continue after an interruption. Its recipes are those whose names begin with affwild2.
-
-    For example: avgate reproduce affwild2 --data AFFWILD2 --out reproduction
-
-    Args:
-        corpus: Whose papers.
-        out: Folder for the runs, reproduction.json and submission.csv.
-        folds: How many folds; the first is the official split.
-        sample: The challenge's sample file; then submission.csv joins the models of all folds.
-    """
-    from rich.console import Console
-
-    from avgate.apps.affwild2.reproduce import beside_papers
-    from avgate.apps.affwild2.reproduce import reproduce as run
-    from avgate.core.files import make_folder
-    from avgate.models.overrides import override
-    from avgate.models.recipes import recipe_named
-
-    results = run(
-        data,
-        make_folder(out),
-        override(recipe_named(recipe), *set),
-        folds=folds,
-        store=store,
-        sample=sample,
-        face_model=str(face_model) if face_model else None,
-        workers=workers,
-        accelerator=accelerator,
-        precision=precision,
-    )
-    Console().print(beside_papers(results))
+from avgate.cli.options import Checkpoints, Data, Store
 
 
 def submit(

@@ -88,7 +88,7 @@ def load_data(protocol: Protocol, recipe: Recipe) -> Data:
         UsageError: the clips can't be split like that.
     """
     corpus, store = open_corpus(protocol.corpus, protocol.data), FeatureStore(protocol.store)
-    examples, specs = load_examples(corpus, store, recipe, None)
+    examples, specs = load_examples(corpus, store, recipe, None, protocol.only)
     return Data(corpus, store, examples, specs, split(examples, protocol.folds))
 
 

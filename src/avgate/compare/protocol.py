@@ -29,6 +29,7 @@ class Protocol:
         folds: cross-validation by person with so many folds; 0 takes the corpus' own splits.
         stress: whether models are also measured on corrupted clips.
         accelerator: lightning-fabric's: "auto", "cpu", "cuda", ...
+        only: names of the clips to take; () takes all.
     """
 
     corpus: str
@@ -37,6 +38,7 @@ class Protocol:
     folds: int
     stress: bool = False
     accelerator: str = "auto"
+    only: tuple[str, ...] = ()
 
     @property
     def splits(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -71,15 +71,24 @@ class Reader:
 
 
 def load_examples(
-    corpus: Corpus, store: FeatureStore, recipe: Recipe, split: str | None
+    corpus: Corpus, store: FeatureStore, recipe: Recipe, split: str | None, only: Collection[str] = ()
 ) -> tuple[list[Example], tuple[FeatureSpec, ...]]:
     """All labelled clips of a split (None: of all splits), and the specs of their features.
+
+    Args:
+        corpus: whose clips.
+        store: where extracted features are.
+        recipe: which features, and on which grid.
+        split: which split; None takes all.
+        only: names of the clips to take; () takes all.
 
     Raises:
         CorpusError: the split has no labelled clip, or no label that lies within its clip.
         FeatureError: features are missing or unusable.
     """
     clips = [c for c in corpus.clips() if split in (None, c.split) and c.labels is not None]
+    if only:
+        clips = [c for c in clips if c.name in only]
     if not clips:
         splits = ", ".join(sorted({c.split for c in corpus.clips() if c.labels is not None}))
         if not splits:

@@ -114,6 +114,18 @@ RECIPES: tuple[Recipe, ...] = (
     ),
     _HAZUMI,
     _for_absence(_HAZUMI, "hazumi-absence", unimodal_weight=_HAZUMI.train.unimodal_weight),
+    # Clips of CREMA-D last two to five seconds, and have one label each.
+    _for_absence(
+        replace(
+            _DEMO,
+            window_s=6.0,
+            hop_s=6.0,
+            train=TrainConfig(epochs=30, patience=10, batch=32, lr=2e-3, seed=1),
+            tuning=(),
+        ),
+        "cremad",
+        reliability_weight=3.0,
+    ),
     _AFFWILD2,
     *(replace(_AFFWILD2.with_fusion(fusion), name=f"affwild2-{fusion}") for fusion in ("jca", "rjca", "grjca", "lfan")),
     _for_absence(_AFFWILD2, "affwild2-rhgrjca"),
@@ -131,7 +143,7 @@ RECIPES: tuple[Recipe, ...] = (
 )
 
 
-OF_CORPUS = {"rendered": "demo", "hazumi": "hazumi", "affwild2": "affwild2-hgrjca"}
+OF_CORPUS = {"rendered": "demo", "hazumi": "hazumi", "affwild2": "affwild2-hgrjca", "cremad": "cremad"}
 """Corpus -> default recipe of `avgate compare` on it."""
 
 
