@@ -16,7 +16,7 @@ from avgate.core.errors import AvgateError
 from avgate.core.types import Clip, LabelTrack
 from avgate.corpora.base import SPLITS, Corpus
 from avgate.labels.tracks import intervals
-from avgate.media import Media
+from avgate.media import Media, open_recording
 
 _LATE_S = 0.5
 """Seconds by which the ends of labels and video may differ without a finding."""
@@ -29,7 +29,8 @@ class ClipReport:
     Attributes:
         clip: the clip.
         labels: its labels; None where there are none or they can't be read.
-        video_s: float64 [n], times of the video's frames in seconds; empty where there is no video or it can't be read.
+        video_s: float64 [n], times of the video's frames in seconds, or start and end of sound alone; empty where it
+            can't be read.
         findings: what is missing or contradictory, one sentence each.
     """
 
@@ -65,11 +66,14 @@ def _look(corpus: Corpus, clip: Clip) -> ClipReport:
             if np.isnan(labels.values).any(1).all():
                 findings.append("at no time are the labels of all targets known")
         if corpus.tracks(clip) is None:
-            media = Media(clip.video)
-            video_s = media.frame_times()
-            findings += [note for note in media.notes if note != "The file has no sound."]
-            if media.info.audio_codec is None:
-                findings.append("its video has no sound")
+            recording = open_recording(clip.video)
+            video_s = recording.frame_times()
+            if isinstance(recording, Media):
+                findings += [note for note in recording.notes if note != "The file has no sound."]
+                if recording.info.audio_codec is None:
+                    findings.append("its video has no sound")
+                if not recording.has_frames:
+                    video_s = np.array([0.0, np.nan_to_num(recording.info.duration_s)])
             if labels is not None and len(video_s):
                 findings += _disagreements(labels, video_s)
     except AvgateError as error:
@@ -90,10 +94,10 @@ def _disagreements(labels: LabelTrack, video_s: np.ndarray) -> list[str]:
 
 
 def corpus_table(corpus: Corpus, reports: Sequence[ClipReport]) -> Table:
-    """One row per split: clips, groups, hours of video, labels, and mean and standard deviation of each target."""
+    """One row per split: clips, groups, hours, labels, and mean and standard deviation of each target."""
     table = Table(title=f"{corpus.name}: {len(reports)} clips")
     targets = corpus.targets
-    for column in ("split", "clips", "groups", "video", "labels", "known", *targets):
+    for column in ("split", "clips", "groups", "length", "labels", "known", *targets):
         table.add_column(column, justify="left" if column == "split" else "right")
     for split, about in as_json(corpus, reports)["splits"].items():
         spread = [about["targets"][t] for t in targets]

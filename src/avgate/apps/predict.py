@@ -1,9 +1,8 @@
-"""`avgate predict`: from videos of a person to traces, reports, and files that other programs read."""
+"""`avgate predict`: from videos, sound or images of a person to traces, reports, and files that other programs read."""
 
 from __future__ import annotations
 
 import tempfile
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,12 +11,13 @@ from rich.markup import escape
 from avgate.core.console import console, progress
 from avgate.core.errors import AvgateError, UsageError
 from avgate.core.files import make_folder
-from avgate.core.types import Trace, VideoFrame, Waveform
+from avgate.core.types import Trace, VideoFrame
 from avgate.features.tracks import Extracted, extract_tracks
 from avgate.inference.predictor import Predictor
-from avgate.media import Media
+from avgate.media import Images, Media, open_recording
 from avgate.report.figure import write_figure
-from avgate.report.html import proxy_writer, write_report
+from avgate.report.html import write_report
+from avgate.report.shown import Shown
 from avgate.report.writers import Writer, find_writer
 
 
@@ -29,31 +29,36 @@ def predict(
     face_model: Path | None = None,
     report: bool = True,
     formats: Sequence[str] = ("csv", "json"),
+    fps: float | None = None,
 ) -> list[Trace]:
     """Write NAME.csv, NAME.json, NAME.html and NAME.png for every video; a video that fails doesn't stop the others.
 
     Args:
-        videos: media files.
+        videos: videos, sound files, images, or folders of images.
         out: folder for the results.
         checkpoint: None takes the weights that come with avgate.
         face_model: as for Predictor.
         report: whether to write the HTML and PNG reports.
         formats: names of the data files' writers.
+        fps: images per second in folders without times.csv.
 
     Returns:
         The traces of the videos that worked, in order.
 
     Raises:
+        UsageError: two results would have the same name, or `fps` is given without a folder.
         AvgateError: some videos failed; it says which and why, and all others are written.
     """
     _refuse_same_names(videos)
+    if fps is not None and not any(video.is_dir() for video in videos):
+        raise UsageError("only folders of images take it", where="--fps", hint="name the folder, or leave --fps out")
     writers = [find_writer(name) for name in formats]
     predictor = Predictor(checkpoint, face_model)
     make_folder(out)
     traces, failed = [], []
     for video in videos:
         try:
-            traces.append(predict_one(predictor, video, out, video.stem, writers, report=report))
+            traces.append(predict_one(predictor, video, out, _name(video), writers, report=report, fps=fps))
         except AvgateError as error:
             failed.append(error)
             if len(videos) > 1:
@@ -66,51 +71,65 @@ def predict(
 
 
 def predict_one(
-    predictor: Predictor, video: Path, out: Path, name: str, writers: Sequence[Writer], *, report: bool
+    predictor: Predictor,
+    video: Path,
+    out: Path,
+    name: str,
+    writers: Sequence[Writer],
+    *,
+    report: bool,
+    fps: float | None = None,
 ) -> Trace:
     """Write one video's files as out/name.*; arguments as for predict."""
-    media = Media(video)
+    recording = open_recording(video, fps)
     with progress() as bar, tempfile.TemporaryDirectory() as scratch:
-        proxy = Path(scratch) / "proxy.mp4" if report else None
-        task = bar.add_task(escape(video.name), total=media.info.frames_hint)
-        extracted = _extract(media, predictor, proxy, on_frame=lambda: bar.advance(task))
-        trace = predictor.trace(extracted, media)
+        shown = Shown(recording, Path(scratch)) if report else None
+        total = recording.info.frames_hint if isinstance(recording, Media) else len(recording.frame_times())
+        task = bar.add_task(escape(video.name), total=total)
+        extracted = _extract(recording, predictor, shown, on_frame=lambda: bar.advance(task))
+        trace = predictor.trace(extracted, recording)
         for writer in writers:
             writer.write(trace, out / f"{name}{writer.suffix}")
-        if report:
-            write_report(trace, out / f"{name}.html", video=proxy)
-            write_figure(trace, out / f"{name}.png")
-    console.print(f"[bold]{escape(video.name)}[/]: {len(trace)} frames -> {escape(str(out / name))}.*", soft_wrap=True)
+        if shown is not None:
+            write_report(trace, out / f"{name}.html", video=shown.video, still=shown.still)
+            pictures = [] if shown.still is None else [VideoFrame(0.0, shown.still)]
+            write_figure(trace, out / f"{name}.png", pictures, shown.sound)
+    rows = "frames" if recording.has_frames else "rows"
+    console.print(
+        f"[bold]{escape(trace.source)}[/]: {len(trace)} {rows} -> {escape(str(out / name))}.*", soft_wrap=True
+    )
     for note in trace.notes:
         console.print(f"  [yellow]{escape(note)}[/]", soft_wrap=True)
     return trace
 
 
-def _extract(media: Media, predictor: Predictor, proxy: Path | None, on_frame: Callable[[], None]) -> Extracted:
-    """Extract features and, in the same pass, write the small copy of the video that its report carries."""
-    if proxy is None:
-        return extract_tracks(media, predictor.backbones, predictor.face_model, on_frame=lambda frame: on_frame())
-    lock = threading.Lock()  # frames and sound arrive from different threads
-    with proxy_writer(proxy, media.info) as writer:
+def _extract(
+    recording: Media | Images, predictor: Predictor, shown: Shown | None, on_frame: Callable[[], None]
+) -> Extracted:
+    """Extract features and, in the same pass, collect what the report shows."""
+    model = predictor.face_model
+    if shown is None:
+        return extract_tracks(recording, predictor.backbones, model, on_frame=lambda frame: on_frame())
 
-        def add(frame: VideoFrame) -> None:
-            with lock:
-                writer.add(frame)
-            on_frame()
+    def add(frame: VideoFrame) -> None:
+        shown.add(frame)
+        on_frame()
 
-        def add_sound(piece: Waveform) -> None:
-            with lock:
-                writer.add_sound(piece)
+    with shown:
+        return extract_tracks(recording, predictor.backbones, model, on_frame=add, on_sound=shown.add_sound)
 
-        return extract_tracks(media, predictor.backbones, predictor.face_model, on_frame=add, on_sound=add_sound)
+
+def _name(video: Path) -> str:
+    """What its results are called: a file's name without its suffix, a folder's whole name."""
+    return video.resolve().name if video.is_dir() else video.stem
 
 
 def _refuse_same_names(videos: Sequence[Path]) -> None:
-    by_stem: dict[str, Path] = {}
+    by_name: dict[str, Path] = {}
     for video in videos:
-        other = by_stem.setdefault(video.stem, video)
+        other = by_name.setdefault(_name(video), video)
         if other is not video:
             raise UsageError(
-                f"'{other}' and '{video}' would both be written as {video.stem}.csv",
+                f"'{other}' and '{video}' would both be written as {_name(video)}.csv",
                 hint="rename one of them, or predict them into different folders",
             )

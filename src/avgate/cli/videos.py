@@ -9,7 +9,7 @@ from tyro.conf import Positional, arg
 
 from avgate.cli.options import FaceModel, Workers, default
 
-Videos = Annotated[tuple[Path, ...], Positional, arg(metavar="VIDEO...", help_behavior_hint="(one or more)")]
+Videos = Annotated[tuple[Path, ...], Positional, arg(metavar="FILE...", help_behavior_hint="(one or more)")]
 
 
 def demo(out: Path = Path("demo"), workers: Workers = None) -> None:
@@ -35,24 +35,28 @@ def predict(
     face_model: FaceModel = None,
     report: bool = True,
     formats: tuple[str, ...] = ("csv", "json"),
+    fps: Annotated[float | None, default("the times in the folder's times.csv")] = None,
 ) -> None:
-    """Estimate valence and arousal in every frame of videos of a person; writes NAME.csv, .json, .html and .png.
+    """Estimate valence and arousal over time in recordings of a person; writes NAME.csv, .json, .html and .png.
+
+    Of a video there is one row per frame, of sound one per step of the model (0.1 s), of an image one row.
 
     For example: avgate predict interview.mp4 --out results --checkpoint run
 
     Args:
-        videos: Video files.
+        videos: Videos, sound files, images, or folders of images.
         out: Folder for the results.
         checkpoint: A trained model: a run's folder, or a checkpoint.safetensors file.
         report: Write the HTML and PNG reports too.
         formats: Data files to write: csv, json.
+        fps: Images per second in folders of images that have no times.csv (columns file and time_s).
     """
     from avgate.apps.predict import predict as run
     from avgate.core.errors import UsageError
 
     if not videos:
-        raise UsageError("there is nothing to predict", hint="name one or more video files")
-    run(videos, out, checkpoint=checkpoint, face_model=face_model, report=report, formats=formats)
+        raise UsageError("there is nothing to predict", hint="name one or more videos, sound files, images or folders")
+    run(videos, out, checkpoint=checkpoint, face_model=face_model, report=report, formats=formats, fps=fps)
 
 
 def report(
@@ -65,7 +69,7 @@ def report(
     Args:
         trace: The NAME.json of a prediction.
         out: File to write; .html, .png or .pdf decides what it is.
-        video: The video, to be shown in an HTML report.
+        video: The recording, to be shown in an HTML report.
     """
     from avgate.core.console import console
     from avgate.report.html import report as run

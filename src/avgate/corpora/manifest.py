@@ -1,34 +1,43 @@
-"""Your own corpus: a CSV file that lists videos, their label files, splits and persons.
+"""Your own corpus: a CSV file that lists recordings, their labels, splits and persons.
 
     clip,video,labels,split,group,limits
     s01,videos/s01.mp4,labels/s01.eaf,train,anna,
     s02,videos/s02.mp4,valence=v/s02.csv; arousal=a/s02.csv,test,ben,1 7
+    s03,sounds/s03.wav,valence=0.6; arousal=0.3,train,anna,
+    s04,faces/s04.jpg,emotion=anger; intensity=0.5,train,cy,
 
-Paths are relative to the CSV file. `labels` is a file in any format of `avgate.labels.formats`, or several files with
-different targets, separated by semicolons; NAME= names a file's only target. `group` is a person ID; a person is never
-in two splits. `limits` (optional) is the lowest and highest value of the labels' scale, where it isn't [-1, 1] and the
-files don't state it.
+Paths are relative to the CSV file. `video` is a video, a sound file, an image, or a folder of images with a times.csv.
+`labels` is a file in any format of `avgate.labels.formats`, or several files with different targets, separated by
+semicolons; NAME= names a file's only target. A number in place of a file, or an emotion, holds for the whole clip.
+`group` is a person ID; a person is never in two splits. `limits` (optional) is the lowest and highest value of the
+labels' scale, where it isn't [-1, 1] and the files don't state it.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from avgate.core.errors import AvgateError, CorpusError
+from avgate.core.errors import AvgateError, CorpusError, UsageError
 from avgate.core.types import Clip, FeatureTrack, LabelTrack
 from avgate.corpora.base import SPLITS, read_table
-from avgate.labels.formats import read_labels
-from avgate.labels.tracks import side_by_side
-from avgate.media import Media
+from avgate.labels.categories import place
+from avgate.labels.formats import read_labels, scaled
+from avgate.labels.tracks import side_by_side, whole_clip
+from avgate.media import open_recording
+from avgate.media.stills import TIMES
 
 COLUMNS = ("clip", "video", "labels", "split", "group")
 
 _COLUMNS_HINT = "columns are clip, video, labels, split, group and, if labels aren't in [-1, 1], limits"
 _MOST = 30
 """How many problems are listed."""
+
+_EMOTION, _INTENSITY = "emotion", "intensity"
+"""Names in the column `labels` that stand for a place in the plane of valence and arousal."""
 
 
 class Manifest:
@@ -76,7 +85,7 @@ class Manifest:
         return LabelTrack(labels.time_s, labels.values[:, order], self.targets, labels.until_s)
 
     def tracks(self, clip: Clip) -> list[FeatureTrack] | None:
-        """None: features are extracted from the videos."""
+        """None: features are extracted from the recordings."""
         return None
 
     def findings(self) -> dict[str, list[str]]:
@@ -114,14 +123,18 @@ class Manifest:
         name, video = row["clip"], self.path.parent / row["video"]
         if not name or any(c in name for c in '/\\:*?"<>|\0') or name.startswith(".") or len(name.encode()) > 200:
             self._wrong(number, f"'{name}' can't be a clip's name, because its files are named after it")
-        if not row["video"] or not video.is_file():
-            self._wrong(number, f"there is no video '{row['video']}'")
+        if not row["video"] or not video.exists():
+            self._wrong(number, f"there is no file '{row['video']}'")
+        elif video.is_dir() and not (video / TIMES).is_file():
+            what = f"the folder '{row['video']}' has no {TIMES} with the columns file and time_s of its images"
+            self._wrong(number, what)
         if row["split"] not in SPLITS:
             self._wrong(number, f"the split must be {', '.join(SPLITS)}, not '{row['split']}'")
         if not row["group"]:
             self._wrong(number, "there is no group: give a person ID, the same for all clips of a person")
-        first = next((file for _, file in _label_files(row["labels"], self.path.parent)), None)
-        return Clip(name, video, row["split"], row["group"], first)
+        parts = _parts(row["labels"])
+        first = next((self.path.parent / value for name, value in parts if _is_file(name, value)), self.path)
+        return Clip(name, video, row["split"], row["group"], first if parts else None)
 
     def _read_labels(self, row: dict[str, str], number: int, clip: Clip) -> LabelTrack | None:
         limits = None
@@ -135,22 +148,30 @@ class Manifest:
                 self._wrong(number, f"limits must be the lowest and the highest value, not '{row['limits']}'")
                 return None
         tracks: list[LabelTrack] = []
-        for target, file in _label_files(row["labels"], self.path.parent):
+        parts = _parts(row["labels"])
+        for target, value in parts:
+            if not _is_file(target, value):
+                continue
             try:
+                file = self.path.parent / value
                 tracks.append(read_labels(file, frames=lambda: _frame_times(clip.video), limits=limits, target=target))
             except AvgateError as error:
                 self._wrong(number, f"{error.where}: {error.what}")
         try:
+            # Files first: their times become those of the clip's labels.
+            tracks += _whole_clip([(name, value) for name, value in parts if not _is_file(name, value)], limits)
             return side_by_side(tracks) if tracks else None
+        except AvgateError as error:
+            self._wrong(number, error.what)
         except ValueError as error:
-            self._wrong(number, f"in its label files {error}")
-            return None
+            self._wrong(number, f"in its labels {error}")
+        return None
 
     def _common_targets(self) -> tuple[str, ...]:
         kinds = {name: labels.targets for name, labels in self._labels.items()}
         if not kinds:
             if not self._problems:
-                hint = "put a label file into the column 'labels'"
+                hint = "put a label file, or numbers such as valence=0.6, into the column 'labels'"
                 raise CorpusError("no clip has labels", where=self.path, hint=hint)
             return ()
         first, targets = next(iter(kinds.items()))
@@ -164,14 +185,59 @@ class Manifest:
         self._problems.append(f"row {number}: {what}")
 
 
-def _label_files(cell: str, folder: Path) -> list[tuple[str | None, Path]]:
-    """The label files in a cell, each with the name given to its only target, or None."""
-    found: list[tuple[str | None, Path]] = []
+def _parts(cell: str) -> list[tuple[str | None, str]]:
+    """What stands between the semicolons of a cell: a name or None, and a file, a number or an emotion."""
+    found: list[tuple[str | None, str]] = []
     for part in filter(None, (part.strip() for part in cell.split(";"))):
-        target, equals, file = part.partition("=")
-        found.append((target.strip(), folder / file.strip()) if equals else (None, folder / part))
+        name, equals, value = part.partition("=")
+        found.append((name.strip(), value.strip()) if equals else (None, part))
     return found
 
 
+def _is_file(name: str | None, value: str) -> bool:
+    """Whether a part names a label file; an emotion is a word without a suffix."""
+    if name is None:
+        return True
+    emotion = name == _EMOTION and not Path(value).suffix
+    return not (emotion or name == _INTENSITY or _number(value) is not None)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _whole_clip(parts: Sequence[tuple[str | None, str]], limits: tuple[float, float] | None) -> list[LabelTrack]:
+    """The labels that hold for the whole clip, as at most one track.
+
+    Raises:
+        UsageError: an unknown emotion, or an intensity that is out of range, or without an emotion.
+        CorpusError: a number outside the limits.
+        ValueError: a name is there twice.
+    """
+    names = [name for name, _ in parts]
+    if len(set(names)) < len(names):
+        raise ValueError(f"a name is there twice: {', '.join(map(str, names))}")
+    given = {str(name): value for name, value in parts}
+    values: dict[str, float] = {}
+    intensity = given.pop(_INTENSITY, None)
+    emotion = given.pop(_EMOTION, None)
+    if emotion is not None:
+        share = 1.0 if intensity is None else _number(intensity)
+        if share is None:
+            raise UsageError(f"the intensity must be a number from 0 to 1, not '{intensity}'")
+        values["valence"], values["arousal"] = place(emotion, share)
+    elif intensity is not None:
+        raise UsageError("there is an intensity, but no emotion")
+    for name, text in given.items():
+        if name in values:
+            raise ValueError(f"both the emotion and a number give the {name}")
+        value = float(text)
+        values[name] = float(scaled(np.array([[value]]), (name,), limits)[0, 0])
+    return [whole_clip(values)] if values else []
+
+
 def _frame_times(video: Path) -> np.ndarray:
-    return Media(video).frame_times()
+    return open_recording(video).frame_times()

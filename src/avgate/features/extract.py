@@ -15,7 +15,7 @@ from avgate.features.base import Backbone, kind_of
 from avgate.features.registry import build_backbones
 from avgate.features.store import FeatureStore, source_fingerprint
 from avgate.features.tracks import extract_tracks
-from avgate.media import Media
+from avgate.media import open_recording
 
 
 def store_key(backbone: Backbone, face_model: str | Path | None = None) -> str:
@@ -32,7 +32,7 @@ def _extract_clip(
         store, source = FeatureStore(root), source_fingerprint(clip.video, clip.crops)
         wanted = [(b, store_key(b, face_model)) for b in build_backbones(names, rate)]
         missing = [(b, key) for b, key in wanted if not store.has(clip.name, key, source)]
-        extracted = extract_tracks(Media(clip.video), [b for b, _ in missing], face_model, crops=clip.crops)
+        extracted = extract_tracks(open_recording(clip.video), [b for b, _ in missing], face_model, crops=clip.crops)
         for (_, key), track in zip(missing, extracted.tracks, strict=True):
             store.write(clip.name, key, track, source)
     except AvgateError as error:  # not raised: the other clips are extracted all the same

@@ -30,10 +30,22 @@ _HEADER = ("clip", "backbone", "modality", "fingerprint", "source", "rate", "sta
 def source_fingerprint(path: Path, crops: Path | None = None) -> str:
     """16 hex digits from a media file's size and 16 samples of 64 KiB, or all of a small file.
 
-    Reading all of a large corpus would cost as much as decoding it. Of a folder of crops, names and sizes are hashed.
+    Reading all of a large corpus would cost as much as decoding it. Of a folder of images or crops, names, sizes and
+    tables are hashed.
     """
+    digest = hashlib.sha256()
+    if path.is_dir():
+        _add_folder(digest, path)
+    else:
+        _add_file(digest, path)
+    if crops is not None:
+        _add_folder(digest, crops)
+    return digest.hexdigest()[:16]
+
+
+def _add_file(digest: hashlib._Hash, path: Path) -> None:
     size = path.stat().st_size
-    digest = hashlib.sha256(str(size).encode())
+    digest.update(str(size).encode())
     with path.open("rb") as file:
         if size <= _SAMPLES * _SAMPLE_BYTES:
             digest.update(file.read())
@@ -41,10 +53,13 @@ def source_fingerprint(path: Path, crops: Path | None = None) -> str:
             for i in range(_SAMPLES):
                 file.seek(i * (size - _SAMPLE_BYTES) // (_SAMPLES - 1))
                 digest.update(file.read(_SAMPLE_BYTES))
-    if crops is not None:
-        for entry in sorted(os.scandir(crops), key=lambda entry: entry.name):
-            digest.update(f"{entry.name} {entry.stat().st_size}\n".encode())
-    return digest.hexdigest()[:16]
+
+
+def _add_folder(digest: hashlib._Hash, folder: Path) -> None:
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        digest.update(f"{entry.name} {entry.stat().st_size}\n".encode())
+        if entry.name.endswith(".csv"):  # the images' times
+            digest.update(Path(entry.path).read_bytes())
 
 
 class FeatureStore:

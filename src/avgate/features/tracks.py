@@ -22,6 +22,9 @@ from avgate.media import Recording
 
 _Item = TypeVar("_Item")
 
+_MOMENT_S = 1e-3
+"""Seconds that an only frame lasts; less than any step."""
+
 
 @dataclass(frozen=True)
 class Extracted:
@@ -29,7 +32,7 @@ class Extracted:
 
     Attributes:
         tracks: one per backbone, in the backbones' order.
-        time_s: float64 [n], timestamps of the decoded frames.
+        time_s: float64 [n], timestamps of the decoded frames; empty for sound alone.
         face: bool [n], where the followed person's face was found; empty when no backbone reads faces.
         others: int [n], further faces in view.
         notes: what the user must know of the recording.
@@ -53,6 +56,7 @@ def extract_tracks(
 ) -> Extracted:
     """Go through a recording once and run all backbones over it, in constant memory but for the features.
 
+    A recording without sound gives audio features that are absent throughout, and one without frames video features.
     Sound, decoding and the face mesh run in threads of their own; the native libraries do their work outside
     Python's lock.
 
@@ -63,15 +67,18 @@ def extract_tracks(
         crops: folder of the person's face crops; then no frame is decoded, and the file gives its clock and sound.
         on_frame: called with every decoded frame, from the decoding thread.
         on_sound: called with every piece of sound, from the sound thread.
+
+    Raises:
+        MediaError: there is neither a frame nor sound.
     """
     extractions = [backbone.start() for backbone in backbones]
     for_faces = [e for e, b in zip(extractions, backbones, strict=True) if b.modality == "video"]
     for_sound = [e for e, b in zip(extractions, backbones, strict=True) if b.modality == "audio"]
-    stop = threading.Event()
+    stop, seen = threading.Event(), recording.has_frames
     stretches = Chunks(1, 0)
 
     def listen() -> None:
-        if not for_sound and on_sound is None:
+        if seen and not for_sound and on_sound is None:
             return
         for piece in recording.sound():
             if stop.is_set():
@@ -88,7 +95,7 @@ def extract_tracks(
     with ThreadPoolExecutor(1, thread_name_prefix="sound") as pool:
         sound = pool.submit(listen)
         try:
-            if for_faces:
+            if seen and for_faces:
                 needs = frozenset().union(*(backbone.needs for backbone in backbones))
                 with closing(_faces(recording, needs, face_model, crops, on_frame)) as blocks:
                     for block in blocks:
@@ -97,17 +104,19 @@ def extract_tracks(
                         time_s.append(block.time_s)
                         face.append(block.present)
                         others.append(block.others)
-            elif crops is not None:
+            elif seen and crops is not None:
                 time_s.append(recording.frame_times())
-            else:
+            elif seen:
                 time_s.append(np.array([frame.time_s for frame in prefetch(_passed_to(on_frame, recording.frames()))]))
             sound.result()
         finally:
             stop.set()
     times = np.concatenate(time_s) if time_s else np.zeros(0)
-    if not len(times):
+    if seen and not len(times):
         raise MediaError("no frame of its video stream could be decoded", where=recording.name)
-    end_s = float(times[-1]) + (float(np.median(np.diff(times))) if len(times) > 1 else 0.04)
+    if not seen and not recording.sound_end_s:
+        raise MediaError("no sound in it could be decoded", where=recording.name)
+    end_s = _end_s(times) if seen else recording.sound_end_s
     return Extracted(
         tracks=tuple(extraction.finish(end_s) for extraction in extractions),
         time_s=times,
@@ -125,6 +134,11 @@ def _silence(stretches: Chunks) -> list[str]:
     if stretches.silent_s:
         return [f"{stretches.silent_s:.1f} s of sound are digital silence (zero samples), and count as no sound."]
     return []
+
+
+def _end_s(times: np.ndarray) -> float:
+    """When the last frame ends: it lasts as long as frames usually do here, and an only frame for one step."""
+    return float(times[-1]) + (float(np.median(np.diff(times))) if len(times) > 1 else _MOMENT_S)
 
 
 def _faces(

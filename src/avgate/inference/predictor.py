@@ -15,7 +15,7 @@ from avgate.features.store import source_fingerprint
 from avgate.features.tracks import Extracted, extract_tracks
 from avgate.inference.clip import on_common_grid
 from avgate.inference.estimator import Estimator
-from avgate.media import InMemory, Media, Recording
+from avgate.media import Images, InMemory, Media, Recording, open_recording
 from avgate.models.checkpoint import Checkpoint, FeatureSpec
 
 
@@ -56,17 +56,22 @@ class Predictor:
         times: np.ndarray | Sequence[float] | None = None,
         sound: np.ndarray | None = None,
         rate: int | None = None,
+        *,
+        fps: float | None = None,
     ) -> Trace:
-        """The trace of one recording, one row per frame, in constant memory but for features and trace.
+        """The trace of one recording, in constant memory but for features and trace.
+
+        It has one row per frame. Of sound alone it has one per step of the model's label rate, from 0 s on.
 
         Args:
-            video: a media file, or frames: uint8 [n h w 3], RGB and upright.
+            video: a video file, sound file, image or folder of images; or frames: uint8 [n h w 3], RGB and upright.
             times: of frames in memory: float [n], when each is shown, in seconds, increasing.
             sound: beside frames in memory: float [m] mono or [m 2] stereo in [-1, 1], from 0 s on; None is no sound.
             rate: of that sound, in samples per second.
+            fps: images per second in a folder without times.csv.
 
         Raises:
-            MediaError: the file can't be decoded.
+            MediaError: the file can't be decoded, or nothing gives the times of a folder's images.
             UsageError: frames, times and sound don't fit together.
         """
         if not isinstance(video, str | Path):
@@ -74,34 +79,39 @@ class Predictor:
         elif times is not None or sound is not None:
             raise UsageError("a file has its own times and sound", where=video, hint="give the file alone")
         else:
-            recording = Media(video)
+            recording = open_recording(video, fps)
         return self.trace(extract_tracks(recording, self.backbones, self.face_model), recording)
 
     def trace(self, extracted: Extracted, recording: Recording) -> Trace:
         """The trace of features that were extracted from a recording."""
         checkpoint = self.estimator.checkpoint
         self.estimator.check([FeatureSpec.of(t) for t in extracted.tracks], recording.name)
-        file = recording.path if isinstance(recording, Media) else None
-        clip = on_common_grid(file.name if file else recording.name, extracted.tracks, checkpoint.recipe.grid)
-        trace = self.estimator.trace(clip, extracted.time_s)
+        file = recording.path if isinstance(recording, Media | Images) else None
+        name = file.resolve().name if file else recording.name
+        clip = on_common_grid(name, extracted.tracks, checkpoint.recipe.grid)
+        time_s = extracted.time_s if recording.has_frames else np.arange(len(clip)) / clip.grid.rate
+        trace = self.estimator.trace(clip, time_s)
         face = {"face": extracted.face} if len(extracted.face) else {}
-        source = {"video": file.name, "video_fingerprint": source_fingerprint(file)} if file else {}
+        source = {"video": name, "video_fingerprint": source_fingerprint(file)} if file else {}
         return replace(
             trace,
             present={**trace.present, **face},
-            notes=(*trace.notes, *extracted.notes, *_notes(trace, extracted)),
+            notes=(*trace.notes, *extracted.notes, *_notes(trace, extracted, recording)),
             provenance={**source, **trace.provenance},
         )
 
 
-def _notes(trace: Trace, extracted: Extracted) -> list[str]:
+def _notes(trace: Trace, extracted: Extracted, recording: Recording) -> list[str]:
     """What the user must know of this estimate, beside what the recording itself gave cause to say."""
     notes = []
+    if not recording.has_frames:
+        step_s = trace.time_s[1] - trace.time_s[0] if len(trace) > 1 else 0
+        notes.append(f"There is sound alone, and no face to see: the estimate has a row every {step_s:g} s.")
     if len(extracted.face) and not extracted.face.any():
         heard = trace.present.get("audio", np.zeros(0, bool)).any()
         notes.append("No face was found in any frame" + (": the estimate rests on the sound alone." if heard else "."))
     elif len(extracted.face) and not any(t.present.any() for t in extracted.tracks if t.modality == "video"):
-        notes.append("A face was seen, but in too few frames a second to measure how it moves: it is left out.")
+        notes.append("A face was seen, but never in two frames in a row: it is left out.")
     if extracted.others.any():
         notes.append(
             f"Further faces were in view (up to {extracted.others.max()}); "
@@ -109,6 +119,7 @@ def _notes(trace: Trace, extracted: Extracted) -> list[str]:
         )
     known = np.isfinite(next(iter(trace.targets.values())))
     if not known.all():
-        unknown = f"{(~known).sum()} of {len(known)} frames have no estimate"
+        rows = "frames" if recording.has_frames else "rows"
+        unknown = f"{(~known).sum()} of {len(known)} {rows} have no estimate"
         notes.append(f"{unknown}: neither a face nor sound was there to judge by.")
     return notes

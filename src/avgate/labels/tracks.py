@@ -60,6 +60,13 @@ def only(labels: LabelTrack, targets: Sequence[str]) -> LabelTrack:
     return LabelTrack(labels.time_s, labels.values[:, kept], names, labels.until_s)
 
 
+def whole_clip(values: Mapping[str, float]) -> LabelTrack:
+    """Labels that hold for a whole clip, however long it is: target -> value."""
+    return LabelTrack(
+        np.zeros(1), np.array([list(values.values())], np.float32), tuple(values), until_s=np.array([math.inf])
+    )
+
+
 def track_of_tiers(tiers: Mapping[str, Sequence[tuple[float, float, float]]]) -> LabelTrack:
     """Tiers of intervals as one track; a new row begins wherever an interval of any target begins or ends.
 

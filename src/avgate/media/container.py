@@ -15,24 +15,35 @@ from av.stream import Disposition
 
 from avgate.core.errors import MediaError
 
-DEMUXERS = "mov,matroska,avi,mpeg,mpegts,flv,asf,ogg"
+DEMUXERS = "mov,matroska,avi,mpeg,mpegts,flv,asf,ogg,wav,w64,aiff,caf,flac,mp3,aac"
 """FFmpeg's demuxers that are allowed: containers only, none that opens further files (playlists, image series)."""
 
-KINDS = "MP4/MOV, Matroska/WebM, AVI, MPEG-PS/TS, FLV, ASF/WMV, Ogg"
+KINDS = (
+    "MP4/MOV/M4A, Matroska/WebM, AVI, MPEG-PS/TS, FLV, ASF/WMV, Ogg/Opus, WAV, AIFF, CAF, FLAC, MP3, AAC, "
+    "JPEG, PNG, WebP, BMP"
+)
 """The allowed formats, for messages."""
 
 _TS_DISCONT = 0x200  # AVFMT_TS_DISCONT: times start at an arbitrary value, and may start over
 _BACK_S = 1.0  # times that jump back by more have started over; reordered frames jump by less
 _LEAP_S = 10.0  # so have times that jump ahead by more, in containers where times may start over; as in FFmpeg's tools
 _ABSURD_S = 3600.0  # the same limit for other containers, and the latest start of a file that isn't a saved live stream
+_GUESSED = ("mp3", "aac")
+"""Formats without an index, whose length FFmpeg estimates from the bit rate."""
+
 _SHORT_S = 0.25  # seconds that may be missing at the end before a file counts as incomplete
 
 
 class Streams(NamedTuple):
-    """The streams to read: PyAV's video stream, and its audio stream or None."""
+    """The streams to read: PyAV's video stream and its audio stream. One of them may be None."""
 
     video: Any
     audio: Any
+
+    @property
+    def main(self) -> Any:
+        """The stream that says how long the recording is: the video, if there is one."""
+        return self.audio if self.video is None else self.video
 
 
 @contextlib.contextmanager
@@ -62,8 +73,8 @@ def open_container(path: Path) -> Iterator[Any]:
         except av.FFmpegError as error:
             if index_is_cut(path):
                 raise _incomplete(path) from error
-            what = f"not a video file of a supported format ({KINDS}), or damaged at its beginning"
-            hint = "convert it to MP4 with ffmpeg; save a playlist or network stream as a file first"
+            what = f"not a media file of a supported format ({KINDS}), or damaged at its beginning"
+            hint = "convert it to MP4 or WAV with ffmpeg; save a playlist or network stream as a file first"
             raise MediaError(what, where=path, hint=hint) from error
         with container:
             yield container
@@ -78,7 +89,7 @@ def _check_regular(path: Path) -> None:
     except (OSError, ValueError) as error:
         raise MediaError(f"can't be opened ({error})", where=repr(str(path)), hint="check the name") from error
     if stat.S_ISDIR(state.st_mode):
-        raise MediaError("this is a folder, not a video file", where=path, hint="name a file in it")
+        raise MediaError("this is a folder, not a media file", where=path, hint="name a file in it")
     if not stat.S_ISREG(state.st_mode):
         what = "this isn't a regular file but a device, pipe or socket"
         raise MediaError(what, where=path, hint="save the video as a file first")
@@ -130,14 +141,20 @@ def video_streams(container: Any) -> list[Any]:
 def choose_streams(container: Any, path: Path) -> Streams:
     """Choose the main video stream and the audio stream that belongs to it, as FFmpeg does.
 
+    A file whose only picture is a cover is sound alone.
+
     Raises:
-        MediaError: there is no video stream, or no decoder for it.
+        MediaError: there is neither video nor sound, or no decoder for the one that there is.
     """
     if not video_streams(container):
         if index_is_cut(path):
             raise _incomplete(path)
-        hint = "give a video that shows the person; a cover picture doesn't count"
-        raise MediaError("the file has no video stream", where=path, hint=hint)
+        audio = container.streams.best("audio")
+        if audio is None:
+            raise MediaError("the file has neither video nor sound", where=path, hint="a cover picture doesn't count")
+        if audio.codec_context is None:
+            raise MediaError("this FFmpeg can't decode its sound", where=path, hint="convert it to WAV with ffmpeg")
+        return Streams(None, audio)
     video = container.streams.best("video")
     if video.codec_context is None:
         what = "this FFmpeg can't decode the codec of its video"
@@ -154,7 +171,9 @@ def origin_s(container: Any) -> float:
 
 
 def period_s(video: Any) -> float:
-    """Average time between frames in seconds; 1/25 where the container doesn't state it."""
+    """Average time between frames in seconds; 1/25 where the container doesn't state it, and for sound."""
+    if video.type != "video":
+        return 1 / 25
     return 1 / float(video.average_rate or video.guessed_rate or 25)
 
 
@@ -191,19 +210,20 @@ def read_packets(container: Any, streams: Streams, note: Callable[[str], None]) 
     if clock.restarts:
         joints = ", ".join(f"{time_s:.2f}" for time_s in clock.restarts)
         note(f"The file's times jump (here at {joints} s); what follows was joined on.")
-    stated_s = _stated_end_s(container, streams.video)
-    reached_s = max(ends.values()) if streams.video.duration is None else ends[streams.video.index]
-    if stated_s - reached_s > max(_SHORT_S, 3 * period_s(streams.video)):
+    stated_s = _stated_end_s(container, streams.main)
+    reached_s = max(ends.values()) if streams.main.duration is None else ends[streams.main.index]
+    if stated_s - reached_s > max(_SHORT_S, 3 * period_s(streams.main)):
         note(f"The file is incomplete: it ends at {reached_s:.2f} s, but the container states {stated_s:.2f} s.")
 
 
-def _stated_end_s(container: Any, video: Any) -> float:
-    """Stated end of the video in seconds, else that of the whole file; NaN where neither is stated."""
-    if container.format.flags & _TS_DISCONT:
+def _stated_end_s(container: Any, stream: Any) -> float:
+    """Stated end of the stream in seconds, else that of the whole file; NaN where neither is stated."""
+    if container.format.flags & _TS_DISCONT or container.format.name in _GUESSED:
         return math.nan  # such containers don't state it; FFmpeg estimates it from the packets
-    start_s, length = float((video.start_time or 0) * video.time_base), length_s(video)
-    if container.format.name == "avi":  # FFmpeg corrects the stated length of AVIs, but not the number of frames
-        return start_s + video.frames * period_s(video)
+    start_s, length = float((stream.start_time or 0) * stream.time_base), length_s(stream)
+    if container.format.name == "avi" and stream.type == "video":
+        # FFmpeg corrects the stated length of AVIs, but not the number of frames.
+        return start_s + stream.frames * period_s(stream)
     if length is not None:
         return start_s + length
     return math.nan if container.duration is None else container.duration / av.time_base

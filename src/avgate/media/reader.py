@@ -1,4 +1,4 @@
-"""Reads a video file as a stream of upright frames and mono sound, with times in seconds."""
+"""Reads a video or sound file as a stream of upright frames and mono sound, with times in seconds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import heapq
 import math
 from collections import defaultdict, deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,13 @@ from avgate.media.container import (
     Streams,
     choose_streams,
     index_is_cut,
-    length_s,
     open_container,
     origin_s,
     period_s,
     read_packets,
     video_streams,
 )
+from avgate.media.info import MediaInfo, stated_info
 from avgate.media.picture import Upright
 from avgate.media.sound import Pieces
 
@@ -35,50 +35,15 @@ NUDGE_S = 1e-3
 _AVI_REORDER = 8  # frames; H.264 encoders rarely reorder over more than 4
 
 
-@dataclass(frozen=True)
-class MediaInfo:
-    """What the container states about its video and sound.
-
-    Attributes:
-        path: the file.
-        container: FFmpeg's name of the format.
-        width: width in pixels of the upright frame, as `Media.frames` gives it.
-        height: height in pixels of the upright frame.
-        rotation: degrees counter-clockwise (0, 90, 180, 270) by which stored frames are turned to be upright.
-        video_codec: name of the codec.
-        average_rate: frames per second, None where not stated.
-        frames_hint: number of frames as stated, None where not stated.
-        video_start_s: time of the first frame in seconds.
-        duration_s: length of the video in seconds as stated, NaN where not stated.
-        audio_codec: name of the codec, None where there is no sound.
-        audio_rate: samples per second as stored, None where there is no sound.
-        audio_start_s: start of the sound in seconds, with the video's zero; None where unknown.
-        audio_duration_s: length of the sound in seconds, None where unknown.
-    """
-
-    path: Path
-    container: str
-    width: int
-    height: int
-    rotation: int
-    video_codec: str
-    average_rate: float | None
-    frames_hint: int | None
-    video_start_s: float
-    duration_s: float
-    audio_codec: str | None = None
-    audio_rate: int | None = None
-    audio_start_s: float | None = None
-    audio_duration_s: float | None = None
-
-
 def probe(path: str | Path) -> MediaInfo:
-    """What a video file contains. Raises MediaError as `Media` does."""
+    """What a media file contains. Raises MediaError as `Media` does."""
     return Media(path).info
 
 
 class Media:
-    """A video file on disk, decoded as a stream. `frames` and `sound` open it anew each time, and may run side by side.
+    """A video or sound file on disk, decoded as a stream.
+
+    `frames` and `sound` open it anew each time, and may run side by side.
 
     Times are the container's own, in seconds. In files that start at an arbitrary time (MPEG-PS, MPEG-TS, Ogg, and any
     file that starts later than an hour), they count from the start, as in players. Where times start over, as in files
@@ -91,24 +56,22 @@ class Media:
         path: the file.
         info: what the container states.
         notes: what the user must know, one sentence each; complete after `frames` and `sound` have run to their end.
+        sound_end_s: when the sound ends in seconds, silence included; known after `sound` has run.
 
     Raises:
-        MediaError: the file is missing, can't be read, isn't a video file, is incomplete, or no frame can be decoded.
+        MediaError: the file is missing, can't be read, has neither video nor sound, is incomplete, or no frame of its
+            video can be decoded.
     """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
         self.notes: list[str] = []
+        self.sound_end_s = 0.0
         with open_container(self.path) as container:
             streams = choose_streams(container, self.path)
-            first = next(self._decoded(container, streams, streams.video), None)
-            if first is None:
-                hint = "the file is damaged or incomplete: copy it again, or convert it with ffmpeg"
-                raise MediaError("no frame of its video can be decoded", where=self.path, hint=hint)
-            upright = Upright(first, streams.video)
-            self.info = _info(self.path, container, streams, first, upright)
-            if upright.widened:
-                self._note(f"The pixels aren't square: frames are widened from {first.width}x{first.height}.")
+            self.info = stated_info(self.path, container, streams)
+            if streams.video is not None:
+                self._look_at_first_frame(container, streams)
             if start_s := origin_s(container):
                 self._note(f"The file's times start at {start_s:.3f} s; here they count from there, as in players.")
             video, audio = streams
@@ -123,13 +86,34 @@ class Media:
                 unknown = "This FFmpeg can't decode the codec of the sound."
                 self._note(unknown if container.streams.audio else "The file has no sound.")
 
+    def _look_at_first_frame(self, container: Any, streams: Streams) -> None:
+        first = next(self._decoded(container, streams, streams.video), None)
+        if first is None:
+            hint = "the file is damaged or incomplete: copy it again, or convert it with ffmpeg"
+            raise MediaError("no frame of its video can be decoded", where=self.path, hint=hint)
+        upright = Upright(first, streams.video)
+        size = {"width": upright.width, "height": upright.height}
+        self.info = replace(self.info, **size, rotation=first.rotation % 360, video_start_s=first.time or 0.0)
+        if upright.widened:
+            self._note(f"The pixels aren't square: frames are widened from {first.width}x{first.height}.")
+
     @property
     def name(self) -> str:
         """The file, as messages name it."""
         return str(self.path)
 
+    @property
+    def has_frames(self) -> bool:
+        """Whether there is a video, and not sound alone."""
+        return self.info.video_codec is not None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the frames in pixels; 0 for a sound file."""
+        return self.info.width, self.info.height
+
     def frames(self) -> Iterator[VideoFrame]:
-        """Every frame once, upright, in the order of display, with strictly increasing times.
+        """Every frame once, upright, in the order of display, with strictly increasing times; none of a sound file.
 
         A frame without a time is put one average frame period after its predecessor. A frame whose time isn't later
         than its predecessor's is put 1 ms after it. Packets that can't be decoded are left out. The notes count all
@@ -138,6 +122,8 @@ class Media:
         Raises:
             MediaError: the file can't be read any more, or its pixels can't be converted.
         """
+        if not self.has_frames:
+            return
         last_s = -math.inf
         try:
             for frame in self._shown("AUTO", last_s):
@@ -154,6 +140,8 @@ class Media:
         not here.
         """
         times: list[float] = []
+        if not self.has_frames:
+            return np.zeros(0)
         with open_container(self.path) as container:
             streams = choose_streams(container, self.path)
             for packet in read_packets(container, streams, self._note):
@@ -251,9 +239,11 @@ class Media:
                 continue
             for frame in frames:
                 shown_s = shown_s if frame.time is None else max(shown_s, frame.time)
+                if stream.type == "audio" and frame.time is not None:
+                    self.sound_end_s = max(self.sound_end_s, frame.time + frame.samples / frame.sample_rate)
                 yield frame
         # Less than a frame isn't a loss: the second field of a frame may be a packet of its own.
-        if strict and sent_s - shown_s > 0.75 * period_s(streams.video):
+        if strict and sent_s - shown_s > 0.75 * period_s(stream):
             raise _DamagedError
         kind = stream.type.capitalize()
         self._count({f"{kind} packets that can't be decoded, left out with all that need them": lost})
@@ -294,27 +284,3 @@ class Media:
 
 class _DamagedError(Exception):
     """A packet couldn't be decoded while several threads were decoding."""
-
-
-def _info(path: Path, container: Any, streams: Streams, first: Any, upright: Upright) -> MediaInfo:
-    video, audio = streams
-    duration_s = length_s(video)
-    if duration_s is None:
-        duration_s = math.nan if container.duration is None else container.duration / av.time_base
-    audio_start = None if audio is None else audio.start_time
-    return MediaInfo(
-        path=path,
-        container=container.format.name,
-        width=upright.width,
-        height=upright.height,
-        rotation=first.rotation % 360,
-        video_codec=video.codec_context.name,
-        average_rate=float(video.average_rate) if video.average_rate else None,
-        frames_hint=video.frames or None,
-        video_start_s=first.time or 0.0,
-        duration_s=duration_s,
-        audio_codec=None if audio is None else audio.codec_context.name,
-        audio_rate=None if audio is None else audio.codec_context.sample_rate,
-        audio_start_s=None if audio_start is None else float(audio_start * audio.time_base) - origin_s(container),
-        audio_duration_s=None if audio is None else length_s(audio),
-    )

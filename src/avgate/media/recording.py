@@ -28,13 +28,19 @@ class Recording(Protocol):
 
     Attributes:
         notes: what the user must know, one sentence each; complete after `frames` and `sound` have run to their end.
+        sound_end_s: when the sound ends in seconds, silence included; 0 without sound. Known after `sound` has run.
     """
 
     notes: list[str]
+    sound_end_s: float
 
     @property
     def name(self) -> str:
         """Its name in messages."""
+
+    @property
+    def has_frames(self) -> bool:
+        """Whether there is anything to see; False for sound alone."""
 
     def frames(self) -> Iterator[VideoFrame]:
         """Every frame once, in the order of time."""
@@ -59,7 +65,7 @@ class InMemory:
         UsageError: a shape, type, range or time is wrong.
     """
 
-    name = "frames in memory"
+    name, has_frames = "frames in memory", True
 
     def __init__(
         self,
@@ -71,6 +77,7 @@ class InMemory:
         self.notes: list[str] = []
         self._frames, self._time_s = frames, self._checked_times(frames, time_s)
         self._sound, self._rate = self._checked_sound(sound, rate)
+        self.sound_end_s = 0.0 if self._sound is None else self._sound.shape[1] / self._rate
 
     def frames(self) -> Iterator[VideoFrame]:
         """See Recording; UsageError for a frame that isn't RGB uint8."""

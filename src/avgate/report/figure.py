@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from avgate.report.shown import Envelope
+
 SUFFIXES = (".png", ".pdf")
 
 DPI = 300
@@ -28,8 +30,8 @@ DPI = 300
 WIDTH, LEFT, TIMELINE, PLANE, PLANE_SIDE = 7.2, 0.62, 4.2, 5.52, 1.6
 """In inches: the page, the left edge and width of what runs over time, the left edge and side of the plane."""
 
-CURVE, ROW, PICTURE, TITLE, LINE, GAP = 0.95, 0.15, 0.75, 0.2, 0.13, 0.12
-"""In inches: heights of a curve, a strip, a picture, a heading and a line of the notes, and the space between."""
+CURVE, ROW, PICTURE, WAVE, TITLE, LINE, GAP = 0.95, 0.15, 0.75, 0.45, 0.2, 0.13, 0.12
+"""In inches: heights of a curve, a strip, a picture, a waveform, a heading and a line of the notes; space between."""
 
 COLOURS = {"valence": "#1c5fc0", "arousal": "#b9500b"}
 GREY, RULE = "#4d5966", "#d5d0c7"
@@ -37,15 +39,19 @@ GREY, RULE = "#4d5966", "#d5d0c7"
 STYLE = {"font.size": 7, "axes.linewidth": 0.6, "hatch.linewidth": 0.4, "pdf.fonttype": 42}
 
 
-def write_figure(trace: Trace, out: Path, frames: Sequence[VideoFrame] | None = None) -> None:
+def write_figure(
+    trace: Trace, out: Path, frames: Sequence[VideoFrame] | None = None, sound: Envelope | None = None
+) -> None:
     """Draw the curves, the valence-arousal plane and the strips of presence and gates.
 
-    Unknown stretches are gaps in the curves and hatched in the strips; the trace's notes stand below.
+    Unknown stretches are gaps in the curves and hatched in the strips; the trace's notes stand below. A trace of one
+    frame has a mark on a scale in place of each curve.
 
     Args:
         trace: what to draw, at least one frame.
         out: a path that ends with .png or .pdf.
         frames: pictures to show above the curves, in order of time; a handful.
+        sound: draws a waveform above the curves, over the same time.
 
     Raises:
         UsageError: `out` has another suffix.
@@ -61,18 +67,19 @@ def write_figure(trace: Trace, out: Path, frames: Sequence[VideoFrame] | None = 
         raise MediaError("there is no frame to draw", where=trace.source or out, hint="check that the video plays")
     with mpl.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a file name in another script has boxes for letters
-        figure = _figure(trace, frames or ())
+        figure = _figure(trace, frames or (), sound)
         with atomic_write(out) as temporary:
             # Without its date, the same trace gives the same file.
             figure.savefig(temporary, dpi=DPI, metadata={"CreationDate": None} if suffix == ".pdf" else None)
 
 
-def _figure(trace: Trace, frames: Sequence[VideoFrame]) -> Figure:
+def _figure(trace: Trace, frames: Sequence[VideoFrame], sound: Envelope | None) -> Figure:
     from matplotlib.figure import Figure
 
     panels = strip_panels(trace)
     notes = [line for note in trace.notes for line in textwrap.wrap(note, 130)]
     height = 2 * GAP + TITLE + len(notes) * LINE + (PICTURE + TITLE + GAP if frames else 0)
+    height += WAVE + TITLE + GAP if sound else 0
     height += len(trace.targets) * (CURVE + TITLE + GAP) + sum(_height(panel) + TITLE + GAP for panel in panels) + 0.32
     figure = Figure(figsize=(WIDTH, height))
 
@@ -95,10 +102,19 @@ def _figure(trace: Trace, frames: Sequence[VideoFrame]) -> Figure:
         for k, frame in enumerate(frames):
             _draw_picture(place(LEFT + k * width, top + TITLE, width - GAP, PICTURE), frame)
         top += TITLE + PICTURE + GAP
+    waves = []
+    if sound:
+        waves = [place(LEFT, top + TITLE, TIMELINE, WAVE)]
+        _draw_waveform(waves[0], sound)
+        top += TITLE + WAVE + GAP
     if {"valence", "arousal"} <= set(trace.targets):
         _draw_plane(place(PLANE, top + TITLE, PLANE_SIDE, PLANE_SIDE), trace)
     timelines = []
     for name, values in trace.targets.items():
+        if len(trace) == 1:
+            _draw_value(place(LEFT, top + TITLE, TIMELINE, CURVE), name, float(values[0]))
+            top += TITLE + CURVE + GAP
+            continue
         timelines.append(place(LEFT, top + TITLE, TIMELINE, CURVE))
         if name in trace.raw:
             timelines[-1].plot(trace.time_s, trace.raw[name], color=COLOURS.get(name, GREY), linewidth=0.5, alpha=0.4)
@@ -108,7 +124,11 @@ def _figure(trace: Trace, frames: Sequence[VideoFrame]) -> Figure:
         timelines.append(place(LEFT, top + TITLE, TIMELINE, _height(panel)))
         _draw_strips(timelines[-1], frame_edges(trace.time_s), panel)
         top += TITLE + _height(panel) + GAP
-    for axes in timelines:
+    if len(trace) == 1:
+        for axes in timelines:
+            axes.set_xticks([])
+        return figure
+    for axes in [*waves, *timelines]:
         axes.set_xlim(*frame_edges(trace.time_s)[[0, -1]])
         axes.tick_params(length=2, labelbottom=axes is timelines[-1])
         for frame in frames:
@@ -134,6 +154,31 @@ def _draw_picture(axes: Axes, frame: VideoFrame) -> None:
     axes.imshow(frame.image)
     axes.set_axis_off()
     axes.set_title(f"{frame.time_s:.2f} s", fontsize=7, pad=2)
+
+
+def _draw_waveform(axes: Axes, sound: Envelope) -> None:
+    _heading(axes, "sound")
+    heights = sound.bars(1000)
+    time_s = np.linspace(0, sound.end_s, len(heights))
+    axes.fill_between(time_s, -heights, heights, color=mask_named("voice").colours[0], linewidth=0)
+    axes.set_ylim(-1.05, 1.05)
+    axes.set_yticks([])
+    axes.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _draw_value(axes: Axes, name: str, value: float) -> None:
+    """The estimate of a single frame on its scale."""
+    colour = COLOURS.get(name, GREY)
+    _heading(axes, name, "" if np.isnan(value) else f"{value:+.2f}".replace("-", "−"), colour)
+    low, high = AXIS_ENDS.get(name, ("", ""))
+    axes.plot([value], [0], "o", color=colour, markersize=6, zorder=3)
+    axes.axvline(0, color=RULE, linewidth=0.6)
+    axes.set(xlim=(-1.05, 1.05), ylim=(-1, 1))
+    axes.set_xticks([-1, 0, 1], [f"−1\n{low}", "0", f"+1\n{high}"])
+    axes.set_yticks([])
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_position("center")
+    axes.tick_params(length=2)
 
 
 def _draw_curve(axes: Axes, time_s: np.ndarray, name: str, values: np.ndarray) -> None:
@@ -172,7 +217,8 @@ def _draw_plane(axes: Axes, trace: Trace) -> None:
     axes.add_patch(Circle((0, 0), 1, fill=False, edgecolor=RULE, linewidth=0.8))
     axes.axhline(0, color=RULE, linewidth=0.6)
     axes.axvline(0, color=RULE, linewidth=0.6)
-    axes.plot(trace.targets["valence"], trace.targets["arousal"], color=COLOURS["valence"], linewidth=0.5, alpha=0.8)
+    path = trace.targets["valence"], trace.targets["arousal"]
+    axes.plot(*path, "o" if len(trace) == 1 else "-", color=COLOURS["valence"], linewidth=0.5, alpha=0.8)
     for (x, y), words in QUADRANTS.items():
         axes.text(0.52 * x, 0.86 * y, words, ha="center", va="center", fontsize=6, color=GREY)
     axes.set(xlim=(-1.08, 1.08), ylim=(-1.08, 1.08), xlabel="valence", ylabel="arousal")

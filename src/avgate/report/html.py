@@ -7,17 +7,17 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
+import numpy as np
+
 from avgate.core.errors import MediaError, UsageError
 from avgate.core.files import atomic_write
 from avgate.core.types import Trace
-from avgate.media import Media, MediaInfo, Mp4Writer
+from avgate.media import Media, open_recording
 from avgate.report.figure import SUFFIXES as FIGURE_SUFFIXES
 from avgate.report.figure import write_figure
 from avgate.report.page import page
+from avgate.report.shown import Shown
 from avgate.report.writers.json import read_json
-
-PROXY_HEIGHT = 240
-"""Height in pixels of the small copy of a video that its report carries."""
 
 PART_BYTES = 3 << 20
 """Size of the pieces that the video is embedded in: it is never in memory as a whole here. A multiple of 3, so that
@@ -30,7 +30,7 @@ def report(trace: Path, out: Path, video: Path | None = None) -> None:
     Args:
         trace: the JSON file.
         out: the file to write; .html, .png or .pdf decides what it is.
-        video: the video that the trace is of, in any format, to be shown in an HTML report.
+        video: the recording that the trace is of, in any format, to be shown in an HTML report.
 
     Raises:
         UsageError: `trace` holds no trace, or `out` is none of these.
@@ -49,12 +49,11 @@ def report(trace: Path, out: Path, video: Path | None = None) -> None:
         write_report(content, out)
     else:
         with tempfile.TemporaryDirectory() as scratch:
-            proxy = Path(scratch) / "proxy.mp4"
-            _write_proxy(video, proxy)
-            write_report(content, out, video=proxy)
+            shown = _shown(video, content, Path(scratch))
+            write_report(content, out, video=shown.video, still=shown.still)
 
 
-def write_report(trace: Trace, out: Path, *, video: Path | None = None) -> None:
+def write_report(trace: Trace, out: Path, *, video: Path | None = None, still: np.ndarray | None = None) -> None:
     """Write a self-contained HTML report: it loads nothing from anywhere, and runs no script but its own.
 
     The file holds plotly.js (4.8 MB), all frames' values at four decimals, and the video. What is drawn of long traces
@@ -66,6 +65,7 @@ def write_report(trace: Trace, out: Path, *, video: Path | None = None) -> None:
         out: the file to write.
         video: an mp4 file that browsers can play (H.264 and AAC), on the trace's clock; a report without one is the
             same but for the picture.
+        still: the image that the trace is of, RGB uint8 [h w 3], in place of a video.
 
     Raises:
         MediaError: `video` is no mp4 file, or the trace has no frame.
@@ -73,7 +73,7 @@ def write_report(trace: Trace, out: Path, *, video: Path | None = None) -> None:
     """
     if not len(trace):
         raise MediaError("there is no frame to report on", where=trace.source or out, hint="check that the video plays")
-    head, tail = page(trace, None if video is None else _frame_size(video))
+    head, tail = page(trace, None if video is None else _frame_size(video), None if still is None else _jpeg(still))
     # File names needn't be valid Unicode: what isn't becomes a replacement character in the page.
     with (
         atomic_write(out) as temporary,
@@ -86,20 +86,22 @@ def write_report(trace: Trace, out: Path, *, video: Path | None = None) -> None:
         file.write(tail)
 
 
-def proxy_writer(path: Path, info: MediaInfo) -> Mp4Writer:
-    """The writer of the small copy of a video inside its report: H.264 and AAC, at most PROXY_HEIGHT high."""
-    height = max(2, min(PROXY_HEIGHT, info.height) // 2 * 2)
-    return Mp4Writer(path, max(2, round(info.width * height / info.height / 2) * 2), height)
+def _shown(file: Path, trace: Trace, folder: Path) -> Shown:
+    """What a report shows of a recording, read once more."""
+    fps = 1 / float(np.median(np.diff(trace.time_s))) if len(trace) > 1 else None
+    recording = open_recording(file, fps)
+    with Shown(recording, folder) as shown:
+        for frame in recording.frames():
+            shown.add(frame)
+        for piece in recording.sound():
+            shown.add_sound(piece)
+    return shown
 
 
-def _write_proxy(video: Path, proxy: Path) -> None:
-    """Write a small copy that browsers can play, on the same clock."""
-    media = Media(video)
-    with proxy_writer(proxy, media.info) as writer:
-        for frame in media.frames():
-            writer.add(frame)
-        for piece in media.sound():
-            writer.add_sound(piece)
+def _jpeg(image: np.ndarray) -> bytes:
+    import cv2
+
+    return bytes(cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 90])[1])
 
 
 def _frame_size(video: Path) -> tuple[int, int]:

@@ -28,7 +28,7 @@ WARNING = '<a class="warn" href="#notes" title="Read the notes first" aria-label
 UNKNOWN = '<span class="unknown"></span><span>unknown</span>'
 
 
-def page(trace: Trace, frame_size: tuple[int, int] | None) -> tuple[str, str]:
+def page(trace: Trace, frame_size: tuple[int, int] | None, still: bytes | None = None) -> tuple[str, str]:
     """The page of a trace in two parts; the video's bytes go between them.
 
     It loads nothing from anywhere and runs no script but its own; nothing in the trace can become a tag or a script.
@@ -36,6 +36,7 @@ def page(trace: Trace, frame_size: tuple[int, int] | None) -> tuple[str, str]:
     Args:
         trace: what to show, at least one frame.
         frame_size: width and height of the video in pixels, to keep its place free; None without a video.
+        still: a JPEG that is shown in place of a video.
     """
     from plotly.offline import get_plotlyjs
 
@@ -52,7 +53,8 @@ def page(trace: Trace, frame_size: tuple[int, int] | None) -> tuple[str, str]:
         "notes": _notes(trace.notes),
         "warning": WARNING if trace.notes else "",
         "summary": "".join(_pair(name, value) for name, value in _summary(trace)),
-        "video": "" if frame_size is None else _video(*frame_size),
+        "kind": "single" if len(trace) == 1 else "moving",
+        "video": _picture(frame_size, still),
         "plane": _template("report_plane.html") if {"valence", "arousal"} <= set(trace.targets) else "",
         "readout": _readout(panels),
         "bar_values": " ".join(
@@ -60,13 +62,16 @@ def page(trace: Trace, frame_size: tuple[int, int] | None) -> tuple[str, str]:
         ),
         "raw_words": " The faint line is the estimate before it was smoothed." if trace.raw else "",
         "no_video": "" if frame_size else " hidden",
-        "curves": str(len(trace.targets)),
-        "curves_label": escape(_curves_label(trace)),
         "panels": "".join(_panel(panel) for panel in panels),
         "provenance": _table(json_values(trace.provenance)) if trace.provenance else "<p>Nothing was recorded.</p>",
         "last_frame": str(len(trace) - 1),
         "data": _data(trace, panels),
     }
+    if len(trace) == 1:
+        places["curves"] = _values(trace)
+    else:
+        about = places | {"rows": str(len(trace.targets)), "label": escape(_curves_label(trace))}
+        places["curves"] = string.Template(_template("report_curves.html")).substitute(about)
     head, tail = _template("report.html").split("$video_data")
     return string.Template(head).substitute(places), tail
 
@@ -145,6 +150,22 @@ def _notes(notes: tuple[str, ...]) -> str:
     if not notes:
         return ""
     return f'<div class="notes" id="notes" role="note">{"".join(f"<div>{escape(note)}</div>" for note in notes)}</div>'
+
+
+def _picture(frame_size: tuple[int, int] | None, still: bytes | None) -> str:
+    if still is not None:
+        return f'<img id="still" alt="The image" src="data:image/jpeg;base64,{base64.b64encode(still).decode()}">'
+    return "" if frame_size is None else _video(*frame_size)
+
+
+def _values(trace: Trace) -> str:
+    """The estimate of a single frame: numbers instead of curves."""
+    pairs = "".join(_pair(escape(name), "", f' data-curve="{k}"') for k, name in enumerate(trace.targets))
+    return (
+        '<section class="card"><h2>The estimate</h2><p>Both numbers go from −1 to +1, and 0 is neutral. They describe '
+        "what is <em>expressed</em>, which needn’t be what the person feels.</p>"
+        f'<dl class="summary">{pairs}</dl></section>'
+    )
 
 
 def _video(width: int, height: int) -> str:

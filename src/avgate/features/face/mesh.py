@@ -60,8 +60,8 @@ class Facemesh:
     """Geometry of the followed face: pose in radians, descriptors in face sizes, and velocities per second.
 
     geometry.py says what each descriptor means. A step is the mean of its frames. A step between the frames of a slow
-    video repeats the nearest step. A step whose frames have no face is absent, and so is a single frame without a
-    neighbour to compute a velocity from.
+    video repeats the nearest step. A step whose frames have no face is absent, and so is a single frame with a face
+    among frames without. A frame with no other frame near it, such as a still image, has the velocity 0.
 
     Args:
         config: label rate and gaps.
@@ -142,7 +142,11 @@ class FacemeshExtraction:
         nearer = np.diff(np.log(place[:, 2:]), axis=0)
         moved = np.diff(values[:, len(POSE) :][:, _MOVING], axis=0)
         velocity = np.concatenate([turn, shift, nearer, moved], axis=1) / seconds
+        # A still image doesn't move; how a face moves between pictures seconds apart can't be known.
+        apart = np.pad(gap > longest, 1, constant_values=True)
+        still = present & apart[1:] & apart[:-1]
         # Velocity since the previous frame; the first frame of a stretch takes the velocity to the next one.
         before, after = np.pad(linked, (1, 0)), np.pad(linked, (0, 1))
         velocity = np.where(before[:, None], np.pad(velocity, ((1, 0), (0, 0))), np.pad(velocity, ((0, 1), (0, 0))))
-        return np.concatenate([values, velocity], axis=1), before | after
+        velocity[still] = 0.0
+        return np.concatenate([values, velocity], axis=1), before | after | still

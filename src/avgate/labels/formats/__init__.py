@@ -84,25 +84,36 @@ def read_labels(
         raise CorpusError("there are no labels in it", where=path, hint="check what the program exported")
     if targets and target is None:
         labels = only(labels, targets)
-    values = labels.values.astype(np.float64)
-    if limits is not None and not found.scaled:
-        values = scale(values, *limits)
-    outside = np.argwhere(np.abs(values) > 1 + _ROUNDING)
-    if len(outside):
-        row, column = outside[0]
-        low, high = (-1.0, 1.0) if limits is None or found.scaled else limits
-        what = f"row {row + 1}, {labels.targets[column]}: {labels.values[row, column]:g} is not in [{low:g}, {high:g}]"
+    try:
+        values = scaled(labels.values, labels.targets, None if found.scaled else limits)
+    except CorpusError as error:
         hint = (
             "correct the lowest and highest value in its header"
             if found.scaled
             else "give the lowest and highest value of its scale"
         )
-        raise CorpusError(what, where=path, hint=f"{hint}, or correct the file")
+        raise CorpusError(error.what, where=path, hint=f"{hint}, or correct the file") from None
     if target is not None and len(labels.targets) > 1:
         what = f"there are several targets in it ({', '.join(labels.targets)}), so they can't all be '{target}'"
         raise CorpusError(what, where=path, hint="leave the name out")
     names = labels.targets if target is None else (target,)
-    return replace(labels, values=np.clip(values, -1, 1).astype(np.float32), targets=names)
+    return replace(labels, values=values, targets=names)
+
+
+def scaled(values: np.ndarray, targets: Sequence[str], limits: tuple[float, float] | None) -> np.ndarray:
+    """Labels mapped from their scale's limits to [-1, 1], float32 [n k]; limits of None are [-1, 1].
+
+    Raises:
+        CorpusError: a value lies outside the limits.
+    """
+    low, high = limits or (-1.0, 1.0)
+    mapped = scale(values.astype(np.float64), low, high)
+    outside = np.argwhere(np.abs(mapped) > 1 + _ROUNDING)
+    if len(outside):
+        row, column = outside[0]
+        place = f"row {row + 1}, {targets[column]}" if len(values) > 1 else targets[column]
+        raise CorpusError(f"{place}: {values[row, column]:g} is not in [{low:g}, {high:g}]")
+    return np.clip(mapped, -1, 1).astype(np.float32)
 
 
 def write_labels(labels: LabelTrack, path: Path, name: str) -> list[Path]:

@@ -7,7 +7,8 @@ const trace = readTrace();
 const last = trace.time.length - 1;
 const whole = [trace.time[0], trace.edges[last + 1]];
 const strips = trace.panels.map((panel) => stripsPlot(element(`plot-${panel.name}`), trace, panel.rows));
-const timePlots = [curvesPlot(element("plot-curves"), trace), ...strips];
+const curves = element("plot-curves"); // a single frame has none
+const timePlots = curves ? [curvesPlot(curves, trace), ...strips] : strips;
 const plane = element("plane") && planePlot(element("plane"), trace);
 const plots = plane ? [...timePlots, plane] : timePlots;
 let frame = 0;
@@ -214,6 +215,7 @@ function listen() {
   document.addEventListener("keydown", onKey);
   addEventListener("hashchange", seekFragment);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+  if (!timePlots.length) return;
   let width = timePlots[0].element.clientWidth;
   new ResizeObserver(([{ target }]) => {
     if (width === target.clientWidth) return;

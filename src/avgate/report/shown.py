@@ -1,0 +1,147 @@
+"""What a report shows of a recording: a small copy of a video, a waveform with its sound, or a still image."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from avgate.core.types import SAMPLE_RATE, VideoFrame, Waveform
+from avgate.media import Images, Media, Mp4Writer
+
+HEIGHT = 240
+"""Height in pixels of the small copy of a video that its report carries."""
+
+STILL_HEIGHT = 480
+"""Greatest height in pixels of a still image in its report."""
+
+WAVE_SIZE = 480, 160
+"""Width and height in pixels of the picture of a waveform."""
+
+WAVE_COLOUR = (12, 111, 103)
+"""The colour of the voice's strips."""
+
+
+class Envelope:
+    """The loudest sample in every 20 ms of a recording's sound."""
+
+    RATE = 50
+
+    def __init__(self):
+        self._peaks = np.zeros(0, np.float32)
+
+    def add(self, piece: Waveform) -> None:
+        """Take the next piece of sound."""
+        size = SAMPLE_RATE // self.RATE
+        cell = (round(piece.start_s * SAMPLE_RATE) + np.arange(len(piece.samples))) // size
+        if len(cell):
+            missing = max(0, int(cell[-1]) + 1 - len(self._peaks))
+            self._peaks = np.concatenate([self._peaks, np.zeros(missing, np.float32)])
+            np.maximum.at(self._peaks, np.maximum(cell, 0), np.abs(piece.samples))
+
+    @property
+    def end_s(self) -> float:
+        """When the sound ends, in seconds."""
+        return len(self._peaks) / self.RATE
+
+    def bars(self, n: int) -> np.ndarray:
+        """Height of each of n bars, float64 [n] in [0, 1]: 1 is the loudest moment of the recording."""
+        edges = np.linspace(0, len(self._peaks), n + 1)
+        first = np.minimum(edges[:-1].astype(int), max(0, len(self._peaks) - 1))
+        last = np.maximum(np.ceil(edges[1:]).astype(int), first + 1)
+        heights = np.array([self._peaks[a:b].max(initial=0.0) for a, b in zip(first, last, strict=True)])
+        return heights / max(float(heights.max(initial=0.0)), 1e-6)
+
+    def picture(self) -> np.ndarray:
+        """The waveform drawn, RGB uint8 [160 480 3]."""
+        width, height = WAVE_SIZE
+        half = np.maximum(self.bars(width) * 0.45 * height, 0.5)
+        inside = np.abs(np.arange(height)[:, None] + 0.5 - height / 2) <= half
+        return np.where(inside[..., None], WAVE_COLOUR, 255).astype(np.uint8)
+
+
+class Shown:
+    """Collects what a report shows, in the pass in which features are extracted. A context manager.
+
+    Frames and sound may come from different threads.
+
+    Args:
+        recording: what is shown.
+        folder: where the copy is written.
+
+    Attributes:
+        video: an MP4 that browsers play, once the block has ended: of a video or several images their small copy, of
+            sound alone a picture of its waveform with the sound. None for a still image.
+        still: the still image, RGB uint8; None for everything else.
+        sound: the envelope of sound alone; None for everything else.
+    """
+
+    def __init__(self, recording: Media | Images, folder: Path):
+        single = isinstance(recording, Images) and recording.single
+        self.video = None if single else folder / "shown.mp4"
+        self.still: np.ndarray | None = None
+        self.sound = None if recording.has_frames else Envelope()
+        self._lock = threading.Lock()
+        self._size = recording.size if recording.has_frames else WAVE_SIZE
+        self._scope = ExitStack()
+
+    def __enter__(self) -> Shown:
+        """Begin the copy."""
+        if self.video is not None:
+            width, height = self._size
+            low = max(2, min(HEIGHT, height) // 2 * 2)
+            self._writer = Mp4Writer(self.video, max(2, round(width * low / height / 2) * 2), low)
+            self._scope.enter_context(self._writer)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Finish the copy; after an error, remove it."""
+        if kind is None and self.sound is not None:
+            picture = self.sound.picture()
+            for time_s in (0.0, max(0.02, self.sound.end_s - 0.02)):  # the picture stays until the sound ends
+                self._writer.add(VideoFrame(time_s, picture))
+        self._scope.__exit__(kind, error, trace)
+
+    def add(self, frame: VideoFrame) -> None:
+        """Take the next frame."""
+        if self.video is None:
+            self.still = _shrunk(frame.image)
+            return
+        with self._lock:
+            self._writer.add(VideoFrame(frame.time_s, _fitted(frame.image, self._size)))
+
+    def add_sound(self, piece: Waveform) -> None:
+        """Take the next piece of sound."""
+        if self.sound is not None:
+            self.sound.add(piece)
+        if self.video is not None:
+            with self._lock:
+                self._writer.add_sound(piece)
+
+
+def _shrunk(image: np.ndarray) -> np.ndarray:
+    import cv2
+
+    height, width = image.shape[:2]
+    if height <= STILL_HEIGHT:
+        return image
+    size = (max(1, round(width * STILL_HEIGHT / height)), STILL_HEIGHT)
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+def _fitted(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """An image of another shape than the others, with bars of black around it instead of being stretched."""
+    import cv2
+
+    height, width = image.shape[:2]
+    across, down = max(0, round(height * size[0] / size[1]) - width), max(0, round(width * size[1] / size[0]) - height)
+    if across < 2 and down < 2:
+        return image
+    return cv2.copyMakeBorder(
+        image, down // 2, down - down // 2, across // 2, across - across // 2, cv2.BORDER_CONSTANT, value=(0, 0, 0)
+    )
