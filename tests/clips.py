@@ -80,6 +80,8 @@ def make_clip(
             samples = np.broadcast_to(samples, (audio.codec_context.channels, np.shape(samples)[-1]))
             if kind.startswith("s16"):
                 samples = np.round(samples * 32767).astype(np.int16)
+            elif kind.startswith("s32"):
+                samples = np.round(samples * 0x7FFFFF00).astype(np.int32)
             samples = samples.astype(np.float32) if kind.startswith("flt") else samples
             packed = samples if kind.endswith("p") else samples.T.reshape(1, -1)
             frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(packed), format=kind, layout=layout)

@@ -94,7 +94,7 @@ def predict_one(
             write_report(trace, out / f"{name}.html", video=shown.video, still=shown.still)
             pictures = [] if shown.still is None else [VideoFrame(0.0, shown.still)]
             write_figure(trace, out / f"{name}.png", pictures, shown.sound)
-    rows = "frames" if recording.has_frames else "rows"
+    rows = ("frame" if recording.has_frames else "row") + "s" * (len(trace) != 1)
     console.print(
         f"[bold]{escape(trace.source)}[/]: {len(trace)} {rows} -> {escape(str(out / name))}.*", soft_wrap=True
     )

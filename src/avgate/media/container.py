@@ -164,10 +164,12 @@ def choose_streams(container: Any, path: Path) -> Streams:
 
 
 def origin_s(container: Any) -> float:
-    """Time in seconds at which the container starts, if it starts at an arbitrary time; else 0."""
-    streams = [*video_streams(container), *container.streams.audio]
+    """Time in seconds at which the container starts, if it starts at an arbitrary time or is sound alone; else 0."""
+    videos = video_streams(container)
+    streams = [*videos, *container.streams.audio]
     start_s = min((float(s.start_time * s.time_base) for s in streams if s.start_time is not None), default=0.0)
-    return start_s if container.format.flags & _TS_DISCONT or abs(start_s) > _ABSURD_S else 0.0
+    arbitrary = container.format.flags & _TS_DISCONT or abs(start_s) > _ABSURD_S
+    return start_s if arbitrary or not videos else 0.0  # sound alone starts later where its codec has a delay
 
 
 def period_s(video: Any) -> float:

@@ -32,6 +32,7 @@ from avgate.media.sound import Pieces
 NUDGE_S = 1e-3
 """Seconds after its predecessor at which a frame is put whose own time isn't later."""
 
+_WORTH_A_NOTE_S = 0.1  # codecs delay sound by less
 _AVI_REORDER = 8  # frames; H.264 encoders rarely reorder over more than 4
 
 
@@ -72,7 +73,7 @@ class Media:
             self.info = stated_info(self.path, container, streams)
             if streams.video is not None:
                 self._look_at_first_frame(container, streams)
-            if start_s := origin_s(container):
+            if abs(start_s := origin_s(container)) >= _WORTH_A_NOTE_S:
                 self._note(f"The file's times start at {start_s:.3f} s; here they count from there, as in players.")
             video, audio = streams
             for used, found in ((video, video_streams(container)), (audio, container.streams.audio)):

@@ -133,14 +133,15 @@ def _numbers(values: np.ndarray) -> list[float | None]:
 
 def _summary(trace: Trace) -> list[tuple[str, str]]:
     """Names and values (HTML) of the numbers at the top."""
-    edges = frame_edges(trace.time_s)
-    pairs = [("duration", _clock(float(edges[-1] - edges[0])))]
-    rate = f" <small>{(len(trace) - 1) / (edges[-2] - edges[0]):.4g} a second</small>" if len(trace) > 1 else ""
-    pairs.append(("frames", f"{len(trace):,}{rate}"))
+    edges, pairs, mean = frame_edges(trace.time_s), [], ""
+    if len(trace) > 1:
+        rate = f"<small>{(len(trace) - 1) / (edges[-2] - edges[0]):.4g} a second</small>"
+        pairs = [("duration", _clock(float(edges[-1] - edges[0]))), ("frames", f"{len(trace):,} {rate}")]
+        mean = "mean "
     for name in in_order(list(trace.present)):
         pairs.append((escape(mask_named(name).share), _percent(statistics.fmean(map(bool, trace.present[name])))))
     for name, values in trace.targets.items():
-        pairs.append((f"mean {escape(name)}", _signed(known_mean(np.asarray(values, np.float64)))))
+        pairs.append((f"{mean}{escape(name)}", _signed(known_mean(np.asarray(values, np.float64)))))
     unknown = np.logical_or.reduce([np.isnan(values) for values in trace.targets.values()])
     pairs.append(("without an estimate", _percent(float(unknown.mean()))))
     return pairs
