@@ -96,7 +96,7 @@ def test_everything_that_is_wrong_is_told_at_once_with_file_and_row(manifest):
         "row 1: ",
         "clip0.csv: row 2, column valence: 'much' isn't a number",
         "row 2: the clip 'clip0' is listed twice",
-        "row 3: there is no video 'videos/gone.mp4'",
+        "row 3: there is no file 'videos/gone.mp4'",
         "row 3: the split must be train, validation, test, not 'trian'",
         "row 4: ",
         "gone.eaf: there is no such label file",
@@ -126,7 +126,7 @@ def test_everything_that_is_wrong_is_told_at_once_with_file_and_row(manifest):
             "row 3: the video 'videos/clip0.mp4' is in the validation split here, but in train in row 1",
         ),
         (lambda rows: rows[0].update(clip="c" * 250), "can't be a clip's name"),
-        (lambda rows: rows[3].update(video="labels/clip0.csv"), "not a video file of a supported format"),
+        (lambda rows: rows[3].update(video="labels/clip0.csv"), "not a media file of a supported format"),
     ],
 )
 def test_what_is_wrong_is_said(manifest, change, said):
@@ -185,7 +185,7 @@ class TestInspect:
         main(["inspect", "--corpus", "manifest", "--data", str(manifest)])
         said = capsys.readouterr().out
         assert "clip0: its labels end at 17.00 s, its video at 1.96 s; its first 1.00 s have no labels" in said
-        assert "clip1.mp4: not a video file of a supported format" in said
+        assert "clip1.mp4: not a media file of a supported format" in said
         assert "clip2: it has no labels" in said
         assert "3 clips to look at" in said
 

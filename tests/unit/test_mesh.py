@@ -280,9 +280,15 @@ def test_the_first_frame_of_a_stretch_has_the_velocity_to_the_next():
     np.testing.assert_allclose(column(features, "mouth_open_velocity"), [1.0, 1.0], atol=1e-4)
 
 
-@pytest.mark.parametrize("times", [[0.0, 0.5, 0.6], [0.0, 0.0, 0.5, 0.6]])
-def test_a_frame_without_neighbours_in_time_is_absent(times):
-    features = extract(track([face()] * len(times), times))
+def test_a_frame_far_from_all_others_stands_still():
+    features = extract(track([face(), moved(((13,), (0, 0.1, 0)))] * 2, [0.0, 0.5, 1.0, 1.1]))
+    assert np.flatnonzero(features.present).tolist() == [0, 5, 10, 11]
+    assert column(features, "mouth_open_velocity")[[0, 5]].tolist() == [0, 0]
+    assert column(features, "mouth_open_velocity")[[10, 11]] == pytest.approx(1.0, abs=1e-4)
+
+
+def test_frames_at_the_same_time_tell_no_velocity_and_are_absent():
+    features = extract(track([face()] * 4, [0.0, 0.0, 0.5, 0.6]))
     assert features.present.tolist() == [False, False, False, False, False, True, True]
 
 

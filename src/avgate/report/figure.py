@@ -100,8 +100,8 @@ def _figure(trace: Trace, frames: Sequence[VideoFrame], sound: Envelope | None) 
     if frames:
         width = (WIDTH - LEFT) / len(frames)
         for k, frame in enumerate(frames):
-            title = f"{frame.time_s:.2f} s" if len(trace) > 1 else ""
-            _draw_picture(place(LEFT + k * width, top + TITLE, width - GAP, PICTURE), frame, title)
+            caption = f"{frame.time_s:.2f} s" if len(trace) > 1 else ""
+            _draw_picture(place(LEFT + k * width, top + TITLE, width - GAP, PICTURE), frame, caption)
         top += TITLE + PICTURE + GAP
     waves = []
     if sound:
@@ -151,10 +151,10 @@ def _heading(axes: Axes, title: str, more: str = "", colour: str = "black") -> N
     )
 
 
-def _draw_picture(axes: Axes, frame: VideoFrame, title: str) -> None:
+def _draw_picture(axes: Axes, frame: VideoFrame, caption: str) -> None:
     axes.imshow(frame.image)
     axes.set_axis_off()
-    axes.set_title(title, fontsize=7, pad=2)
+    axes.set_title(caption, fontsize=7, pad=2)
 
 
 def _draw_waveform(axes: Axes, sound: Envelope) -> None:

@@ -1,0 +1,150 @@
+"""Images and folders of images are recordings: upright, in order, at the right times."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from avgate.core.errors import MediaError, UsageError
+from avgate.features.store import source_fingerprint
+from avgate.media import Images, open_recording
+from avgate.media.stills import read_image
+from tests.clips import greys, order
+from tests.recordings import write_image, write_images, write_times
+
+
+def corner(size: int = 32) -> np.ndarray:
+    """Half as high as wide; red in the upper left corner."""
+    image = np.full((size // 2, size, 3), 200, np.uint8)
+    image[: size // 4, : size // 4] = (250, 10, 10)
+    return image
+
+
+def refused(path: Path, fps: float | None = None) -> str:
+    with pytest.raises(MediaError) as error:
+        open_recording(path, fps)
+    assert error.value.hint
+    return str(error.value)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp"])
+def test_an_image_is_one_frame_at_0_s_without_sound(tmp_path, suffix):
+    recording = open_recording(write_image(tmp_path / f"a{suffix}", greys(3)[2]))
+    (frame,) = recording.frames()
+    assert frame.time_s == 0
+    assert order([frame.image]) == [2]
+    assert recording.frame_times().tolist() == [0]
+    assert list(recording.sound()) == []
+    assert recording.notes == ["This is a still image, without sound."]
+
+
+def test_what_a_file_is_decides_and_not_its_name(tmp_path):
+    path = write_image(tmp_path / "a.png", greys(1)[0]).rename(tmp_path / "a.mp4")
+    assert isinstance(open_recording(path), Images)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+@pytest.mark.parametrize(("orientation", "turns"), [(3, 2), (6, 1), (8, 3)])
+def test_an_image_is_turned_upright_as_its_exif_data_says(tmp_path, suffix, orientation, turns):
+    stored = np.ascontiguousarray(np.rot90(corner(), turns))
+    image = read_image(write_image(tmp_path / f"a{suffix}", stored, orientation))
+    assert image.shape == corner().shape
+    assert image[2, 2, 0] - image[2, 2, 1] > 150
+    assert abs(int(image[-3, -3, 0]) - int(image[-3, -3, 1])) < 20
+
+
+def test_transparent_pixels_are_white_and_16_bits_are_scaled(tmp_path):
+    clear = np.zeros((8, 8, 4), np.uint8)
+    clear[:, 4:] = (10, 20, 30, 255)
+    Image.fromarray(clear).save(tmp_path / "clear.png")
+    image = read_image(tmp_path / "clear.png")
+    assert image[0, 0].tolist() == [255, 255, 255]
+    assert image[0, -1].tolist() == [10, 20, 30]
+    Image.fromarray(np.full((8, 8), 100 * 256, np.uint16)).save(tmp_path / "deep.png")
+    assert read_image(tmp_path / "deep.png")[0, 0].tolist() == [100, 100, 100]
+
+
+def test_a_damaged_image_and_a_heic_are_refused(tmp_path):
+    path = write_image(tmp_path / "a.jpg", greys(1, 640, 480)[0])
+    path.write_bytes(path.read_bytes()[:200])
+    assert "the image can't be read" in refused(path)
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    assert "save it as JPEG" in refused(tmp_path / "a.heic")
+
+
+class TestFolder:
+    def test_images_follow_each_other_in_natural_order_at_the_rate(self, tmp_path):
+        recording = open_recording(write_images(tmp_path / "a", greys(12)), 4)
+        frames = list(recording.frames())
+        assert order([f.image for f in frames]) == list(range(12))  # 10.png isn't second
+        assert [f.time_s for f in frames] == recording.frame_times().tolist() == [i / 4 for i in range(12)]
+        assert recording.notes == ["The images have no sound."]
+
+    def test_times_csv_gives_the_times_in_any_order(self, tmp_path):
+        folder = write_images(tmp_path / "a", greys(3))
+        write_times(folder, [("3.png", 0.5), ("1.png", 7), ("2.png", 2.25)])
+        frames = list(open_recording(folder).frames())
+        assert [f.time_s for f in frames] == [0.5, 2.25, 7]
+        assert order([f.image for f in frames]) == [2, 1, 0]
+
+    def test_images_that_are_not_listed_are_left_out_and_counted(self, tmp_path):
+        folder = write_images(tmp_path / "a", greys(4))
+        write_times(folder, [("1.png", 0), ("4.png", 1)])
+        recording = open_recording(folder)
+        assert len(list(recording.frames())) == 2
+        assert "Images in the folder that times.csv doesn't list, left out: 2." in recording.notes
+
+    def test_an_image_that_cannot_be_read_is_left_out_and_named(self, tmp_path):
+        folder = write_images(tmp_path / "a", greys(3))
+        (folder / "2.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+        recording = open_recording(folder, 1)
+        assert [f.time_s for f in recording.frames()] == [0, 2]
+        assert "Images that can't be read, left out: 1 (the first is 2.png)." in recording.notes
+
+    def test_other_files_do_not_count(self, tmp_path):
+        folder = write_images(tmp_path / "a", greys(2))
+        (folder / "notes.txt").write_text("none")
+        (folder / ".3.png").write_bytes(b"none")
+        assert len(open_recording(folder, 1).frame_times()) == 2
+
+    def test_without_times_it_says_how_to_give_them(self, tmp_path):
+        said = refused(write_images(tmp_path / "a", greys(2)))
+        assert "nothing says at what times" in said
+        assert "--fps" in said
+        assert "columns file and time_s" in said
+
+    def test_without_images_it_is_refused(self, tmp_path):
+        assert "there is no image in this folder" in refused(tmp_path, 25)
+
+    @pytest.mark.parametrize(
+        ("header", "rows", "said"),
+        [
+            ("file,time", [("1.png", 0)], "needs the columns file and time_s"),
+            ("file,time_s", [], "no image is listed"),
+            ("file,time_s", [("1.png", "soon")], "row 1: 'soon' is no time in seconds"),
+            ("file,time_s", [("1.png", -1)], "row 1: '-1' is no time in seconds"),
+            ("file,time_s", [("1.png", 1), ("2.png", 1)], "has the time of another image, 1 s"),
+            ("file,time_s", [("1.png", 1), ("9.png", 2)], "the first is '9.png'"),
+        ],
+    )
+    def test_wrong_times_are_refused_by_name(self, tmp_path, header, rows, said):
+        folder = write_images(tmp_path / "a", greys(2))
+        write_times(folder, rows, header)
+        assert said in refused(folder)
+
+    @pytest.mark.parametrize("fps", [0, -5, float("nan")])
+    def test_an_impossible_rate_is_refused(self, tmp_path, fps):
+        with pytest.raises(UsageError, match="above 0"):
+            open_recording(write_images(tmp_path / "a", greys(2)), fps)
+
+    def test_features_are_stale_once_an_image_or_a_time_changes(self, tmp_path):
+        folder = write_images(tmp_path / "a", greys(2), times=[0, 1])
+        before = source_fingerprint(folder)
+        assert source_fingerprint(folder) == before
+        write_times(folder, [("1.png", 0), ("2.png", 2)])
+        assert (after := source_fingerprint(folder)) != before
+        write_image(folder / "2.png", greys(2, 80, 80)[0])
+        assert source_fingerprint(folder) != after
