@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from avgate import load_checkpoint
 from avgate.cli import main
 from avgate.core.errors import CorpusError
 from avgate.corpora.base import read_table
 from avgate.corpora.cremad import CremaD
 from avgate.corpora.emodb import EmoDB
+from avgate.corpora.manifest import Manifest
 from avgate.corpora.ravdess import Ravdess
 from avgate.labels.categories import PLANE, SOURCE
 from tests.conftest import SHARED
@@ -179,3 +181,31 @@ def test_a_table_of_votes_that_is_wrong_is_refused_with_the_place(cremad, spoil,
     table.write_text(spoil(table.read_text()))
     with pytest.raises(CorpusError, match=said):
         CremaD(cremad)
+
+
+def test_a_list_of_clips_with_emotion_words_names_their_map_and_others_do_not(tmp_path):
+    write_emodb(tmp_path)
+    head = "clip,video,labels,split,group"
+    words, numbers = tmp_path / "words.csv", tmp_path / "numbers.csv"
+    words.write_text(f"{head}\na,wav/03b09Nb.wav,emotion=anger,train,03\n")
+    numbers.write_text(f"{head}\na,wav/03b09Nb.wav,valence=0.1; arousal=0.2,train,03\n")
+    assert Manifest(words).emotion_map == SOURCE
+    assert Manifest(words).about() == {"emotions' places": SOURCE}
+    assert Manifest(numbers).emotion_map == ""
+    assert Manifest(numbers).about() == {}
+
+
+def test_sound_alone_is_extracted_trained_on_and_scored_and_the_model_names_the_map(tmp_path, capsys):
+    write_emodb(tmp_path)
+    where = ["--corpus", "emodb", "--data", str(tmp_path)]
+    settings = ["--recipe", "smoke", "--set", 'backbones=("logmel",)']
+    main(["extract", *where, *settings, "--workers", "1"])
+    main(["train", *where, *settings, "--fusion", "audio", "--out", str(tmp_path / "run")])
+    assert load_checkpoint(tmp_path / "run").trained_on["emotion_map"] == SOURCE
+    main(["evaluate", str(tmp_path / "run"), *where])
+    assert "emodb, test split, 4 clips" in " ".join(capsys.readouterr().out.split())
+    main(["extract", *where, "--recipe", "smoke", "--workers", "1"])
+    with pytest.raises(SystemExit) as ended:
+        main(["train", *where, "--recipe", "smoke", "--out", str(tmp_path / "both")])
+    assert ended.value.code == CorpusError.exit_code
+    assert "no training clip has any video -> leave out" in " ".join(capsys.readouterr().err.split())

@@ -24,7 +24,7 @@ import numpy as np
 from avgate.core.errors import AvgateError, CorpusError, UsageError
 from avgate.core.types import Clip, FeatureTrack, LabelTrack
 from avgate.corpora.base import SPLITS, read_table
-from avgate.labels.categories import place
+from avgate.labels.categories import SOURCE, place
 from avgate.labels.formats import read_labels, scaled
 from avgate.labels.tracks import side_by_side, whole_clip
 from avgate.media import open_recording
@@ -63,6 +63,7 @@ class Manifest:
             raise CorpusError(what, where=root, hint=f"write one: its {_COLUMNS_HINT}")
         self._problems: list[str] = []
         self._labels: dict[str, LabelTrack] = {}
+        self.emotion_map = ""
         self._clips = self._read()
         self.targets: tuple[str, ...] = self._common_targets()
         if self._problems:
@@ -91,6 +92,10 @@ class Manifest:
     def findings(self) -> dict[str, list[str]]:
         """Nothing: whatever is wrong raises an error instead."""
         return {}
+
+    def about(self) -> dict[str, str]:
+        """The map of emotion words, where some clip has one."""
+        return {"emotions' places": self.emotion_map} if self.emotion_map else {}
 
     def _read(self) -> list[Clip]:
         rows = read_table(self.path, COLUMNS, _COLUMNS_HINT)
@@ -158,6 +163,8 @@ class Manifest:
             except AvgateError as error:
                 self._wrong(number, f"{error.where}: {error.what}")
         try:
+            if any(name == _EMOTION and not _is_file(name, value) for name, value in parts):
+                self.emotion_map = SOURCE
             # Files first: their times become those of the clip's labels.
             tracks += _whole_clip([(name, value) for name, value in parts if not _is_file(name, value)], limits)
             return side_by_side(tracks) if tracks else None

@@ -80,7 +80,10 @@ def prepare(train: list[Example], validation: list[Example], specs: tuple[Featur
         values = [e.features.values[modality] for e in train]
         present = [e.features.present[modality] for e in train]
         if not any(here.any() for here in present):
-            raise CorpusError(f"no training clip has any {modality}", where=corpus)
+            hint = (
+                f"leave out the recipe's backbones of {modality}, by --set 'backbones=(...)', and fusions that need it"
+            )
+            raise CorpusError(f"no training clip has any {modality}", where=corpus, hint=hint)
         # A backbone that is trained along reads raw features: they aren't standardised.
         raw = all(kind_of(spec.backbone) in RAW.values() for spec in specs if spec.modality == modality)
         stats[modality] = FeatureStats.identity(values[0].shape[1]) if raw else FeatureStats.fit(values, present)
