@@ -23,7 +23,7 @@ SMALL = (
     *("train.epochs=2", "train.batch=16", "window_s=2.0", "hop_s=2.0", "smooth_s=(0,)", "train.threads=1"),
     *("model.encoders.audio.channels=(8,)", "model.encoders.video.channels=(8,)", "model.fusion.iterations=1"),
 )
-FUSIONS = ("audio", "video", "iaca", "rhgrjca")
+FUSIONS = ("audio", "iaca", "rhgrjca")
 
 
 @pytest.fixture(scope="module")
