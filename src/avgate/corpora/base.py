@@ -9,10 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
 from avgate.core.errors import CorpusError
 from avgate.core.types import Clip, FeatureTrack, LabelTrack
+from avgate.labels import tracks
 
 
 class Corpus(Protocol):
@@ -57,8 +56,7 @@ def splits_of(groups: Iterable[str], seed: int = 0) -> dict[str, str]:
 
 def whole_clip(valence: float, arousal: float) -> LabelTrack:
     """One label for all of a clip, however long it is."""
-    values = np.array([[valence, arousal]], np.float32)
-    return LabelTrack(np.zeros(1), values, ("valence", "arousal"), np.full(1, np.inf))
+    return tracks.whole_clip({"valence": valence, "arousal": arousal})
 
 
 def tally(values: Iterable[str]) -> str:

@@ -5,9 +5,12 @@ Russell and Mehrabian (1977), "Evidence for a three-factor theory of emotions", 
 [-1, 1]. Pleasure is valence here; dominance is left out. The table has no neutral state: neutral is the origin by
 definition. It has no calm either: calm is its "relaxed".
 
-The values were compared with two independent public transcriptions of the table, which agree on all that both have:
-the file Emotion-PAD.md of github.com/GamSeong-HwaBaek/GamSeong-HwaBaek, which gives each term's number in the table,
-and a complete list of the terms in another project. A category's place is a convention, not a measurement of a clip.
+The table itself wasn't at hand. The values were compared with public transcriptions of it. Happy, angry, disgusted,
+fearful, sad and surprised stand in the file Emotion-PAD.md of github.com/GamSeong-HwaBaek/GamSeong-HwaBaek, with the
+terms' numbers in the table, and alike in another project's complete list. Bored stands in that list and, alike, in
+programs that quote Mehrabian's own page. The other terms were found in that list alone.
+
+A category's place is a convention, not a measurement of a clip.
 """
 
 from __future__ import annotations
