@@ -200,6 +200,9 @@ class Clip:
         labels: the label file, or None for unlabelled clips.
         crops: the folder of the person's face crops, one per frame (00001.jpg is the first), or None where the face is
             to be found in the video.
+        source: what the recording is drawn from, where a corpus has several sources, such as stills and speech. Training
+            takes turns between sources, and scores weigh them alike.
+        weight: how often training sees the clip in an epoch; 0.5 is every second epoch.
     """
 
     name: str
@@ -208,6 +211,8 @@ class Clip:
     group: str
     labels: Path | None = None
     crops: Path | None = None
+    source: str = ""
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,19 @@ def pairs(traces: Sequence[Trace], examples: Sequence[Example], target: str, *, 
 def mean_ccc(
     traces: Sequence[Trace], examples: Sequence[Example], targets: Sequence[str], *, raw: bool = False
 ) -> float:
-    """Pooled CCC, averaged over the targets."""
-    return float(np.mean([pooled(ccc, pairs(traces, examples, t, raw=raw)) for t in targets]))
+    """Pooled CCC, averaged over the targets and over the clips' sources."""
+    by_source: dict[str, list[int]] = {}
+    for i, example in enumerate(examples):
+        by_source.setdefault(example.clip.source, []).append(i)
+    return float(
+        np.mean(
+            [
+                pooled(ccc, pairs([traces[i] for i in part], [examples[i] for i in part], t, raw=raw))
+                for part in by_source.values()
+                for t in targets
+            ]
+        )
+    )
 
 
 def label_moments(

@@ -44,6 +44,18 @@ class FeatureStats:
         return cls(*(a.astype(np.float32) for a in (low, high, rows.mean(0), std)))
 
     @classmethod
+    def merged(cls, parts: Sequence[FeatureStats]) -> FeatureStats:
+        """Statistics of several sources together, each counting the same; limits that leave room for all of them."""
+        if len(parts) == 1:
+            return parts[0]
+        means = np.stack([part.mean for part in parts])
+        variance = np.stack([part.std for part in parts]) ** 2 + means**2
+        mean = means.mean(0)
+        std = np.sqrt(np.maximum(variance.mean(0) - mean**2, 0.0))
+        low = np.min([part.low for part in parts], axis=0)
+        return cls(low, np.max([part.high for part in parts], axis=0), mean, np.where(std < 1e-8, 1.0, std))
+
+    @classmethod
     def identity(cls, d: int) -> FeatureStats:
         """Statistics that leave d columns unchanged, for features that are standardised already."""
         return cls(*(np.full(d, value, np.float32) for value in (-np.inf, np.inf, 0.0, 1.0)))

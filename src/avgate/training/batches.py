@@ -77,17 +77,32 @@ def prepare(train: list[Example], validation: list[Example], specs: tuple[Featur
         )
     stats = {}
     for modality in modality_dims(specs):
-        values = [e.features.values[modality] for e in train]
-        present = [e.features.present[modality] for e in train]
-        if not any(here.any() for here in present):
+        if not any(e.features.present[modality].any() for e in train):
             hint = (
                 f"leave out the recipe's backbones of {modality}, by --set 'backbones=(...)', and fusions that need it"
             )
             raise CorpusError(f"no training clip has any {modality}", where=corpus, hint=hint)
         # A backbone that is trained along reads raw features: they aren't standardised.
         raw = all(kind_of(spec.backbone) in RAW.values() for spec in specs if spec.modality == modality)
-        stats[modality] = FeatureStats.identity(values[0].shape[1]) if raw else FeatureStats.fit(values, present)
+        columns = train[0].features.values[modality].shape[1]
+        stats[modality] = FeatureStats.identity(columns) if raw else _fit(train, modality)
     return Prepared(train, validation, specs, stats)
+
+
+def _fit(train: Sequence[Example], modality: str) -> FeatureStats:
+    """Statistics over the present steps, in which every source that has the modality counts the same."""
+    by_source: dict[str, list[Example]] = {}
+    for example in train:
+        if example.features.present[modality].any():
+            by_source.setdefault(example.clip.source, []).append(example)
+    return FeatureStats.merged(
+        [
+            FeatureStats.fit(
+                [e.features.values[modality] for e in examples], [e.features.present[modality] for e in examples]
+            )
+            for examples in by_source.values()
+        ]
+    )
 
 
 @dataclass(frozen=True)
@@ -111,21 +126,39 @@ class Batch:
 def batches(data: Prepared, recipe: Recipe, epoch: int, device: torch.device) -> Iterator[Batch]:
     """One epoch of training windows: from a random first step on, every hop, in random order.
 
-    The order depends on seed and epoch alone, so that a resumed run sees what an uninterrupted one would have seen.
+    A batch holds windows of one source. Sources take turns, and all give as many batches as the one with the most, so
+    a source with few clips is seen several times. The order depends on seed and epoch alone, so that a resumed run sees
+    what an uninterrupted one would have seen.
     """
     random = np.random.default_rng((recipe.train.seed, epoch))
-    window, hop = recipe.window, recipe.hop
-    starts = []
+    by_source: dict[str, list[tuple[int, int]]] = {}
     for i, example in enumerate(data.train):
-        last = max(0, len(example.features) - window)
-        first = int(random.integers(0, min(hop, last + 1)))
-        starts += [(i, s) for s in {*range(first, last + 1, hop), last}]
-    starts.sort()
-    order = random.permutation(len(starts))
-    for at in range(0, len(order), recipe.train.batch):
-        picked = [starts[j] for j in order[at : at + recipe.train.batch]]
-        windows = [_corrupted(_cut(data, i, s, window), data, recipe.train.corrupt, random) for i, s in picked]
-        yield _stack(windows, [data.train[i].steps[s : s + window] for i, s in picked], device)
+        by_source.setdefault(example.clip.source, []).extend(_windows(i, example, recipe, random))
+    rounds = max(-(-len(windows) // recipe.train.batch) for windows in by_source.values())
+    turns = [_take_turns(windows, rounds, recipe.train.batch, random) for windows in by_source.values()]
+    for picked in (picked for turn in zip(*turns, strict=True) for picked in turn):
+        windows = [_corrupted(_cut(data, i, s, recipe.window), data, recipe.train.corrupt, random) for i, s in picked]
+        yield _stack(windows, [data.train[i].steps[s : s + recipe.window] for i, s in picked], device)
+
+
+def _windows(i: int, example: Example, recipe: Recipe, random: np.random.Generator) -> list[tuple[int, int]]:
+    """A clip's windows in this epoch, as (clip, first step)."""
+    window, hop = recipe.window, recipe.hop
+    last = max(0, len(example.features) - window)
+    first = int(random.integers(0, min(hop, last + 1)))
+    starts = sorted({*range(first, last + 1, hop), last})
+    weight = example.clip.weight
+    times = int(weight) if weight == int(weight) else int(weight + random.random())
+    return [(i, start) for start in starts] * times
+
+
+def _take_turns(
+    windows: list[tuple[int, int]], rounds: int, batch: int, random: np.random.Generator
+) -> list[list[tuple[int, int]]]:
+    """A source's batches of one epoch, in random order; those of a small source begin again from its first."""
+    order = random.permutation(len(windows))
+    picked = [[windows[j] for j in order[at : at + batch]] for at in range(0, len(order), batch)]
+    return [picked[turn % len(picked)] for turn in range(rounds)]
 
 
 def _cut(data: Prepared, i: int, start: int, window: int) -> dict[str, Feature]:
