@@ -10,7 +10,7 @@ import numpy as np
 from avgate.core.types import SAMPLE_RATE, Waveform
 from avgate.corpora.rendered.config import RenderConfig
 from avgate.corpora.rendered.voice import Speaker, voice
-from avgate.features.audio.egemaps import Egemaps, EgemapsConfig
+from avgate.features.audio.egemaps import COLUMNS, Egemaps, EgemapsConfig
 
 SECONDS = 120
 NOTICEABLE = 0.1
@@ -26,7 +26,7 @@ def main() -> None:
         deviation = whole.std(axis=0)
         for chunk_s in (30, 10):
             moved = np.abs(features(sound, chunk_s) - whole) > NOTICEABLE * deviation
-            columns = [column for column, some in zip(Egemaps.columns, moved.any(axis=0), strict=True) if some]
+            columns = [column for column, some in zip(COLUMNS, moved.any(axis=0), strict=True) if some]
             print(f"| {name} | {chunk_s} | {moved.any(axis=1).mean():.0%} | {', '.join(columns) or 'none'} |")
 
 

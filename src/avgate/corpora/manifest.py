@@ -9,8 +9,10 @@
 Paths are relative to the CSV file. `video` is a video, a sound file, an image, or a folder of images with a times.csv.
 `labels` is a file in any format of `avgate.labels.formats`, or several files with different targets, separated by
 semicolons; NAME= names a file's only target. A number in place of a file, or an emotion, holds for the whole clip.
-`group` is a person ID; a person is never in two splits. `limits` (optional) is the lowest and highest value of the
-labels' scale, where it isn't [-1, 1] and the files don't state it.
+`group` is a person ID; a person is never in two splits. Further columns are optional. `limits` is the lowest and
+highest value of the labels' scale, where it isn't [-1, 1] and the files don't state it. `source` says where the clip
+comes from, in a list of several sources: training takes turns between them. `weight` is how often training sees the
+clip in an epoch, 1 where nothing is said.
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ COLUMNS = ("clip", "video", "labels", "split", "group")
 _COLUMNS_HINT = "columns are clip, video, labels, split, group and, if labels aren't in [-1, 1], limits"
 _MOST = 30
 """How many problems are listed."""
+
+_MOST_WEIGHT = 100
 
 _EMOTION, _INTENSITY = "emotion", "intensity"
 """Names in the column `labels` that stand for a place in the plane of valence and arousal."""
@@ -139,7 +143,19 @@ class Manifest:
             self._wrong(number, "there is no group: give a person ID, the same for all clips of a person")
         parts = _parts(row["labels"])
         first = next((self.path.parent / value for name, value in parts if _is_file(name, value)), self.path)
-        return Clip(name, video, row["split"], row["group"], first if parts else None)
+        weight = _number(row.get("weight") or "1")
+        if weight is None or not 0 < weight <= _MOST_WEIGHT:
+            self._wrong(number, f"weight must be a number above 0 and at most {_MOST_WEIGHT}, not '{row['weight']}'")
+            weight = 1.0
+        return Clip(
+            name,
+            video,
+            row["split"],
+            row["group"],
+            first if parts else None,
+            source=row.get("source", ""),
+            weight=weight,
+        )
 
     def _read_labels(self, row: dict[str, str], number: int, clip: Clip) -> LabelTrack | None:
         limits = None

@@ -30,6 +30,12 @@ LLDS = (
 )  # fmt: skip
 """openSMILE's names in its order, without the suffix that says that they are smoothed over three frames."""
 
+COLUMNS = (*(f"{lld}.mean" for lld in LLDS), *(f"{lld}.sd" for lld in LLDS), "voiced.share")
+"""All columns; EgemapsConfig says whether those of LEVEL are left out."""
+
+LEVEL = ("Loudness.mean", "spectralFlux.mean")
+"""Columns that grow with the level of the recording; the others hardly depend on it."""
+
 _VOICED = LLDS.index("F0semitoneFrom27.5Hz")
 
 LOG_OFFSETS = {"Loudness": 0.01, "spectralFlux": 0.01, "jitterLocal": 0.001, "shimmerLocaldB": 0.1}
@@ -75,6 +81,8 @@ class EgemapsConfig:
         rate: steps per second.
         context_s: width of the window around a step's centre, in seconds, at least 0.1; 0.5 s are about two syllables.
         hold_s: for how many seconds the last voiced values are kept in steps without voiced sound.
+        level: whether the columns of LEVEL are among the features; without them, neither the speaker's distance nor the
+            microphone's gain can pass for emotion.
         chunk_s: whole seconds of sound analysed at once; sets the memory. The result of speech doesn't depend on it. In
             sound that is voiced without a break for longer than 2 s, jitter and shimmer do, since openSMILE measures
             from one cycle to the next: of a vowel of two minutes, 36 % of the steps move by over 0.1 deviations in one
@@ -85,6 +93,7 @@ class EgemapsConfig:
     context_s: float = 0.5
     hold_s: float = 2.0
     chunk_s: int = 30
+    level: bool = True
 
     def __post_init__(self):
         """Refuse what can't be extracted."""
@@ -107,11 +116,12 @@ class Egemaps:
 
     modality: Modality = "audio"
     needs: frozenset[Need] = frozenset()
-    columns = (*(f"{lld}.mean" for lld in LLDS), *(f"{lld}.sd" for lld in LLDS), "voiced.share")
 
     def __init__(self, config: EgemapsConfig, name: str = "egemaps"):
         self.config, self.name = config, name
         self.grid = Grid(config.rate)
+        self._kept = [i for i, column in enumerate(COLUMNS) if config.level or column not in LEVEL]
+        self.columns = tuple(COLUMNS[i] for i in self._kept)
 
     @property
     def fingerprint(self) -> str:
@@ -132,7 +142,7 @@ class Egemaps:
         voiced = slice(_VOICED, len(LLDS))
         mean[:, voiced] = hold(mean[:, voiced], longest, neutral_mean)
         sd[:, voiced] = hold(sd[:, voiced], longest, neutral_sd)
-        return np.concatenate([mean[:, :-1], sd[:, :-1], mean[:, -1:]], axis=1)
+        return np.concatenate([mean[:, :-1], sd[:, :-1], mean[:, -1:]], axis=1)[:, self._kept]
 
 
 def descriptors(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
