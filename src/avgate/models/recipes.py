@@ -112,6 +112,20 @@ RECIPES: tuple[Recipe, ...] = (
         "demonstration-weights",
         reliability_weight=3.0,
     ),
+    # The weights that come with avgate. Clips of two seconds and single images beside rendered clips of half a minute.
+    _for_absence(
+        Recipe(
+            name="people",
+            backbones=("egemaps?level=false", "facemesh"),
+            window_s=10.0,
+            hop_s=5.0,
+            model=ModelConfig(
+                fusion=HgrjcaConfig(time_mixing="relative", dropout=0.3), encoders=_SMALL_TCN, head_dropout=0.3
+            ),
+            train=TrainConfig(epochs=14, patience=14, batch=32, lr=1e-3),
+        ),
+        "people",
+    ),
     _HAZUMI,
     _for_absence(_HAZUMI, "hazumi-absence", unimodal_weight=_HAZUMI.train.unimodal_weight),
     # Clips of CREMA-D last two to five seconds, and have one label each.
