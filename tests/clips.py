@@ -10,6 +10,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 
 TICK = Fraction(1, 90_000)
 
@@ -91,6 +92,11 @@ def make_clip(
         for stream in container.streams:
             container.mux(stream.encode(None))
     return path
+
+
+def as_cover(stream: Any) -> None:
+    """For make_clip's `prepare`: the picture, of codec mjpeg, is a cover and not a video."""
+    stream.disposition, stream.pix_fmt = Disposition.attached_pic, "yuvj420p"
 
 
 def packet_places(path: Path, kind: str = "video") -> list[tuple[int, int]]:

@@ -16,7 +16,7 @@ from avgate.corpora.rendered import Rendered
 from avgate.features.store import FeatureStore
 from avgate.media import Media
 from avgate.models.checkpoint import load_checkpoint
-from tests.clips import cut, greys, make_clip, tone
+from tests.clips import as_cover, cut, greys, make_clip
 from tests.own_corpus import edit
 
 
@@ -38,12 +38,12 @@ def not_media(folder: Path) -> Path:
     return folder / "text.mp4"
 
 
-def no_video(folder: Path) -> Path:
-    return make_clip(folder / "sound.mp4", sound=[(0.0, tone(1.0))])
+def cover_alone(folder: Path) -> Path:
+    return make_clip(folder / "cover.mp4", greys(1), codec="mjpeg", prepare=as_cover)
 
 
-@pytest.mark.parametrize("bad", [missing, folder_itself, empty, not_media, no_video])
-def test_what_is_no_video_is_refused_by_name(bad, tmp_path, checkpoint, fails):
+@pytest.mark.parametrize("bad", [missing, folder_itself, empty, not_media, cover_alone])
+def test_what_is_no_recording_is_refused_by_name(bad, tmp_path, checkpoint, fails):
     video = bad(tmp_path)
     said = fails(MediaError.exit_code, "predict", video, "--checkpoint", checkpoint, "--out", tmp_path / "out")
     assert video.name in said
@@ -74,12 +74,22 @@ def test_a_video_without_sound_and_face_has_rows_but_no_estimate_and_says_so(tmp
     assert (tmp_path / "mute.csv").read_text().splitlines()[1].startswith("0.000000,,,,,0,0,0")
 
 
-def test_a_face_in_too_few_frames_a_second_is_left_out_and_that_is_said(tmp_path, corpus, checkpoint):
+def test_a_face_that_is_never_in_two_frames_in_a_row_is_left_out_and_that_is_said(tmp_path, corpus, checkpoint):
     images = [frame.image for frame in Media(Rendered(corpus).clips()[0].video).frames()][::13]
-    video = make_clip(tmp_path / "slow.mp4", images, rate=2)
+    walls = [np.zeros_like(images[0])] * 4
+    video = make_clip(tmp_path / "glimpses.mp4", [*walls, images[0], *walls, images[1], *walls], rate=5)
     trace = Predictor(checkpoint)(video)
     assert trace.present["face"].any()
-    assert any("too few frames a second" in note for note in trace.notes)
+    assert np.isnan(trace.targets["valence"]).all()
+    assert any("never in two frames in a row" in note for note in trace.notes)
+
+
+def test_a_video_of_two_frames_a_second_is_taken_for_pictures_that_stand_still(tmp_path, corpus, checkpoint):
+    images = [frame.image for frame in Media(Rendered(corpus).clips()[0].video).frames()][::13]
+    trace = Predictor(checkpoint)(make_clip(tmp_path / "slow.mp4", images, rate=2))
+    seen = trace.present["face"]
+    assert seen.any()
+    assert np.isfinite(trace.targets["valence"][seen]).all()
 
 
 def test_a_truncated_video_gives_what_decodes_and_says_so(tmp_path, corpus, checkpoint, capsys):

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from avgate.core.types import Trace
+from avgate.core.types import SAMPLE_RATE, Trace
+from avgate.media import open_recording
 from avgate.report.html import write_report
-from tests.clips import make_clip
+from avgate.report.shown import Shown
+from tests.clips import make_clip, tone
 from tests.e2e.conftest import WINDOW
+from tests.recordings import write_sound
 from tests.traces import make_trace
 
 if TYPE_CHECKING:
@@ -341,3 +344,27 @@ def test_a_video_that_the_browser_cannot_play_leaves_the_rest_at_work(page: Page
     assert page.locator("video").count() == 0
     page.keyboard.press("ArrowRight")
     assert page.evaluate(MOMENT)["frame"] == frame_at(2) + 2
+
+
+def test_a_still_image_has_no_player_and_a_mark_in_the_plane(page: Page, tmp_path: Path):
+    write_report(make_trace(1), tmp_path / "report.html", still=pictures()[0])
+    page.goto((tmp_path / "report.html").as_uri())
+    assert complaints(page) == []
+    assert page.evaluate("document.querySelector('#still').naturalWidth") == 128
+    expect(page.locator("[data-curve]").first).to_have_text(f"{make_trace(1).targets['valence'][0]:+.2f}")
+    expect(page.locator("#plane-words")).not_to_be_empty()
+    expect(page.locator(".bar")).to_be_hidden()
+
+
+def test_the_waveform_of_sound_alone_plays_like_a_video(page: Page, tmp_path: Path):
+    recording = open_recording(write_sound(tmp_path / "a.wav", tone(3, SAMPLE_RATE)))
+    with Shown(recording, tmp_path) as shown:
+        for piece in recording.sound():
+            shown.add_sound(piece)
+    write_report(make_trace(30, 10.0), tmp_path / "report.html", video=shown.video)
+    page.goto((tmp_path / "report.html").as_uri() + "#t=1")
+    page.wait_for_function(SEEN)
+    assert complaints(page) == []
+    assert page.evaluate("document.querySelector('video').duration") == pytest.approx(3, abs=0.1)
+    page.locator("#play").click()
+    page.wait_for_function("() => Number(document.querySelector('#frame-number').textContent) > 15")

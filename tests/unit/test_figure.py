@@ -10,9 +10,10 @@ import pytest
 from matplotlib.image import imread
 
 from avgate.core.errors import MediaError, OutputError, UsageError
-from avgate.core.types import Trace, VideoFrame
+from avgate.core.types import SAMPLE_RATE, Trace, VideoFrame, Waveform
 from avgate.report import figure
-from avgate.report.figure import WIDTH, write_figure
+from avgate.report.figure import PLANE, WIDTH, write_figure
+from avgate.report.shown import Envelope
 from tests.traces import make_trace
 
 DPI, GREEN, WHITE = 100, (10, 250, 20), (255, 255, 255)
@@ -81,9 +82,24 @@ def test_unusual_traces_are_drawn(change: dict, tmp_path: Path):
     assert share(imread(tmp_path / "f.png"), WHITE) < 0.97
 
 
-def test_a_single_frame_is_drawn(tmp_path: Path):
-    write_figure(make_trace(1), tmp_path / "f.png")
-    assert share(imread(tmp_path / "f.png"), rgb("#1c5fc0")) > 0, "its valence, on a plane if not as a curve"
+def test_a_single_frame_is_a_mark_on_two_scales_and_in_the_plane_beside_its_picture(tmp_path: Path):
+    picture = VideoFrame(0.0, np.full((48, 64, 3), GREEN, np.uint8))
+    write_figure(make_trace(1), tmp_path / "f.png", [picture])
+    image = imread(tmp_path / "f.png")
+    assert share(image, GREEN) > 0.01
+    right = round(image.shape[1] * PLANE / WIDTH)
+    for part, colours in ((image[:, :right], ("#1c5fc0", "#b9500b")), (image[:, right:], ("#3670c7",))):
+        for colour in colours:  # in the plane it is a little transparent
+            assert share(part, rgb(colour), tolerance=20) > 1e-4
+
+
+def test_sound_alone_has_its_waveform_above_the_curves(tmp_path: Path):
+    envelope = Envelope()
+    envelope.add(Waveform(np.tile([0.5, -0.5], 8 * SAMPLE_RATE).astype(np.float32), 2.0))
+    write_figure(make_trace(gates=False), tmp_path / "with.png", sound=envelope)
+    write_figure(make_trace(gates=False), tmp_path / "without.png")
+    shares = [share(imread(tmp_path / f"{name}.png"), rgb("#0c6f67"), tolerance=1) for name in ("with", "without")]
+    assert shares[0] > shares[1] + 0.03
 
 
 def test_another_suffix_is_refused(tmp_path: Path):

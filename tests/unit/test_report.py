@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 import tracemalloc
 from dataclasses import replace
@@ -11,6 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from avgate.core.errors import MediaError, OutputError, UsageError
 from avgate.core.gates import Gate
@@ -204,9 +206,15 @@ def test_there_are_panels_for_what_there_is(change: dict, planes: int, plots: in
     assert len(page.having(**{"class": "plot"})) == plots
 
 
-def test_a_single_frame_has_a_report(tmp_path: Path):
-    write_report(make_trace(1), tmp_path / "r.html")
-    summary = Page(tmp_path / "r.html").summary()
+def test_a_still_image_has_its_picture_and_numbers_instead_of_curves(tmp_path: Path):
+    write_report(make_trace(1), tmp_path / "r.html", still=np.full((48, 64, 3), (10, 250, 20), np.uint8))
+    page = Page(tmp_path / "r.html")
+    (image,) = (attrs for tag, attrs in page.tags if tag == "img")
+    content = base64.b64decode((image["src"] or "").removeprefix("data:image/jpeg;base64,"))
+    assert np.array(Image.open(io.BytesIO(content)))[24, 32] == pytest.approx((10, 250, 20), abs=4)
+    assert page.having(id="plot-curves") == []
+    assert len(page.having(id="plane")) == 1
+    summary = page.summary()
     assert "duration" not in summary
     assert summary["valence"] == f"{make_trace(1).targets['valence'][0]:+.2f}"
 

@@ -7,14 +7,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from av.stream import Disposition
 
 from avgate.core.errors import MediaError
 from avgate.core.types import SAMPLE_RATE
 from avgate.features.registry import build_backbones
 from avgate.features.tracks import extract_tracks
 from avgate.media import Media, open_recording
-from tests.clips import cut, greys, make_clip, tone
+from tests.clips import as_cover, cut, greys, make_clip, tone
 from tests.recordings import CODECS, write_image, write_images, write_sound
 from tests.sounds import babble
 
@@ -38,11 +37,8 @@ def test_sound_of_every_format_is_read_whole_from_0_s_on_without_a_frame(tmp_pat
 
 @pytest.mark.parametrize("suffix", [".mp3", ".m4a", ".flac"])
 def test_a_cover_picture_does_not_make_sound_a_video(tmp_path, suffix):
-    def cover(stream):
-        stream.disposition, stream.pix_fmt = Disposition.attached_pic, "yuvj420p"
-
     name = "a.mp4" if suffix == ".m4a" else f"a{suffix}"  # FFmpeg writes no covers into files of that name
-    more = {"images": greys(1), "codec": "mjpeg", "prepare": cover}
+    more = {"images": greys(1), "codec": "mjpeg", "prepare": as_cover}
     path = write_sound(tmp_path / name, tone(1, SAMPLE_RATE), **more).rename(tmp_path / f"a{suffix}")
     with av.open(str(path)) as container:
         assert container.streams.video
@@ -62,10 +58,7 @@ def test_sound_that_was_cut_off_gives_what_is_there(tmp_path, suffix):
 
 
 def test_a_file_with_neither_video_nor_sound_is_refused(tmp_path):
-    def cover(stream):
-        stream.disposition, stream.pix_fmt = Disposition.attached_pic, "yuvj420p"
-
-    path = make_clip(tmp_path / "cover.mp4", greys(1), codec="mjpeg", prepare=cover)
+    path = make_clip(tmp_path / "cover.mp4", greys(1), codec="mjpeg", prepare=as_cover)
     with pytest.raises(MediaError, match="neither video nor sound"):
         open_recording(path)
 

@@ -53,6 +53,9 @@ class Manifest:
     Args:
         root: the file or the folder.
 
+    Attributes:
+        emotion_map: where the places of emotion words come from; empty where no label is an emotion word.
+
     Raises:
         CorpusError: anything is wrong; lists each problem with its file and row.
     """
