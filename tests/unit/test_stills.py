@@ -97,12 +97,20 @@ class TestFolder:
         assert len(list(recording.frames())) == 2
         assert "Images in the folder that times.csv doesn't list, left out: 2." in recording.notes
 
-    def test_an_image_that_cannot_be_read_is_left_out_and_named(self, tmp_path):
+    @pytest.mark.parametrize("bad", [0, 1])
+    def test_an_image_that_cannot_be_read_is_left_out_and_named(self, tmp_path, bad):
         folder = write_images(tmp_path / "a", greys(3))
-        (folder / "2.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+        (folder / f"{bad + 1}.png").write_bytes(b"\x89PNG\r\n\x1a\n")
         recording = open_recording(folder, 1)
-        assert [f.time_s for f in recording.frames()] == [0, 2]
-        assert "Images that can't be read, left out: 1 (the first is 2.png)." in recording.notes
+        assert recording.size == (64, 48)
+        assert [f.time_s for f in recording.frames()] == [i for i in range(3) if i != bad]
+        assert f"Images that can't be read, left out: 1 (the first is {bad + 1}.png)." in recording.notes
+
+    def test_a_folder_in_which_no_image_can_be_read_is_refused(self, tmp_path):
+        folder = write_images(tmp_path / "a", greys(2))
+        for file in folder.iterdir():
+            file.write_bytes(b"none")
+        assert "1.png: the image can't be read" in refused(folder, 1)
 
     def test_other_files_do_not_count(self, tmp_path):
         folder = write_images(tmp_path / "a", greys(2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import re
 from collections.abc import Iterator, Sequence
@@ -49,7 +50,7 @@ class Images:
         size: width and height of the first image in pixels, upright.
 
     Raises:
-        MediaError: the first image can't be read.
+        MediaError: no image can be read.
     """
 
     has_frames, sound_end_s = True, 0.0
@@ -59,8 +60,7 @@ class Images:
         self.single = path.is_file()
         self.notes = ["This is a still image, without sound." if self.single else "The images have no sound."]
         self._files, self._time_s = list(files), np.array(time_s, np.float64)
-        first = read_image(self._files[0])
-        self.size = first.shape[1], first.shape[0]
+        self.size = _size(self._files)
 
     @property
     def name(self) -> str:
@@ -93,6 +93,16 @@ class Images:
             self.notes.append(text)
 
 
+def _size(files: Sequence[Path]) -> tuple[int, int]:
+    """Width and height of the first image that can be read."""
+    for file in files:
+        with contextlib.suppress(MediaError):
+            height, width = read_image(file).shape[:2]
+            return width, height
+    read_image(files[0])  # says what is wrong with it
+    raise MediaError("no image in it can be read", where=files[0].parent)
+
+
 def read_image(file: Path) -> np.ndarray:
     """An image as RGB uint8 [h w 3], upright as its EXIF orientation says; what is transparent becomes white.
 
@@ -110,7 +120,7 @@ def read_image(file: Path) -> np.ndarray:
                 clear = upright.convert("RGBA")
                 upright = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear)
             return np.array(upright.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow raises errors of many kinds for damaged files
         what = f"the image can't be read ({error})"
         raise MediaError(what, where=file, hint="copy it again, or save it as JPEG or PNG") from error
 
