@@ -38,7 +38,7 @@ def test_an_image_is_one_frame_at_0_s_without_sound(tmp_path, suffix):
     assert order([frame.image]) == [2]
     assert recording.frame_times().tolist() == [0]
     assert list(recording.sound()) == []
-    assert recording.notes == ["This is a still image, without sound."]
+    assert recording.notes == []
 
 
 def test_what_a_file_is_decides_and_not_its_name(tmp_path):
@@ -81,7 +81,7 @@ class TestFolder:
         frames = list(recording.frames())
         assert order([f.image for f in frames]) == list(range(12))  # 10.png isn't second
         assert [f.time_s for f in frames] == recording.frame_times().tolist() == [i / 4 for i in range(12)]
-        assert recording.notes == ["The images have no sound."]
+        assert recording.notes == []
 
     def test_times_csv_gives_the_times_in_any_order(self, tmp_path):
         folder = write_images(tmp_path / "a", greys(3))

@@ -104,12 +104,15 @@ class Predictor:
 def _notes(trace: Trace, extracted: Extracted, recording: Recording) -> list[str]:
     """What the user must know of this estimate, beside what the recording itself gave cause to say."""
     notes = []
+    if isinstance(recording, Images):
+        notes.append("This is a still image, without sound." if recording.single else "The images have no sound.")
     if not recording.has_frames:
         step_s = trace.time_s[1] - trace.time_s[0] if len(trace) > 1 else 0
         notes.append(f"There is sound alone, and no face to see: the estimate has a row every {step_s:g} s.")
     if len(extracted.face) and not extracted.face.any():
         heard = trace.present.get("audio", np.zeros(0, bool)).any()
-        notes.append("No face was found in any frame" + (": the estimate rests on the sound alone." if heard else "."))
+        where = "any frame" if len(extracted.face) > 1 else "the image"
+        notes.append(f"No face was found in {where}" + (": the estimate rests on the sound alone." if heard else "."))
     elif len(extracted.face) and not any(t.present.any() for t in extracted.tracks if t.modality == "video"):
         notes.append("A face was seen, but never in two frames in a row: it is left out.")
     if extracted.others.any():

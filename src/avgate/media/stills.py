@@ -58,7 +58,7 @@ class Images:
     def __init__(self, path: Path, files: Sequence[Path], time_s: Sequence[float]):
         self.path = path
         self.single = path.is_file()
-        self.notes = ["This is a still image, without sound." if self.single else "The images have no sound."]
+        self.notes: list[str] = []
         self._files, self._time_s = list(files), np.array(time_s, np.float64)
         self.size = _size(self._files)
 
