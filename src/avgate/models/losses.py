@@ -43,6 +43,30 @@ def ccc_loss(prediction: Tensor, label: Tensor, mse_weight: float = 0.0) -> Tens
     return loss + mse_weight * ((x - y) ** 2).mean() if mse_weight else loss
 
 
+def beta_nll(prediction: Tensor, log_variance: Tensor, label: Tensor, beta: float = 0.5) -> Tensor:
+    """Gaussian negative log-likelihood, each error weighted by its variance to the power of beta.
+
+        mean of  sg(v)^beta ( (y - x)^2 / v + log v ) / 2       v: variance, sg: no gradient
+
+    Seitzer et al., "On the Pitfalls of Heteroscedastic Uncertainty Estimation with Probabilistic Neural Networks", ICLR
+    2022, equation 4. Here x has no gradient either: only the variance is fitted.
+
+    Args:
+        prediction: x [b L k].
+        log_variance: log v [b L k].
+        label: y [b L k]; a step with NaN in any target is left out for all targets.
+        beta: 0 is the plain likelihood, which hardly learns where the variance is large; 1 weighs all errors alike.
+
+    Returns:
+        A scalar; 0 with zero gradients if no step is valid.
+    """
+    valid = ~torch.isnan(label).any(-1)
+    if not bool(valid.any()):
+        return (log_variance * 0).sum()
+    x, s, y = prediction.detach()[valid], log_variance[valid], label[valid]
+    return ((beta * s.detach()).exp() * ((y - x) ** 2 / s.exp() + s) / 2).mean()
+
+
 def reliability_loss(gates: Mapping[str, Tensor], reliable: Mapping[str, Tensor]) -> Tensor | float:
     """Cross-entropy of the `reliability/M` gates, mean over modalities; 0 if the fusion has no such gates.
 

@@ -13,6 +13,7 @@ from avgate.models.encoders import EncoderConfig, TcnConfig, build_encoder
 from avgate.models.finetune import FinetuneConfig, Tuned
 from avgate.models.fusions import FusionOutput, build_fusion, fusion_class
 from avgate.models.fusions.hgrjca import HgrjcaConfig
+from avgate.models.spread import Spread
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class ModelConfig:
             modalities, the main head also estimates from each fallback.
         finetune: modality -> pretrained checkpoint whose last layers are trained with the model. The modality's
             features are then raw (images or sound), see FinetuneConfig.
+        spread: whether a head of its own also estimates how far each target may be off. It changes no target.
     """
 
     tag: ClassVar[str] = "ModelConfig"
@@ -38,6 +40,7 @@ class ModelConfig:
     unimodal_heads: bool = False
     # Left out of files where it is empty, so that versions without this setting can still read them.
     finetune: Mapping[str, FinetuneConfig] = field(default_factory=dict, metadata={"omit_empty": True})
+    spread: bool = field(default=False, metadata={"omit_empty": True})
 
     def __post_init__(self):
         if not 0 <= self.head_dropout < 1:
@@ -54,11 +57,13 @@ class ModelOutput(NamedTuple):
         gates: the fusion's gates, see FusionOutput.
         unimodal: modality -> [b L k], the estimate of its own head. If the fusion falls back, also `fallback/M`: the
             main head's estimate when only M is relied on. Empty in eval mode and without unimodal heads.
+        log_variance: [b L k], of the targets' errors; None without a spread head.
     """
 
     targets: Tensor
     gates: dict[str, Tensor]
     unimodal: dict[str, Tensor]
+    log_variance: Tensor | None = None
 
 
 class Model(nn.Module):
@@ -94,6 +99,8 @@ class Model(nn.Module):
         self.head = nn.Linear(self.fusion.out_dim, targets)
         alone = self.modalities if config.unimodal_heads else ()
         self.unimodal = nn.ModuleDict({m: nn.Linear(encoders[m].dim, targets) for m in alone})
+        # Last, so that all other initial weights are those of a model without it.
+        self.spread = Spread(self.fusion.out_dim, len(self.modalities), targets) if config.spread else None
 
     def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> ModelOutput:
         """Estimate the targets of a batch, all sequences at once.
@@ -146,7 +153,8 @@ class Model(nn.Module):
             return torch.cat([nn.functional.pad(x, (0, 0, 0, steps - x.shape[1]), value=torch.nan) for x in parts])
 
         gates = {name: whole([row.gates[name] for row in rows]) for name in rows[0].gates}
-        return ModelOutput(whole([row.targets for row in rows]), gates, {})
+        spreads = [row.log_variance for row in rows if row.log_variance is not None]
+        return ModelOutput(whole([row.targets for row in rows]), gates, {}, whole(spreads) if spreads else None)
 
     def encode(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """X_m [b L d_m] for every modality: encoded where present, the learned absence vector where not.
@@ -168,7 +176,8 @@ class Model(nn.Module):
         encoded = self.encode(features, present)
         out: FusionOutput = self.fusion(encoded, present)
         alone = self._alone(encoded) if self.training and self.unimodal else {}
-        return ModelOutput(self._targets(self.head, out.fused), out.gates, alone)
+        spread = self.spread(out.fused, out.gates, present) if self.spread is not None else None
+        return ModelOutput(self._targets(self.head, out.fused), out.gates, alone, spread)
 
     def _alone(self, encoded: Mapping[str, Tensor]) -> dict[str, Tensor]:
         said = {m: self._targets(head, encoded[m]) for m, head in self.unimodal.items()}
@@ -193,4 +202,6 @@ def _without_end(out: ModelOutput, present: Mapping[str, Tensor]) -> ModelOutput
     def cut(x: Tensor) -> Tensor:
         return torch.where(known, x, torch.nan)
 
-    return ModelOutput(cut(out.targets), {name: cut(gate) for name, gate in out.gates.items()}, out.unimodal)
+    gates = {name: cut(gate) for name, gate in out.gates.items()}
+    spread = None if out.log_variance is None else cut(out.log_variance)
+    return ModelOutput(cut(out.targets), gates, out.unimodal, spread)

@@ -30,7 +30,7 @@ from avgate.features.store import FeatureStore
 from avgate.inference.estimator import Estimator
 from avgate.models.checkpoint import Checkpoint
 from avgate.models.fusions import fusion_class
-from avgate.models.losses import ccc_loss, reliability_loss, unimodal_loss
+from avgate.models.losses import beta_nll, ccc_loss, reliability_loss, unimodal_loss
 from avgate.models.network import Model
 from avgate.models.recipe import Recipe
 from avgate.training.batches import Prepared, batches, load_splits
@@ -137,12 +137,24 @@ def _anew(model: Model, optimizer: Any, state: RunState, about: Checkpoint) -> R
 
 
 def _groups(model: Model) -> list[dict[str, Any]]:
-    """Parameter groups: a backbone that is trained along has a smaller learning rate."""
+    """Parameter groups: a backbone that is trained along has a smaller learning rate; the spread head is the last."""
     tuned = {m: [p for p in module.parameters() if p.requires_grad] for m, module in model.tuned.items()}
-    apart = {id(p) for parameters in tuned.values() for p in parameters}
+    spread = [] if model.spread is None else [*model.spread.parameters()]
+    apart = {id(p) for parameters in (*tuned.values(), spread) for p in parameters}
     rest = [p for p in model.parameters() if p.requires_grad and id(p) not in apart]
     slow = [{"params": ps, "lr_scale": model.config.finetune[m].lr_scale} for m, ps in tuned.items()]
-    return [{"params": rest}, *slow]
+    return [{"params": rest}, *slow, *([{"params": spread, "spread": True}] if spread else [])]
+
+
+def _clip(fabric: Fabric, model: Any, optimizer: Any, norm: float) -> None:
+    """Bound the gradient norm of the spread head and that of all else, so that neither changes the other's training.
+
+    NaN gradients stay: they are reported with the losses that follow from them.
+    """
+    fabric.clip_gradients(model, optimizer, max_norm=math.inf, error_if_nonfinite=False)  # undoes the loss scaling
+    for spread in (False, True):
+        groups = [group for group in optimizer.param_groups if group.get("spread", False) == spread]
+        torch.nn.utils.clip_grad_norm_([p for group in groups for p in group["params"]], norm)
 
 
 def _goes_on(state: RunState, recipe: Recipe) -> bool:
@@ -162,9 +174,9 @@ def _run_epoch(fabric: Fabric, model: Any, optimizer: Any, data: Prepared, recip
         loss = loss + config.unimodal_weight * unimodal_loss(out.unimodal, batch.labels, batch.reliable)
         loss = loss + config.reliability_weight * reliability_loss(out.gates, batch.reliable)
         optimizer.zero_grad()
-        fabric.backward(loss)
-        # NaN gradients are reported below, with the losses that follow from them.
-        fabric.clip_gradients(model, optimizer, max_norm=config.clip_norm, error_if_nonfinite=False)
+        spread = 0.0 if out.log_variance is None else beta_nll(out.targets, out.log_variance, batch.labels)
+        fabric.backward(loss + spread)
+        _clip(fabric, model, optimizer, config.clip_norm)
         optimizer.step()
         losses.append(float(loss.detach()))
     if not (np.isfinite(losses).all() and all(bool(p.isfinite().all()) for p in model.parameters())):
