@@ -224,6 +224,9 @@ class Trace:
         targets: name -> float64 [n] in [-1, 1], post-processed as the recipe says; NaN where no modality gave any
             evidence.
         raw: the same before post-processing.
+        low: lower end of each target's interval, in [-1, 1]; NaN like the targets. Empty for models without intervals.
+        high: upper end.
+        level: share of the true values that intervals are made to hold, such as 0.9; None without intervals.
         present: name -> bool [n]: "face", "audio" (the file has sound there) and "voice" (someone speaks).
         gates: gate -> float64 [n] in [0, 1]; NaN like the targets. `trace.gates[Gate("attended", "video")]` is how far
             the model mixed into the face what the voice suggests.
@@ -237,6 +240,9 @@ class Trace:
     present: Mapping[str, np.ndarray]
     gates: Mapping[Gate, np.ndarray] = field(default_factory=dict)
     raw: Mapping[str, np.ndarray] = field(default_factory=dict)
+    low: Mapping[str, np.ndarray] = field(default_factory=dict)
+    high: Mapping[str, np.ndarray] = field(default_factory=dict)
+    level: float | None = None
     source: str = ""
     notes: tuple[str, ...] = ()
     provenance: Mapping[str, object] = field(default_factory=dict)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,9 +17,10 @@ from avgate.core.modalities import modality_named
 from avgate.core.timeline import Grid, read_off, read_off_mask
 from avgate.core.types import Trace
 from avgate.inference.clip import ClipFeatures, standardised
-from avgate.inference.smoothing import finish
+from avgate.inference.smoothing import finish, mean_filter
 from avgate.inference.windows import cut, overlap_add
 from avgate.models.checkpoint import DEMONSTRATION_NOTE, Checkpoint, FeatureSpec, load_checkpoint
+from avgate.models.intervals import DEFAULT_LEVEL, check_level, persons_needed
 from avgate.models.network import Model
 from avgate.models.recipe import to_plain
 
@@ -35,11 +36,23 @@ class Estimate:
         grid: the common grid.
         raw: [n k] as the model gave it.
         gates: gate -> [n].
+        centre: [n k], where labels lie on average; `raw` for a model without a spread head.
+        deviation: [n k], how much labels vary about that; 1 for a model without a spread head.
     """
 
     grid: Grid
     raw: np.ndarray
     gates: Mapping[Gate, np.ndarray]
+    centre: np.ndarray
+    deviation: np.ndarray
+
+
+class Spreads(NamedTuple):
+    """Estimate, centre and deviation at any times, smoothed, float64 [k m]; see Estimate."""
+
+    estimate: np.ndarray
+    centre: np.ndarray
+    deviation: np.ndarray
 
 
 class Estimator:
@@ -49,6 +62,7 @@ class Estimator:
         checkpoint: a checkpoint, its file or its run's folder; None takes the weights that come with avgate.
         model: the network with its weights, if there is one already, as in training; else it is built from the
             checkpoint.
+        level: share of the true values that intervals are made to hold, from 0.5 to 0.99.
 
     Attributes:
         checkpoint: what the model is, and where it comes from.
@@ -56,9 +70,17 @@ class Estimator:
 
     Raises:
         CheckpointError: the file is no checkpoint of this version of avgate.
+        UsageError: there are no intervals of that level.
     """
 
-    def __init__(self, checkpoint: Checkpoint | str | Path | None = None, *, model: Model | None = None):
+    def __init__(
+        self,
+        checkpoint: Checkpoint | str | Path | None = None,
+        *,
+        model: Model | None = None,
+        level: float = DEFAULT_LEVEL,
+    ):
+        self.level = check_level(level)
         self.checkpoint = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(checkpoint)
         self.model = self.checkpoint.build() if model is None else model
         self.recipe, self.targets, self.stats = (
@@ -95,15 +117,19 @@ class Estimator:
                     for m in model.modalities
                 },
             )
-            said = out.targets.cpu().double().numpy()
+            said = [out.targets.cpu().double().numpy()]
+            if out.centre is not None and out.log_variance is not None:
+                said += [out.centre.cpu().double().numpy(), (out.log_variance.cpu().double() / 2).exp().numpy()]
             raw_gates = {name: gate.cpu().double().numpy() for name, gate in out.gates.items()}
             for k, first in enumerate(part):
                 gates = gates_of({name: gate[k] for name, gate in raw_gates.items()}, model.modalities)
-                windows.append((first, np.column_stack([said[k], *gates.values()])))
+                windows.append((first, np.column_stack([*(x[k] for x in said), *gates.values()])))
         evidence = np.any([clip.present[m] for m in model.modalities], axis=0)
         merged = np.where(evidence[:, None], overlap_add(windows, n, recipe.window - recipe.hop), np.nan)
-        raw, of_gates = np.split(merged, [len(self.targets)], axis=1)
-        return Estimate(clip.grid, raw, dict(zip(gates, of_gates.T, strict=True)))
+        *values_of, of_gates = np.split(merged, len(self.targets) * np.arange(1, len(said) + 1), axis=1)
+        raw = values_of[0]
+        centre, deviation = values_of[1:] or (raw, np.ones_like(raw))
+        return Estimate(clip.grid, raw, dict(zip(gates, of_gates.T, strict=True)), centre, deviation)
 
     def trace(self, clip: ClipFeatures, time_s: np.ndarray) -> Trace:
         """The estimate at any times, such as the frames' own, smoothed as the checkpoint says.
@@ -126,20 +152,58 @@ class Estimator:
         present = {modality_named(m).presence: read_off_mask(p, clip.grid, time_s) for m, p in clip.present.items()}
         if clip.voice is not None:
             present["voice"] = read_off_mask(clip.voice, clip.grid, time_s)
-        final = finish(estimated.raw, smooth_steps)
-        columns = np.column_stack([final, estimated.raw, *estimated.gates.values()])
+        final, centre, deviation = self.spread(estimated, time_s, smooth_steps)
+        columns = np.column_stack([estimated.raw, *estimated.gates.values()])
         read = np.ascontiguousarray(read_off(columns, clip.grid, time_s).T)
         k = len(self.targets)
+        intervals = self.checkpoint.intervals
+        bounds = {
+            t: intervals.bounds(t, self.level, final[i], centre[i], deviation[i])
+            for i, t in enumerate(self.targets)
+            if intervals is not None
+        }
         return Trace(
             time_s=time_s,
-            targets=dict(zip(self.targets, read[:k], strict=True)),
-            raw=dict(zip(self.targets, read[k : 2 * k], strict=True)),
+            targets=dict(zip(self.targets, final, strict=True)),
+            raw=dict(zip(self.targets, read[:k], strict=True)),
+            low={t: low for t, (low, _) in bounds.items()},
+            high={t: high for t, (_, high) in bounds.items()},
+            level=self.level if bounds else None,
             present=present,
-            gates=dict(zip(estimated.gates, read[2 * k :], strict=True)),
+            gates=dict(zip(estimated.gates, read[k:], strict=True)),
             source=clip.name,
-            notes=(DEMONSTRATION_NOTE,) if self.checkpoint.demonstration else (),
+            notes=self.notes,
             provenance=self.provenance,
         )
+
+    def spread(self, estimated: Estimate, time_s: np.ndarray, smooth_steps: int) -> Spreads:
+        """Estimate, and where labels are expected, at any times: float64 [k m] each, smoothed alike.
+
+        Args:
+            estimated: on the common grid.
+            time_s: float64 [m] seconds.
+            smooth_steps: width of the mean filter in steps; 1 is none.
+        """
+        final = finish(estimated.raw, smooth_steps)
+        more = [mean_filter(x, smooth_steps) for x in (estimated.centre, estimated.deviation)]
+        read = np.ascontiguousarray(read_off(np.column_stack([final, *more]), estimated.grid, time_s).T)
+        return Spreads(*np.split(read, 3))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user must know of every estimate of this model."""
+        intervals = self.checkpoint.intervals
+        needed = persons_needed(self.level)
+        notes = [DEMONSTRATION_NOTE] if self.checkpoint.demonstration else []
+        if intervals is None:
+            notes.append("There are no intervals: the weights were never calibrated on people they hadn't seen.")
+        elif intervals.persons < needed:
+            of = "1 person" if intervals.persons == 1 else f"{intervals.persons} persons"
+            notes.append(
+                f"The {100 * self.level:g} % intervals were calibrated on {of}; with fewer than {needed}, they may "
+                "hold for other people less often than they say."
+            )
+        return tuple(notes)
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
@@ -153,4 +217,16 @@ class Estimator:
             "validation": dict(checkpoint.scores),
             "features": {spec.backbone: spec.fingerprint for spec in checkpoint.features},
             "demonstration": checkpoint.demonstration,
+            "interval": self._interval,
+        }
+
+    @property
+    def _interval(self) -> dict[str, Any] | str:
+        intervals = self.checkpoint.intervals
+        if intervals is None:
+            return "none: not calibrated"
+        return {
+            "level": self.level,
+            "width": "by step" if intervals.scaled else "constant",
+            "calibrated_on_persons": intervals.persons,
         }

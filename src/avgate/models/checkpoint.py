@@ -18,6 +18,7 @@ from avgate.core.errors import CheckpointError, FeatureError
 from avgate.core.files import atomic_write, make_folder
 from avgate.core.types import FeatureTrack
 from avgate.features.stats import FeatureStats
+from avgate.models.intervals import Intervals
 from avgate.models.network import Model
 from avgate.models.recipe import Recipe, from_plain, to_plain
 
@@ -69,6 +70,7 @@ class Checkpoint:
         trained_on: corpus, clips per split, seed, epoch; where labels are emotion words, the source of their places.
         scores: validation scores, raw and smoothed.
         demonstration: whether it was trained on a synthetic corpus, and its estimates must be labelled so.
+        intervals: how wide intervals must be; None where that was never measured, as before version 0.3.
         avgate: version that wrote it.
     """
 
@@ -81,6 +83,7 @@ class Checkpoint:
     trained_on: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Any] = field(default_factory=dict)
     demonstration: bool = False
+    intervals: Intervals | None = None
     avgate: str = field(default_factory=lambda: version("avgate"))
 
     def build(self) -> Model:
@@ -133,6 +136,8 @@ class Checkpoint:
             "scores": dict(self.scores),
             "demonstration": self.demonstration,
         }
+        if self.intervals is not None:
+            about["intervals"] = self.intervals.to_plain()
         whole = save(tensors, {"avgate": json.dumps(about)})
         make_folder(path.parent)
         with atomic_write(path) as temporary:
@@ -204,6 +209,7 @@ def load_checkpoint(path: str | Path | None = None) -> Checkpoint:
             trained_on=about["trained_on"],
             scores=about["scores"],
             demonstration=about["demonstration"],
+            intervals=Intervals.from_plain(about["intervals"]) if "intervals" in about else None,
             avgate=about["avgate"],
         )
         checkpoint.build()
@@ -237,6 +243,13 @@ def _refuse_unusable(checkpoint: Checkpoint) -> None:
         raise ValueError(f"its mean filter must have an odd number of steps, not {steps!r}")
     if len(set(checkpoint.targets)) < len(checkpoint.targets):
         raise ValueError("it has two targets of one name")
+    if checkpoint.intervals is not None:
+        wanted = set(checkpoint.targets)
+        scaled = set(checkpoint.intervals.scaled)
+        if set(checkpoint.intervals.constant) != wanted or scaled != (
+            wanted if checkpoint.recipe.model.spread else set()
+        ):
+            raise ValueError("its intervals don't fit its targets")
 
 
 def _stats(tensors: Mapping[str, Tensor]) -> dict[str, FeatureStats]:

@@ -43,19 +43,20 @@ def ccc_loss(prediction: Tensor, label: Tensor, mse_weight: float = 0.0) -> Tens
     return loss + mse_weight * ((x - y) ** 2).mean() if mse_weight else loss
 
 
-def beta_nll(prediction: Tensor, log_variance: Tensor, label: Tensor, beta: float = 0.5) -> Tensor:
-    """Gaussian negative log-likelihood, each error weighted by its variance to the power of beta.
+def beta_nll(mean: Tensor, log_variance: Tensor, label: Tensor, beta: float = 0.5) -> Tensor:
+    """Gaussian negative log-likelihood, each step weighted by its variance to the power of beta.
 
         mean of  sg(v)^beta ( (y - x)^2 / v + log v ) / 2       v: variance, sg: no gradient
 
     Seitzer et al., "On the Pitfalls of Heteroscedastic Uncertainty Estimation with Probabilistic Neural Networks", ICLR
-    2022, equation 4. Here x has no gradient either: only the variance is fitted.
+    2022, equation 4.
 
     Args:
-        prediction: x [b L k].
+        mean: x [b L k].
         log_variance: log v [b L k].
         label: y [b L k]; a step with NaN in any target is left out for all targets.
-        beta: 0 is the plain likelihood, which hardly learns where the variance is large; 1 weighs all errors alike.
+        beta: 0 is the plain likelihood, which hardly learns where the variance is large; with 1, the mean is learned as
+            from squared errors.
 
     Returns:
         A scalar; 0 with zero gradients if no step is valid.
@@ -63,7 +64,7 @@ def beta_nll(prediction: Tensor, log_variance: Tensor, label: Tensor, beta: floa
     valid = ~torch.isnan(label).any(-1)
     if not bool(valid.any()):
         return (log_variance * 0).sum()
-    x, s, y = prediction.detach()[valid], log_variance[valid], label[valid]
+    x, s, y = mean[valid], log_variance[valid], label[valid]
     return ((beta * s.detach()).exp() * ((y - x) ** 2 / s.exp() + s) / 2).mean()
 
 

@@ -29,7 +29,8 @@ class ModelConfig:
             modalities, the main head also estimates from each fallback.
         finetune: modality -> pretrained checkpoint whose last layers are trained with the model. The modality's
             features are then raw (images or sound), see FinetuneConfig.
-        spread: whether a head of its own also estimates how far each target may be off. It changes no target.
+        spread: whether a head of its own also estimates how far each target may be off, see Spread. It changes no
+            target.
     """
 
     tag: ClassVar[str] = "ModelConfig"
@@ -40,7 +41,8 @@ class ModelConfig:
     unimodal_heads: bool = False
     # Left out of files where it is empty, so that versions without this setting can still read them.
     finetune: Mapping[str, FinetuneConfig] = field(default_factory=dict, metadata={"omit_empty": True})
-    spread: bool = field(default=False, metadata={"omit_empty": True})
+    # Files of versions without this setting don't have it, and their models no such head.
+    spread: bool = field(default=True, metadata={"omit_empty": True, "missing": False})
 
     def __post_init__(self):
         if not 0 <= self.head_dropout < 1:
@@ -57,12 +59,14 @@ class ModelOutput(NamedTuple):
         gates: the fusion's gates, see FusionOutput.
         unimodal: modality -> [b L k], the estimate of its own head. If the fusion falls back, also `fallback/M`: the
             main head's estimate when only M is relied on. Empty in eval mode and without unimodal heads.
-        log_variance: [b L k], of the targets' errors; None without a spread head.
+        centre: [b L k], where the labels lie on average; None without a spread head.
+        log_variance: [b L k], of the labels about that; None without a spread head.
     """
 
     targets: Tensor
     gates: dict[str, Tensor]
     unimodal: dict[str, Tensor]
+    centre: Tensor | None = None
     log_variance: Tensor | None = None
 
 
@@ -153,8 +157,10 @@ class Model(nn.Module):
             return torch.cat([nn.functional.pad(x, (0, 0, 0, steps - x.shape[1]), value=torch.nan) for x in parts])
 
         gates = {name: whole([row.gates[name] for row in rows]) for name in rows[0].gates}
+        centres = [row.centre for row in rows if row.centre is not None]
         spreads = [row.log_variance for row in rows if row.log_variance is not None]
-        return ModelOutput(whole([row.targets for row in rows]), gates, {}, whole(spreads) if spreads else None)
+        both = (whole(centres), whole(spreads)) if spreads else (None, None)
+        return ModelOutput(whole([row.targets for row in rows]), gates, {}, *both)
 
     def encode(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """X_m [b L d_m] for every modality: encoded where present, the learned absence vector where not.
@@ -176,8 +182,9 @@ class Model(nn.Module):
         encoded = self.encode(features, present)
         out: FusionOutput = self.fusion(encoded, present)
         alone = self._alone(encoded) if self.training and self.unimodal else {}
-        spread = self.spread(out.fused, out.gates, present) if self.spread is not None else None
-        return ModelOutput(self._targets(self.head, out.fused), out.gates, alone, spread)
+        targets = self._targets(self.head, out.fused)
+        spread = (None, None) if self.spread is None else self.spread(out.fused, targets, out.gates, present)
+        return ModelOutput(targets, out.gates, alone, *spread)
 
     def _alone(self, encoded: Mapping[str, Tensor]) -> dict[str, Tensor]:
         said = {m: self._targets(head, encoded[m]) for m, head in self.unimodal.items()}
@@ -203,5 +210,5 @@ def _without_end(out: ModelOutput, present: Mapping[str, Tensor]) -> ModelOutput
         return torch.where(known, x, torch.nan)
 
     gates = {name: cut(gate) for name, gate in out.gates.items()}
-    spread = None if out.log_variance is None else cut(out.log_variance)
-    return ModelOutput(cut(out.targets), gates, out.unimodal, spread)
+    spread = [None if x is None else cut(x) for x in (out.centre, out.log_variance)]
+    return ModelOutput(cut(out.targets), gates, out.unimodal, *spread)

@@ -224,6 +224,8 @@ def from_plain(value: Any) -> Any:
     kind = CONFIGS.get(value["type"])
     unknown = set(inner) - {f.name for f in fields(kind)} if kind else {value["type"]}
     if kind is not None:
+        inner = {f.name: f.metadata["missing"] for f in fields(kind) if "missing" in f.metadata} | inner
+    if kind is not None:
         choices = {k: choices_of(kind, k) for k in set(inner) - unknown}
         unknown |= {f"{k}={inner[k]!r}" for k, known in choices.items() if known and inner[k] not in known}
     if kind is None or unknown:

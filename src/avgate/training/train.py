@@ -24,6 +24,7 @@ from avgate.core.errors import UsageError
 from avgate.core.files import make_folder
 from avgate.core.types import Trace
 from avgate.corpora.base import Corpus
+from avgate.evaluation.calibration import calibrate
 from avgate.evaluation.examples import groups
 from avgate.evaluation.scoring import choose_smoothing, label_traces, mean_ccc, score
 from avgate.features.store import FeatureStore
@@ -174,7 +175,7 @@ def _run_epoch(fabric: Fabric, model: Any, optimizer: Any, data: Prepared, recip
         loss = loss + config.unimodal_weight * unimodal_loss(out.unimodal, batch.labels, batch.reliable)
         loss = loss + config.reliability_weight * reliability_loss(out.gates, batch.reliable)
         optimizer.zero_grad()
-        spread = 0.0 if out.log_variance is None else beta_nll(out.targets, out.log_variance, batch.labels)
+        spread = 0.0 if out.centre is None else beta_nll(out.centre, out.log_variance, batch.labels)
         fabric.backward(loss + spread)
         _clip(fabric, model, optimizer, config.clip_norm)
         optimizer.step()
@@ -207,15 +208,17 @@ def _about(corpus: Corpus, data: Prepared, recipe: Recipe) -> Checkpoint:
 
 
 def _best(about: Checkpoint, data: Prepared, state: RunState) -> Estimator:
-    """The model of the best epoch, with the mean filter chosen on the validation clips."""
+    """The model of the best epoch; mean filter and intervals are fitted to the validation clips."""
     recipe, trained_on = about.recipe, {**about.trained_on, "epoch": state.best_epoch}
     best = Estimator(replace(about, weights=state.best, trained_on=trained_on))
     widths = sorted({2 * (recipe.grid.seconds_to_steps(s) // 2) + 1 if s else 1 for s in recipe.smooth_s})
     by_width = label_traces(best, data.validation, widths)
     width = choose_smoothing(by_width, data.validation, data.targets)
+    smoothed = Estimator(replace(best.checkpoint, smooth_steps=width), model=best.model)
+    intervals = calibrate(smoothed, data.validation)
     scores = {
         "raw": score(by_width[width], data.validation, data.targets, raw=True)["pooled"],
         "smoothed": score(by_width[width], data.validation, data.targets)["pooled"],
     }
-    chosen = replace(best.checkpoint, smooth_steps=width, scores={"validation": scores})
+    chosen = replace(smoothed.checkpoint, scores={"validation": scores}, intervals=intervals)
     return Estimator(chosen, model=best.model)

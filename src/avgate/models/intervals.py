@@ -1,0 +1,97 @@
+"""How wide the intervals of a model's estimates are: measured on validation persons, kept in its checkpoint."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from avgate.core.errors import UsageError
+
+LEVELS = tuple(round(0.01 * percent, 2) for percent in range(50, 100))
+"""Levels that checkpoints keep; those between are interpolated."""
+
+DEFAULT_LEVEL = 0.9
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Calibrated widths for every target and level; how they are measured stands in evaluation/calibration.py.
+
+    Attributes:
+        persons: number of validation persons.
+        scaled: target -> float64 [levels], the factor on the deviation that the model gives for each step; infinite
+            where the persons are too few to tell. Empty for a model without a spread head.
+        constant: target -> float64 [levels], one half width for all steps, about the estimate.
+    """
+
+    persons: int
+    scaled: Mapping[str, np.ndarray]
+    constant: Mapping[str, np.ndarray]
+
+    def bounds(
+        self, target: str, level: float, estimate: np.ndarray, centre: np.ndarray, deviation: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper end, float64 [n] in [-1, 1]; the estimate always lies between them.
+
+        Args:
+            target: of which target.
+            level: share of the true values that the interval is made to hold.
+            estimate: float64 [n]; NaN where unknown.
+            centre: float64 [n], about which labels vary.
+            deviation: float64 [n], how much, before calibration.
+        """
+        if not self.scaled:
+            return self.constant_bounds(target, level, estimate)
+        half = _at(self.scaled[target], level) * deviation
+        low, high = np.minimum(centre - half, estimate), np.maximum(centre + half, estimate)
+        return np.clip(low, -1, 1), np.clip(high, -1, 1)
+
+    def constant_bounds(self, target: str, level: float, estimate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same with one width for all steps, about the estimate."""
+        half = _at(self.constant[target], level) + 0 * estimate
+        return np.clip(estimate - half, -1, 1), np.clip(estimate + half, -1, 1)
+
+    def to_plain(self) -> dict[str, Any]:
+        """For JSON: four decimals, None for infinity."""
+
+        def plain(columns: Mapping[str, np.ndarray]) -> dict[str, list[float | None]]:
+            return {t: [round(x, 4) if math.isfinite(x) else None for x in v.tolist()] for t, v in columns.items()}
+
+        return {"persons": self.persons, "scaled": plain(self.scaled), "constant": plain(self.constant)}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Intervals:
+        """The inverse of to_plain; ValueError where something else stands there."""
+
+        def columns(given: Mapping[str, Any]) -> dict[str, np.ndarray]:
+            return {t: np.array([math.inf if x is None else x for x in v], np.float64) for t, v in given.items()}
+
+        found = cls(plain["persons"], columns(plain["scaled"]), columns(plain["constant"]))
+        for widths in (*found.scaled.values(), *found.constant.values()):
+            if widths.shape != (len(LEVELS),) or np.isnan(widths).any() or (np.diff(widths) < 0).any():
+                raise ValueError("its intervals don't fit their levels")
+        return found
+
+
+def check_level(level: float) -> float:
+    """The level of an interval, such as 0.9; UsageError where it is none that checkpoints keep."""
+    if not LEVELS[0] <= level <= LEVELS[-1]:
+        hint = f"use {LEVELS[0]:g} to {LEVELS[-1]:g}, such as 0.9"
+        raise UsageError(f"an interval can't hold the share {level:g} of the values", where="level", hint=hint)
+    return level
+
+
+def persons_needed(level: float) -> int:
+    """Fewest persons on whose account an interval of this level can hold for another one: n >= level (n + 1)."""
+    return math.ceil(level / (1 - level) - 1e-9)
+
+
+def _at(widths: np.ndarray, level: float) -> float:
+    """Between two levels the width is interpolated, and infinite where that of the upper one is."""
+    upper = int(np.searchsorted(LEVELS, level - 1e-9))
+    known = widths[: upper + 1]
+    return float(np.interp(level, LEVELS[: upper + 1], known)) if math.isfinite(known[-1]) else math.inf
