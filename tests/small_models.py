@@ -113,7 +113,9 @@ def padded(features: dict[str, Tensor], present: dict[str, Tensor], steps: int):
 
 
 def tensors(output: ModelOutput) -> dict[str, Tensor]:
-    return {"targets": output.targets, **output.gates, **{f"unimodal/{m}": x for m, x in output.unimodal.items()}}
+    spread = {"centre": output.centre, "log_variance": output.log_variance}
+    found = {"targets": output.targets, **output.gates, **{f"unimodal/{m}": x for m, x in output.unimodal.items()}}
+    return found | {name: x for name, x in spread.items() if x is not None}
 
 
 def assert_same_bits(

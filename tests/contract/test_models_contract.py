@@ -15,7 +15,7 @@ from avgate.models.checkpoint import load_checkpoint
 from avgate.models.fusions import FUSIONS
 from avgate.models.fusions.hgrjca import RhgrjcaConfig
 from avgate.models.fusions.single import AudioConfig, VideoConfig
-from avgate.models.losses import ccc_loss, unimodal_loss
+from avgate.models.losses import beta_nll, ccc_loss, unimodal_loss
 from avgate.models.network import Model, ModelConfig, ModelOutput
 from tests.small_models import (
     DIMS,
@@ -124,7 +124,8 @@ class TestModel:
             model = make_model(config, seed=seed, heads=heads).train()
             out = model(with_garbage(features, present), present)
             assert list(out.unimodal) == (spoken(model) if heads else [])
-            (ccc_loss(out.targets, labels) + unimodal_loss(out.unimodal, labels, reliable)).backward()
+            loss = ccc_loss(out.targets, labels) + unimodal_loss(out.unimodal, labels, reliable)
+            (loss + beta_nll(out.centre, out.log_variance, labels)).backward()
             for name, parameter in model.named_parameters():
                 assert parameter.grad is not None, name
                 assert torch.isfinite(parameter.grad).all(), name

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from avgate.core import metrics
-from avgate.models.losses import ccc, ccc_loss, reliability_loss, unimodal_loss
+from avgate.models.losses import beta_nll, ccc, ccc_loss, reliability_loss, unimodal_loss
 
 values = st.floats(-1, 1, width=32)
 vectors = st.integers(2, 40).flatmap(
@@ -238,3 +238,23 @@ def test_what_a_modality_says_in_two_ways_counts_twice():
 def test_without_unimodal_heads_there_is_no_unimodal_loss():
     _, label, reliable = alone()
     assert unimodal_loss({}, label, reliable) == 0
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
+def test_beta_nll_is_the_equation_of_the_paper_over_known_steps(beta):
+    mean, label = random_batch()
+    log_variance = torch.linspace(-3, 1, mean.numel(), dtype=torch.float64).view_as(mean)
+    x, s, y = mean.numpy(), log_variance.numpy(), label.numpy()
+    known = np.isfinite(y).all(-1)
+    terms = np.exp(s) ** beta * ((y - x) ** 2 / np.exp(s) + s) / 2
+    assert float(beta_nll(mean, log_variance, label, beta)) == pytest.approx(terms[known].mean(), abs=1e-12)
+    assert float(beta_nll(mean, log_variance, label * torch.nan, beta)) == 0
+
+
+def test_beta_nll_is_lowest_at_the_mean_and_variance_of_the_labels():
+    label = torch.randn(1, 4000, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 0.4 + 0.2
+    mean = torch.full_like(label, float(label.mean())).requires_grad_()
+    log_variance = torch.full_like(label, math.log(float(label.var(unbiased=False)))).requires_grad_()
+    beta_nll(mean, log_variance, label).backward()
+    assert float(mean.grad.sum()) == pytest.approx(0, abs=1e-12)
+    assert float(log_variance.grad.sum()) == pytest.approx(0, abs=1e-12)

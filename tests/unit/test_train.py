@@ -153,3 +153,20 @@ def test_estimates_at_the_ends_of_the_scale_are_told_from_others():
     assert training._saturated([trace([1, -1, 0.99, 0.2]), trace([np.nan, -0.98])])
     assert not training._saturated([trace([1, -1, 0.2, 0.3])])
     assert not training._saturated([trace([np.nan])])
+
+
+def test_a_spread_head_changes_no_bit_of_the_estimates(prepared):
+    """Corrupted windows, dropout and a tight gradient norm: all that a further head could disturb."""
+    recipe = recipe_with(RhgrjcaConfig(), unimodal_weight=0.3, reliability_weight=1.0, clip_norm=0.1)
+    recipe = replace(recipe, model=replace(recipe.model, head_dropout=0.3))
+    found = {}
+    for spread in (True, False):
+        wanted = replace(recipe, model=replace(recipe.model, spread=spread))
+        found[spread] = training.train(CORPUS, None, wanted, None, accelerator="cpu", prepared=prepared).checkpoint
+    own = {name for name in found[True].weights if name.startswith("spread.")}
+    assert own == set(found[True].weights) - set(found[False].weights)
+    for name, weight in found[False].weights.items():
+        assert torch.equal(weight, found[True].weights[name]), name
+    assert found[True].intervals.persons == 1
+    assert list(found[True].intervals.scaled) == list(TARGETS)
+    assert not found[False].intervals.scaled
