@@ -27,12 +27,18 @@ def make_trace(frames: int = 500, rate: float = 25.0, *, gates: bool = True, sou
         logits = np.stack([np.sin(time_s * (0.5 + 0.2 * t) + shift + t) for t in range(3)]) / 0.3
         weights = np.exp(logits) / np.exp(logits).sum(0)
         columns |= {Gate("iteration", modality, t + 1): weights[t] for t in range(3)}
-    for values in (*targets.values(), *raw.values(), *columns.values()):
+    half = 0.25 + 0.1 * np.cos(time_s * 0.6)
+    low = {name: np.clip(values - half, -1, 1) for name, values in targets.items()}
+    high = {name: np.clip(values + half, -1, 1) for name, values in targets.items()}
+    for values in (*targets.values(), *raw.values(), *low.values(), *high.values(), *columns.values()):
         values[unknown] = np.nan
     return Trace(
         time_s=time_s,
         targets=targets,
         raw=raw,
+        low=low,
+        high=high,
+        level=0.9,
         present={"face": face, "voice": voice, "audio": np.ones(frames, bool)},
         gates=columns,
         source=source,

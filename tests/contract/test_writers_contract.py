@@ -30,7 +30,8 @@ def read_json(path: Path) -> Columns:
 
     document = json.loads(path.read_text("utf-8"), parse_constant=refuse)
     columns = {"time_s": document["time_s"], **document["targets"], **document["gates"]}
-    columns |= {f"{name}_raw": values for name, values in document["raw"].items()}
+    for kind in ("raw", "low", "high"):
+        columns |= {f"{name}_{kind}": values for name, values in document[kind].items()}
     columns |= {f"{name}_present": values for name, values in document["present"].items()}
     return {name: np.array(values, np.float64) for name, values in columns.items()}
 
@@ -41,9 +42,10 @@ TOLERANCE = 5.1e-7
 
 def columns_of(trace: Trace) -> Columns:
     present = {f"{name}_present": mask.astype(np.float64) for name, mask in trace.present.items()}
-    raw = {f"{name}_raw": values for name, values in trace.raw.items()}
+    more = {"raw": trace.raw, "low": trace.low, "high": trace.high}
+    beside = {f"{name}_{kind}": values for kind, of in more.items() for name, values in of.items()}
     gates = {gate.name: values for gate, values in trace.gates.items()}
-    return {"time_s": trace.time_s, **trace.targets, **raw, **present, **gates}
+    return {"time_s": trace.time_s, **trace.targets, **beside, **present, **gates}
 
 
 @pytest.fixture(params=WRITERS, ids=lambda writer: writer.name)

@@ -400,3 +400,10 @@ class TestStretchesOnTheGrid:
         for n in (0, 1, 7):
             assert labels_on_grid(labels, Grid(10.0), n)[:, 0].tolist() == [0.5] * n
         assert own_rate(labels) is None
+
+
+def test_ends_of_intervals_in_a_table_are_no_targets(tmp_path):
+    (tmp_path / "trace.csv").write_text("time_s,valence,valence_low,valence_high,mood_low\n0,0.1,-0.2,0.3,0.5\n")
+    labels = read_labels(tmp_path / "trace.csv")
+    assert labels.targets == ("valence", "mood_low"), "mood_low is the end of nothing"
+    assert labels.values[0] == pytest.approx([0.1, 0.5])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,14 @@ def test_csv_is_this_text(tmp_path: Path):
     )
 
 
+def test_the_ends_of_intervals_stand_beside_their_target_in_csv(tmp_path: Path):
+    ends = {"valence": np.array([-1.0, np.nan, -0.25])}, {"valence": np.array([-0.5, np.nan, 0.5])}
+    CsvWriter().write(replace(small_trace(), low=ends[0], high=ends[1], level=0.8), tmp_path / "t.csv")
+    rows = [line.split(",") for line in (tmp_path / "t.csv").read_text().splitlines()]
+    assert rows[0][:6] == ["time_s", "valence", "arousal", "valence_low", "valence_high", "valence_raw"]
+    assert [row[3:5] for row in rows[1:]] == [["-1.000000", "-0.500000"], ["", ""], ["-0.250000", "0.500000"]]
+
+
 def test_json_holds_everything_that_the_trace_does(tmp_path: Path):
     JsonWriter().write(small_trace(), tmp_path / "t.json")
     assert json.loads((tmp_path / "t.json").read_text()) == {
@@ -63,7 +72,8 @@ def test_a_trace_comes_back_from_json_whole(tmp_path: Path):
     JsonWriter().write(trace, tmp_path / "t.json")
     back = read_json(tmp_path / "t.json")
     assert (back.source, back.notes, back.provenance) == (trace.source, trace.notes, json_values(trace.provenance))
-    for kind in ("targets", "raw", "present", "gates"):
+    assert back.level == trace.level == 0.9
+    for kind in ("targets", "raw", "low", "high", "present", "gates"):
         assert set(getattr(back, kind)) == set(getattr(trace, kind)) != set()
         for name, values in getattr(trace, kind).items():
             np.testing.assert_allclose(getattr(back, kind)[name], values, rtol=0, atol=5.1e-7)

@@ -15,6 +15,7 @@ from avgate.core.types import Trace, VideoFrame
 from avgate.features.tracks import Extracted, extract_tracks
 from avgate.inference.predictor import Predictor
 from avgate.media import Images, Media, open_recording
+from avgate.models.intervals import DEFAULT_LEVEL
 from avgate.report.figure import write_figure
 from avgate.report.html import write_report
 from avgate.report.shown import Shown
@@ -30,6 +31,7 @@ def predict(
     report: bool = True,
     formats: Sequence[str] = ("csv", "json"),
     fps: float | None = None,
+    level: float = DEFAULT_LEVEL,
 ) -> list[Trace]:
     """Write NAME.csv, NAME.json, NAME.html and NAME.png for every video; a video that fails doesn't stop the others.
 
@@ -41,6 +43,7 @@ def predict(
         report: whether to write the HTML and PNG reports.
         formats: names of the data files' writers.
         fps: images per second in folders without times.csv.
+        level: share of the true values that intervals are made to hold.
 
     Returns:
         The traces of the videos that worked, in order.
@@ -53,7 +56,7 @@ def predict(
     if fps is not None and not any(video.is_dir() for video in videos):
         raise UsageError("only folders of images take it", where="--fps", hint="name the folder, or leave --fps out")
     writers = [find_writer(name) for name in formats]
-    predictor = Predictor(checkpoint, face_model)
+    predictor = Predictor(checkpoint, face_model, level)
     make_folder(out)
     traces, failed = [], []
     for video in videos:

@@ -36,6 +36,7 @@ def predict(
     report: bool = True,
     formats: tuple[str, ...] = ("csv", "json"),
     fps: Annotated[float | None, default("the times in the folder's times.csv")] = None,
+    level: float = 0.9,
 ) -> None:
     """Estimate valence and arousal over time in recordings of a person; writes NAME.csv, .json, .html and .png.
 
@@ -50,13 +51,23 @@ def predict(
         report: Write the HTML and PNG reports too.
         formats: Data files to write: csv, json.
         fps: Images per second in folders of images that have no times.csv (columns file and time_s).
+        level: Share of the true values that the intervals are made to hold, from 0.5 to 0.99.
     """
     from avgate.apps.predict import predict as run
     from avgate.core.errors import UsageError
 
     if not videos:
         raise UsageError("there is nothing to predict", hint="name one or more videos, sound files, images or folders")
-    run(videos, out, checkpoint=checkpoint, face_model=face_model, report=report, formats=formats, fps=fps)
+    run(
+        videos,
+        out,
+        checkpoint=checkpoint,
+        face_model=face_model,
+        report=report,
+        formats=formats,
+        fps=fps,
+        level=level,
+    )
 
 
 def report(

@@ -224,15 +224,15 @@ class Trace:
         targets: name -> float64 [n] in [-1, 1], post-processed as the recipe says; NaN where no modality gave any
             evidence.
         raw: the same before post-processing.
-        low: lower end of each target's interval, in [-1, 1]; NaN like the targets. Empty for models without intervals.
-        high: upper end.
-        level: share of the true values that intervals are made to hold, such as 0.9; None without intervals.
         present: name -> bool [n]: "face", "audio" (the file has sound there) and "voice" (someone speaks).
         gates: gate -> float64 [n] in [0, 1]; NaN like the targets. `trace.gates[Gate("attended", "video")]` is how far
             the model mixed into the face what the voice suggests.
         source: the video file's name.
         notes: what the user must know (truncated file, demonstration weights, ...), one sentence each.
         provenance: checkpoint, recipe, versions, fingerprints: what is needed to measure it again.
+        low: lower end of each target's interval, in [-1, 1]; NaN like the targets. Empty for models without intervals.
+        high: upper end.
+        level: share of the true values that intervals are made to hold, such as 0.9; None without intervals.
     """
 
     time_s: np.ndarray
@@ -240,12 +240,12 @@ class Trace:
     present: Mapping[str, np.ndarray]
     gates: Mapping[Gate, np.ndarray] = field(default_factory=dict)
     raw: Mapping[str, np.ndarray] = field(default_factory=dict)
-    low: Mapping[str, np.ndarray] = field(default_factory=dict)
-    high: Mapping[str, np.ndarray] = field(default_factory=dict)
-    level: float | None = None
     source: str = ""
     notes: tuple[str, ...] = ()
     provenance: Mapping[str, object] = field(default_factory=dict)
+    low: Mapping[str, np.ndarray] = field(default_factory=dict)
+    high: Mapping[str, np.ndarray] = field(default_factory=dict)
+    level: float | None = None
 
     def __len__(self) -> int:
         """Number of frames."""

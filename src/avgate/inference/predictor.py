@@ -17,6 +17,7 @@ from avgate.inference.clip import on_common_grid
 from avgate.inference.estimator import Estimator
 from avgate.media import Images, InMemory, Media, Recording, open_recording
 from avgate.models.checkpoint import Checkpoint, FeatureSpec
+from avgate.models.intervals import DEFAULT_LEVEL
 
 
 class Predictor:
@@ -26,6 +27,7 @@ class Predictor:
         checkpoint: an Estimator, a checkpoint, its file or its run's folder; None takes the weights that come with
             avgate.
         face_model: face_landmarker.task; None takes mediapipe's own, or AVGATE_FACE_MODEL.
+        level: share of the true values that intervals are made to hold, from 0.5 to 0.99; an Estimator brings its own.
 
     Attributes:
         estimator: the model.
@@ -39,8 +41,9 @@ class Predictor:
         self,
         checkpoint: Estimator | Checkpoint | str | Path | None = None,
         face_model: str | Path | None = None,
+        level: float = DEFAULT_LEVEL,
     ):
-        self.estimator = checkpoint if isinstance(checkpoint, Estimator) else Estimator(checkpoint)
+        self.estimator = checkpoint if isinstance(checkpoint, Estimator) else Estimator(checkpoint, level=level)
         features = self.estimator.checkpoint.features
         brought = [f.backbone for f in features if not modality_of(f.backbone)]
         if brought:

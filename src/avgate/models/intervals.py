@@ -72,7 +72,7 @@ class Intervals:
 
         found = cls(plain["persons"], columns(plain["scaled"]), columns(plain["constant"]))
         for widths in (*found.scaled.values(), *found.constant.values()):
-            if widths.shape != (len(LEVELS),) or np.isnan(widths).any() or (np.diff(widths) < 0).any():
+            if widths.shape != (len(LEVELS),) or np.isnan(widths).any() or (widths[1:] < widths[:-1]).any():
                 raise ValueError("its intervals don't fit their levels")
         return found
 

@@ -14,7 +14,7 @@ from avgate.core.errors import MediaError, UsageError
 from avgate.core.files import atomic_write
 from avgate.core.modalities import mask_named
 from avgate.core.types import Trace, VideoFrame
-from avgate.report.panels import AXIS_ENDS, QUADRANTS, Panel, frame_edges, strip_panels
+from avgate.report.panels import AXIS_ENDS, QUADRANTS, Panel, band_words, frame_edges, strip_panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -119,7 +119,11 @@ def _figure(trace: Trace, frames: Sequence[VideoFrame], sound: Envelope | None) 
         timelines.append(place(LEFT, top + TITLE, TIMELINE, CURVE))
         if name in trace.raw:
             timelines[-1].plot(trace.time_s, trace.raw[name], color=COLOURS.get(name, GREY), linewidth=0.5, alpha=0.4)
-        _draw_curve(timelines[-1], trace.time_s, name, np.asarray(values, np.float64))
+        if name in trace.low:
+            ends = trace.low[name], trace.high[name]
+            timelines[-1].fill_between(trace.time_s, *ends, color=COLOURS.get(name, GREY), alpha=0.15, linewidth=0)
+        band = f"band: {band_words(trace)}" if name in trace.low else ""
+        _draw_curve(timelines[-1], trace.time_s, name, np.asarray(values, np.float64), band)
         top += TITLE + CURVE + GAP
     for panel in panels:
         timelines.append(place(LEFT, top + TITLE, TIMELINE, _height(panel)))
@@ -182,10 +186,10 @@ def _draw_value(axes: Axes, name: str, value: float) -> None:
     axes.tick_params(length=2)
 
 
-def _draw_curve(axes: Axes, time_s: np.ndarray, name: str, values: np.ndarray) -> None:
+def _draw_curve(axes: Axes, time_s: np.ndarray, name: str, values: np.ndarray, band: str) -> None:
     colour = COLOURS.get(name, GREY)
     ends = AXIS_ENDS.get(name)
-    _heading(axes, name, f"−1 {ends[0]}, +1 {ends[1]}" if ends else "", colour)
+    _heading(axes, name, "; ".join(filter(None, [f"−1 {ends[0]}, +1 {ends[1]}" if ends else "", band])), colour)
     axes.axhline(0, color=RULE, linewidth=0.6)
     axes.plot(time_s, values, color=colour, linewidth=0.9)
     known = np.pad(~np.isnan(values), 1)

@@ -18,7 +18,7 @@ import numpy as np
 from avgate.core.files import json_values
 from avgate.core.modalities import MASKS, in_order, mask_named
 from avgate.core.types import Trace
-from avgate.report.panels import AXIS_ENDS, QUADRANTS, Panel, Row, frame_edges, known_mean, strip_panels
+from avgate.report.panels import AXIS_ENDS, QUADRANTS, Panel, Row, band_words, frame_edges, known_mean, strip_panels
 from avgate.report.writers.base import TIME_DECIMALS, rounded
 
 DRAWN_DECIMALS = 4
@@ -60,7 +60,7 @@ def page(trace: Trace, frame_size: tuple[int, int] | None, still: bytes | None =
         "bar_values": " ".join(
             f'<span>{escape(name)} <b data-curve="{k}"></b></span>' for k, name in enumerate(trace.targets)
         ),
-        "raw_words": " The faint line is the estimate before it was smoothed." if trace.raw else "",
+        "raw_words": _more_lines(trace),
         "no_video": "" if frame_size else " hidden",
         "panels": "".join(_panel(panel) for panel in panels),
         "provenance": _table(json_values(trace.provenance)) if trace.provenance else "<p>Nothing was recorded.</p>",
@@ -82,7 +82,11 @@ def _data(trace: Trace, panels: Iterable[Panel]) -> str:
         "time": json_values(rounded(trace.time_s, TIME_DECIMALS)),
         "end": float(frame_edges(trace.time_s)[-1]),
         "curves": [
-            {"name": name, "values": _numbers(values), "raw": _numbers(trace.raw[name]) if name in trace.raw else None}
+            {"name": name, "values": _numbers(values)}
+            | {
+                kind: _numbers(of[name]) if name in of else None
+                for kind, of in (("raw", trace.raw), ("low", trace.low), ("high", trace.high))
+            }
             for name, values in trace.targets.items()
         ],
         "words": AXIS_ENDS,
@@ -198,6 +202,13 @@ def _panel(panel: Panel) -> str:
         f"<span>{escape(panel.high)}</span>{UNKNOWN if gaps else ''}</div>"
         f'<div class="plot" {place} role="img" aria-label="{escape(label)}"></div></section>'
     )
+
+
+def _more_lines(trace: Trace) -> str:
+    """What else is drawn beside each curve, in words."""
+    words = " The faint line is the estimate before it was smoothed." if trace.raw else ""
+    band = band_words(trace)
+    return words + (f" The band is the {escape(band)}: about so many of the true values lie in it." if band else "")
 
 
 def _curves_label(trace: Trace) -> str:

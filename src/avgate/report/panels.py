@@ -74,6 +74,11 @@ def frame_edges(time_s: np.ndarray) -> np.ndarray:
     return np.append(time_s, time_s[-1] + usual)
 
 
+def band_words(trace: Trace) -> str:
+    """What the bands about the curves are called, such as "90 % interval"; "" where there are none."""
+    return f"{100 * trace.level:g} % interval" if trace.low and trace.level is not None else ""
+
+
 def strip_panels(trace: Trace) -> list[Panel]:
     """The panels of strips that this trace has values for: presence, reliability, attended, iterations, other gates."""
     masks = in_order(list(trace.present))

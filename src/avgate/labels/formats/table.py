@@ -29,7 +29,8 @@ _HINT = f"name the column of times {', '.join(UNITS)}; every other column is a t
 class Table:
     """One row per label, cells separated by commas, semicolons or tabs; the cell of an unknown label is empty.
 
-    Columns of words, without any number, are ignored.
+    Columns of words, without any number, are ignored; so are the ends of a target's interval, such as valence_low and
+    valence_high beside valence, which `avgate predict` writes.
     """
 
     name: str = "csv"
@@ -60,7 +61,8 @@ class Table:
             if len(row) != len(titles):
                 what = f"row {i} has {len(row)} cells, but there are {len(titles)} columns"
                 raise CorpusError(what, where=path, hint=_HINT)
-        targets = [i for i in range(len(titles)) if i not in (clock, end) and not _words([row[i] for row in rows[1:]])]
+        other = {clock, end} | {i for i, title in enumerate(titles) if _end_of_interval(title, titles)}
+        targets = [i for i in range(len(titles)) if i not in other and not _words([row[i] for row in rows[1:]])]
         if not targets or not all(titles[i] for i in targets):
             raise CorpusError("there must be a named column of numbers for each target", where=path, hint=_HINT)
 
@@ -82,6 +84,12 @@ class Table:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow([*clocks, *labels.targets])
             writer.writerows(["" if np.isnan(x) else f"{x:.{DECIMALS}f}" for x in row] for row in columns.tolist())
+
+
+def _end_of_interval(title: str, titles: list[str]) -> bool:
+    """Whether a column is one end of the interval about another column's values."""
+    name, _, side = title.rpartition("_")
+    return side in ("low", "high") and {name, f"{name}_low", f"{name}_high"} <= set(titles)
 
 
 def _words(cells: list[str]) -> bool:

@@ -43,6 +43,21 @@ function framesToDraw(values, lo, hi, buckets) {
   return frames;
 }
 
+// The outline of a band between two curves: a closed polygon for each stretch of known frames, parted by null.
+function bandOutline(time, low, high, frames) {
+  const x = [], y = [];
+  let stretch = [];
+  const close = () => {
+    for (const i of stretch) { x.push(time[i]); y.push(high[i]); }
+    for (const i of stretch.reverse()) { x.push(time[i]); y.push(low[i]); }
+    if (stretch.length) { x.push(null); y.push(null); }
+    stretch = [];
+  };
+  for (const i of frames) { if (low[i] === null || high[i] === null) close(); else stretch.push(i); }
+  close();
+  return { x, y };
+}
+
 // Frames lo..hi-1 of a strip as at most CELLS cells: their edges in seconds, and the mean of the known values in each.
 function stripCells(values, edges, lo, hi) {
   const size = Math.ceil((hi - lo) / CELLS);
@@ -137,6 +152,13 @@ function curvesPlot(element, trace) {
         const [x, y] = [of.map((i) => trace.time[i]), of.map((i) => values[i])];
         data.push({ type: "scatter", xaxis: "x", yaxis: `y${n}`, x, y, connectgaps: false, ...more });
       };
+      if (curve.low) {
+        const drawn = [curve.low, curve.high].flatMap((values) => framesToDraw(values, lo, hi, BUCKETS / 2));
+        const corners = [...new Set(drawn)].sort((one, other) => one - other);
+        const outline = bandOutline(trace.time, curve.low, curve.high, corners);
+        const look = { mode: "none", fill: "toself", fillcolor: color, opacity: 0.18, hoverinfo: "skip" };
+        data.push({ type: "scatter", xaxis: "x", yaxis: `y${n}`, ...outline, ...look });
+      }
       if (curve.raw) {
         const rough = framesToDraw(curve.raw, lo, hi, BUCKETS);
         trail(curve.raw, rough, { mode: "lines", line: { color, width: 1 }, opacity: 0.4 });

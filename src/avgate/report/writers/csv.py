@@ -18,9 +18,9 @@ from avgate.report.writers.base import TIME_DECIMALS, VALUE_DECIMALS, presence, 
 class CsvWriter:
     """One row per decoded frame, in columns.
 
-    They are `time_s`, one per target (`valence`), one per target before post-processing (`valence_raw`),
-    `face_present`, `voice_present` and `audio_present` (0 or 1), and one per gate. Estimates of demonstration weights
-    say so in a last column, `weights`.
+    They are `time_s`, one per target (`valence`), the ends of its interval (`valence_low`, `valence_high`) where the
+    model has intervals, one per target before post-processing (`valence_raw`), `face_present`, `voice_present` and
+    `audio_present` (0 or 1), and one per gate. Estimates of demonstration weights say so in a last column, `weights`.
 
     Times, targets and gates have six decimals; an unknown value is an empty field. UTF-8, lines end with a line feed.
     """
@@ -32,6 +32,9 @@ class CsvWriter:
         """Write `trace` to `path`; see Writer."""
         columns: dict[str, Sequence[object]] = {"time_s": _texts(trace.time_s, TIME_DECIMALS)}
         columns |= {name: _texts(values, VALUE_DECIMALS) for name, values in trace.targets.items()}
+        for name in trace.low:
+            ends = {f"{name}_low": trace.low[name], f"{name}_high": trace.high[name]}
+            columns |= {end: _texts(values, VALUE_DECIMALS) for end, values in ends.items()}
         columns |= {f"{name}_raw": _texts(values, VALUE_DECIMALS) for name, values in trace.raw.items()}
         columns |= {f"{name}_present": mask.astype(int).tolist() for name, mask in presence(trace).items()}
         columns |= {gate.name: _texts(values, VALUE_DECIMALS) for gate, values in trace.gates.items()}
