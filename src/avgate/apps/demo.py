@@ -9,7 +9,7 @@ from typing import Any
 from avgate.apps.predict import predict_one
 from avgate.core.console import console, progress
 from avgate.corpora.rendered import RenderConfig, Rendered, render
-from avgate.evaluation.evaluate import evaluate, scores_table, write_scores
+from avgate.evaluation.evaluate import evaluate, intervals_table, scores_table, write_scores
 from avgate.features.extract import extract
 from avgate.features.store import FeatureStore
 from avgate.inference.predictor import Predictor
@@ -48,6 +48,9 @@ def demo(out: Path, *, fusions: Sequence[str] = FUSIONS, workers: int | None = N
         results.append(evaluate(estimator, corpus, store))
     write_scores(results, out / "scores.json")
     console.print(scores_table(results))
+    sure = intervals_table(results)
+    if sure is not None:
+        console.print(sure)
     clip = next(c for c in corpus.clips() if c.split == "test")
     predict_one(Predictor(estimator), clip.video, out, "report", WRITERS, report=True)
     return results

@@ -81,6 +81,7 @@ def evaluate(
     split: str = "test",
     store: Store = None,
     out: Annotated[Path | None, default("none")] = None,
+    level: float = 0.9,
 ) -> None:
     """Score trained models on held-out clips: pooled CCC with bootstrap intervals, PCC, RMSE, raw and smoothed.
 
@@ -89,6 +90,7 @@ def evaluate(
     Args:
         split: Which clips: train, validation or test.
         out: JSON file for the scores, also of each clip.
+        level: Share of the true values that the intervals are made to hold, from 0.5 to 0.99.
     """
     from rich.console import Console
 
@@ -96,7 +98,7 @@ def evaluate(
     from avgate.core.files import refuse_overwriting
     from avgate.corpora import open_corpus
     from avgate.evaluation.evaluate import evaluate as run
-    from avgate.evaluation.evaluate import scores_table, write_scores
+    from avgate.evaluation.evaluate import intervals_table, scores_table, write_scores
     from avgate.features.store import FeatureStore, features_beside
     from avgate.inference.estimator import Estimator
     from avgate.models.checkpoint import checkpoint_file
@@ -104,11 +106,14 @@ def evaluate(
     if not checkpoints:
         raise UsageError("there is nothing to evaluate", hint="name one or more runs or checkpoints")
     opened, features = open_corpus(corpus, data), FeatureStore(store or features_beside(data))
-    loaded = [Estimator(path) for path in checkpoints]
+    loaded = [Estimator(path, level=level) for path in checkpoints]
     refuse_overwriting([data, *map(checkpoint_file, checkpoints)], {"--out": out})
     names = _names([estimator.recipe.fusion for estimator in loaded], checkpoints)
     results = [run(c, opened, features, split, name) for c, name in zip(loaded, names, strict=True)]
     Console().print(scores_table(results))
+    sure = intervals_table(results)
+    if sure is not None:
+        Console().print(sure)
     if out:
         write_scores(results, out)
 

@@ -148,3 +148,54 @@ def bootstrap_groups(
     bounds = np.full((2, *width), np.nan)
     bounds[:, known] = np.nanquantile(values[:, known], [low, high], axis=0)
     return bounds
+
+
+def interval_sums(low: np.ndarray, high: np.ndarray, label: np.ndarray, level: float) -> np.ndarray:
+    """All that pooled scores of intervals need of one clip: float64 [4], summed over the steps where all are known.
+
+    The number of steps, how many labels lie in their interval, the intervals' widths, and their Winkler scores:
+
+        W = (high - low) + 2 / (1 - level) * (how far the label lies outside; 0 inside)
+
+    Smaller is better. Winkler, "A Decision-Theoretic Approach to Interval Estimation", JASA 1972; Gneiting and Raftery,
+    JASA 2007, equation 43.
+
+    Args:
+        low: float64 [n].
+        high: float64 [n].
+        label: float64 [n]; NaN where unknown.
+        level: share of the labels that the intervals are made to hold.
+    """
+    known = np.isfinite(low) & np.isfinite(high) & np.isfinite(label)
+    low, high, label = (np.asarray(x, np.float64)[known] for x in (low, high, label))
+    outside = np.maximum(low - label, 0) + np.maximum(label - high, 0)
+    width = high - low
+    return np.array([len(label), (outside == 0).sum(), width.sum(), (width + 2 / (1 - level) * outside).sum()])
+
+
+def interval_scores(sums: np.ndarray) -> dict[str, float]:
+    """Coverage, mean width and mean Winkler score from interval_sums, which add up over clips; NaN without any step."""
+    n, inside, width, winkler = sums.tolist()
+    names = ("coverage", "width", "winkler")
+    return {name: x / n if n else float("nan") for name, x in zip(names, (inside, width, winkler), strict=True)}
+
+
+def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
+    """Spearman's rank correlation in [-1, 1] over the steps where both are known; NaN where either is constant."""
+    from scipy.stats import rankdata  # here, for the same reason as in auroc
+
+    x, y = _paired(x, y)
+    return pcc(rankdata(x), rankdata(y)) if len(x) else float("nan")
+
+
+def risk_at_coverage(width: np.ndarray, error: np.ndarray, shares: Sequence[float]) -> list[float]:
+    """Mean error over the share of the steps with the narrowest intervals, for each share; NaN without any step.
+
+    If widths say nothing of errors, all are alike. El-Yaniv and Wiener, "On the Foundations of Noise-free Selective
+    Classification", JMLR 2010.
+    """
+    width, error = _paired(width, error)
+    if not len(width):
+        return [float("nan")] * len(shares)
+    means = np.cumsum(error[np.argsort(width, kind="stable")]) / np.arange(1, len(error) + 1)
+    return [float(means[max(1, round(share * len(means))) - 1]) for share in shares]

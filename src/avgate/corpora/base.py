@@ -7,7 +7,9 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+import numpy as np
 
 from avgate.core.errors import CorpusError
 from avgate.core.types import Clip, FeatureTrack, LabelTrack
@@ -41,6 +43,14 @@ class Corpus(Protocol):
 
     def findings(self) -> dict[str, list[str]]:
         """Clip, or a name in brackets for the whole corpus -> what is missing or contradictory, yet no error."""
+
+
+@runtime_checkable
+class Rated(Protocol):
+    """A corpus whose labels are means over raters, and that knows each of them."""
+
+    def rater_error(self, clip: Clip) -> np.ndarray:
+        """Standard error of each label as the mean over its raters, float64 [n k], on the labels' scale."""
 
 
 SPLITS = ("train", "validation", "test")

@@ -116,6 +116,11 @@ class Hazumi:
         values[np.isnan(values).any(1)] = np.nan
         return LabelTrack(EXCHANGES.times(len(values)), values.astype(np.float32), self.targets)
 
+    def rater_error(self, clip: Clip) -> np.ndarray:
+        """Standard error of each label: the five raters' deviation over the root of five; see Rated."""
+        low, high = SCALE
+        return self.session(clip).ratings.std(2, ddof=1) / np.sqrt(RATERS) / ((high - low) / 2)
+
     def tracks(self, clip: Clip) -> list[FeatureTrack] | None:
         """The authors' features, one step per exchange (not per second): audio [n 384], then video [n 66].
 

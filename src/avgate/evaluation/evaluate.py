@@ -13,9 +13,11 @@ from avgate.core.files import write_json
 from avgate.corpora.base import Corpus
 from avgate.evaluation.examples import load_examples
 from avgate.evaluation.scoring import label_traces, score
+from avgate.evaluation.sureness import score_intervals
 from avgate.features.store import FeatureStore
 from avgate.inference.estimator import Estimator
 from avgate.models.checkpoint import DEMONSTRATION_NOTE
+from avgate.models.intervals import persons_needed
 
 
 def evaluate(
@@ -31,7 +33,8 @@ def evaluate(
         name: what to call it beside others; its fusion unless given.
 
     Returns:
-        Model, split and number of clips; under "raw" and "smoothed" what scoring.score returns.
+        Model, split and number of clips; under "raw" and "smoothed" what scoring.score returns; under "intervals" what
+        sureness.score_intervals does.
 
     Raises:
         FeatureError: the stored features or the corpus' targets aren't those of the checkpoint.
@@ -57,6 +60,7 @@ def evaluate(
         "avgate": checkpoint.avgate,
         "raw": score(traces, examples, estimator.targets, raw=True),
         "smoothed": score(traces, examples, estimator.targets),
+        "intervals": score_intervals(estimator, traces, examples, corpus),
     }
 
 
@@ -80,6 +84,42 @@ def scores_table(results: Sequence[dict[str, Any]]) -> Table:
             label = kind if kind == "raw" else f"mean filter {result['smooth_s']:.1f} s"
             means = [f"{found['pooled']['mean'][m]:.3f}" for m in ("ccc", "pcc", "rmse")]
             shown.add_row(result["name"], label, *cells, *means)
+    return shown
+
+
+def intervals_table(results: Sequence[dict[str, Any]]) -> Table | None:
+    """How good the intervals are, one row per model and target, beside constant width; None if no model has any."""
+    rated = [result for result in results if result["intervals"]]
+    if not rated:
+        return None
+    level = rated[0]["intervals"]["level"]
+    shown = Table(title=f"{100 * level:g} % intervals, and intervals of constant width about the same estimates")
+    for head in ("model", "target", "width"):
+        shown.add_column(head)
+    for head in (
+        "cover-\nage",
+        "persons\nheld",
+        "mean\nwidth",
+        "Winkler\nscore",
+        "rank of\nerror",
+        "error of\nsurest ¼",
+    ):
+        shown.add_column(head, justify="right")
+    notes = [f"{result['name']} has no intervals." for result in results if not result["intervals"]]
+    for result in rated:
+        name, persons = result["name"], result["intervals"]["persons"]
+        if persons < persons_needed(level):
+            notes.append(f"{name} was calibrated on {persons} persons; {persons_needed(level)} or more are needed.")
+        for target, found in result["intervals"]["targets"].items():
+            for kind, scores in (("own", found), ("constant", found["constant"])):
+                cells = [f"{scores[score]:.3f}" for score in ("coverage", "persons_held", "width", "winkler")]
+                tell = [f"{found['rank']:.2f}", f"{found['risk'][0]:.3f}"] if kind == "own" else ["", ""]
+                shown.add_row(name, target, kind, *cells, *tell)
+            if "raters" in found:
+                notes.append(
+                    f"{name}, {target}: {found['raters']:.1f} times as wide as the interval of the raters' own mean."
+                )
+    shown.caption = " ".join(notes) or None
     return shown
 
 
