@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from avgate.compare.tables import markdown_table
+from avgate.compare.markdown import markdown_table
 from avgate.core.files import atomic_write
 from avgate.core.metrics import ccc
 from avgate.corpora.hazumi import Hazumi

@@ -23,8 +23,10 @@ from avgate.apps.affwild2.published import AFFWILD2, COLUMNS
 from avgate.apps.demo import render_with_progress
 from avgate.compare.ablations import CHANGES, PARTS, PUBLISHED, ablations
 from avgate.compare.comparison import compare
+from avgate.compare.intervals import intervals_table
+from avgate.compare.markdown import markdown_table
 from avgate.compare.protocol import Protocol, Variant
-from avgate.compare.tables import alone_table, gates_table, markdown_table, scores_table, stress_tables
+from avgate.compare.tables import alone_table, gates_table, scores_table, stress_tables
 from avgate.core.console import console
 from avgate.core.files import atomic_write, make_folder
 from avgate.corpora.hazumi import Hazumi
@@ -194,7 +196,7 @@ def page(studies: Sequence[Study], commit: str, agreement: str, seconds: float) 
     for study in studies:
         results = study.results
         parts += [f"## {study.plan.title[0].upper()}{study.plan.title[1:]}", "", f"`{study.command}`", ""]
-        parts.append(scores_table(results))
+        parts += [scores_table(results), intervals_table(results)]
         if study.plan.stress:
             parts += [f"![CCC over the corrupted share of the steps](results-{study.plan.name}.png)", ""]
             parts += [t for modality in results["corrupted"] for t in stress_tables(results, modality)]

@@ -15,7 +15,7 @@ from scipy.ndimage import maximum_filter1d, minimum_filter1d, uniform_filter1d
 from scipy.signal import istft, resample_poly, stft
 from vad_by_hand import HOP, voice_activity
 
-from avgate.compare.tables import markdown_table
+from avgate.compare.markdown import markdown_table
 from avgate.core.files import atomic_write
 from avgate.core.metrics import auroc
 from avgate.core.types import SAMPLE_RATE

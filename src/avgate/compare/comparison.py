@@ -24,7 +24,7 @@ from avgate.compare.data import PRECISION, Data, load_data
 from avgate.compare.kept import Kept
 from avgate.compare.outcome import Outcome
 from avgate.compare.protocol import Protocol, Run, Variant
-from avgate.compare.stress import stress
+from avgate.compare.stress import CLEAN, measure_intervals, stress
 from avgate.compare.tables import summarise, write_tables
 from avgate.core.console import console, progress
 from avgate.core.errors import UsageError
@@ -225,12 +225,16 @@ def train_and_measure(protocol: Protocol, data: Data, run: Run) -> tuple[Outcome
     setting, best = max(trained.items(), key=lambda found: np.nan_to_num(_validation(found[1]), nan=-1.0))
     prior = np.nanmean(np.concatenate([e.steps for e in training]), axis=0)
     width = best.checkpoint.smooth_steps
-    clean = label_moments(label_traces(best, test, [width])[width], test, best.targets, prior)
+    traces = label_traces(best, test, [width])[width]
+    clean = label_moments(traces, test, best.targets, prior)
     names = tuple(e.clip.name for e in test)
     outcome = Outcome(_validation(best), setting, best.targets, tuple(best.stats), names, clean)
+    sure, told = measure_intervals(best, traces, test)
+    outcome = replace(outcome, sure={CLEAN: sure}, told={CLEAN: told})
     if protocol.stress:
         found = stress(best, validation, test, tuple(prepared.stats), prior)
-        outcome = replace(outcome, stressed=found.moments, auroc=found.auroc)
+        sure_too, told_too = {**outcome.sure, **found.sure}, {**outcome.told, **found.told}
+        outcome = replace(outcome, stressed=found.moments, auroc=found.auroc, sure=sure_too, told=told_too)
     return replace(outcome, seconds=time.process_time() - began), best.checkpoint
 
 

@@ -7,7 +7,7 @@ OUT/checkpoints/VARIANT-seedS-foldF.safetensors    the model, an ordinary checkp
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from avgate.compare.outcome import Outcome
@@ -59,7 +59,7 @@ class Kept:
         outcome = Outcome.load(self.outcome(run), identity)
         if outcome is None or (stress and not outcome.stressed):
             return None
-        return outcome if stress else replace(outcome, stressed={}, auroc={})
+        return outcome if stress else outcome.without_stress()
 
     def outdated(self, wanted: Iterable[tuple[Run, set[str]]]) -> int:
         """How many of these runs, each with the identities that it may have, have an outcome with another one."""

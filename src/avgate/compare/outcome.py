@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
 from rich.markup import escape
 
-from avgate.compare.stress import curve
+from avgate.compare.stress import CLEAN, curve
 from avgate.core.console import console
 from avgate.core.files import atomic_write
 
@@ -28,6 +28,10 @@ class Outcome:
         clean: float64 [clips k 6], their moments (see metrics.moments).
         stressed: condition -> the same, under corruption.
         auroc: "MODALITY KIND" -> gate -> how well that gate tells corrupted steps from others.
+        sure: condition, or CLEAN -> float64 [clips k 8], what intervals are scored from (see metrics.interval_sums):
+            the model's own, then those of constant width.
+        told: condition, or CLEAN -> target -> what widths tell of errors (see sureness.what_widths_tell): the rank
+            correlation, then the risks.
         seconds: processor time that training and measuring took; NaN where it isn't known.
     """
 
@@ -40,13 +44,16 @@ class Outcome:
     stressed: Mapping[str, np.ndarray] = field(default_factory=dict)
     auroc: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     seconds: float = float("nan")
+    sure: Mapping[str, np.ndarray] = field(default_factory=dict)
+    told: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
 
     def save(self, path: Path, identity: str) -> None:
         """Write it with its identity, see data.py."""
         from safetensors.numpy import save
 
-        about = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("clean", "stressed")}
+        about = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("clean", "stressed", "sure")}
         tensors = {"clean": self.clean, **{f"stressed/{name}": m for name, m in self.stressed.items()}}
+        tensors |= {f"sure/{name}": m for name, m in self.sure.items()}
         metadata = {"identity": identity, "outcome": json.dumps(about)}
         with atomic_write(path) as temporary:
             temporary.write_bytes(save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, metadata))
@@ -67,10 +74,15 @@ class Outcome:
             about = json.loads(metadata["outcome"])
             about |= {name: tuple(about[name]) for name in ("targets", "modalities", "clips")}
             clean = tensors.pop("clean")
-            shape = (len(about["clips"]), len(about["targets"]), 6)
-            if any(x.shape != shape or not np.isfinite(x).all() for x in (clean, *tensors.values())):
+            stressed, sure = (
+                {k.removeprefix(kind): v for k, v in tensors.items() if k.startswith(kind)}
+                for kind in ("stressed/", "sure/")
+            )
+            shape = (len(about["clips"]), len(about["targets"]))
+            wanted = [(x, (*shape, 6)) for x in (clean, *stressed.values())] + [(x, (*shape, 8)) for x in sure.values()]
+            if any(x.shape != fits or not np.isfinite(x).all() for x, fits in wanted):
                 raise ValueError("its moments are incomplete")
-            return cls(**about, clean=clean, stressed={k.removeprefix("stressed/"): v for k, v in tensors.items()})
+            return cls(**about, clean=clean, stressed=stressed, sure=sure)
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             console.print(f"{escape(path.name)} can't be read ({escape(str(error))}): it is trained again")
             return None
@@ -92,7 +104,18 @@ class Outcome:
                 for what, gates in first.auroc.items()
             },
             sum(p.seconds for p in parts),
+            {name: np.concatenate([p.sure[name] for p in parts]) for name in first.sure},
+            {
+                name: {t: np.mean([p.told[name][t] for p in parts], axis=0).tolist() for t in told}
+                for name, told in first.told.items()
+            },
         )
+
+    def without_stress(self) -> Outcome:
+        """The same without scores on corrupted clips."""
+        sure = {name: x for name, x in self.sure.items() if name == CLEAN}
+        told = {name: x for name, x in self.told.items() if name == CLEAN}
+        return replace(self, stressed={}, auroc={}, sure=sure, told=told)
 
     def curve(self, modality: str, kind: str) -> np.ndarray:
         """Pooled CCC over the corrupted share, see stress.curve."""

@@ -16,6 +16,7 @@ from avgate.core.timeline import read_off_mask
 from avgate.core.types import Trace
 from avgate.evaluation.examples import Example
 from avgate.evaluation.scoring import label_moments, label_traces
+from avgate.evaluation.sureness import constant_width, sums, what_widths_tell
 from avgate.features.corruption import CORRUPTIONS, Feature, stretches
 from avgate.features.stats import FeatureStats
 from avgate.inference.clip import standardised
@@ -23,6 +24,9 @@ from avgate.inference.estimator import Estimator
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
 """Shares of the steps that are corrupted; 0 is the clean clip."""
+
+CLEAN = "clean"
+"""Name of the clips as they are, beside the conditions' names."""
 
 HALF = 0.5
 """The share at which the drop in CCC and the gates' AUROC are measured."""
@@ -84,10 +88,14 @@ class Stressed:
     Attributes:
         moments: condition's name -> float64 [clips k 6], see metrics.moments.
         auroc: "MODALITY KIND" -> gate's name -> area under the curve of that gate against the corruption.
+        sure: condition's name -> float64 [clips k 8], see Outcome.
+        told: condition's name -> target -> rank correlation and risks, see Outcome.
     """
 
     moments: dict[str, np.ndarray]
     auroc: dict[str, dict[str, float]]
+    sure: dict[str, np.ndarray]
+    told: dict[str, dict[str, list[float]]]
 
 
 def stress(
@@ -113,7 +121,7 @@ def stress(
     validation, test = (standardise(clips, stats) for clips in (validation, test))
     as_they_are = {m: FeatureStats.identity(len(s.mean)) for m, s in stats.items()}
     on_standardised = Estimator(replace(estimator.checkpoint, stats=as_they_are), model=estimator.model)
-    moments, areas = {}, {}
+    moments, areas, sure, told = {}, {}, {}, {}
 
     def traces(examples: Sequence[Example], condition: Condition) -> tuple[list[Trace], list[np.ndarray]]:
         corrupted, masks = corrupt(examples, condition, estimator.recipe.train.corrupt.steps)
@@ -123,13 +131,26 @@ def stress(
     for condition in conditions([m for m in modalities if m in stats]):
         found, masks = traces(test, condition)
         moments[condition.name] = label_moments(found, test, estimator.targets, prior)
+        if estimator.checkpoint.intervals is not None:
+            sure[condition.name], told[condition.name] = measure_intervals(estimator, found, test)
         if condition.share == HALF and found[0].gates:
             before = _areas(*traces(validation, condition))
             after = _areas(found, masks)
             areas[f"{condition.modality} {condition.kind}"] = {
                 gate.name: _turned(area, before[gate]) for gate, area in after.items()
             }
-    return Stressed(moments, areas)
+    return Stressed(moments, areas, sure, told)
+
+
+def measure_intervals(
+    estimator: Estimator, traces: Sequence[Trace], examples: Sequence[Example]
+) -> tuple[np.ndarray, dict[str, list[float]]]:
+    """What Outcome's `sure` and `told` hold of one condition, for a model with intervals."""
+    intervals, targets = estimator.checkpoint.intervals, estimator.targets
+    assert intervals is not None
+    both = [sums(found, examples, targets) for found in (traces, constant_width(traces, intervals))]
+    tell = {t: what_widths_tell(traces, examples, t) for t in targets}
+    return np.concatenate(both, axis=2), {t: [found["rank"], *found["risk"]] for t, found in tell.items()}
 
 
 def conditions(modalities: Sequence[str]) -> Iterator[Condition]:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from avgate.compare.curves import draw_curves
+from avgate.compare.intervals import intervals_table, stressed_intervals_table, summarise_intervals
+from avgate.compare.markdown import markdown_table, numbers
 from avgate.compare.outcome import Outcome
 from avgate.compare.statistics import holm, paired_bootstrap
 from avgate.compare.stress import HALF, SHARES, Condition, area
@@ -36,6 +38,7 @@ def summarise(by_variant: Mapping[str, Sequence[Outcome]], reference: str) -> di
             "validation": [o.validation for o in outcomes],
             "seconds": sum(o.seconds for o in outcomes),
             "against": {},
+            "intervals": summarise_intervals(outcomes, targets),
         }
     others = [name for name in by_variant if name != reference]
     for k, target in enumerate(targets):
@@ -129,9 +132,9 @@ def write_tables(results: Mapping[str, Any], out: Path) -> None:
 
 def all_tables(results: Mapping[str, Any]) -> str:
     """All tables, and which model to use."""
-    parts = [scores_table(results)]
+    parts = [scores_table(results), intervals_table(results)]
     for modality in results.get("corrupted", ()):
-        parts += stress_tables(results, modality)
+        parts += [*stress_tables(results, modality), stressed_intervals_table(results, modality)]
     if "corrupted" in results:
         parts += [alone_table(results), gates_table(results)]
     if "best" in results:
@@ -227,11 +230,6 @@ def difference_text(difference: Mapping[str, Any]) -> str:
     return f"{effect:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
-def numbers(values: Sequence[float | None]) -> np.ndarray:
-    """An array of what JSON holds: NaN where it has None."""
-    return np.array(values, float)
-
-
 def gates_table(results: Mapping[str, Any]) -> str:
     """How well each gate tells corrupted steps from others; nothing of modalities that a model doesn't read."""
     columns = [f"{modality} {kind}" for modality in results["corrupted"] for kind in CORRUPTIONS]
@@ -246,10 +244,3 @@ def gates_table(results: Mapping[str, Any]) -> str:
         "always, 0.5 is chance. Whether a gate opens or closes there is decided on validation clips."
     )
     return markdown_table(head, "gate", columns, rows) if rows else ""
-
-
-def markdown_table(head: str, first: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
-    """A sentence with a Markdown table below it."""
-    lines = [head, "", f"| {first} | {' | '.join(columns)} |", "|---" * (1 + len(columns)) + "|"]
-    lines += [f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items()]
-    return "\n".join([*lines, ""])

@@ -88,22 +88,19 @@ def scores_table(results: Sequence[dict[str, Any]]) -> Table:
 
 
 def intervals_table(results: Sequence[dict[str, Any]]) -> Table | None:
-    """How good the intervals are, one row per model and target, beside constant width; None if no model has any."""
+    """How good the intervals are, beside constant width; None if no model has any.
+
+    `held` is the share of the persons whose coverage is at most 0.1 below the level, `rank` the rank correlation of
+    width and absolute error.
+    """
     rated = [result for result in results if result["intervals"]]
     if not rated:
         return None
     level = rated[0]["intervals"]["level"]
     shown = Table(title=f"{100 * level:g} % intervals, and intervals of constant width about the same estimates")
-    for head in ("model", "target", "width"):
+    for head in ("model", "target", ""):
         shown.add_column(head)
-    for head in (
-        "cover-\nage",
-        "persons\nheld",
-        "mean\nwidth",
-        "Winkler\nscore",
-        "rank of\nerror",
-        "error of\nsurest ¼",
-    ):
+    for head in ("coverage", "held", "width", "Winkler", "rank"):
         shown.add_column(head, justify="right")
     notes = [f"{result['name']} has no intervals." for result in results if not result["intervals"]]
     for result in rated:
@@ -113,8 +110,7 @@ def intervals_table(results: Sequence[dict[str, Any]]) -> Table | None:
         for target, found in result["intervals"]["targets"].items():
             for kind, scores in (("own", found), ("constant", found["constant"])):
                 cells = [f"{scores[score]:.3f}" for score in ("coverage", "persons_held", "width", "winkler")]
-                tell = [f"{found['rank']:.2f}", f"{found['risk'][0]:.3f}"] if kind == "own" else ["", ""]
-                shown.add_row(name, target, kind, *cells, *tell)
+                shown.add_row(name, target, kind, *cells, f"{found['rank']:.2f}" if kind == "own" else "")
             if "raters" in found:
                 notes.append(
                     f"{name}, {target}: {found['raters']:.1f} times as wide as the interval of the raters' own mean."
