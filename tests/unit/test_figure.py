@@ -88,9 +88,10 @@ def test_a_single_frame_is_a_mark_on_two_scales_and_in_the_plane_beside_its_pict
     image = imread(tmp_path / "f.png")
     assert share(image, GREEN) > 0.01
     right = round(image.shape[1] * PLANE / WIDTH)
-    for part, colours in ((image[:, :right], ("#1c5fc0", "#b9500b")), (image[:, right:], ("#3670c7",))):
+    scales = ("#1c5fc0", "#b9500b", "#dde7f6")  # both marks, and the interval of one
+    for part, colours in ((image[:, :right], scales), (image[:, right:], ("#3670c7",))):
         for colour in colours:  # in the plane it is a little transparent
-            assert share(part, rgb(colour), tolerance=20) > 1e-4
+            assert share(part, rgb(colour), tolerance=6) > 1e-4
 
 
 def test_sound_alone_has_its_waveform_above_the_curves(tmp_path: Path):

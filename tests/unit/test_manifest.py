@@ -11,9 +11,14 @@ import pytest
 
 from avgate.cli import main
 from avgate.core.errors import CorpusError
+from avgate.core.timeline import Grid
 from avgate.corpora import open_corpus
 from avgate.corpora.manifest import Manifest
+from avgate.labels.categories import place
+from avgate.labels.tracks import labels_on_grid
+from tests.clips import greys, tone
 from tests.own_corpus import edit, write_own_corpus
+from tests.recordings import write_image, write_images, write_sound
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +153,111 @@ def test_long_lists_of_problems_are_cut(manifest):
     said = problems(manifest)
     assert "80 things are wrong" in said
     assert "... and 50 more" in said
+
+
+class TestLabelsOfWholeClips:
+    """Numbers and emotions in place of label files."""
+
+    def labels_of(self, manifest, cell: str, **more):
+        edit(manifest, lambda rows: rows.__setitem__(slice(None), [{**rows[0], "labels": cell, **more}]))
+        corpus = Manifest(manifest)
+        (clip,) = corpus.clips()
+        assert clip.labels is not None
+        return corpus.labels(clip)
+
+    def test_numbers_hold_from_begin_to_end(self, manifest):
+        labels = self.labels_of(manifest, "valence=0.6; arousal=-.3")
+        assert labels.targets == ("valence", "arousal")
+        assert labels.values.tolist() == [[pytest.approx(0.6), pytest.approx(-0.3)]]
+        assert labels_on_grid(labels, Grid(10.0), 7).tolist() == pytest.approx(np.tile([[0.6, -0.3]], (7, 1)))
+        assert labels_on_grid(labels, Grid(10.0), 1).tolist() == [pytest.approx([0.6, -0.3])]  # a still image
+
+    def test_limits_hold_for_numbers_too(self, manifest):
+        labels = self.labels_of(manifest, "joy=7; stress=4", limits="1 7")
+        assert labels.targets == ("joy", "stress")
+        assert labels.values.tolist() == [[1, 0]]
+
+    @pytest.mark.parametrize(
+        ("cell", "expected"),
+        [
+            ("emotion=anger", place("anger")),
+            ("emotion = Happy", place("happiness")),
+            ("emotion=anger; intensity=0.5", place("anger", 0.5)),
+            ("intensity=0; emotion=fear", (0.0, 0.0)),
+        ],
+    )
+    def test_an_emotion_is_its_place_in_the_plane(self, manifest, cell, expected):
+        labels = self.labels_of(manifest, cell)
+        assert labels.targets == ("valence", "arousal")
+        assert labels.values[0] == pytest.approx(expected)
+
+    def test_a_number_stands_beside_a_file_at_the_files_times(self, manifest):
+        (manifest.parent / "a.csv").write_text("time_s,arousal\n0,0.1\n0.5,0.2\n")
+        labels = self.labels_of(manifest, "valence=0.6; a.csv")
+        assert set(labels.targets) == {"valence", "arousal"}
+        assert labels.time_s.tolist() == [0, 0.5]
+        assert labels.values[:, labels.targets.index("valence")] == pytest.approx(0.6)
+
+    def test_clips_with_files_and_clips_with_numbers_are_one_corpus(self, manifest):
+        edit(manifest, lambda rows: rows[1].update(labels="arousal=0.1; valence=0.2"))
+        corpus = Manifest(manifest)
+        assert corpus.targets == ("valence", "arousal")
+        assert corpus.labels(corpus.clips()[1]).values[0] == pytest.approx([0.2, 0.1])
+
+    @pytest.mark.parametrize(
+        ("cell", "said"),
+        [
+            ("valence=1.5; arousal=0", "row 1: valence: 1.5 is not in [-1, 1]"),
+            ("valence=nan; arousal=0", "row 1: valence: 'nan' isn't a number"),
+            ("emotion=angre", "row 1: there is no emotion 'angre'"),
+            ("emotion=anger; intensity=2", "an emotion's intensity must be between 0 and 1, not 2"),
+            ("emotion=anger; intensity=much", "the intensity must be a number from 0 to 1, not 'much'"),
+            ("intensity=0.5", "there is an intensity, but no emotion"),
+            ("emotion=anger; valence=0.5", "both the emotion and a number give the valence"),
+            ("valence=0.5; valence=0.6", "a name is there twice"),
+            ("valence=labels/clip2.valence.annotation; valence=0.5", "a target is there twice"),
+            ("emotion=gone.csv", "gone.csv: there is no such label file"),
+        ],
+    )
+    def test_what_is_wrong_is_said(self, manifest, cell, said):
+        edit(manifest, lambda rows: rows[0].update(labels=cell))
+        assert said in problems(manifest)
+
+
+class TestOtherMedia:
+    """Sound files, images and folders of images in the column video."""
+
+    def test_they_are_listed_like_videos(self, manifest):
+        root = manifest.parent
+        write_sound(root / "a.wav", tone(2, 16_000))
+        write_image(root / "b.jpg", greys(1)[0])
+        write_images(root / "c", greys(3), times=[0, 1, 2])
+
+        def change(rows):
+            for row, video in zip(rows, ("a.wav", "b.jpg", "c"), strict=False):
+                row.update(video=video, labels="valence=0.6; arousal=0.3")
+
+        edit(manifest, change)
+        assert [clip.video.name for clip in Manifest(manifest).clips()] == ["a.wav", "b.jpg", "c", "clip3.mp4"]
+
+    def test_inspect_says_how_long_they_are_and_finds_nothing_wrong(self, manifest, tmp_path):
+        self.test_they_are_listed_like_videos(manifest)
+        edit(manifest, lambda rows: rows[1].update(split="validation", group="b"))
+        edit(manifest, lambda rows: rows[2].update(split="test", group="c"))
+        out = tmp_path / "found.json"
+        main(["inspect", "--corpus", "manifest", "--data", str(manifest), "--out", str(out)])
+        found = json.loads(out.read_text())
+        assert found["findings"] == {}
+        assert {name: split["video_s"] for name, split in found["splits"].items()} == {
+            "train": pytest.approx(2),
+            "validation": 0,
+            "test": pytest.approx(2 + 1.96),
+        }
+
+    def test_a_folder_without_times_is_named(self, manifest):
+        write_images(manifest.parent / "c", greys(3))
+        edit(manifest, lambda rows: rows[0].update(video="c"))
+        assert "row 1: the folder 'c' has no times.csv with the columns file and time_s" in problems(manifest)
 
 
 class TestInspect:

@@ -214,6 +214,8 @@ def test_a_still_image_has_its_picture_and_numbers_instead_of_curves(tmp_path: P
     assert np.array(Image.open(io.BytesIO(content)))[24, 32] == pytest.approx((10, 250, 20), abs=4)
     assert page.having(id="plot-curves") == []
     assert len(page.having(id="plane")) == 1
+    ends = make_trace(1).low["valence"][0], make_trace(1).high["valence"][0]
+    assert "90 % interval {:+.2f} to {:+.2f}".format(*ends).replace("-", "−") in page.all("small")
     summary = page.summary()
     assert "duration" not in summary
     assert summary["valence"] == f"{make_trace(1).targets['valence'][0]:+.2f}"

@@ -239,7 +239,7 @@ def _whole_clip(parts: Sequence[tuple[str | None, str]], limits: tuple[float, fl
     """The labels that hold for the whole clip, as at most one track.
 
     Raises:
-        UsageError: an unknown emotion, or an intensity that is out of range, or without an emotion.
+        UsageError: NaN, an unknown emotion, or an intensity that is out of range, or without an emotion.
         CorpusError: a number outside the limits.
         ValueError: a name is there twice.
     """
@@ -261,6 +261,8 @@ def _whole_clip(parts: Sequence[tuple[str | None, str]], limits: tuple[float, fl
         if name in values:
             raise ValueError(f"both the emotion and a number give the {name}")
         value = float(text)
+        if not math.isfinite(value):
+            raise UsageError(f"{name}: '{text}' isn't a number")
         values[name] = float(scaled(np.array([[value]]), (name,), limits)[0, 0])
     return [whole_clip(values)] if values else []
 

@@ -14,7 +14,7 @@ from avgate.core.errors import MediaError, UsageError
 from avgate.core.files import atomic_write
 from avgate.core.modalities import mask_named
 from avgate.core.types import Trace, VideoFrame
-from avgate.report.panels import AXIS_ENDS, QUADRANTS, Panel, band_words, frame_edges, strip_panels
+from avgate.report.panels import AXIS_ENDS, QUADRANTS, Panel, band_words, frame_edges, interval_words, strip_panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -113,7 +113,7 @@ def _figure(trace: Trace, frames: Sequence[VideoFrame], sound: Envelope | None) 
     timelines = []
     for name, values in trace.targets.items():
         if len(trace) == 1:
-            _draw_value(place(LEFT, top + TITLE, TIMELINE, CURVE), name, float(values[0]))
+            _draw_value(place(LEFT, top + TITLE, TIMELINE, CURVE), trace, name)
             top += TITLE + CURVE + GAP
             continue
         timelines.append(place(LEFT, top + TITLE, TIMELINE, CURVE))
@@ -171,12 +171,15 @@ def _draw_waveform(axes: Axes, sound: Envelope) -> None:
     axes.spines[["top", "right", "left"]].set_visible(False)
 
 
-def _draw_value(axes: Axes, name: str, value: float) -> None:
-    """The estimate of a single frame on its scale."""
-    colour = COLOURS.get(name, GREY)
-    _heading(axes, name, "" if np.isnan(value) else f"{value:+.2f}".replace("-", "−"), colour)
+def _draw_value(axes: Axes, trace: Trace, name: str) -> None:
+    """The estimate of a single frame on its scale, with its interval."""
+    colour, value, interval = COLOURS.get(name, GREY), float(trace.targets[name][0]), interval_words(trace, name)
+    number = "unknown" if np.isnan(value) else f"{value:+.2f}".replace("-", "−")
+    _heading(axes, name, f"{number}; {interval}" if interval else number, colour)
     low, high = AXIS_ENDS.get(name, ("", ""))
     axes.plot([value], [0], "o", color=colour, markersize=6, zorder=3)
+    if interval:
+        axes.fill_betweenx([-0.25, 0.25], trace.low[name], trace.high[name], color=colour, alpha=0.15, linewidth=0)
     axes.axvline(0, color=RULE, linewidth=0.6)
     axes.set(xlim=(-1.05, 1.05), ylim=(-1, 1))
     axes.set_xticks([-1, 0, 1], [f"−1\n{low}", "0", f"+1\n{high}"])

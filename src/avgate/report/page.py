@@ -18,7 +18,17 @@ import numpy as np
 from avgate.core.files import json_values
 from avgate.core.modalities import MASKS, in_order, mask_named
 from avgate.core.types import Trace
-from avgate.report.panels import AXIS_ENDS, QUADRANTS, Panel, Row, band_words, frame_edges, known_mean, strip_panels
+from avgate.report.panels import (
+    AXIS_ENDS,
+    QUADRANTS,
+    Panel,
+    Row,
+    band_words,
+    frame_edges,
+    interval_words,
+    known_mean,
+    strip_panels,
+)
 from avgate.report.writers.base import TIME_DECIMALS, rounded
 
 DRAWN_DECIMALS = 4
@@ -165,7 +175,10 @@ def _picture(frame_size: tuple[int, int] | None, still: bytes | None) -> str:
 
 def _values(trace: Trace) -> str:
     """The estimate of a single frame: numbers instead of curves."""
-    pairs = "".join(_pair(escape(name), "", f' data-curve="{k}"') for k, name in enumerate(trace.targets))
+    pairs = "".join(
+        _pair(escape(name), f'<b data-curve="{k}"></b> <small>{interval_words(trace, name)}</small>')
+        for k, name in enumerate(trace.targets)
+    )
     return (
         '<section class="card"><h2>The estimate</h2><p>Both numbers go from −1 to +1, and 0 is neutral. They describe '
         "what is <em>expressed</em>, which needn’t be what the person feels.</p>"

@@ -79,6 +79,14 @@ def band_words(trace: Trace) -> str:
     return f"{100 * trace.level:g} % interval" if trace.low and trace.level is not None else ""
 
 
+def interval_words(trace: Trace, name: str) -> str:
+    """A target's interval in the only frame, such as "90 % interval −0.12 to +0.40"; "" where there is none."""
+    if name not in trace.low or np.isnan(trace.low[name][0]):
+        return ""
+    ends = f"{trace.low[name][0]:+.2f} to {trace.high[name][0]:+.2f}".replace("-", "−")
+    return f"{band_words(trace)} {ends}"
+
+
 def strip_panels(trace: Trace) -> list[Panel]:
     """The panels of strips that this trace has values for: presence, reliability, attended, iterations, other gates."""
     masks = in_order(list(trace.present))
