@@ -18,7 +18,7 @@ from avgate.features.corruption import CORRUPTIONS
 from avgate.labels.tracks import labels_on_grid
 from avgate.models.checkpoint import FeatureSpec
 from avgate.models.recipe import CorruptConfig, Recipe
-from avgate.training.batches import Batch, Prepared, batches, prepare
+from avgate.training.batches import Batch, Prepared, batches, prepare, with_losses
 from tests.tiny import BACKBONES, COLUMNS, RECIPE, TARGETS, make_clip
 
 SPECS = tuple(FeatureSpec(BACKBONES[m], m, COLUMNS[m], "f" * 16) for m in COLUMNS)
@@ -240,3 +240,28 @@ def test_a_dropped_modality_is_not_reliable_and_the_other_one_as_much_as_before(
 def test_a_model_of_one_modality_gets_that_ones_reliability_alone():
     (batch,) = batches(data((RECIPE.window,)).only(("video",)), RECIPE, 0, CPU)
     assert set(batch.reliable) == set(batch.features) == {"video"}
+
+
+def test_windows_that_have_lost_a_modality_differ_in_nothing_else():
+    (batch, *_) = batches(data((40,) * 60), replace(RECIPE, train=replace(RECIPE.train, batch=256)), 0, CPU)
+    lost = with_losses(batch, (4, 15), np.random.default_rng(0))
+    gone = {m: batch.present[m] & ~here for m, here in lost.present.items()}
+    assert all(bool((here <= batch.present[m]).all()) for m, here in lost.present.items())
+    touched = torch.stack([g.any(1) for g in gone.values()])
+    assert (touched.sum(0) <= 1).all(), "one modality of a window"
+    assert 0.35 < float(touched.any(0).float().mean()) < 0.55, "about half of the windows"
+    assert 0.3 < float(touched[0].sum() / touched.sum()) < 0.7, "either modality"
+    shares = torch.stack([g.float().mean(1) for g in gone.values()]).sum(0)
+    assert float(shares.max()) > 0.9
+    assert lost.features is batch.features
+    known = ~torch.isnan(lost.labels).any(-1)
+    assert torch.equal(lost.labels[known], batch.labels[known])
+    assert torch.equal(with_losses(batch, (4, 15), np.random.default_rng(0)).present["audio"], lost.present["audio"])
+
+
+def test_a_step_without_any_modality_left_has_no_label():
+    (batch,) = batches(data((20,) * 4, {"video": range(2, 20)}), RECIPE, 0, CPU)
+    lost = with_losses(batch, (4, 15), np.random.default_rng(1))
+    nothing = ~(lost.present["audio"] | lost.present["video"])
+    assert nothing.any()
+    assert torch.equal(torch.isnan(lost.labels).all(-1), nothing)

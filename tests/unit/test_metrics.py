@@ -8,7 +8,22 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from avgate.core.metrics import METRICS, auroc, bootstrap_ccc, bootstrap_groups, ccc, ccc_of, moments, pcc, pooled, rmse
+from avgate.core.metrics import (
+    METRICS,
+    auroc,
+    bootstrap_ccc,
+    bootstrap_groups,
+    ccc,
+    ccc_of,
+    interval_scores,
+    interval_sums,
+    moments,
+    pcc,
+    pooled,
+    rank_correlation,
+    risk_at_coverage,
+    rmse,
+)
 
 values = st.floats(-1, 1, width=32)
 vectors = st.integers(2, 40).flatmap(
@@ -281,3 +296,45 @@ def test_intervals_over_persons_are_those_of_drawing_their_means():
 
 def test_one_person_alone_gives_no_interval():
     assert np.isnan(bootstrap_groups(lambda r: np.array([r.mean(), 1.0]), ["a", "a"])).all()
+
+
+def test_interval_scores_are_those_of_a_loop_over_known_steps():
+    rng = np.random.default_rng(0)
+    low, label = rng.uniform(-1, 0.5, 200), rng.uniform(-1, 1, 200)
+    high = low + rng.uniform(0, 0.8, 200)
+    low[3], high[5], label[7:10] = np.nan, np.nan, np.nan
+    inside, widths, winkler = [], [], []
+    for a, b, y in zip(low, high, label, strict=True):
+        if np.isnan(a) or np.isnan(b) or np.isnan(y):
+            continue
+        inside.append(a <= y <= b)
+        widths.append(b - a)
+        # Winkler 1972, with alpha = 0.2
+        winkler.append(b - a + (2 / 0.2 * (a - y) if y < a else 2 / 0.2 * (y - b) if y > b else 0))
+    parts = [interval_sums(low[part], high[part], label[part], 0.8) for part in (slice(50), slice(50, None))]
+    found = interval_scores(sum(parts))
+    assert len(inside) == 195
+    assert found == pytest.approx({k: np.mean(v) for k, v in zip(found, (inside, widths, winkler), strict=True)})
+    assert list(found) == ["coverage", "width", "winkler"]
+    assert all(np.isnan(x) for x in interval_scores(np.zeros(4)).values())
+
+
+def test_the_winkler_score_is_lowest_at_the_true_quantiles():
+    label = np.random.default_rng(1).standard_normal(20_000)
+    halves = (1.0, 1.4, 1.645, 1.9, 2.4)
+    scores = [interval_scores(interval_sums(-h + 0 * label, h + 0 * label, label, 0.9))["winkler"] for h in halves]
+    assert np.argmin(scores) == 2
+
+
+def test_rank_correlation_is_spearmans_and_knows_ties():
+    x, y = np.array([1.0, 2, 2, 3, np.nan, 9]), np.array([5.0, 6, 7, 7, 1, 80])
+    # ranks 1, 2.5, 2.5, 4, 5 and 1, 2, 3.5, 3.5, 5
+    assert rank_correlation(x, y) == pytest.approx(pcc(np.array([1, 2.5, 2.5, 4, 5]), np.array([1, 2, 3.5, 3.5, 5])))
+    assert np.isnan(rank_correlation(np.ones(5), np.arange(5.0)))
+    assert np.isnan(rank_correlation(np.full(5, np.nan), np.arange(5.0)))
+
+
+def test_risk_at_coverage_is_the_mean_error_of_the_surest():
+    width, error = np.array([0.3, 0.1, 0.2, 0.4, np.nan]), np.array([3.0, 1.0, 2.0, 10.0, 99.0])
+    assert risk_at_coverage(width, error, (0.01, 0.25, 0.5, 0.75, 1.0)) == [1.0, 1.0, 1.5, 2.0, 4.0]
+    assert np.isnan(risk_at_coverage(width[4:], error[4:], (0.5, 1.0))).all()

@@ -13,7 +13,7 @@ import pytest
 from avgate.compare.outcome import Outcome
 from avgate.compare.statistics import holm, paired_bootstrap
 from avgate.compare.stress import Condition
-from avgate.compare.tables import all_tables, summarise, write_tables
+from avgate.compare.tables import all_tables, gates_table, scores_table, summarise, write_tables
 from avgate.core.metrics import ccc, ccc_of
 from avgate.features.corruption import CORRUPTIONS
 from tests.outcomes import BOTH, LABELS, TARGETS, estimates, measured, outcome
@@ -66,13 +66,13 @@ def test_scores_are_pooled_over_clips_and_differences_are_those_from_the_referen
 
 def test_a_time_that_is_not_known_is_said_to_be_unknown(clean):
     held = clean | {"far": [replace(o, seconds=float("nan")) for o in clean["far"]]}
-    *_, far = cells(all_tables(results(held, "mine")))
+    *_, far = cells(scores_table(results(held, "mine")))
     assert far[-1] == "unknown"
 
 
 def test_the_table_of_scores_says_them_with_deviation_interval_and_corrected_p(clean):
     found = results(clean, "mine")
-    text = all_tables(found)
+    text = scores_table(found)
     assert "5-fold cross-validation by person, 8 clips, seeds 0, 1" in text
     head, _, mine, _, far = cells(text)
     assert head == ["fusion", "valence", "valence, less mine", "p", "arousal", "arousal, less mine", "p", "minutes"]
@@ -109,7 +109,7 @@ def test_under_stress_curves_areas_and_drops_are_told_of_every_seed(stressed):
 
 def test_tables_under_stress_hold_means_over_seeds_and_over_kinds(stressed):
     found = results(stressed, "both")
-    text = all_tables(found)
+    text = all_tables(found).partition("**90 % intervals")[0]
     kinds = list(CORRUPTIONS)
     heads = [row for row in cells(text) if row[0] == "fusion"]
     assert len(heads) == 1 + 2 * 3
@@ -179,7 +179,7 @@ def test_of_several_models_that_never_had_the_lost_modality_the_best_on_validati
         for kind in ("absent", "noise")
     }
     assert models["audio"] == models["video"] == models["text"] == {}
-    head, _, deaf, everything = cells(all_tables(whole).partition("Does the gate see it?")[2])
+    head, _, deaf, everything = cells(gates_table(whole))
     assert (deaf[0], everything[0]) == ("deaf: face_attended", "all: face_attended")
     for column, area, other in zip(head[1:], deaf[1:], everything[1:], strict=True):
         assert other == "0.55"
@@ -212,7 +212,7 @@ def test_the_table_of_gates_has_a_row_per_gate_and_none_for_models_without(stres
     found = results(stressed, "both")
     assert found["fusions"]["audio"]["auroc"] == {}
     assert found["fusions"]["both"]["auroc"]["video frozen"]["face_attended"] == pytest.approx([0.51, 0.61])
-    head, _, *rows = cells(all_tables(found).partition("Does the gate see it?")[2])
+    head, _, *rows = cells(gates_table(found))
     assert head == ["gate", *(f"{m} {kind}" for m in BOTH for kind in CORRUPTIONS)]
     assert rows == [["both: voice_attended", *["0.55"] * 10], ["both: face_attended", *["0.56"] * 10]]
 
@@ -245,3 +245,39 @@ def test_results_are_written_as_strict_json_beside_the_tables_and_a_picture_of_t
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+# ---- intervals
+
+
+def test_intervals_are_scored_over_all_clips_and_beside_constant_width(clean):
+    found = results(clean, "mine")
+    for name, error in (("mine", 0.2), ("far", 0.7)):
+        scores = found["fusions"][name]["intervals"]["clean"]
+        for k, target in enumerate(TARGETS):
+            off = [np.abs(estimates(error, seed) - LABELS)[..., k] for seed in (0, 1)]
+            assert scores[target]["coverage"] == pytest.approx([(x <= error).mean() for x in off])
+            assert scores[target]["width"] == pytest.approx([2 * error] * 2)
+            winkler = [(2 * error + 20 * np.maximum(x - error, 0)).mean() for x in off]
+            assert scores[target]["winkler"] == pytest.approx(winkler)
+            assert scores[target]["constant"]["width"] == pytest.approx([4 * error] * 2)
+            assert scores[target]["rank"] == pytest.approx([0.1 * (k + 1), 0.1 * (k + 1) + 0.01])
+    head, _, mine, *_ = cells(all_tables(found).partition("90 % intervals")[2])
+    shown = dict(zip(head, mine, strict=True))
+    assert shown["width"] == "0.400 / 0.400"
+    assert shown["error of the surest"] == "0.200 of 0.500 / 0.200 of 0.500"
+
+
+def test_intervals_under_corruption_have_a_table_for_each_modality(stressed):
+    text = all_tables(results(stressed, "both"))
+    for modality in BOTH:
+        head, _, audio, both, *_ = cells(text.partition(f"90 % intervals, {modality} corrupted")[2])
+        assert head[1:] == list(CORRUPTIONS)
+        assert "; 0.60 / 0.60;" in both[1], "half as wide again as on clean clips"
+        read = "; 1.20 / 1.20;" if modality == "audio" else "; 0.80 / 0.80;"
+        assert read in audio[1], "what a model doesn't read changes nothing"
+
+
+def test_outcomes_without_intervals_have_tables_without_them(clean):
+    bare = {name: [replace(o, sure={}, told={}) for o in outcomes] for name, outcomes in clean.items()}
+    assert "intervals" not in all_tables(results(bare, "mine"))

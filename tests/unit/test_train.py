@@ -170,3 +170,26 @@ def test_a_spread_head_changes_no_bit_of_the_estimates(prepared):
     assert found[True].intervals.persons == 1
     assert list(found[True].intervals.scaled) == list(TARGETS)
     assert not found[False].intervals.scaled
+
+
+def test_a_model_is_less_sure_where_it_has_lost_what_it_judges_by():
+    """The labels are in the voice alone, and the recipe never takes it away."""
+
+    def example(seed: int) -> Example:
+        features = make_clip(RECIPE.window, seed=seed, name=f"clip{seed}")
+        values = 0.4 * features.values["audio"][:, :2] + 0.05 * np.random.default_rng(seed).standard_normal((20, 2))
+        labels = LabelTrack(features.grid.times(20), np.clip(values, -1, 1).astype(np.float32), TARGETS)
+        clip = Clip(features.name, Path("x.mp4"), "train", f"person{seed}")
+        return Example(clip, features, labels, labels_on_grid(labels, features.grid, 20))
+
+    data = prepare([example(i) for i in range(64)], [example(100 + i) for i in range(12)], SPECS, "tiny")
+    recipe = replace(RECIPE.with_fusion("concat"), train=replace(RECIPE.train, epochs=12, lr=1e-2), smooth_s=(0.0,))
+    estimator = training.train(CORPUS, None, recipe, None, accelerator="cpu", prepared=data)
+    times = RECIPE.grid.times(20)
+    whole, lost = (
+        estimator.trace(make_clip(20, seed=500, absent={gone: range(20)} if gone else None), times)
+        for gone in (None, "audio")
+    )
+    for t in TARGETS:
+        widths = [np.nanmean(trace.high[t] - trace.low[t]) for trace in (whole, lost)]
+        assert widths[1] > 1.5 * widths[0]

@@ -132,11 +132,13 @@ def write_tables(results: Mapping[str, Any], out: Path) -> None:
 
 def all_tables(results: Mapping[str, Any]) -> str:
     """All tables, and which model to use."""
-    parts = [scores_table(results), intervals_table(results)]
+    parts = [scores_table(results)]
     for modality in results.get("corrupted", ()):
-        parts += [*stress_tables(results, modality), stressed_intervals_table(results, modality)]
+        parts += stress_tables(results, modality)
     if "corrupted" in results:
         parts += [alone_table(results), gates_table(results)]
+    parts += [intervals_table(results)]
+    parts += [stressed_intervals_table(results, modality) for modality in results.get("corrupted", ())]
     if "best" in results:
         parts.append(best_text(results["best"]))
     return "\n".join(filter(None, parts))

@@ -14,13 +14,13 @@ LOWEST, HIGHEST = -7.0, 1.0
 class Spread(nn.Module):
     """Mean and log-variance of the labels, per step and target.
 
-        h = ReLU( concat( N(Z), X, X^2, P ) W_1 + b )                   [b L hidden]
-        c = X + h W_c + b_c                                             [b L k]
-        s = LOWEST + (HIGHEST - LOWEST) sigmoid( h W_s + b_s )          [b L k]
+        c = X + ReLU( V W_1 + b_1 ) W_2 + b_2                                                       [b L k]
+        s = LOWEST + (HIGHEST - LOWEST) sigmoid( ReLU( concat( N(Z), V ) W_3 + b_3 ) W_4 + b_4 )    [b L k]
 
-    X [b L k] are the estimates, Z [b L d] the fused features, N is layer normalisation, and P holds each modality's
-    presence (0 or 1) and reliability in [0, 1] (its presence where the fusion judges none). The CCC loss makes X vary
-    as much as labels do, so that large estimates are too large on average: c is X without that.
+    X [b L k] are the estimates, Z [b L d] the fused features, N is layer normalisation. V is the concatenation of X,
+    X^2, and each modality's presence (0 or 1) and reliability in [0, 1] (its presence where the fusion judges none).
+    The CCC loss makes X vary as much as labels do, so that large estimates are too large on average: c is X without
+    that. It doesn't read Z, from which it would learn the training persons by heart.
 
     No gradient goes back from here: the rest of the model is trained as if this head weren't there.
 
@@ -28,14 +28,14 @@ class Spread(nn.Module):
         width: d.
         modalities: number of modalities.
         targets: k.
-        hidden: features between both layers.
     """
 
-    def __init__(self, width: int, modalities: int, targets: int, hidden: int = 32):
+    def __init__(self, width: int, modalities: int, targets: int):
         super().__init__()
+        seen = 2 * targets + 2 * modalities
         self.norm = nn.LayerNorm(width)
-        self.first = nn.Linear(width + 2 * targets + 2 * modalities, hidden)
-        self.last = nn.Linear(hidden, 2 * targets)
+        self.centre = nn.Sequential(nn.Linear(seen, 8), nn.ReLU(), nn.Linear(8, targets))
+        self.variance = nn.Sequential(nn.Linear(width + seen, 32), nn.ReLU(), nn.Linear(32, targets))
 
     def forward(
         self, fused: Tensor, estimate: Tensor, gates: Mapping[str, Tensor], present: Mapping[str, Tensor]
@@ -44,6 +44,6 @@ class Spread(nn.Module):
         there = {m: here[..., None].to(fused) for m, here in present.items()}
         relied = [gates[name].detach() if (name := f"reliability/{m}") in gates else here for m, here in there.items()]
         x = estimate.detach()
-        hidden = torch.relu(self.first(torch.cat([self.norm(fused.detach()), x, x * x, *there.values(), *relied], -1)))
-        moved, log_variance = self.last(hidden).chunk(2, dim=-1)
-        return x + moved, LOWEST + (HIGHEST - LOWEST) * torch.sigmoid(log_variance)
+        seen = torch.cat([x, x * x, *there.values(), *relied], dim=-1)
+        spread = self.variance(torch.cat([self.norm(fused.detach()), seen], dim=-1))
+        return x + self.centre(seen), LOWEST + (HIGHEST - LOWEST) * torch.sigmoid(spread)

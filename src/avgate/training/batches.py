@@ -123,6 +123,23 @@ class Batch:
     reliable: dict[str, Tensor]
 
 
+def with_losses(batch: Batch, steps: tuple[int, ...], random: np.random.Generator) -> Batch:
+    """A copy in which half of the windows have lost one random modality, in stretches that cover any share of it.
+
+    Args:
+        batch: windows.
+        steps: shortest and longest stretch in steps.
+        random: source of randomness.
+    """
+    present = {m: here.clone() for m, here in batch.present.items()}
+    for i in range(len(batch.labels)):
+        if random.random() < 0.5:
+            gone, _ = stretches(batch.labels.shape[1], random.random(), (steps[0], steps[1]), random)
+            present[list(present)[random.integers(len(present))]][i, torch.from_numpy(gone)] = False
+    evidence = torch.stack(list(present.values())).any(0)
+    return replace(batch, present=present, labels=batch.labels.masked_fill(~evidence[..., None], torch.nan))
+
+
 def batches(data: Prepared, recipe: Recipe, epoch: int, device: torch.device) -> Iterator[Batch]:
     """One epoch of training windows: from a random first step on, every hop, in random order.
 

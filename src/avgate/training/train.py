@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from rich.markup import escape
+from torch import Tensor
 
 from avgate.core.console import console, progress
 from avgate.core.errors import UsageError
@@ -34,7 +35,7 @@ from avgate.models.fusions import fusion_class
 from avgate.models.losses import beta_nll, ccc_loss, reliability_loss, unimodal_loss
 from avgate.models.network import Model
 from avgate.models.recipe import Recipe
-from avgate.training.batches import Prepared, batches, load_splits
+from avgate.training.batches import Batch, Prepared, batches, load_splits, with_losses
 from avgate.training.run_state import RunState, run_identity
 
 _END, _SETTLED, _RESTARTS = 0.97, 5, 3
@@ -147,6 +148,20 @@ def _groups(model: Model) -> list[dict[str, Any]]:
     return [{"params": rest}, *slow, *([{"params": spread, "spread": True}] if spread else [])]
 
 
+def _spread_loss(model: Any, batch: Batch) -> Tensor | float:
+    """Loss of the spread head, of the model as it will be used; 0 without one.
+
+    The model's dropout is off, so that its random numbers stay those of a training without this head. What a modality's
+    loss costs is learned whether or not the recipe trains the model to cope with it.
+    """
+    if model.spread is None:
+        return 0.0
+    model.eval()
+    out = model(batch.features, batch.present)
+    model.train()
+    return beta_nll(out.centre, out.log_variance, batch.labels)
+
+
 def _clip(fabric: Fabric, model: Any, optimizer: Any, norm: float) -> None:
     """Bound the gradient norm of the spread head and that of all else, so that neither changes the other's training.
 
@@ -167,6 +182,7 @@ def _run_epoch(fabric: Fabric, model: Any, optimizer: Any, data: Prepared, recip
     torch.manual_seed(recipe.train.seed * 1_000_003 + epoch + 1)  # dropout: the same in a resumed run
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(recipe, epoch) * group.get("lr_scale", 1.0)
+    random = np.random.default_rng((config.seed, epoch, 1))  # of the spread head's windows
     model.train()
     losses = []
     for batch in batches(data, recipe, epoch, fabric.device):
@@ -175,8 +191,7 @@ def _run_epoch(fabric: Fabric, model: Any, optimizer: Any, data: Prepared, recip
         loss = loss + config.unimodal_weight * unimodal_loss(out.unimodal, batch.labels, batch.reliable)
         loss = loss + config.reliability_weight * reliability_loss(out.gates, batch.reliable)
         optimizer.zero_grad()
-        spread = 0.0 if out.centre is None else beta_nll(out.centre, out.log_variance, batch.labels)
-        fabric.backward(loss + spread)
+        fabric.backward(loss + _spread_loss(model, with_losses(batch, config.corrupt.steps, random)))
         _clip(fabric, model, optimizer, config.clip_norm)
         optimizer.step()
         losses.append(float(loss.detach()))
