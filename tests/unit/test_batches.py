@@ -116,6 +116,47 @@ def test_short_clips_alone_fill_no_window_and_a_long_one_among_them_does():
     assert max(mixed) == RECIPE.window
 
 
+def from_sources(lengths: Mapping[str, tuple[int, ...]], weight: float = 1.0) -> Prepared:
+    """Clips of several sources; the source "face" has no sound."""
+    train = []
+    for source, all_lengths in lengths.items():
+        for n in all_lengths:
+            one = example(n, len(train), f"person{len(train)}", {"audio": range(n)} if source == "face" else None)
+            train.append(replace(one, clip=replace(one.clip, source=source, weight=weight)))
+    return prepare(train, [example(30, 99, "somebody else")], SPECS, "tiny")
+
+
+def test_sources_take_turns_and_a_small_one_is_seen_as_often_as_a_large_one():
+    prepared = from_sources({"face": (1,) * 9, "voice": (12, 7, 15)})
+    recipe = replace(RECIPE, train=replace(RECIPE.train, batch=3))
+    seen = list(batches(prepared, recipe, 0, CPU))
+    assert ["audio" if b.present["audio"].any() else "face" for b in seen] == ["face", "audio"] * 3
+    voices = Counter(i for i, _, batch, _ in by_clip(prepared, seen) if prepared.train[i].clip.source == "voice")
+    assert voices == {9: 3, 10: 3, 11: 3}
+
+
+def test_training_sees_a_clip_as_often_as_its_weight_says():
+    prepared = from_sources({"": (9, 11, 6)}, weight=2.5)
+    epochs = [batches(prepared, RECIPE, epoch, CPU) for epoch in range(40)]
+    counts = [Counter(i for i, *_ in by_clip(prepared, list(seen))) for seen in epochs]
+    assert all(2 <= count[i] <= 3 for count in counts for i in range(3))
+    assert 2.3 < np.mean([count[i] for count in counts for i in range(3)]) < 2.7
+
+
+def test_every_source_that_has_a_modality_counts_the_same_in_its_statistics():
+    prepared = from_sources({"face": (4,), "film": (40, 40)})
+    by_source = [prepared.train[0].features.values["video"]]
+    by_source.append(np.concatenate([e.features.values["video"] for e in prepared.train[1:]]))
+    clipped = [np.clip(x, *np.percentile(x, (0.5, 99.5), axis=0)) for x in by_source]
+    mean = np.mean([x.mean(0) for x in clipped], axis=0)
+    spread = np.sqrt(np.mean([(x**2).mean(0) for x in clipped], axis=0) - mean**2)
+    stats = prepared.stats["video"]
+    assert np.allclose(stats.mean, mean, atol=1e-5)
+    assert np.allclose(stats.std, spread, rtol=1e-4)
+    assert np.allclose(stats.high, np.max([np.percentile(x, 99.5, axis=0) for x in by_source], axis=0))
+    assert np.isfinite(prepared.stats["audio"].mean).all()
+
+
 def test_without_corruption_windows_hold_the_clips_own_features():
     prepared = data((RECIPE.window,))
     (batch,) = batches(prepared, RECIPE, 0, CPU)

@@ -9,9 +9,18 @@ import pytest
 from avgate.core.errors import FeatureError, UsageError
 from avgate.core.types import SAMPLE_RATE, FeatureTrack, Waveform
 from avgate.features.audio.chunks import Chunks
-from avgate.features.audio.egemaps import LLDS, LOG_OFFSETS, NEUTRAL, Egemaps, EgemapsConfig, descriptors, hold
+from avgate.features.audio.egemaps import (
+    LEVEL,
+    LLDS,
+    LOG_OFFSETS,
+    NEUTRAL,
+    Egemaps,
+    EgemapsConfig,
+    descriptors,
+    hold,
+)
 from avgate.features.audio.extraction import CONTEXT_S
-from tests.sounds import babble, noise, pieces, vowel
+from tests.sounds import babble, noise, pieces, speech, vowel
 
 F0 = LLDS.index("F0semitoneFrom27.5Hz")
 
@@ -147,6 +156,16 @@ def test_hold_fills_gaps_column_by_column():
     values = np.array([[nan, 1], [2, nan], [nan, nan], [nan, nan], [nan, 5]])
     filled = hold(values, 2, np.array([-7, -9]))
     np.testing.assert_array_equal(filled, [[-7, 1], [2, 1], [2, 1], [2, -9], [-7, 5]])
+
+
+def test_without_level_the_columns_that_follow_the_gain_most_are_left_out():
+    sound = speech(6.0)
+    loud, quiet = extract(sound), extract(sound / 4)
+    moved = np.abs(loud.values - quiet.values)[loud.present].mean(0) / loud.values[loud.present].std(0)
+    by_column = dict(zip(loud.columns, moved, strict=True))
+    kept = extract(sound, level=False).columns
+    assert set(loud.columns) - set(kept) == set(LEVEL)
+    assert min(by_column[name] for name in LEVEL) > 2 * max(by_column[name] for name in kept)
 
 
 def test_steps_without_sound_are_absent():

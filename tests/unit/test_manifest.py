@@ -148,6 +148,17 @@ def test_missing_columns_and_empty_lists_say_which_columns_there_are(manifest):
     assert "no clip is listed" in problems(manifest)
 
 
+def test_sources_and_weights_are_read_and_a_weight_that_is_none_is_said(manifest):
+    header, *rows = manifest.read_text(encoding="utf-8").splitlines()
+    rest = [f"{row},," for row in rows[1:]]
+    manifest.write_text("\n".join([f"{header},source,weight", f"{rows[0]},film,2.5", *rest]), encoding="utf-8")
+    first, second = Manifest(manifest).clips()[:2]
+    assert (first.source, first.weight, second.source, second.weight) == ("film", 2.5, "", 1.0)
+    for wrong in ("often", "0", "-1", "nan", "1e9"):
+        manifest.write_text("\n".join([f"{header},source,weight", f"{rows[0]},film,{wrong}", *rest]), encoding="utf-8")
+        assert f"row 1: weight must be a number above 0 and at most 100, not '{wrong}'" in problems(manifest)
+
+
 def test_long_lists_of_problems_are_cut(manifest):
     edit(manifest, lambda rows: rows.extend([{**rows[0], "video": "gone.mp4"} for _ in range(40)]))
     said = problems(manifest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -167,6 +168,15 @@ def test_scores_are_ready_for_json(labelled):
     found = score(*labelled, TARGETS)
 
     assert json.loads(json.dumps(found))["pooled"] == found["pooled"]
+
+
+def test_training_and_filters_are_judged_by_the_mean_over_sources():
+    """Pooled, the many steps of one source would hide that the other is estimated the wrong way round."""
+    many, few = np.linspace(-1, 1, 100), np.linspace(-1, 1, 5)
+    examples = [example(np.stack([x, x], 1), name=n) for x, n in ((many, "a"), (few, "b"))]
+    examples = [replace(e, clip=replace(e.clip, source=e.clip.name)) for e in examples]
+    traces = [traced({t: x for t in TARGETS}) for x in (many, -few)]
+    assert mean_ccc(traces, examples, TARGETS) == pytest.approx(0.0, abs=1e-9)
 
 
 def test_smoothing_is_chosen_by_the_score(labelled):

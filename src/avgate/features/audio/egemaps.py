@@ -34,7 +34,7 @@ COLUMNS = (*(f"{lld}.mean" for lld in LLDS), *(f"{lld}.sd" for lld in LLDS), "vo
 """All columns; EgemapsConfig says whether those of LEVEL are left out."""
 
 LEVEL = ("Loudness.mean", "spectralFlux.mean")
-"""Columns that grow with the level of the recording; the others hardly depend on it."""
+"""Columns that measure the level of the recording. Of the others, spectral slopes below 1.5 kHz follow it most."""
 
 _VOICED = LLDS.index("F0semitoneFrom27.5Hz")
 
