@@ -42,6 +42,17 @@ def test_a_png_is_a_page_wide_and_shows_both_curves(tmp_path: Path):
         assert share(image, rgb(colour)) > 0.0003
 
 
+def test_an_interval_is_a_pale_band_about_its_curve(tmp_path: Path):
+    trace = make_trace()
+    shares = []
+    for change in ({}, {"low": {}, "high": {}, "level": None}):
+        write_figure(replace(trace, **change), tmp_path / "f.png")
+        pale = tuple(255 - round(0.15 * (255 - x)) for x in rgb(figure.COLOURS["valence"]))
+        shares.append(share(imread(tmp_path / "f.png"), pale, tolerance=2))
+    assert shares[0] > 0.01
+    assert shares[1] < 0.1 * shares[0]
+
+
 def test_a_strip_is_strong_where_the_face_was_found_and_pale_elsewhere(tmp_path: Path):
     trace = make_trace(gates=False)
     write_figure(trace, tmp_path / "f.png")

@@ -87,8 +87,10 @@ def test_a_model_that_was_never_calibrated_says_so():
 def test_intervals_come_back_from_a_checkpoint(spread, tmp_path):
     widths = np.where(np.array(LEVELS) > 0.9, np.inf, NARROW)
     one = with_intervals(spread, widths=widths)
+    lost = {"valence": {"audio": 1.25}} if spread else {}
+    one = replace(one, intervals=replace(one.intervals, lost=lost, power={"arousal": 0.5}))
     back = load_checkpoint(one.save(tmp_path / "c.safetensors")).intervals
-    assert back.persons == 12
+    assert (back.persons, back.lost, back.power) == (12, lost, {"arousal": 0.5})
     assert set(back.scaled) == (set(TARGETS) if spread else set())
     assert back.constant["arousal"] == pytest.approx(2 * widths)
 

@@ -20,6 +20,7 @@ from avgate.compare.data import Data
 from avgate.compare.folds import split
 from avgate.compare.outcome import Outcome
 from avgate.compare.protocol import Protocol, Run, Variant
+from avgate.compare.stress import CLEAN
 from avgate.core import processes
 from avgate.core.errors import UsageError, WorkerError
 from avgate.core.metrics import moments
@@ -54,7 +55,9 @@ DATA = of([example(i) for i in range(8)])
 
 
 def outcome(validation: float = 0.5, setting: str = "") -> Outcome:
-    return Outcome(validation, setting, TARGETS, ("audio", "video"), ("clip",), MOMENTS)
+    told = {CLEAN: {t: [0.1, 0.2, 0.3, 0.4, 0.5] for t in TARGETS}}
+    sure = {CLEAN: np.ones((1, len(TARGETS), 8))}
+    return Outcome(validation, setting, TARGETS, ("audio", "video"), ("clip",), MOMENTS, sure=sure, told=told)
 
 
 @pytest.fixture(autouse=True)

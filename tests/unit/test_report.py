@@ -94,9 +94,21 @@ def test_every_frame_is_in_the_page_and_unknown_is_null(tmp_path: Path):
     for curve in data["curves"]:
         values = np.array(curve["values"], np.float64)
         np.testing.assert_allclose(values, trace.targets[curve["name"]], atol=5.1e-5)
-        np.testing.assert_allclose(np.array(curve["raw"], np.float64), trace.raw[curve["name"]], atol=5.1e-5)
+        for kind in ("raw", "low", "high"):
+            wanted = getattr(trace, kind)[curve["name"]]
+            np.testing.assert_allclose(np.array(curve[kind], np.float64), wanted, atol=5.1e-5)
     attended = data["panels"][1]["rows"][0]["values"]
     np.testing.assert_allclose(np.array(attended, np.float64), trace.gates[Gate("attended", "audio")], atol=5.1e-5)
+
+
+def test_the_band_is_called_what_it_is_and_is_left_out_where_there_is_none(tmp_path: Path):
+    for level, words in ((0.9, "90 % interval"), (0.955, "95.5 % interval")):
+        write_report(replace(make_trace(50), level=level), tmp_path / "r.html")
+        assert f"The band is the {words}" in (tmp_path / "r.html").read_text()
+    write_report(replace(make_trace(50), low={}, high={}, level=None), tmp_path / "r.html")
+    assert "The band is" not in (tmp_path / "r.html").read_text()
+    (text,) = Page(tmp_path / "r.html").having(id="trace")
+    assert [curve["low"] for curve in json.loads(text)["curves"]] == [None, None]
 
 
 def test_rows_of_several_iterations_are_parted_by_modality(tmp_path: Path):

@@ -175,7 +175,7 @@ def test_training_and_filters_are_judged_by_the_mean_over_sources():
     many, few = np.linspace(-1, 1, 100), np.linspace(-1, 1, 5)
     examples = [example(np.stack([x, x], 1), name=n) for x, n in ((many, "a"), (few, "b"))]
     examples = [replace(e, clip=replace(e.clip, source=e.clip.name)) for e in examples]
-    traces = [traced({t: x for t in TARGETS}) for x in (many, -few)]
+    traces = [traced(np.stack([x, x], 1)) for x in (many, -few)]
     assert mean_ccc(traces, examples, TARGETS) == pytest.approx(0.0, abs=1e-9)
 
 

@@ -51,13 +51,13 @@ class Kept:
             stress: whether scores on corrupted clips are needed.
 
         Returns:
-            The outcome; None where there is none, its identity differs, or its model or scores on corrupted clips are
-            missing.
+            The outcome; None where there is none, its identity differs, or its model or scores of intervals or on
+            corrupted clips are missing.
         """
         if _metadata(self.checkpoint(run)) is None:
             return None
         outcome = Outcome.load(self.outcome(run), identity)
-        if outcome is None or (stress and not outcome.stressed):
+        if outcome is None or not outcome.sure or (stress and not outcome.stressed):
             return None
         return outcome if stress else outcome.without_stress()
 

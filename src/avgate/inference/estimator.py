@@ -129,6 +129,8 @@ class Estimator:
         *values_of, of_gates = np.split(merged, len(self.targets) * np.arange(1, len(said) + 1), axis=1)
         raw = values_of[0]
         centre, deviation = values_of[1:] or (raw, np.ones_like(raw))
+        if self.checkpoint.intervals is not None:
+            deviation = self.checkpoint.intervals.adjusted(self.targets, deviation, clip.present)
         return Estimate(clip.grid, raw, dict(zip(gates, of_gates.T, strict=True)), centre, deviation)
 
     def trace(self, clip: ClipFeatures, time_s: np.ndarray) -> Trace:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,9 @@ LEVELS = tuple(round(0.01 * percent, 2) for percent in range(50, 100))
 
 DEFAULT_LEVEL = 0.9
 
+POWERS = (1.0, 0.5, 0.0)
+"""Exponents of the deviations that calibration tries; with 0, intervals have one width as long as nothing is absent."""
+
 
 @dataclass(frozen=True)
 class Intervals:
@@ -26,11 +29,32 @@ class Intervals:
         scaled: target -> float64 [levels], the factor on the deviation that the model gives for each step; infinite
             where the persons are too few to tell. Empty for a model without a spread head.
         constant: target -> float64 [levels], one half width for all steps, about the estimate.
+        lost: target -> modality -> how much larger, at least 1, the deviation really is where that modality is absent.
+        power: target -> exponent of the deviation, one of POWERS: less than 1 where the model tells steps apart more
+            than is good.
     """
 
     persons: int
     scaled: Mapping[str, np.ndarray]
     constant: Mapping[str, np.ndarray]
+    lost: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    power: Mapping[str, float] = field(default_factory=dict)
+
+    def adjusted(self, targets: Sequence[str], deviation: np.ndarray, present: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Deviations as they are on persons whom the model hasn't seen, up to one factor for each target.
+
+        Args:
+            targets: k names.
+            deviation: float64 [n k], as the model gave them.
+            present: modality -> bool [n].
+        """
+        found = np.empty_like(deviation)
+        for k, target in enumerate(targets):
+            wider = np.ones(len(deviation))
+            for m, factor in self.lost.get(target, {}).items():
+                wider = np.maximum(wider, np.where(present[m], 1.0, factor))
+            found[:, k] = deviation[:, k] ** self.power.get(target, 1.0) * wider
+        return found
 
     def bounds(
         self, target: str, level: float, estimate: np.ndarray, centre: np.ndarray, deviation: np.ndarray
@@ -61,7 +85,9 @@ class Intervals:
         def plain(columns: Mapping[str, np.ndarray]) -> dict[str, list[float | None]]:
             return {t: [round(x, 4) if math.isfinite(x) else None for x in v.tolist()] for t, v in columns.items()}
 
-        return {"persons": self.persons, "scaled": plain(self.scaled), "constant": plain(self.constant)}
+        lost = {t: {m: round(x, 4) for m, x in factors.items()} for t, factors in self.lost.items()}
+        widths = {"scaled": plain(self.scaled), "constant": plain(self.constant)}
+        return {"persons": self.persons, **widths, "lost": lost, "power": dict(self.power)}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Intervals:
@@ -70,7 +96,14 @@ class Intervals:
         def columns(given: Mapping[str, Any]) -> dict[str, np.ndarray]:
             return {t: np.array([math.inf if x is None else x for x in v], np.float64) for t, v in given.items()}
 
-        found = cls(plain["persons"], columns(plain["scaled"]), columns(plain["constant"]))
+        lost = {t: {m: float(x) for m, x in factors.items()} for t, factors in plain.get("lost", {}).items()}
+        found = cls(
+            plain["persons"], columns(plain["scaled"]), columns(plain["constant"]), lost, dict(plain.get("power", {}))
+        )
+        if not all(1 <= x < math.inf for factors in lost.values() for x in factors.values()):
+            raise ValueError("its intervals would be narrower where a modality is absent")
+        if not set(found.power.values()) <= set(POWERS):
+            raise ValueError(f"its deviations have exponents other than {POWERS}")
         for widths in (*found.scaled.values(), *found.constant.values()):
             if widths.shape != (len(LEVELS),) or np.isnan(widths).any() or (widths[1:] < widths[:-1]).any():
                 raise ValueError("its intervals don't fit their levels")

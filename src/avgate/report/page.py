@@ -100,6 +100,7 @@ def _data(trace: Trace, panels: Iterable[Panel]) -> str:
             for name, values in trace.targets.items()
         ],
         "words": AXIS_ENDS,
+        "band": band_words(trace),
         "panels": [
             {
                 "name": panel.name,

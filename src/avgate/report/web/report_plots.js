@@ -171,7 +171,8 @@ function curvesPlot(element, trace) {
         tickvals: [-1, -0.5, 0, 0.5, 1], ticktext: ["−1", "", "0", "", "+1"],
       };
       const words = trace.words[curve.name];
-      const ends = words ? `  −1 ${words[0]}, +1 ${words[1]}` : "";
+      const band = curve.low ? `  (band: ${plainText(trace.band)})` : "";
+      const ends = (words ? `  −1 ${words[0]}, +1 ${words[1]}` : "") + band;
       layout.annotations.push({
         xref: "paper", yref: "paper", x: 0, y: topEdge, xanchor: "left", yanchor: "bottom", showarrow: false,
         text: `<b>${plainText(curve.name)}</b>${ends}`, font: { color, size: 13 },
