@@ -2,11 +2,12 @@
 
     python -m tools.people --out work/people --rendered work/weights/clips
 
-Run by `make weights`; needs ../shared/data, of which nothing is copied into the project. Two lists for
-`--corpus manifest` are written: OUT/all.csv with every recording and copy, and OUT/manifest.csv with those that the
-default weights are trained and validated on. Sources: `rendered` clips, with a face and a voice; `voice`, EmoDB's
-recordings; `still`, photographs; `film`, the same photographs as a drifting camera sees them. Extra columns say which
-emotion a recording shows, which tenth (`part`) its person fell into, and what kind of copy it is.
+Run by `make weights`; needs ../shared/data, of which nothing is copied into the project. Three lists for
+`--corpus manifest` are written: OUT/all.csv with every recording and copy, OUT/originals.csv with the recordings alone,
+and OUT/manifest.csv with what the default weights are trained and validated on. Sources: `rendered` clips, with a face
+and a voice; `voice`, EmoDB's recordings; `still`, photographs; `film`, the same photographs as a drifting camera sees
+them. Extra columns say which emotion a recording shows, which tenth (`part`) its person fell into, and what kind of
+copy it is.
 """
 
 from __future__ import annotations
@@ -150,6 +151,7 @@ def main() -> None:
             rows.append({"emotion": "", "split": "train"} | row)
             bar.advance(task)
     _write(args.out / "all.csv", rows)
+    _write(args.out / "originals.csv", [row for row in rows if not row["copy"]])
     _write(args.out / "manifest.csv", [row | {"split": split} for row in rows if (split := of_weights(row))])
 
 
