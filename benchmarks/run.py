@@ -57,7 +57,7 @@ def main() -> None:
         "",
         f"Machine: {platform.machine()}, {os.cpu_count()} cores, {platform.system()}.",
         f"Python {platform.python_version()}.",
-        f"avgate {git_commit()}, demonstration weights.",
+        f"avgate {git_commit()}, the default weights.",
         f"Video: {WIDTH}x{HEIGHT}, {FPS} fps, {given.minutes:g} min, from {source}.",
         "",
         f"## Speed: median of {given.repeats} runs in one process, after one import",

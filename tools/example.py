@@ -1,4 +1,4 @@
-"""Make docs/example.md: the demonstration weights on a real speech. Run by `make docs`; needs the clip."""
+"""Make docs/example.md: the default weights on a real speech. Run by `make docs`; needs the clip."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def text(trace: Trace) -> str:
     )
     notes = "\n".join(f"- {note}" for note in trace.notes)
     seconds = trace.time_s[-1] - trace.time_s[0]
-    return f"""# A real speech through the demonstration weights
+    return f"""# A real speech through the default weights
 
 Made by `python tools/example.py` (`make docs`); every number comes from that command.
 
@@ -71,11 +71,11 @@ the speech are noticed; and the gates say, moment by moment, how far the model m
 
 ## What it doesn't show
 
-How right the curves are: nobody rated this speech here, so there is no figure for that. The weights have seen one
-public-domain face, moved by a program that smiles when valence is high, and a synthetic voice that rises when arousal
-does. A real person's smile can be polite, a raised voice can be emphasis, and a distant camera changes both. Expect
-such weights to be off by a constant, or to follow the rhythm of speech rather than any feeling. For any statement about
-a person, use weights trained on rated recordings of people, and report their CCC beside it.
+How right the curves are: nobody rated this speech here, so there is no figure for that. On other people,
+[it was measured](real-people.md). The weights learned from rendered clips, photographs and acted speech
+([model card](model-card.md)), and a public address is none of these. A smile can be polite, a raised voice can be
+emphasis, and curves can follow the rhythm of speech rather than any feeling. For any statement about a person, use
+weights trained on rated recordings of such people, and report their CCC beside it.
 """
 
 

@@ -55,7 +55,7 @@ EXPORTED = [
 """Every default, and the choices that bring operations which the defaults don't have; recurrent encoders with one."""
 
 SMALL = RhgrjcaConfig(iterations=1, time_mixing="relative", one_encoder=True)
-"""What the demonstration weights have, but smaller: exporting with dynamic sizes takes long."""
+"""What the default weights have, but smaller: exporting with dynamic sizes takes long."""
 
 WITHOUT_WARNING = pytest.mark.filterwarnings("ignore:The tensor attributes .* were assigned during export")
 """Of torch.nn.LSTM, whose list of weights torch.export takes for a new attribute."""
@@ -196,7 +196,7 @@ class TestPresence:
         assert_close(model(*padded(*batch, WINDOW - 7)), model(*batch), 1e-9, steps=slice(7))
 
 
-def test_with_the_demonstration_weights_padding_and_neighbours_change_targets_by_less_than_1e_6():
+def test_with_the_default_weights_padding_and_neighbours_change_targets_by_less_than_1e_6():
     checkpoint = load_checkpoint()
     dims = {m: len(stats.mean) for m, stats in checkpoint.stats.items()}
     model, steps = checkpoint.build(), checkpoint.recipe.window

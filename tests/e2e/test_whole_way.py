@@ -53,6 +53,7 @@ def test_evaluate_writes_table_and_json_with_raw_beside_smoothed(corpus: Path, c
     assert "NaN" not in out.read_text()  # strict JSON, for other programs
     (result,) = json.loads(out.read_text())
     assert result["split"] == "test"
+    assert result["note"].startswith("Demonstration weights:")  # the model has seen rendered people only
     assert result["clips"] == 2
     for kind in ("raw", "smoothed"):
         assert set(result[kind]["pooled"]) == {"valence", "arousal", "mean"}

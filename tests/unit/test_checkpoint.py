@@ -14,17 +14,26 @@ from safetensors.torch import load_file, save_file
 from avgate.core.errors import CheckpointError, FeatureError, OutputError
 from avgate.features.store import FeatureStore
 from avgate.inference.estimator import Estimator
-from avgate.models.checkpoint import FORMAT, FeatureSpec, checkpoint_file, load_checkpoint, modality_dims
+from avgate.models.checkpoint import (
+    DEMONSTRATION_NOTE,
+    FORMAT,
+    FeatureSpec,
+    checkpoint_file,
+    load_checkpoint,
+    modality_dims,
+)
 from avgate.models.recipes import RECIPES
 from avgate.training.run_state import RunState
 from tests.deep import with_tiny_weights
 from tests.tiny import disk_full_after, make_checkpoint, make_clip, make_track
 
+NOTES = ("Ranks most pairs right.", "Not for decisions about a person.")
+
 
 @pytest.fixture
 def saved(tmp_path):
     """A checkpoint and its file."""
-    checkpoint = make_checkpoint()
+    checkpoint = replace(make_checkpoint(), notes=NOTES)
     return checkpoint, checkpoint.save(tmp_path / "run" / "checkpoint.safetensors")
 
 
@@ -63,12 +72,45 @@ def test_a_checkpoint_describes_itself(saved):
     checkpoint, path = saved
     loaded = load_checkpoint(path)
 
-    for name in ("recipe", "features", "targets", "smooth_steps", "trained_on", "scores", "demonstration", "avgate"):
+    for name in (
+        "recipe",
+        "features",
+        "targets",
+        "smooth_steps",
+        "trained_on",
+        "scores",
+        "demonstration",
+        "avgate",
+        "notes",
+    ):
         assert getattr(loaded, name) == getattr(checkpoint, name), name
     assert loaded.avgate
     for modality, stats in checkpoint.stats.items():
         for name, values in vars(stats).items():
             np.testing.assert_array_equal(getattr(loaded.stats[modality], name), values)
+
+
+def test_notes_of_the_weights_come_with_every_trace_after_the_note_of_demonstrations(saved):
+    checkpoint, path = saved
+    demonstration = Estimator(replace(checkpoint, demonstration=True))
+
+    assert Estimator(load_checkpoint(path)).trace(make_clip(20), np.zeros(1)).notes[:2] == NOTES
+    assert demonstration.notes[:3] == (DEMONSTRATION_NOTE, *NOTES)
+
+
+def test_weights_without_notes_are_written_as_before_there_were_any(tmp_path):
+    path = make_checkpoint().save(tmp_path / "c.safetensors")
+
+    with safe_open(path, "pt") as file:
+        assert "notes" not in json.loads(file.metadata()["avgate"])
+    assert load_checkpoint(path).notes == ()
+
+
+@pytest.mark.parametrize("notes", ["one sentence", [3], [""], None])
+def test_notes_that_are_no_sentences_are_refused(saved, notes):
+    rewrite(saved[1], about=lambda about: about.update(notes=notes))
+
+    assert "its notes must be a list of sentences" in refusal(saved[1]).what
 
 
 def test_scores_that_could_not_be_measured_stay_unknown(tmp_path):

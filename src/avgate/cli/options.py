@@ -11,7 +11,7 @@ from tyro.conf import Positional, arg
 CORPORA = "rendered, hazumi, affwild2, cremad, emodb, ravdess, manifest (your own recordings)"
 FUSIONS = "audio, video, concat, ca, jca, rjca, dca, iaca, grjca, hgrjca, rhgrjca, lfan, tagf, crossmodal"
 RECIPES = (
-    "demo, demo-absence, demo-finetune, demonstration-weights, people, hazumi, hazumi-absence, cremad, "
+    "demo, demo-absence, demo-finetune, people, hazumi, hazumi-absence, cremad, "
     "affwild2-hgrjca, affwild2-jca, affwild2-rjca, affwild2-grjca, affwild2-lfan, affwild2-rhgrjca, smoke"
 )
 

@@ -31,7 +31,7 @@ def demo(out: Path = Path("demo"), workers: Workers = None) -> None:
 def predict(
     videos: Videos,
     out: Path,
-    checkpoint: Annotated[Path | None, default("the demonstration weights")] = None,
+    checkpoint: Annotated[Path | None, default("the weights that come with avgate")] = None,
     face_model: FaceModel = None,
     report: bool = True,
     formats: tuple[str, ...] = ("csv", "json"),

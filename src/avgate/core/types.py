@@ -228,7 +228,7 @@ class Trace:
         gates: gate -> float64 [n] in [0, 1]; NaN like the targets. `trace.gates[Gate("attended", "video")]` is how far
             the model mixed into the face what the voice suggests.
         source: the video file's name.
-        notes: what the user must know (truncated file, demonstration weights, ...), one sentence each.
+        notes: what the user must know (truncated file, limits of the weights, ...), one sentence each.
         provenance: checkpoint, recipe, versions, fingerprints: what is needed to measure it again.
         low: lower end of each target's interval, in [-1, 1]; NaN like the targets. Empty for models without intervals.
         high: upper end.

@@ -16,7 +16,6 @@ from avgate.evaluation.scoring import label_traces, score
 from avgate.evaluation.sureness import score_intervals
 from avgate.features.store import FeatureStore
 from avgate.inference.estimator import Estimator
-from avgate.models.checkpoint import DEMONSTRATION_NOTE
 from avgate.models.intervals import persons_needed
 
 
@@ -56,7 +55,7 @@ def evaluate(
         "split": split,
         "clips": len(examples),
         "smooth_s": estimator.smooth_s,
-        "note": DEMONSTRATION_NOTE if checkpoint.demonstration else "",
+        "note": " ".join(checkpoint.caveats),
         "avgate": checkpoint.avgate,
         "raw": score(traces, examples, estimator.targets, raw=True),
         "smoothed": score(traces, examples, estimator.targets),

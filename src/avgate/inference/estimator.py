@@ -19,7 +19,7 @@ from avgate.core.types import Trace
 from avgate.inference.clip import ClipFeatures, standardised
 from avgate.inference.smoothing import finish, mean_filter
 from avgate.inference.windows import cut, overlap_add
-from avgate.models.checkpoint import DEMONSTRATION_NOTE, Checkpoint, FeatureSpec, load_checkpoint
+from avgate.models.checkpoint import Checkpoint, FeatureSpec, load_checkpoint
 from avgate.models.intervals import DEFAULT_LEVEL, check_level, persons_needed
 from avgate.models.network import Model
 from avgate.models.recipe import to_plain
@@ -196,7 +196,7 @@ class Estimator:
         """What the user must know of every estimate of this model."""
         intervals = self.checkpoint.intervals
         needed = persons_needed(self.level)
-        notes = [DEMONSTRATION_NOTE] if self.checkpoint.demonstration else []
+        notes = list(self.checkpoint.caveats)
         if intervals is None:
             notes.append("There are no intervals: the weights were never calibrated on people they hadn't seen.")
         elif intervals.persons < needed:

@@ -30,7 +30,8 @@ DEMONSTRATION_NOTE = (
 CHECKPOINT_NAME = "checkpoint.safetensors"
 """Name of a checkpoint in the folder of its run."""
 
-DEMONSTRATION_WEIGHTS = Path(__file__).parent / "weights" / "demonstration.safetensors"
+DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "default.safetensors"
+"""The weights that come with avgate."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class Checkpoint:
         scores: validation scores, raw and smoothed.
         demonstration: whether it was trained on a synthetic corpus, and its estimates must be labelled so.
         intervals: how wide intervals must be; None where that was never measured, as before version 0.3.
+        notes: what a user must know of these weights, one sentence each; shown with everything that they estimate.
         avgate: version that wrote it.
     """
 
@@ -84,7 +86,13 @@ class Checkpoint:
     scores: Mapping[str, Any] = field(default_factory=dict)
     demonstration: bool = False
     intervals: Intervals | None = None
+    notes: tuple[str, ...] = ()
     avgate: str = field(default_factory=lambda: version("avgate"))
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """The notes, and before them that the weights are a demonstration where they are one."""
+        return (DEMONSTRATION_NOTE, *self.notes) if self.demonstration else self.notes
 
     def build(self) -> Model:
         """The model with its weights, in eval mode."""
@@ -138,6 +146,8 @@ class Checkpoint:
         }
         if self.intervals is not None:
             about["intervals"] = self.intervals.to_plain()
+        if self.notes:
+            about["notes"] = self.notes
         whole = save(tensors, {"avgate": json.dumps(about)})
         make_folder(path.parent)
         with atomic_write(path) as temporary:
@@ -181,7 +191,7 @@ def load_checkpoint(path: str | Path | None = None) -> Checkpoint:
     """Read a checkpoint.
 
     Args:
-        path: its file, or the folder of its run; None takes the demonstration weights that come with avgate.
+        path: its file, or the folder of its run; None takes the weights that come with avgate.
 
     Raises:
         CheckpointError: it isn't there, isn't a checkpoint, is damaged, or is of another version.
@@ -189,7 +199,7 @@ def load_checkpoint(path: str | Path | None = None) -> Checkpoint:
     from safetensors import SafetensorError
     from safetensors.torch import safe_open
 
-    path = DEMONSTRATION_WEIGHTS if path is None else checkpoint_file(path)
+    path = DEFAULT_WEIGHTS if path is None else checkpoint_file(path)
     try:
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {})["avgate"])
@@ -210,6 +220,7 @@ def load_checkpoint(path: str | Path | None = None) -> Checkpoint:
             scores=about["scores"],
             demonstration=about["demonstration"],
             intervals=Intervals.from_plain(about["intervals"]) if "intervals" in about else None,
+            notes=_notes(about.get("notes", [])),
             avgate=about["avgate"],
         )
         checkpoint.build()
@@ -250,6 +261,12 @@ def _refuse_unusable(checkpoint: Checkpoint) -> None:
             wanted if checkpoint.recipe.model.spread else set()
         ):
             raise ValueError("its intervals don't fit its targets")
+
+
+def _notes(given: Any) -> tuple[str, ...]:
+    if not isinstance(given, list) or not all(isinstance(note, str) and note.strip() for note in given):
+        raise ValueError("its notes must be a list of sentences")
+    return tuple(given)
 
 
 def _stats(tensors: Mapping[str, Tensor]) -> dict[str, FeatureStats]:

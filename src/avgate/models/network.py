@@ -113,8 +113,8 @@ class Model(nn.Module):
 
         - What stands in the features of an absent step changes no bit of the output.
         - Absent steps at the end of a sequence (padding) and the other sequences of the batch change its output by
-          rounding alone: with the demonstration weights, targets by less than 1e-6 and gates by less than 1e-5. Weights
-          with large correlations amplify rounding more. `exact` is for callers that need the same bits.
+          rounding alone: with the default weights, targets by less than 1e-6 and gates by less than 1e-5. Weights with
+          large correlations amplify rounding more. `exact` is for callers that need the same bits.
         - Steps behind a sequence's last present step are NaN. All steps up to it have a value; where no modality is
           present at such a step, the value depends on the neighbouring steps alone.
 

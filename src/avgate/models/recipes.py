@@ -101,17 +101,6 @@ RECIPES: tuple[Recipe, ...] = (
             _DEMO.model, finetune={"video": FinetuneConfig("facebook/dinov2-small", "images", layers=2, piece=50)}
         ),
     ),
-    _for_absence(
-        Recipe(
-            name="demonstration",
-            model=ModelConfig(
-                fusion=HgrjcaConfig(time_mixing="relative", dropout=0.3), encoders=_SMALL_TCN, head_dropout=0.3
-            ),
-            train=TrainConfig(epochs=80, patience=40, lr=2e-3),
-        ),
-        "demonstration-weights",
-        reliability_weight=3.0,
-    ),
     # The weights that come with avgate. Clips of two seconds and single images beside rendered clips of half a minute.
     _for_absence(
         Recipe(

@@ -43,7 +43,7 @@ class Portrait:
 def load_portrait(size: int) -> Portrait:
     """NASA's public-domain portrait of Eileen Collins (scikit-image carries it), cut to a square of `size` pixels."""
     # matplotlib's own portrait (Grace Hopper) would spare scikit-image's 32 MB, but its hat and spectacles would bend
-    # with brows and eyelids, and the demonstration weights know the faces that this photograph makes.
+    # with brows and eyelids, and the default weights know the faces that this photograph makes.
     import skimage.data
 
     photo = skimage.data.astronaut()

@@ -20,7 +20,8 @@ class CsvWriter:
 
     They are `time_s`, one per target (`valence`), the ends of its interval (`valence_low`, `valence_high`) where the
     model has intervals, one per target before post-processing (`valence_raw`), `face_present`, `voice_present` and
-    `audio_present` (0 or 1), and one per gate. Estimates of demonstration weights say so in a last column, `weights`.
+    `audio_present` (0 or 1), and one per gate. Estimates of weights that were trained on rendered people alone
+    say so in a last column, `weights`.
 
     Times, targets and gates have six decimals; an unknown value is an empty field. UTF-8, lines end with a line feed.
     """

@@ -1,0 +1,219 @@
+"""Make docs/model-card.md: what the default weights are made of, what they are for, and how right they are.
+
+    python -m tools.model_card
+
+Run by `make real-people`. What it says is read from the shipped checkpoint and from docs/real-people.json.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from avgate.compare.markdown import markdown_table
+from avgate.core.files import atomic_write
+from avgate.models.checkpoint import Checkpoint, load_checkpoint
+from tools import people, perturb
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+MEASURED, CARD = DOCS / "real-people.json", DOCS / "model-card.md"
+
+SOURCES: Mapping[str, tuple[str, str]] = {
+    "rendered clips": (
+        "made by `avgate render`: NASA's public-domain portrait of Eileen Collins, bent and moved by a program, with a "
+        "synthetic voice. The program knows valence and arousal of every frame",
+        "nothing of anybody else",
+    ),
+    "still photographs": (
+        "one face each, mostly of public figures, with an emotion word given by a crowd: the public repository "
+        "[muxspace/facial_expressions](https://github.com/muxspace/facial_expressions). Only the geometry of the faces "
+        "was used",
+        "Apache-2.0, as stated there; who has the rights in the pictures is unclear. No picture comes with avgate",
+    ),
+    "EmoDB": (
+        "German sentences, spoken by actors who play an emotion (Burkhardt, Paeschke, Rolfes, Sendlmeier and Weiss, "
+        "*A database of German emotional speech*, Interspeech 2005)",
+        "CC0. No recording comes with avgate",
+    ),
+}
+"""Source -> what it is, and its licence."""
+
+
+def source_of(group: str) -> str:
+    """The source of a person, by the name that tools/people.py gives to persons."""
+    prefixes = {"emodb": "EmoDB", "face-": "still photographs"}
+    return next((source for prefix, source in prefixes.items() if group.startswith(prefix)), "rendered clips")
+
+
+def card(checkpoint: Checkpoint, measured: Mapping[str, Any] | None) -> str:
+    """The page.
+
+    Args:
+        checkpoint: the default weights.
+        measured: what docs/real-people.json holds; None if there is no such file.
+    """
+    trained_on = checkpoint.trained_on
+    persons = {
+        split: [source_of(group) for group in trained_on[f"{split}_groups"]] for split in ("train", "validation")
+    }
+    used = [source for source in SOURCES if source in persons["train"]]
+    parts = [_summary(checkpoint), _made_of(trained_on, persons, used)]
+    if used != ["rendered clips"]:
+        parts.append(_changed(trained_on.get("emotion_map", "")))
+    parts += [_purpose(), _limits(used), _figures(checkpoint, measured), _licences()]
+    return "\n".join(["# Model card of the default weights", "", MADE, "", *parts]).rstrip() + "\n"
+
+
+MADE = """Made by `python -m tools.model_card` (`make real-people`), from the weights that come with avgate and what was
+measured of them. They are used wherever no checkpoint is given."""
+
+
+def _summary(checkpoint: Checkpoint) -> str:
+    recipe, intervals = checkpoint.recipe, checkpoint.intervals
+    count = sum(weight.numel() for weight in checkpoint.weights.values())
+    if intervals is None:
+        sure = "none: they weren't calibrated"
+    else:
+        width = "their width follows the model's own doubt" if intervals.scaled else "of one width"
+        sure = f"calibrated on {intervals.persons} persons whom training hadn't seen; {width}"
+    rows = {
+        "what they do": [
+            f"{' and '.join(checkpoint.targets)} from voice, face, or both, at every moment, from -1 to 1"
+        ],
+        "model": [f"fusion `{recipe.fusion}`, {count:,} weights, recipe `{recipe.name}`, avgate {checkpoint.avgate}"],
+        "what they read": [", ".join(f"`{spec.backbone}`" for spec in checkpoint.features)],
+        "intervals": [sure],
+    }
+    notes = "".join(f"- {note}\n" for note in checkpoint.caveats)
+    shown = f"avgate shows with every result:\n\n{notes}" if notes else ""
+    return markdown_table("## In short", "", ("",), rows) + f"\n{shown}"
+
+
+def _made_of(trained_on: Mapping[str, Any], persons: Mapping[str, Sequence[str]], used: Sequence[str]) -> str:
+    rows = {
+        source: [SOURCES[source][0], *(str(persons[split].count(source)) for split in persons), SOURCES[source][1]]
+        for source in used
+    }
+    head = (
+        "## What they are made of\n\n"
+        f"{trained_on['train_clips']} clips for training and {trained_on['validation_clips']} for validation, copies "
+        "included. Nobody is in both. `make weights` makes them again."
+    )
+    return markdown_table(head, "source", ("what", "persons, training", "persons, validation", "licence"), rows)
+
+
+def _changed(emotion_map: str) -> str:
+    return f"""## How recordings were changed, and labels made
+
+For training, every voice is also heard through {people.CHANNELS} random channels (microphone, room, noise, telephone,
+MP3, level), and every photograph also seen mirrored and as {people.FILMS} films of a drifting, tilting camera. Common
+emotions are seen less often, so that a neutral face or voice stays in the middle. `tools/people.py` and
+`tools/perturb.py` say exactly how. Kept for tests: {", ".join([*perturb.SOUND, *perturb.PICTURE])}.
+
+Labels of people are emotion words. Each stands for a place in the plane: {emotion_map}.
+`src/avgate/labels/categories.py` has the places.
+"""
+
+
+def _purpose() -> str:
+    return """## What they are for
+
+- Seeing how avgate works on a recording of one's own.
+- Comparing moments of one recording, or recordings of one person made alike.
+- A baseline, or a start, for research with rated recordings.
+
+## What they are not for
+
+- **Decisions about a person**: hiring, schooling, insurance, credit, police, borders, health. In the European Union,
+  inferring emotions at work and in education is prohibited, but for medical and safety reasons (AI Act, article 5).
+- Watching people who haven't agreed.
+- Saying what somebody feels. They say how a voice and a face come across, by a convention.
+- Spontaneous behaviour: they weren't trained on any.
+
+For any statement about people, train on rated recordings of such people ([how](train.md)), and report how right the
+model is on others.
+"""
+
+
+def _limits(used: Sequence[str]) -> str:
+    said = {
+        "rendered clips": "The rendered face and voice follow rules: what moves together there needn't in people.",
+        "still photographs": "Photographs show one moment, often a pose, mostly of public figures. A crowd chose the "
+        "words, and often erred. What the people felt isn't known.",
+        "EmoDB": "The speech is German, and acted: clearer than in life. Training heard no other language.",
+    }
+    lines = [said[source] for source in used]
+    if used != ["rendered clips"]:
+        lines += [
+            "An emotion word's place in the plane is a convention: scores say how well emotions are told apart, rather "
+            "than how well valence and arousal are measured.",
+            "Training never saw voice and face of one real person together.",
+            "Whether they are equally right for all people couldn't be measured: only sex is known, and only of "
+            "EmoDB's speakers. There are no figures by age, skin colour, origin or disability.",
+        ]
+    return "## Known limits\n\n" + "".join(f"- {line}\n" for line in lines)
+
+
+def _figures(checkpoint: Checkpoint, measured: Mapping[str, Any] | None) -> str:
+    text = "## How right they are\n\n"
+    if measured is None:
+        text += "On real people, that hasn't been measured. `make real-people` measures it.\n"
+    else:
+        text += _told(measured)
+        for command in dict.fromkeys(row["command"] for row in measured["rows"]):
+            cells = _cells([row for row in measured["rows"] if row["command"] == command])
+            columns = ("measured [95 % interval]", "needed", "reached")
+            text += "\n" + markdown_table(f"Measured by `{command}`:", "what", columns, cells)
+    if "validation" not in checkpoint.scores:
+        return text
+    scores = checkpoint.scores["validation"]["smoothed"]
+    rows = {target: [f"{scores[target][name]:.3f}" for name in ("ccc", "pcc", "rmse")] for target in checkpoint.targets}
+    head = (
+        "On the validation clips (`make weights`). They chose the epoch, so these figures flatter. All sources are "
+        "pooled, and the label of a whole clip counts in each of its steps:"
+    )
+    return text + "\n" + markdown_table(head, "target", ("CCC", "PCC", "RMSE"), rows)
+
+
+def _told(measured: Mapping[str, Any]) -> str:
+    """How many of the bars set beforehand are reached."""
+    bars = [row["holds"] for row in measured["rows"] if row["holds"] is not None]
+    return (
+        f"On real people who were left out of training, {sum(bars)} of {len(bars)} bars that were set beforehand are "
+        "reached. [Real people](real-people.md) says how it was measured, and shows other methods beside it.\n"
+    )
+
+
+def _cells(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    cells = {
+        row["what"]: [
+            f"{row['measured']:.3f}" + ("" if row["low"] is None else f" [{row['low']:.3f}, {row['high']:.3f}]"),
+            "" if row["needed"] is None else f"{row['needed']:.3g}",
+            "" if row["holds"] is None else ("yes" if row["holds"] else "**no**"),
+        ]
+        for row in rows
+    }
+    if len(cells) < len(rows):
+        raise ValueError("two rows of docs/real-people.json with one command have the same name")
+    return cells
+
+
+def _licences() -> str:
+    return """## Licences
+
+The weights have avgate's licence, MIT. mediapipe, which finds the face's points, is under Apache-2.0. openSMILE, which
+describes the voice, has a licence of its own that restricts commercial use.
+"""
+
+
+def main() -> None:
+    """Write the page."""
+    measured = json.loads(MEASURED.read_text(encoding="utf-8")) if MEASURED.is_file() else None
+    with atomic_write(CARD) as temporary:
+        temporary.write_text(card(load_checkpoint(), measured), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
