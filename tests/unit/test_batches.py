@@ -51,7 +51,8 @@ def by_clip(prepared: Prepared, seen: list[Batch]) -> Iterator[tuple[int, dict[s
             fits = [
                 i
                 for i, e in enumerate(prepared.train)
-                if ((labels[: len(e.steps)] == e.steps) | np.isnan(labels[: len(e.steps)])).all()
+                if len(e.steps) <= len(labels)
+                and ((labels[: len(e.steps)] == e.steps) | np.isnan(labels[: len(e.steps)])).all()
             ]
             assert len(fits) == 1
             yield fits[0], {m: prepared.feature(fits[0], m).values for m in prepared.stats}, batch, row
@@ -141,6 +142,16 @@ def test_training_sees_a_clip_as_often_as_its_weight_says():
     counts = [Counter(i for i, *_ in by_clip(prepared, list(seen))) for seen in epochs]
     assert all(2 <= count[i] <= 3 for count in counts for i in range(3))
     assert 2.3 < np.mean([count[i] for count in counts for i in range(3)]) < 2.7
+
+
+def test_a_window_with_one_modality_alone_is_not_corrupted():
+    prepared = from_sources({"face": (RECIPE.window,) * 6, "voice": (RECIPE.window,) * 6})
+    recipe = corrupting(kinds=("noise", "absent"), probability=1.0, share=(1.0, 1.0))
+    faces = [b for b in batches(prepared, recipe, 0, CPU) if not b.present["audio"].any()]
+    assert sum(len(b.labels) for b in faces) == 6
+    for batch in faces:
+        assert batch.present["video"].all()
+        assert (batch.reliable["video"] == 1).all()
 
 
 def test_every_source_that_has_a_modality_counts_the_same_in_its_statistics():

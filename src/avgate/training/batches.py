@@ -188,8 +188,10 @@ Window = dict[str, tuple[Feature, np.ndarray]]
 
 
 def _corrupted(clean: dict[str, Feature], data: Prepared, config: CorruptConfig, random: np.random.Generator) -> Window:
-    """One window, corrupted as CorruptConfig says."""
+    """One window, corrupted as CorruptConfig says; a window with one modality alone has nothing to fall back on."""
     window = {m: (feature, feature.present.astype(np.float32)) for m, feature in clean.items()}
+    if len(clean) > 1 and sum(feature.present.any() for feature in clean.values()) < 2:
+        return window
     if config.kinds and random.random() < config.probability:
         m = list(clean)[random.integers(len(clean))]
         kind = CORRUPTIONS[config.kinds[random.integers(len(config.kinds))]]
