@@ -154,6 +154,47 @@ def test_a_window_with_one_modality_alone_is_not_corrupted():
         assert (batch.reliable["video"] == 1).all()
 
 
+def with_neutral(steps: int = 8) -> Prepared:
+    """Two neutral people, and one who is not."""
+    train = [example(steps, i, f"person{i}") for i in range(3)]
+    for one in train[:2]:
+        one.steps[:] = 0
+    return prepare(train, [example(30, 9, "somebody else")], SPECS, "tiny")
+
+
+def test_neutral_people_are_those_whose_labels_are_0_throughout():
+    prepared = with_neutral()
+    for m in COLUMNS:
+        means = [prepared.feature(i, m).values.mean(0) for i in range(2)]
+        assert np.allclose(prepared.neutral[m], means, atol=1e-6)
+
+
+def test_windows_are_moved_by_what_tells_two_neutral_people_apart():
+    prepared = with_neutral()
+    for epoch in range(6):
+        (batch,) = batches(prepared, corrupting(anatomy=0.5), epoch, CPU)
+        for m in COLUMNS:
+            one, other = prepared.neutral[m]
+            away = {0.0: 0 * one, 1.0: 0.5 * (one - other), -1.0: 0.5 * (other - one)}
+            for row in batch.features[m].numpy():
+                moves = [row - prepared.feature(i, m).values - by for i in range(3) for by in away.values()]
+                assert min(np.abs(move).max() for move in moves) < 1e-5
+
+
+def test_jitter_adds_one_number_to_a_column_throughout_a_window_and_leaves_what_is_absent():
+    prepared = data((RECIPE.window,) * 40, absent={"video": range(3)})
+    moved = []
+    for batch in batches(prepared, corrupting(jitter=0.3), 0, CPU):
+        for row in range(len(batch.labels)):
+            own = batch.present["video"][row].numpy()
+            assert not batch.features["video"][row].numpy()[~own].any()
+            i = next(i for i, e in enumerate(prepared.train) if np.array_equal(e.steps, batch.labels[row].numpy()))
+            by = (batch.features["video"][row].numpy() - prepared.feature(i, "video").values)[own]
+            assert np.allclose(by, by[0], atol=1e-5)
+            moved.append(by[0])
+    assert np.std(moved) == pytest.approx(0.3, rel=0.3)
+
+
 def test_every_source_that_has_a_modality_counts_the_same_in_its_statistics():
     prepared = from_sources({"face": (4,), "film": (40, 40)})
     by_source = [prepared.train[0].features.values["video"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
@@ -33,6 +34,11 @@ class CorruptConfig:
         share: least and greatest share of the window's steps in these stretches.
         steps: shortest and longest stretch in steps.
         dropout: probability that one random modality of a window is absent throughout.
+        anatomy: how far each modality of a window is moved by what tells two people apart: by the difference between
+            two training clips that are neutral throughout (every label 0), times this. Faces and voices then look and
+            sound like other people's with the same expression; 0 leaves them as they are.
+        jitter: standard deviation of a random number added to each column of a window, in units of the training
+            features' deviation.
     """
 
     tag: ClassVar[str] = "CorruptConfig"
@@ -42,6 +48,8 @@ class CorruptConfig:
     share: tuple[float, ...] = (0.1, 0.6)
     steps: tuple[int, ...] = (10, 60)
     dropout: float = 0.0
+    anatomy: float = field(default=0.0, metadata={"omit_empty": True})
+    jitter: float = field(default=0.0, metadata={"omit_empty": True})
 
     def __post_init__(self):
         unknown = [kind for kind in self.kinds if kind not in CORRUPTIONS]
@@ -53,6 +61,8 @@ class CorruptConfig:
             raise ValueError(f"steps needs a shortest and a longest stretch of at least 1 step, not {self.steps}")
         if not (0 <= self.probability <= 1 and 0 <= self.dropout <= 1):
             raise ValueError(f"probability and dropout are from 0 to 1, not {self.probability} and {self.dropout}")
+        if not (0 <= self.anatomy < math.inf and 0 <= self.jitter < math.inf):
+            raise ValueError(f"anatomy and jitter are 0 or above, not {self.anatomy} and {self.jitter}")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -39,6 +40,16 @@ class Prepared:
         """A training clip's feature in these steps. Standardised on demand: holding it twice would take gigabytes."""
         clip = self.train[i].features
         return Feature(self.stats[modality].fill(clip.values[modality][part]), clip.present[modality][part])
+
+    @cached_property
+    def neutral(self) -> dict[str, np.ndarray]:
+        """Modality -> [clips d], mean standardised features of the training clips whose labels are 0 throughout."""
+        found = {}
+        for m in self.stats:
+            clips = [i for i, e in enumerate(self.train) if e.features.present[m].any() and not np.any(e.steps)]
+            parts = [self.feature(i, m) for i in clips]
+            found[m] = np.array([part.values[part.present].mean(0) for part in parts])
+        return found
 
     def only(self, modalities: Sequence[str]) -> Prepared:
         """The same data with some of the modalities' features."""
@@ -154,7 +165,8 @@ def batches(data: Prepared, recipe: Recipe, epoch: int, device: torch.device) ->
     rounds = max(-(-len(windows) // recipe.train.batch) for windows in by_source.values())
     turns = [_take_turns(windows, rounds, recipe.train.batch, random) for windows in by_source.values()]
     for picked in (picked for turn in zip(*turns, strict=True) for picked in turn):
-        windows = [_corrupted(_cut(data, i, s, recipe.window), data, recipe.train.corrupt, random) for i, s in picked]
+        cuts = [_moved(_cut(data, i, s, recipe.window), data, recipe.train.corrupt, random) for i, s in picked]
+        windows = [_corrupted(cut, data, recipe.train.corrupt, random) for cut in cuts]
         yield _stack(windows, [data.train[i].steps[s : s + recipe.window] for i, s in picked], device)
 
 
@@ -181,6 +193,24 @@ def _take_turns(
 def _cut(data: Prepared, i: int, start: int, window: int) -> dict[str, Feature]:
     part = slice(start, start + window)
     return {m: data.feature(i, m, part) for m in data.stats}
+
+
+def _moved(
+    clean: dict[str, Feature], data: Prepared, config: CorruptConfig, random: np.random.Generator
+) -> dict[str, Feature]:
+    """One window as another person would show it, see CorruptConfig's anatomy and jitter."""
+    if not config.anatomy and not config.jitter:
+        return clean
+    moved = {}
+    for m, feature in clean.items():
+        by = config.jitter * random.standard_normal(feature.values.shape[1])
+        people = data.neutral[m]
+        if config.anatomy and len(people):
+            one, other = random.integers(len(people), size=2)
+            by += config.anatomy * (people[one] - people[other])
+        values = np.where(feature.present[:, None], feature.values + by.astype(np.float32), feature.values)
+        moved[m] = Feature(values, feature.present)
+    return moved
 
 
 Window = dict[str, tuple[Feature, np.ndarray]]
