@@ -162,8 +162,9 @@ def batches(data: Prepared, recipe: Recipe, epoch: int, device: torch.device) ->
     by_source: dict[str, list[tuple[int, int]]] = {}
     for i, example in enumerate(data.train):
         by_source.setdefault(example.clip.source, []).extend(_windows(i, example, recipe, random))
-    rounds = max(-(-len(windows) // recipe.train.batch) for windows in by_source.values())
-    turns = [_take_turns(windows, rounds, recipe.train.batch, random) for windows in by_source.values()]
+    seen = [windows for windows in by_source.values() if windows]  # with weights below 1, an epoch can miss a source
+    rounds = max((-(-len(windows) // recipe.train.batch) for windows in seen), default=0)
+    turns = [_take_turns(windows, rounds, recipe.train.batch, random) for windows in seen]
     for picked in (picked for turn in zip(*turns, strict=True) for picked in turn):
         cuts = [_moved(_cut(data, i, s, recipe.window), data, recipe.train.corrupt, random) for i, s in picked]
         windows = [_corrupted(cut, data, recipe.train.corrupt, random) for cut in cuts]
