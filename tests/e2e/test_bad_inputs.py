@@ -71,7 +71,7 @@ def test_a_video_without_sound_and_face_has_rows_but_no_estimate_and_says_so(tmp
     assert "The file has no sound." in said
     assert "No face was found in any frame." in said
     assert "30 of 30 frames have no estimate" in said
-    assert (tmp_path / "mute.csv").read_text().splitlines()[1].startswith("0.000000,,,,,0,0,0")
+    assert (tmp_path / "mute.csv").read_text().splitlines()[1].startswith("0.000000,,,,,,,,,0,0,0")
 
 
 def test_a_face_that_is_never_in_two_frames_in_a_row_is_left_out_and_that_is_said(tmp_path, corpus, checkpoint):

@@ -73,6 +73,7 @@ def test_every_combination_is_trained_once_and_the_tables_are_written(folder, tm
     assert {path.stem for path in again if again[path] != stamps[path]} == {"audio-seed1-fold0"}
 
 
+@pytest.mark.slow
 def test_every_fusion_tries_the_same_settings_on_validation_clips_and_keeps_the_better(folder, tmp_path):
     settings = ('tuning="train.lr=1e-2", "train.lr=1e-9"',)
     results = compare(folder, tmp_path, settings=settings)

@@ -46,6 +46,7 @@ def test_a_model_learns_from_the_third_modality_and_is_evaluated(corpus, store, 
     assert scores["raw"]["pooled"]["mean"]["ccc"] > 0.4, "only the text says what the labels are"
 
 
+@pytest.mark.slow
 def test_stress_corrupts_each_of_three_modalities_and_sees_what_the_model_loses(corpus, store, estimator):
     validation, _ = load_examples(corpus, store, RECIPE, "validation")
     test, _ = load_examples(corpus, store, RECIPE, "test")

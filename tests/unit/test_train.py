@@ -172,6 +172,7 @@ def test_a_spread_head_changes_no_bit_of_the_estimates(prepared):
     assert not found[False].intervals.scaled
 
 
+@pytest.mark.slow
 def test_a_model_is_less_sure_where_it_has_lost_what_it_judges_by():
     """The labels are in the voice alone, and the recipe never takes it away."""
 
