@@ -63,7 +63,7 @@ weights: $(INSTALLED)  ## train the weights that come with avgate; needs the rec
 	$(BIN)/python -m tools.people --out work/weights/people --rendered work/weights/clips
 	$(BIN)/avgate extract --corpus manifest --data work/weights/people/all.csv --recipe people --store work/weights/features
 	$(BIN)/avgate train --corpus manifest --data work/weights/people/manifest.csv --recipe people --store work/weights/features --out work/weights/run
-	cp work/weights/run/checkpoint.safetensors src/avgate/models/weights/default.safetensors
+	$(BIN)/python -m tools.ship work/weights/run/checkpoint.safetensors
 
 # What the blendshapes are compared with: without face_landmarker.task, the page leaves those rows out.
 real-people: $(INSTALLED)  ## after make weights: measure them on real people, write docs/real-people.md and docs/model-card.md; hours

@@ -7,7 +7,6 @@ Run by `make real-people`. What it says is read from the shipped checkpoint and 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,9 @@ from avgate.compare.markdown import markdown_table
 from avgate.core.files import atomic_write
 from avgate.models.checkpoint import Checkpoint, load_checkpoint
 from tools import people, perturb
+from tools.ship import measured_of
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
-MEASURED, CARD = DOCS / "real-people.json", DOCS / "model-card.md"
+CARD = Path(__file__).resolve().parents[1] / "docs" / "model-card.md"
 
 SOURCES: Mapping[str, tuple[str, str]] = {
     "rendered clips": (
@@ -52,7 +51,7 @@ def card(checkpoint: Checkpoint, measured: Mapping[str, Any] | None) -> str:
 
     Args:
         checkpoint: the default weights.
-        measured: what docs/real-people.json holds; None if there is no such file.
+        measured: what docs/real-people.json holds; None where weights of this recipe weren't measured.
     """
     trained_on = checkpoint.trained_on
     persons = {
@@ -210,9 +209,9 @@ describes the voice, has a licence of its own that restricts commercial use.
 
 def main() -> None:
     """Write the page."""
-    measured = json.loads(MEASURED.read_text(encoding="utf-8")) if MEASURED.is_file() else None
+    checkpoint = load_checkpoint()
     with atomic_write(CARD) as temporary:
-        temporary.write_text(card(load_checkpoint(), measured), encoding="utf-8")
+        temporary.write_text(card(checkpoint, measured_of(checkpoint)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     python -m tools.real_people --data work/weights/people --store work/weights/features --out work/weights/folds
 
 Run by `make real-people`, after `make weights`, whose recordings and features it takes. Five models are trained, each
-without a fifth of the people; every person is estimated by the model that never saw them. What is done already isn't
-done again. With --into, what was measured is also written into a checkpoint's notes and scores.
+without a fifth of the people; every person is estimated by the model that never saw them. What is trained already isn't
+trained again. With --into, what was measured is also written into a checkpoint's notes and scores.
 """
 
 from __future__ import annotations
@@ -30,11 +30,13 @@ from avgate.evaluation.scoring import label_traces, pairs
 from avgate.features.store import FeatureStore
 from avgate.inference.estimator import Estimator
 from avgate.models.checkpoint import load_checkpoint
+from avgate.models.recipe import to_plain
 from avgate.models.recipes import recipe_named
 from avgate.training.batches import prepare
 from avgate.training.train import train
 from tools.people import PARTS
 from tools.real_people_page import TARGETS, Estimates, Measured, figures, note, page
+from tools.ship import labelled, measured_of
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 OLD = DOCS.parent / "tests" / "golden" / "demonstration.safetensors"
@@ -83,11 +85,18 @@ def recordings(data: Path, store: Path) -> tuple[list[Example], tuple, dict[str,
 
 
 def run(fold: Fold, data: Path, store: Path, out: Path) -> Path:
-    """Train a fold's model and write its estimates of everybody whom it didn't see; returns the file."""
+    """Train a fold's model, and write its estimates of everybody whom it didn't see.
+
+    A run of the same recipe is resumed. Estimates are always made anew, since what they depend on may have changed.
+
+    Returns:
+        The file of the estimates.
+
+    Raises:
+        UsageError: the folder holds a run of another recipe, or on other features or clips.
+    """
     folder = out / f"fold{fold.number}"
     file = folder / "estimates.json"
-    if file.is_file():
-        return file
     examples, specs, rows = recordings(data, store)
     parts: dict[str, list[Example]] = {"train": [], "validation": [], "test": [], "": []}
     for example in examples:
@@ -224,8 +233,12 @@ def main() -> None:
     parser.add_argument("--store", type=Path, required=True, help="features of all.csv, for the recipe people")
     parser.add_argument("--out", type=Path, required=True, help="folder for the folds' models")
     parser.add_argument("--into", type=Path, help="checkpoint to write notes and scores into")
+    parser.add_argument("--docs", type=Path, default=DOCS, help="folder for the page and its figures")
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
+    shipped = load_checkpoint(args.into) if args.into else None
+    if shipped and shipped.recipe != RECIPE:
+        parser.error(f"{args.into} isn't of the recipe '{RECIPE.name}' as it is now: run `make weights` first")
     work = partial(run, data=args.data, store=args.store, out=args.out)
     files = {}
     with Workers(work, args.workers) as pool:
@@ -243,13 +256,12 @@ def main() -> None:
         "ridge on the same voice features": ridge(*given, "voice"),
     }
     measured: list[Measured] = figures(ours, beside)
-    write_json(DOCS / "real-people.json", {"about": note(measured), "rows": [vars(m) for m in measured]})
-    with atomic_write(DOCS / "real-people.md") as temporary:
-        temporary.write_text(page(ours, {n: e for n, e in beside.items() if e}, measured, RECIPE), encoding="utf-8")
-    if args.into:
-        checkpoint = load_checkpoint(args.into)
-        scores = {**checkpoint.scores, "people": {m.what: m.measured for m in measured}}
-        replace(checkpoint, notes=(note(measured),), scores=scores).save(args.into)
+    file = args.docs / "real-people.json"
+    write_json(file, {"about": note(measured), "recipe": to_plain(RECIPE), "rows": [vars(m) for m in measured]})
+    with atomic_write(args.docs / "real-people.md") as temporary:
+        temporary.write_text(page(ours, beside, measured, RECIPE), encoding="utf-8")
+    if shipped:
+        labelled(shipped, measured_of(shipped, file)).save(args.into)
 
 
 if __name__ == "__main__":

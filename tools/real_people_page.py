@@ -105,8 +105,10 @@ def chosen(rows: Rows, source: str, copy: str = "") -> Rows:
 
 def auc(rows: Rows, contrast: Contrast) -> Callable[[np.ndarray], np.ndarray]:
     """From numbers of rows to the area under the curve, float [1]."""
-    value = np.array([row[contrast.target] for row in rows])
-    above, below = (np.array([row["emotion"] in words for row in rows]) for words in (contrast.above, contrast.below))
+    value = np.array([row[contrast.target] for row in rows], float)
+    above, below = (
+        np.array([row["emotion"] in words for row in rows], bool) for words in (contrast.above, contrast.below)
+    )
 
     def of(numbers: np.ndarray) -> np.ndarray:
         n = numbers[(above | below)[numbers]]
@@ -176,15 +178,25 @@ def note(measured: Sequence[Measured]) -> str:
     of = {m.what: round(100 * m.measured) for m in measured}
     face, face_arousal, voice, voice_arousal = (of[_area(contrast)] for contrast in CONTRASTS)
     return (
-        f"Default weights: of 100 pairs of faces that they never saw they rank {face} right by valence and "
-        f"{face_arousal} by arousal, and of 100 pairs of voices {voice} and {voice_arousal}. They were not trained on "
-        "spontaneous behaviour. They are not for decisions about a person."
+        f"Default weights: models made like them rank {face} of 100 pairs of faces right by valence and {face_arousal} "
+        f"by arousal, and of 100 pairs of voices {voice} and {voice_arousal}, of people left out of their training. "
+        "They were trained on rendered clips, photographs and acted speech, and not on spontaneous behaviour. They are "
+        "not for decisions about a person."
     )
 
 
-def page(ours: Estimates, beside: Mapping[str, Estimates], measured: Sequence[Measured], recipe: Recipe) -> str:
-    """The whole page."""
+def page(ours: Estimates, beside: Mapping[str, Estimates | None], measured: Sequence[Measured], recipe: Recipe) -> str:
+    """The whole page.
+
+    Args:
+        ours: what the models that left them out say of the people.
+        beside: name -> what others say; None where their features weren't there.
+        measured: of `figures`.
+        recipe: of the models.
+    """
     people = ours["people"]
+    others = {name: estimates for name, estimates in beside.items() if estimates}
+    missing = ", ".join(name for name in beside if name not in others)
     speakers = len({row["group"] for row in chosen(people, "voice")})
     persons = len({row["group"] for row in chosen(people, "still")})
     lost = sum(row["source"] == "still" and row["copy"] == "" and row["valence"] is None for row in people)
@@ -209,8 +221,9 @@ def page(ours: Estimates, beside: Mapping[str, Estimates], measured: Sequence[Me
                 "people nor any other, and read features of this version.",
                 "",
                 [contrast.name + f" ({contrast.target})" for contrast in CONTRASTS],
-                {name: _areas(e) for name, e in {"**default weights**": ours, **beside}.items()},
+                {name: _areas(e) for name, e in {"**default weights**": ours, **others}.items()},
             ),
+            *([f"Not measured, since their features weren't extracted: {missing}.", ""] if missing else []),
             markdown_table(
                 "Within a speaker (mean over speakers of the area among their own recordings):",
                 "",

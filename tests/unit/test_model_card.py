@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from avgate.models.checkpoint import load_checkpoint
 from tests.tiny import make_checkpoint
 from tools import model_card
+from tools.ship import measured_of
 
 SCORES = {"validation": {"smoothed": {t: {"ccc": 0.5, "pcc": 0.6, "rmse": 0.25} for t in ("valence", "arousal")}}}
 
@@ -32,8 +32,8 @@ def row(what: str, measured: float, *, needed: float | None = None, holds: bool 
 
 
 def test_the_page_is_the_one_of_the_shipped_weights():
-    measured = json.loads(model_card.MEASURED.read_text()) if model_card.MEASURED.is_file() else None
-    assert model_card.CARD.read_text() == model_card.card(load_checkpoint(), measured)
+    checkpoint = load_checkpoint()
+    assert model_card.CARD.read_text() == model_card.card(checkpoint, measured_of(checkpoint))
 
 
 def test_sources_are_named_with_their_persons_and_licences_where_they_were_used():

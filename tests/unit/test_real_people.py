@@ -95,7 +95,15 @@ def test_figures_say_what_holds_and_the_page_shows_every_row():
     assert "female (2 speakers)" in text
     assert "| 0.90 | 1.00 | 0.80 | 1.20 |" in text
     assert "**doesn't hold**" not in text
-    assert note(measured).startswith("Default weights: of 100 pairs of faces that they never saw they rank 100 right")
+    assert note(measured).startswith("Default weights: models made like them rank 100 of 100 pairs of faces right")
+
+
+def test_a_group_without_anybody_has_no_figure():
+    ahead = estimates(1.0)
+    for row in ahead["people"]:
+        row["yaw"] = 0.0
+    text = page(ahead, {}, figures(ahead, {}), recipe_named("people"))
+    assert "| turned by more than 15 degrees (0) | ? | ? |" in text
 
 
 def test_copies_of_a_voice_are_the_same_speech_through_another_line():
