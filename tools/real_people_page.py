@@ -211,14 +211,15 @@ def page(ours: Estimates, beside: Mapping[str, Estimates | None], measured: Sequ
             f"are those that people named or acted; as places in the plane: {SOURCE}. Intervals hold 95 % of draws of "
             "persons. Copies that a model is tested on are changed in ways that training saw too, at random.",
             "",
-            "The recipe was chosen on these same people, by a few variants tried on some of the folds: the figures may "
-            "flatter it a little.",
+            "The recipe was chosen on these same people, by variants tried on some of the folds, and by small networks "
+            "on the means of clips: the figures may flatter it.",
             "",
             markdown_table("## What was needed", "", ["needed", "measured", "95 % interval", ""], _needed(measured)),
             markdown_table(
                 "## Beside others\n\nArea under the curve: how often the estimate ranks a pair right; .5 is chance. "
                 "Ridge regressions were cross-validated on the same people; the weights of 0.1.0 knew neither these "
-                "people nor any other, and read features of this version.",
+                "people nor any other, and read features of this version. The rule on blendshapes isn't fitted; it is "
+                "the best of three that were tried on these photographs.",
                 "",
                 [contrast.name + f" ({contrast.target})" for contrast in CONTRASTS],
                 {name: _areas(e) for name, e in {"**default weights**": ours, **others}.items()},
