@@ -71,8 +71,8 @@ the speech are noticed; and the gates say, moment by moment, how far the model m
 
 ## What it doesn't show
 
-How right the curves are: nobody rated this speech here, so there is no figure for that. On other people,
-[it was measured](real-people.md). The weights learned from rendered clips, photographs and acted speech
+How right the curves are: nobody rated this speech here, so there is no figure for that. What is known of other
+people stands [elsewhere](real-people.md). The weights learned from rendered clips, photographs and acted speech
 ([model card](model-card.md)), and a public address is none of these. A smile can be polite, a raised voice can be
 emphasis, and curves can follow the rhythm of speech rather than any feeling. For any statement about a person, use
 weights trained on rated recordings of such people, and report their CCC beside it.
