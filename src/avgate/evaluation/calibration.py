@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from avgate.evaluation.examples import Example
-from avgate.inference.estimator import Estimator
+from avgate.inference.estimator import Estimate, Estimator
 from avgate.models.intervals import DEFAULT_LEVEL, LEVELS, POWERS, Intervals
 
 
@@ -35,29 +35,34 @@ def calibrate(estimator: Estimator, examples: Sequence[Example]) -> Intervals:
         examples: clips of persons that it wasn't trained on.
     """
     targets, modalities = estimator.targets, estimator.model.modalities
-    plain = _measure(estimator, examples)
+    judged = _estimated(estimator, examples)
+    plain = _measure(estimator, judged, None)
     intervals = Intervals(len(set(plain.persons)), {}, plain.table(plain.errors, targets))
     if estimator.model.spread is None:
         return intervals
-    found = {power: _adjusted(estimator, replace(intervals, power=dict.fromkeys(targets, power))) for power in POWERS}
-    scores = {power: _winkler(_measure(other, examples)) for power, other in found.items()}
+    found = {power: replace(intervals, power=dict.fromkeys(targets, power)) for power in POWERS}
+    scores = {power: _winkler(_measure(estimator, judged, one)) for power, one in found.items()}
     best = {t: max(POWERS, key=lambda power: -scores[power][k]) for k, t in enumerate(targets)}
     intervals = replace(intervals, power=best)
-    usual = _widths(_measure(_adjusted(estimator, intervals), examples), targets)
+    usual = _widths(_measure(estimator, judged, intervals), targets)
     lost: dict[str, dict[str, float]] = {t: {} for t in targets}
     for m in modalities if len(modalities) > 1 else ():
-        without = [_without(example, m) for example in examples]
-        widths = _widths(_measure(_adjusted(estimator, intervals), without), targets)
+        without = _estimated(estimator, [_without(example, m) for example in examples])
+        widths = _widths(_measure(estimator, without, intervals), targets)
         for t in targets:
             ratio = widths[t] / usual[t] if usual[t] and np.isfinite([widths[t], usual[t]]).all() else 1.0
             lost[t][m] = max(1.0, round(ratio, 4))
     intervals = replace(intervals, lost=lost)
-    adjusted = _measure(_adjusted(estimator, intervals), examples)
+    adjusted = _measure(estimator, judged, intervals)
     return replace(intervals, scaled=adjusted.table(adjusted.scaled, targets))
 
 
-def _adjusted(estimator: Estimator, intervals: Intervals) -> Estimator:
-    return Estimator(replace(estimator.checkpoint, intervals=intervals), model=estimator.model)
+_Estimated = list[tuple[Example, Estimate]]
+
+
+def _estimated(estimator: Estimator, examples: Sequence[Example]) -> _Estimated:
+    """Every clip with its estimate: the network runs once, however many adjustments are then compared."""
+    return [(example, estimator.estimate(example.features)) for example in examples]
 
 
 class _Measured(NamedTuple):
@@ -72,12 +77,15 @@ class _Measured(NamedTuple):
         return {t: quantiles(scores[k], self.persons, LEVELS) for k, t in enumerate(targets)}
 
 
-def _measure(estimator: Estimator, examples: Sequence[Example]) -> _Measured:
+def _measure(estimator: Estimator, judged: _Estimated, intervals: Intervals | None) -> _Measured:
+    """Errors and deviations, the latter adjusted as `intervals` says."""
     targets = estimator.targets
     errors, scaled, deviation, persons = [], [], [], []
-    for example in examples:
+    for example, estimated in judged:
         labels = example.labels
-        estimated = estimator.estimate(example.features)
+        if intervals is not None:
+            adjusted = intervals.adjusted(targets, estimated.deviation, example.features.present)
+            estimated = replace(estimated, deviation=adjusted)
         found = estimator.spread(estimated, labels.time_s, estimator.checkpoint.smooth_steps)
         values = labels.values[:, [labels.targets.index(t) for t in targets]].T.astype(np.float64)
         known = np.isfinite(labels.values).all(1) & np.isfinite(found.estimate).all(0)
