@@ -116,6 +116,14 @@ def load_examples(
     return examples, specs
 
 
+def by_source(examples: Sequence[Example]) -> list[list[int]]:
+    """For each source, the places of its examples, in their order."""
+    found: dict[str, list[int]] = {}
+    for i, example in enumerate(examples):
+        found.setdefault(example.clip.source, []).append(i)
+    return list(found.values())
+
+
 def groups(examples: Sequence[Example]) -> set[str]:
     """The groups (persons) that occur."""
     return {e.clip.group for e in examples}

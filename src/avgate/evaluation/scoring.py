@@ -9,7 +9,7 @@ import numpy as np
 
 from avgate.core.metrics import METRICS, bootstrap_ccc, ccc, moments, pooled
 from avgate.core.types import Trace
-from avgate.evaluation.examples import Example
+from avgate.evaluation.examples import Example, by_source
 from avgate.inference.estimator import Estimator
 
 Pairs = list[tuple[np.ndarray, np.ndarray]]
@@ -42,14 +42,11 @@ def mean_ccc(
     traces: Sequence[Trace], examples: Sequence[Example], targets: Sequence[str], *, raw: bool = False
 ) -> float:
     """Pooled CCC, averaged over the targets and over the clips' sources."""
-    by_source: dict[str, list[int]] = {}
-    for i, example in enumerate(examples):
-        by_source.setdefault(example.clip.source, []).append(i)
     return float(
         np.mean(
             [
                 pooled(ccc, pairs([traces[i] for i in part], [examples[i] for i in part], t, raw=raw))
-                for part in by_source.values()
+                for part in by_source(examples)
                 for t in targets
             ]
         )

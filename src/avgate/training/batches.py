@@ -12,7 +12,7 @@ from torch import Tensor
 
 from avgate.core.errors import CorpusError
 from avgate.corpora.base import Corpus
-from avgate.evaluation.examples import Example, groups, load_examples
+from avgate.evaluation.examples import Example, by_source, groups, load_examples
 from avgate.features.base import kind_of
 from avgate.features.corruption import CORRUPTIONS, Feature, stretches
 from avgate.features.registry import RAW
@@ -102,16 +102,14 @@ def prepare(train: list[Example], validation: list[Example], specs: tuple[Featur
 
 def _fit(train: Sequence[Example], modality: str) -> FeatureStats:
     """Statistics over the present steps, in which every source that has the modality counts the same."""
-    by_source: dict[str, list[Example]] = {}
-    for example in train:
-        if example.features.present[modality].any():
-            by_source.setdefault(example.clip.source, []).append(example)
+    having = [example for example in train if example.features.present[modality].any()]
     return FeatureStats.merged(
         [
             FeatureStats.fit(
-                [e.features.values[modality] for e in examples], [e.features.present[modality] for e in examples]
+                [having[i].features.values[modality] for i in part],
+                [having[i].features.present[modality] for i in part],
             )
-            for examples in by_source.values()
+            for part in by_source(having)
         ]
     )
 
@@ -159,10 +157,10 @@ def batches(data: Prepared, recipe: Recipe, epoch: int, device: torch.device) ->
     what an uninterrupted one would have seen.
     """
     random = np.random.default_rng((recipe.train.seed, epoch))
-    by_source: dict[str, list[tuple[int, int]]] = {}
+    windows_of: dict[str, list[tuple[int, int]]] = {}
     for i, example in enumerate(data.train):
-        by_source.setdefault(example.clip.source, []).extend(_windows(i, example, recipe, random))
-    seen = [windows for windows in by_source.values() if windows]  # with weights below 1, an epoch can miss a source
+        windows_of.setdefault(example.clip.source, []).extend(_windows(i, example, recipe, random))
+    seen = [windows for windows in windows_of.values() if windows]  # with weights below 1, an epoch can miss a source
     rounds = max((-(-len(windows) // recipe.train.batch) for windows in seen), default=0)
     turns = [_take_turns(windows, rounds, recipe.train.batch, random) for windows in seen]
     for picked in (picked for turn in zip(*turns, strict=True) for picked in turn):
