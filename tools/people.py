@@ -72,7 +72,7 @@ def voices(folder: Path, out: Path) -> Iterator[Row]:
             file = _wav(out / f"{clip.name}-channel{k}.wav", perturb.channel(samples, np.random.default_rng((i, k))))
             yield about | {"clip": file.stem, "video": file, "weight": often / CHANNELS, "copy": "training"}
         for kind, change in perturb.SOUND.items():
-            file = _wav(out / f"{clip.name}-{_word(kind)}.wav", change(samples, np.random.default_rng(i)))
+            file = _wav(out / f"{clip.name}-{word(kind)}.wav", change(samples, np.random.default_rng(i)))
             yield about | {"clip": file.stem, "video": file, "weight": 1, "copy": kind}
 
 
@@ -95,7 +95,7 @@ def faces(folder: Path, out: Path) -> Iterator[Row]:
         file = _picture(out / f"{name}-mirrored.png", mirrored)
         yield about | {"clip": file.stem, "video": file, "weight": often / 2, "copy": "training"}
         for kind, change in perturb.PICTURE.items():
-            file = _picture(out / f"{name}-{_word(kind)}.png", change(image))
+            file = _picture(out / f"{name}-{word(kind)}.png", change(image))
             yield about | {"clip": file.stem, "video": file, "weight": 1, "copy": kind}
         for k in range(FILMS):
             random = np.random.default_rng((i, k))
@@ -171,7 +171,8 @@ def _write(path: Path, rows: Iterable[Row]) -> None:
         writer.writerows(rows)
 
 
-def _word(kind: str) -> str:
+def word(kind: str) -> str:
+    """A kind of copy in the names of its clips."""
     return kind.replace(" ", "-").lower()
 
 

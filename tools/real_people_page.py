@@ -13,6 +13,7 @@ from avgate.core.metrics import auroc, bootstrap_groups
 from avgate.corpora.emodb import SPEAKERS
 from avgate.labels.categories import SOURCE
 from avgate.models.recipe import Recipe
+from tools.people import word
 from tools.perturb import PICTURE, SOUND
 
 TARGETS = ("valence", "arousal")
@@ -170,7 +171,7 @@ def _shift(rows: Rows, source: str, kind: str, target: str) -> list[float]:
 
 
 def _original(row: Mapping[str, Any], kind: str) -> str:
-    return str(row["clip"]).removesuffix("-" + kind.replace(" ", "-").lower())
+    return str(row["clip"]).removesuffix(f"-{word(kind)}")
 
 
 def note(measured: Sequence[Measured]) -> str:
