@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -115,7 +116,7 @@ def estimates(estimator: Estimator, examples: Sequence[Example], rows: dict[str,
     width = estimator.checkpoint.smooth_steps
     for example, trace in zip(people, label_traces(estimator, people, [width])[width], strict=True):
         row = rows[example.clip.name]
-        about = {key: row[key] for key in ("clip", "source", "group", "emotion", "copy")}
+        about = _about(row)
         seen = any(here.any() for here in example.features.present.values())
         about["yaw"] = _yaw(example)
         for k, target in enumerate(TARGETS):
@@ -225,8 +226,13 @@ def rule(data: Path, store: Path) -> Estimates | None:
 
 
 def _said(row: dict[str, str], values: Sequence[float]) -> dict:
-    about: dict = {key: row[key] for key in ("clip", "source", "group", "emotion", "copy")}
-    return about | {t: float(v) if np.isfinite(v) else None for t, v in zip(TARGETS, values, strict=True)}
+    return _about(row) | {t: float(v) if np.isfinite(v) else None for t, v in zip(TARGETS, values, strict=True)}
+
+
+def _about(row: dict[str, str]) -> dict[str, Any]:
+    """Who is shown how, and in which fold they are left out."""
+    kept: dict[str, Any] = {key: row[key] for key in ("clip", "source", "group", "emotion", "copy")}
+    return kept | {"fold": next(k for k in range(FOLDS) if int(row["part"]) in Fold(k).tested)}
 
 
 def main() -> None:

@@ -104,16 +104,26 @@ def chosen(rows: Rows, source: str, copy: str = "") -> Rows:
     return [r for r in rows if r["source"] == source and r["copy"] == copy and r["valence"] is not None]
 
 
-def auc(rows: Rows, contrast: Contrast) -> Callable[[np.ndarray], np.ndarray]:
-    """From numbers of rows to the area under the curve, float [1]."""
+def auc(rows: Rows, contrast: Contrast, across: bool = False) -> Callable[[np.ndarray], np.ndarray]:
+    """From numbers of rows to the area under the curve, float [1].
+
+    Args:
+        rows: estimates.
+        contrast: which of them should be above which.
+        across: compares also people who were left out of different models, whose estimates aren't on one scale.
+    """
     value = np.array([row[contrast.target] for row in rows], float)
+    fold = np.array([0 if across else row["fold"] for row in rows])
     above, below = (
         np.array([row["emotion"] in words for row in rows], bool) for words in (contrast.above, contrast.below)
     )
 
     def of(numbers: np.ndarray) -> np.ndarray:
         n = numbers[(above | below)[numbers]]
-        return np.array([auroc(value[n], above[n])])
+        parts = [n[fold[n] == k] for k in np.unique(fold[n])]
+        pairs = np.array([above[part].sum() * below[part].sum() for part in parts])
+        areas = np.array([auroc(value[part], above[part]) for part in parts])
+        return np.array([np.average(areas[pairs > 0], weights=pairs[pairs > 0]) if pairs.any() else np.nan])
 
     return of
 
@@ -218,12 +228,15 @@ def page(ours: Estimates, beside: Mapping[str, Estimates | None], measured: Sequ
             markdown_table("## What was needed", "", ["needed", "measured", "95 % interval", ""], _needed(measured)),
             markdown_table(
                 "## Beside others\n\nArea under the curve: how often the estimate ranks a pair right; .5 is chance. "
+                "Pairs are of people who were left out of the same model; the second row has all pairs, though "
+                "estimates of two models aren't on one scale. "
                 "Ridge regressions were cross-validated on the same people; the weights of 0.1.0 knew neither these "
                 "people nor any other, and read features of this version. The rule on blendshapes isn't fitted; it is "
                 "the best of three that were tried on these photographs.",
                 "",
                 [contrast.name + f" ({contrast.target})" for contrast in CONTRASTS],
-                {name: _areas(e) for name, e in {"**default weights**": ours, **others}.items()},
+                {"**default weights**": _areas(ours), "default weights, all pairs": _areas(ours, across=True)}
+                | {name: _areas(e) for name, e in others.items()},
             ),
             *([f"Not measured, since their features weren't extracted: {missing}.", ""] if missing else []),
             markdown_table(
@@ -269,11 +282,11 @@ def _needed(measured: Sequence[Measured]) -> dict[str, list[str]]:
     return rows
 
 
-def _areas(estimates: Estimates) -> list[str]:
+def _areas(estimates: Estimates, across: bool = False) -> list[str]:
     cells = []
     for contrast in CONTRASTS:
         rows = chosen(estimates["people"], contrast.source)
-        cells.append(_number(float(auc(rows, contrast)(np.arange(len(rows)))[0])) if rows else "")
+        cells.append(_number(float(auc(rows, contrast, across)(np.arange(len(rows)))[0])) if rows else "")
     return cells
 
 

@@ -76,6 +76,7 @@ def test_sound_of_every_format_gives_about_the_same_estimate(tmp_path, checkpoin
     assert np.nanmean(np.abs(found.targets["arousal"][:n] - expected.targets["arousal"][:n])) < 0.2
 
 
+@pytest.mark.slow
 def test_the_sound_of_a_video_says_the_same_by_itself_as_to_a_model_of_sound_alone(tmp_path, corpus, voice):
     run = tmp_path / "run"
     change = ["--recipe", "smoke", "--fusion", "audio", "--set", "train.epochs=1"]

@@ -100,6 +100,7 @@ def test_borders_of_chunks_dont_show():
     np.testing.assert_array_equal(a.active, b.active)
 
 
+@pytest.mark.slow
 def test_borders_in_unbroken_voice_show_in_jitter_and_shimmer_only():
     sound = vowel(9.0, 130.0) + noise(9.0, 1e-3)
     a, b = extract(sound, chunk_s=3), extract(sound, chunk_s=100)

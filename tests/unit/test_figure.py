@@ -93,6 +93,7 @@ def test_unusual_traces_are_drawn(change: dict, tmp_path: Path):
     assert share(imread(tmp_path / "f.png"), WHITE) < 0.97
 
 
+@pytest.mark.slow  # test_inputs.py writes the figure of an image
 def test_a_single_frame_is_a_mark_on_two_scales_and_in_the_plane_beside_its_picture(tmp_path: Path):
     picture = VideoFrame(0.0, np.full((48, 64, 3), GREEN, np.uint8))
     write_figure(make_trace(1), tmp_path / "f.png", [picture])

@@ -12,7 +12,7 @@ from tests.sounds import speech
 from tools import perturb
 from tools.people import PARTS, VALIDATION, of_weights, spread, weights
 from tools.real_people import FOLDS, Fold
-from tools.real_people_page import CONTRASTS, Estimates, figures, note, page
+from tools.real_people_page import CONTRASTS, Estimates, auc, chosen, figures, note, page
 
 EMOTIONS = {
     "still": ("happiness", "sadness", "anger", "fear", "disgust", "surprise", "neutral"),
@@ -27,12 +27,17 @@ def estimates(quality: float, seed: int = 0) -> Estimates:
     kinds = {"still": ("", *perturb.PICTURE), "voice": ("", *perturb.SOUND)}
     rows = []
     for source, emotions in EMOTIONS.items():
-        for person in ("03", "08", "09", "10"):
+        for i, person in enumerate(("03", "08", "09", "10")):
             for emotion in emotions:
                 for kind in kinds[source]:
                     ending = "-" + kind.replace(" ", "-").lower() if kind else ""
                     place = quality * np.array(places.get(emotion, (-1, 1))) / 2 + random.normal(0, 0.1, 2)
-                    row = {"clip": f"{person}{emotion}{ending}", "source": source, "group": f"emodb{person}"}
+                    row = {
+                        "clip": f"{person}{emotion}{ending}",
+                        "source": source,
+                        "group": f"emodb{person}",
+                        "fold": i % 2,
+                    }
                     row |= {"emotion": emotion, "copy": kind, "yaw": random.uniform(0, 30)}
                     row |= {"valence": place[0], "arousal": place[1], "valence_held": 0.9, "valence_width": 1.0}
                     rows.append(row | {"arousal_held": 0.8, "arousal_width": 1.2})
@@ -96,6 +101,22 @@ def test_figures_say_what_holds_and_the_page_shows_every_row():
     assert "| 0.90 | 1.00 | 0.80 | 1.20 |" in text
     assert "**doesn't hold**" not in text
     assert note(measured).startswith("Default weights: models made like them rank 100 of 100 pairs of faces right")
+
+
+def test_people_are_compared_with_those_left_out_of_the_same_model_and_all_pairs_are_shown_beside():
+    apart = estimates(1.0)
+    for row in apart["people"]:
+        row["valence"] += 5 * row["fold"]
+    voices, contrast = chosen(apart["people"], "voice"), CONTRASTS[2]
+    everybody = np.arange(len(voices))
+    assert auc(voices, contrast)(everybody) == auc(chosen(estimates(1.0)["people"], "voice"), contrast)(everybody) == 1
+    happy = [row["valence"] for row in voices if row["emotion"] in contrast.above]
+    others = [row["valence"] for row in voices if row["emotion"] in contrast.below]
+    right = np.mean([h > o for h in happy for o in others])
+    assert auc(voices, contrast, across=True)(everybody)[0] == pytest.approx(right)
+    assert f"| default weights, all pairs | 0.750 | 1.000 | {right:.3f} |" in page(
+        apart, {}, figures(apart, {}), recipe_named("people")
+    )
 
 
 def test_a_group_without_anybody_has_no_figure():

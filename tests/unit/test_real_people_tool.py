@@ -144,6 +144,7 @@ def test_everybody_is_estimated_once_by_a_model_that_never_saw_them(measure, wor
     assert "| rule on blendshapes |" not in text
 
 
+@pytest.mark.slow
 def test_a_second_run_trains_nothing_and_another_recipe_is_not_mixed_in(measure, work, tmp_path):
     if not (work / "real-people.md").is_file():
         measure()

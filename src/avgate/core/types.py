@@ -200,8 +200,8 @@ class Clip:
         labels: the label file, or None for unlabelled clips.
         crops: the folder of the person's face crops, one per frame (00001.jpg is the first), or None where the face is
             to be found in the video.
-        source: where the recording comes from, in a corpus of several, such as stills and speech. Training takes
-            turns between sources, and validation weighs them alike.
+        source: where the recording comes from, in a corpus of several, such as stills and speech. A training
+            batch holds clips of one source, and validation weighs sources alike.
         weight: how often training sees the clip in an epoch; 0.5 is every second epoch.
     """
 

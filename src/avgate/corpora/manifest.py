@@ -11,7 +11,7 @@ Paths are relative to the CSV file. `video` is a video, a sound file, an image, 
 semicolons; NAME= names a file's only target. A number in place of a file, or an emotion, holds for the whole clip.
 `group` is a person ID; a person is never in two splits. Further columns are optional. `limits` is the lowest and
 highest value of the labels' scale, where it isn't [-1, 1] and the files don't state it. `source` says where the clip
-comes from, in a list of several sources: training takes turns between them. `weight` is how often training sees the
+comes from, in a list of several sources: a training batch holds clips of one. `weight` is how often training sees the
 clip in an epoch, 1 where nothing is said.
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import itemgetter
 
 import numpy as np
 import torch
@@ -152,18 +153,19 @@ def with_losses(batch: Batch, steps: tuple[int, ...], random: np.random.Generato
 def batches(data: Prepared, recipe: Recipe, epoch: int, device: torch.device) -> Iterator[Batch]:
     """One epoch of training windows: from a random first step on, every hop, in random order.
 
-    A batch holds windows of one source. Sources take turns, and all give as many batches as the one with the most, so
-    a source with few clips is seen several times. The order depends on seed and epoch alone, so that a resumed run sees
-    what an uninterrupted one would have seen.
+    A batch holds windows of one source, and the batches of each source are spread evenly over the epoch. The order
+    depends on seed and epoch alone, so that a resumed run sees what an uninterrupted one would have seen.
     """
     random = np.random.default_rng((recipe.train.seed, epoch))
     windows_of: dict[str, list[tuple[int, int]]] = {}
     for i, example in enumerate(data.train):
         windows_of.setdefault(example.clip.source, []).extend(_windows(i, example, recipe, random))
-    seen = [windows for windows in windows_of.values() if windows]  # with weights below 1, an epoch can miss a source
-    rounds = max((-(-len(windows) // recipe.train.batch) for windows in seen), default=0)
-    turns = [_take_turns(windows, rounds, recipe.train.batch, random) for windows in seen]
-    for picked in (picked for turn in zip(*turns, strict=True) for picked in turn):
+    placed = []
+    for own in windows_of.values():
+        order = random.permutation(len(own))
+        parts = [order[at : at + recipe.train.batch] for at in range(0, len(order), recipe.train.batch)]
+        placed += [((k + 0.5) / len(parts), [own[j] for j in part]) for k, part in enumerate(parts)]
+    for _, picked in sorted(placed, key=itemgetter(0)):
         cuts = [_moved(_cut(data, i, s, recipe.window), data, recipe.train.corrupt, random) for i, s in picked]
         windows = [_corrupted(cut, data, recipe.train.corrupt, random) for cut in cuts]
         yield _stack(windows, [data.train[i].steps[s : s + recipe.window] for i, s in picked], device)
@@ -178,15 +180,6 @@ def _windows(i: int, example: Example, recipe: Recipe, random: np.random.Generat
     weight = example.clip.weight
     times = int(weight) if weight == int(weight) else int(weight + random.random())
     return [(i, start) for start in starts] * times
-
-
-def _take_turns(
-    windows: list[tuple[int, int]], rounds: int, batch: int, random: np.random.Generator
-) -> list[list[tuple[int, int]]]:
-    """A source's batches of one epoch, in random order; those of a small source begin again from its first."""
-    order = random.permutation(len(windows))
-    picked = [[windows[j] for j in order[at : at + batch]] for at in range(0, len(order), batch)]
-    return [picked[turn % len(picked)] for turn in range(rounds)]
 
 
 def _cut(data: Prepared, i: int, start: int, window: int) -> dict[str, Feature]:
