@@ -107,9 +107,10 @@ def _changed(emotion_map: str) -> str:
     return f"""## How recordings were changed, and labels made
 
 For training, every voice is also heard {people.CHANNELS} times as a larger or smaller speaker's, through random
-channels (microphone, room, noise, telephone, MP3, level), and every photograph also seen mirrored and as {people.FILMS} films of a drifting, tilting camera. Common
-emotions are seen less often, so that a neutral face or voice stays in the middle. `tools/people.py` and
-`tools/perturb.py` say exactly how. Kept for tests: {", ".join([*perturb.SOUND, *perturb.PICTURE])}.
+channels (microphone, room, noise, telephone, MP3, level), and every photograph also seen mirrored and as
+{people.FILMS} films of a drifting, tilting camera. Common emotions are seen less often, so that a neutral face or voice
+stays in the middle. `tools/people.py` and `tools/perturb.py` say exactly how. Kept for tests:
+{", ".join([*perturb.SOUND, *perturb.PICTURE])}.
 
 Labels of people are emotion words. Each stands for a place in the plane: {emotion_map}.
 `src/avgate/labels/categories.py` has the places.

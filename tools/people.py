@@ -47,7 +47,7 @@ VALIDATION = {"voice": (8, 9), "still": (9,)}
 COLUMNS = ("clip", "video", "labels", "split", "group", "source", "weight", "emotion", "part", "copy")
 
 RENDERED = 2
-"""How often training sees a rendered clip in an epoch, so that clips with a face and a voice are about a fourth of it."""
+"""How often training sees a rendered clip in an epoch: about a fourth of it are clips with a face and a voice."""
 
 # The words are unevenly spread in both collections, and a model that knows nothing else would call everybody by the
 # commonest. These shares of an epoch keep a neutral face or voice in the middle.

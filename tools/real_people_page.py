@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
@@ -333,14 +334,17 @@ def _by_sex(rows: Rows) -> list[str]:
 
 def _intervals(rows: Rows) -> list[str]:
     """Coverage and width of the 90 % intervals."""
-    known = [row for row in rows if row.get("valence_width") is not None]
-    if not known:
+    if not (known := [row for row in rows if row.get("valence_width") is not None]):
         return []
     cells = {}
     for source, name in (("still", "face"), ("voice", "voice")):
-        part = [row for row in chosen(rows, source) if row.get("valence_width") is not None]
-        values = ((f"{t}_held", f"{t}_width") for t in TARGETS)
-        cells[name] = [f"{np.mean([row[key] for row in part]):.2f}" for pair in values for key in pair]
+        part = chosen(known, source)
+        own = Counter(row["group"] for row in part)
+        weights = np.array([1 / own[row["group"]] for row in part])
+        for persons, share in ((True, weights), (False, np.ones(len(part)))):
+            keys = (f"{t}_{what}" for t in TARGETS for what in ("held", "width"))
+            means = [f"{np.average([row[key] for row in part], weights=share):.2f}" for key in keys]
+            cells[f"{name}, every {'person' if persons else 'recording'} counts the same"] = means
     columns = ["valence: held", "width", "arousal: held", "width"]
-    head = "## Intervals\n\nShare of people's places in the plane that the 90 % intervals hold, and their mean width."
-    return [markdown_table(head, "", columns, cells)]
+    head = "Share of places in the plane that the 90 % intervals hold, and mean width. They are calibrated on persons"
+    return [markdown_table(f"## Intervals\n\n{head}; a few are in many photographs.", "", columns, cells)]
