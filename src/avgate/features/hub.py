@@ -8,11 +8,11 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from avgate.core.errors import ModelFileError, UsageError
-from avgate.features.store import source_fingerprint
 
 DEVICE = "AVGATE_DEVICE"
 """Environment variable: the device of deep backbones, such as cpu or cuda:1. Unset: the first GPU, else the CPU."""
@@ -94,8 +94,20 @@ def preprocessor_of(folder: Path) -> dict[str, Any]:
 
 
 def weights_fingerprint(files: Sequence[Path]) -> str:
-    """16 hex digits that change with the weights; from sizes and samples, because some files have gigabytes."""
-    return hashlib.sha256("".join(source_fingerprint(file) for file in sorted(files)).encode()).hexdigest()[:16]
+    """16 hex digits that change with any byte of the files. A file is read again only after it was changed."""
+    stats = [(file, file.stat()) for file in sorted(files, key=lambda file: file.name)]
+    digests = [_digest(file, stat.st_size, stat.st_mtime_ns) for file, stat in stats]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
+
+
+@cache
+def _digest(file: Path, size: int, changed_ns: int) -> str:
+    """SHA-256 of all of a file; its size and time of change are there for the cache alone."""
+    with file.open("rb") as stream:
+        found = hashlib.sha256()
+        while block := stream.read(1 << 20):
+            found.update(block)
+    return found.hexdigest()
 
 
 def checkpoint_files(folder: Path) -> list[Path]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -15,9 +14,9 @@ from avgate.features.audio.chunks import StepPool
 from avgate.features.audio.extraction import AudioExtraction, Frames, zero_mean_unit_variance
 from avgate.features.base import Need, fingerprint
 from avgate.features.hub import weights_fingerprint
-from avgate.features.onnx_file import open_onnx
+from avgate.features.onnx_file import Layout, onnx_files, open_onnx
 
-VERSION = 2
+VERSION = 3
 """Raise it whenever this file, extraction.py or chunks.py change the features."""
 
 
@@ -29,6 +28,8 @@ class OnnxAudioConfig:
         rate: steps per second.
         source: the file.
         outputs: names of the outputs to concatenate; by default the first one.
+        layout: where an output with frames has its columns: `first`, [n d frames], or `last`, [n frames d]; `auto`
+            goes by its shape.
         window_s: length of a window in seconds, at most 4.
         hop_s: seconds from one window to the next.
         normalise: whether to bring each window to mean 0 and variance 1.
@@ -39,6 +40,7 @@ class OnnxAudioConfig:
     rate: float
     source: str = ""
     outputs: tuple[str, ...] = ()
+    layout: Layout = "auto"
     window_s: float = 4.0
     hop_s: float = 1.0
     normalise: bool = True
@@ -64,7 +66,7 @@ class OnnxAudioConfig:
 class OnnxAudio:
     """Mean of the model's outputs for the windows around each step.
 
-    An output with several frames per window, [n frames d], is averaged over the frames first.
+    An output with several frames per window is averaged over the frames first; [n] is one column.
 
     Raises:
         ModelFileError: the file is missing, isn't ONNX, or doesn't take waveforms.
@@ -86,9 +88,7 @@ class OnnxAudio:
     @property
     def fingerprint(self) -> str:
         """Hash of code version, parameters and weights."""
-        return fingerprint(
-            "onnx_audio", VERSION, self.config, weights_fingerprint([Path(self.config.source).expanduser()])
-        )
+        return fingerprint("onnx_audio", VERSION, self.config, weights_fingerprint(onnx_files(self.config.source)))
 
     def start(self) -> AudioExtraction:
         """Begin a clip."""
@@ -125,10 +125,6 @@ class OnnxAudio:
         return starts + min(self._samples, n) // 2, np.concatenate(found)
 
     def _run(self, windows: np.ndarray) -> np.ndarray:
-        n, fixed = len(windows), self.model.shape[0]
         if self.config.normalise:
             windows = zero_mean_unit_variance(windows)
-        if fixed and n < fixed:
-            windows = np.concatenate([windows, np.repeat(windows[-1:], fixed - n, 0)])
-        found = [np.asarray(out, np.float32)[:n] for out in self.model(windows)]
-        return np.concatenate([out if out.ndim == 2 else out.reshape(n, -1, out.shape[-1]).mean(1) for out in found], 1)
+        return self.model.rows(windows, self.config.layout)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -14,9 +13,9 @@ from avgate.features.base import Need, fingerprint
 from avgate.features.face.extraction import FaceExtraction, crops_of
 from avgate.features.face.pixels import IMAGENET_MEAN, IMAGENET_SD, InputFormat, normalised
 from avgate.features.hub import weights_fingerprint
-from avgate.features.onnx_file import OnnxModel, open_onnx
+from avgate.features.onnx_file import Layout, OnnxModel, onnx_files, open_onnx
 
-VERSION = 1
+VERSION = 2
 """Raise it whenever this file, extraction.py or pixels.py changes the features."""
 
 
@@ -28,6 +27,8 @@ class OnnxImageConfig:
         rate: steps per second.
         source: the ONNX file.
         outputs: names of the outputs to concatenate; empty for the first one.
+        layout: where an output with tokens or places has its columns: `first`, [n d ...], or `last`, [n ... d];
+            `auto` goes by its shape.
         size: side of the image in pixels, if the file accepts any.
         mean: per channel, of pixels in [0, 1].
         sd: standard deviation per channel.
@@ -37,6 +38,7 @@ class OnnxImageConfig:
     rate: float
     source: str = ""
     outputs: tuple[str, ...] = ()
+    layout: Layout = "auto"
     size: int = 224
     mean: tuple[float, ...] = IMAGENET_MEAN
     sd: tuple[float, ...] = IMAGENET_SD
@@ -54,7 +56,7 @@ class OnnxImageConfig:
 
 
 class OnnxImage:
-    """The model's outputs for each face, averaged over each step; feature maps are averaged over the image.
+    """The model's outputs for each face, averaged over each step; tokens and maps are averaged over the image.
 
     Raises:
         ModelFileError: the file is missing, isn't ONNX, or doesn't take images.
@@ -73,9 +75,7 @@ class OnnxImage:
     @property
     def fingerprint(self) -> str:
         """See Backbone."""
-        return fingerprint(
-            "onnx_image", VERSION, self.config, weights_fingerprint([Path(self.config.source).expanduser()])
-        )
+        return fingerprint("onnx_image", VERSION, self.config, weights_fingerprint(onnx_files(self.config.source)))
 
     def start(self) -> FaceExtraction:
         """Begin a clip."""
@@ -84,16 +84,13 @@ class OnnxImage:
     def _analyse(self, faces: np.ndarray) -> np.ndarray:
         import torch
 
-        n, fixed, images = len(faces), self.model.shape[0], torch.from_numpy(faces)
+        images = torch.from_numpy(faces)
         if self.model.dtype == "tensor(uint8)":
             pixels = (normalised(images, InputFormat(self._size, (0.0,) * 3, (1.0,) * 3)) * 255).round().numpy()
         else:
             pixels = normalised(images, InputFormat(self._size, self.config.mean, self.config.sd)).numpy()
         pixels = pixels if self._channels_first else np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
-        if fixed and n < fixed:  # the last faces of a clip, for a model with a fixed batch size
-            pixels = np.concatenate([pixels, np.repeat(pixels[-1:], fixed - n, 0)])
-        found = [np.asarray(out, np.float32)[:n] for out in self.model(pixels)]
-        return np.concatenate([out.reshape(n, out.shape[1], -1).mean(2) for out in found], 1)
+        return self.model.rows(pixels, self.config.layout, self._size)
 
 
 def _layout(model: OnnxModel, config: OnnxImageConfig) -> tuple[bool, int]:
