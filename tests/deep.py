@@ -25,7 +25,7 @@ def _saved(model: Any, folder: Path, preprocessor: dict[str, Any]) -> Path:
     return folder
 
 
-def write_audio(folder: Path, family: str = "wav2vec2", depth: int = 2) -> Path:
+def write_audio(folder: Path, family: str = "wav2vec2", depth: int = 2, **settings: Any) -> Path:
     """wav2vec2, hubert, wavlm or "audeering" (wav2vec 2.0 with the emotion head that has no class in transformers)."""
     import transformers as t
 
@@ -43,7 +43,7 @@ def write_audio(folder: Path, family: str = "wav2vec2", depth: int = 2) -> Path:
     if family in ("audeering",):
         shape |= {"do_stable_layer_norm": True, "feat_extract_norm": "layer"}
     name = names.get(family, "Wav2Vec2")
-    model = getattr(t, f"{name}Model")(getattr(t, f"{name}Config")(**shape))
+    model = getattr(t, f"{name}Model")(getattr(t, f"{name}Config")(**shape, **settings))
     return _saved(model, folder, {"do_normalize": True, "sampling_rate": 16000})
 
 

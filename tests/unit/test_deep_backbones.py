@@ -69,6 +69,25 @@ class TestParity:
         agree = known & track.present
         np.testing.assert_allclose(track.values[agree], expected[agree], atol=1e-4)
 
+    @pytest.mark.parametrize("stable", [False, True])
+    def test_an_adapter_behind_the_encoder_changes_no_layer(self, tmp_path, stable):
+        from transformers import AutoModel, Wav2Vec2FeatureExtractor
+
+        shape = {"add_adapter": True, "num_adapter_layers": 2, "output_hidden_size": 24, "do_stable_layer_norm": stable}
+        folder, samples = write_audio(tmp_path / "adapted", **shape), babble(3.0)
+        track = heard(f"hf_audio:{folder}?layers=1,-1", samples)
+        inputs = Wav2Vec2FeatureExtractor()(samples, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+        with torch.no_grad():
+            model = AutoModel.from_pretrained(folder).eval()
+            out = model(inputs.input_values, output_hidden_states=True)
+            last = model.encoder.layer_norm(out.hidden_states[-1]) if stable else out.hidden_states[-1]
+        frames = torch.cat([out.hidden_states[1], last], -1)[0].numpy()
+        time_s = (np.arange(len(frames)) * 320 + 200) / SAMPLE_RATE
+        expected, known = cell_mean(frames, np.ones(len(frames), bool), time_s, Grid(RATE), 30)
+        agree = known & track.present
+        assert agree.sum() >= 29
+        np.testing.assert_allclose(track.values[agree], expected[agree], atol=1e-4)
+
     @pytest.mark.parametrize("family", IMAGE_FAMILIES)
     def test_faces_are_what_the_library_sees(self, weights, family):
         from transformers import AutoModel

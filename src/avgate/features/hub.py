@@ -22,6 +22,8 @@ _UNUSED = r"pooler|masked_spec_embed|mask_token"
 
 _SETTINGS = ["config.json", "preprocessor_config.json"]
 
+_STEPS = ["do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_flip_channel_order"]
+
 
 def find_model(source: str) -> Path:
     """The folder of a transformers checkpoint.
@@ -83,14 +85,36 @@ def settings_of(folder: Path) -> dict[str, Any]:
 
 
 def preprocessor_of(folder: Path) -> dict[str, Any]:
-    """A checkpoint's preprocessor_config.json; empty if it has none."""
+    """A checkpoint's preprocessor_config.json; empty if it has none.
+
+    Where the file names its class, what it leaves out is what the library fills in for that class.
+    """
     file = folder / "preprocessor_config.json"
     try:
         found = json.loads(file.read_text("utf-8")) if file.is_file() else {}
     except (OSError, ValueError) as error:
         hint = "download the checkpoint again"
         raise ModelFileError(f"it can't be read ({_first_line(error)})", where=file, hint=hint) from error
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    if named := found.get("image_processor_type") or found.get("feature_extractor_type"):
+        return {**_class_defaults(str(named)), **found}
+    return found
+
+
+def _class_defaults(name: str) -> dict[str, Any]:
+    """The settings of one of the library's preprocessors; empty where this machine's library has none of the name."""
+    import transformers
+
+    name = re.sub(r"(ImageProcessor(Fast|Pil)?|FeatureExtractor)$", "", name)
+    for kind in ("ImageProcessorPil", "ImageProcessor"):
+        try:
+            settings = json.loads(getattr(transformers, name + kind)().to_json_string())
+        except Exception:  # no such class, or one that needs a package that isn't there
+            continue
+        # What a class has no word on, it doesn't do.
+        return {**dict.fromkeys(_STEPS, False), **{key: value for key, value in settings.items() if value is not None}}
+    return {}
 
 
 def weights_fingerprint(files: Sequence[Path]) -> str:

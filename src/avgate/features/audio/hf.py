@@ -27,7 +27,7 @@ from avgate.features.hub import (
     weights_fingerprint,
 )
 
-VERSION = 2
+VERSION = 3
 """Raise it whenever this file, extraction.py or chunks.py change the features."""
 
 
@@ -64,6 +64,8 @@ class HfAudioConfig:
 
 class HfAudio:
     """Mean of the chosen hidden states over each step.
+
+    An adapter behind the encoder, which thins the frames out, is left out: the last layer is the encoder's own.
 
     Raises:
         ModelFileError: the checkpoint is missing or its model doesn't take waveforms.
@@ -138,4 +140,7 @@ class HfAudio:
 @cache
 def _loaded(folder: Path, where: str, half: bool) -> tuple[Any, bool]:
     """The model, and whether its input must have mean 0 and variance 1; loaded once per process."""
-    return load_encoder(folder, where, half), bool(preprocessor_of(folder).get("do_normalize", True))
+    model = load_encoder(folder, where, half)
+    if getattr(model, "adapter", None) is not None:
+        model.adapter = None
+    return model, bool(preprocessor_of(folder).get("do_normalize", True))

@@ -26,7 +26,7 @@ from avgate.features.hub import (
     weights_fingerprint,
 )
 
-VERSION = 1
+VERSION = 2
 """Raise it whenever this file, extraction.py or pixels.py changes the features."""
 
 
@@ -38,7 +38,7 @@ class HfImageConfig:
         rate: steps per second.
         source: a checkpoint's folder, or its name on the Hugging Face hub.
         layers: hidden states to concatenate; -1 is the last layer's output.
-        pool: `mean` over all patches, or the `first` token (CLS).
+        pool: `mean` over all tokens, the class token and registers included, or the `first` token (CLS).
         batch: faces per forward pass.
         half: compute in float16; on a GPU only.
     """

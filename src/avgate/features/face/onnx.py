@@ -86,9 +86,9 @@ class OnnxImage:
 
         images = torch.from_numpy(faces)
         if self.model.dtype == "tensor(uint8)":
-            pixels = (normalised(images, InputFormat(self._size, (0.0,) * 3, (1.0,) * 3)) * 255).round().numpy()
+            pixels = (normalised(images, InputFormat((self._size,) * 2, (0.0,) * 3, (1.0,) * 3)) * 255).round().numpy()
         else:
-            pixels = normalised(images, InputFormat(self._size, self.config.mean, self.config.sd)).numpy()
+            pixels = normalised(images, InputFormat((self._size,) * 2, self.config.mean, self.config.sd)).numpy()
         pixels = pixels if self._channels_first else np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
         return self.model.rows(pixels, self.config.layout, self._size)
 
