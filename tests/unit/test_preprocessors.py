@@ -73,6 +73,14 @@ def test_impossible_settings_are_refused(wish):
         InputFormat.of({}, wish, "here")
 
 
+def test_a_model_that_refuses_the_size_says_which_setting_to_correct(tmp_path):
+    folder = write_image(tmp_path / "vit")
+    (folder / "preprocessor_config.json").write_text(json.dumps({"do_resize": False}))
+    with pytest.raises(ModelFileError, match="refuses faces of 112 x 112 pixels") as error:
+        seen(f"hf_image:{folder}", faces(2))
+    assert "do_resize" in error.value.hint
+
+
 def test_a_model_without_normalisation_sees_pixels_from_0_to_1(tmp_path):
     folder, track = write_image(tmp_path / "vit"), faces(2, size=32)
     (folder / "preprocessor_config.json").write_text(json.dumps({"do_normalize": False, "size": 32}))

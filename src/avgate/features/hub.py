@@ -57,7 +57,7 @@ def find_model(source: str) -> Path:
             if (folder / "config.json").is_file() and list(folder.glob(weights)):
                 return folder
     raise ModelFileError(
-        f"the model isn't in the hub's cache and can't be downloaded ({_first_line(failure)})",
+        f"the model isn't in the hub's cache and can't be downloaded ({first_line(failure)})",
         where=source,
         hint=f"go online once and run `hf download {source}`, or give a folder with the checkpoint",
     )
@@ -78,9 +78,7 @@ def settings_of(folder: Path) -> dict[str, Any]:
         settings = AutoConfig.from_pretrained(folder, local_files_only=True).to_dict()
     except Exception as error:  # the library raises many kinds for a damaged config.json
         hint = "give a checkpoint that transformers.AutoModel loads"
-        raise ModelFileError(
-            f"its config.json can't be read ({_first_line(error)})", where=folder, hint=hint
-        ) from error
+        raise ModelFileError(f"its config.json can't be read ({first_line(error)})", where=folder, hint=hint) from error
     return settings.get("vision_config") or settings
 
 
@@ -94,7 +92,7 @@ def preprocessor_of(folder: Path) -> dict[str, Any]:
         found = json.loads(file.read_text("utf-8")) if file.is_file() else {}
     except (OSError, ValueError) as error:
         hint = "download the checkpoint again"
-        raise ModelFileError(f"it can't be read ({_first_line(error)})", where=file, hint=hint) from error
+        raise ModelFileError(f"it can't be read ({first_line(error)})", where=file, hint=hint) from error
     if not isinstance(found, dict):
         return {}
     if named := found.get("image_processor_type") or found.get("feature_extractor_type"):
@@ -152,7 +150,7 @@ def device() -> str:
         torch.empty(0, device=wanted)
     except (RuntimeError, AssertionError) as error:
         hint = "give cpu, or a device that this machine and its PyTorch have, such as cuda:0"
-        raise UsageError(f"'{wanted}' can't be used ({_first_line(error)})", where=DEVICE, hint=hint) from error
+        raise UsageError(f"'{wanted}' can't be used ({first_line(error)})", where=DEVICE, hint=hint) from error
     return wanted
 
 
@@ -192,7 +190,7 @@ def load_encoder(folder: Path, where: str, half: bool) -> Any:
         model, loading = AutoModel.from_pretrained(folder, local_files_only=True, output_loading_info=True)
     except Exception as error:  # the library raises many kinds for a damaged checkpoint
         hint = "give a checkpoint that transformers.AutoModel loads"
-        raise ModelFileError(f"it can't be loaded ({_first_line(error)})", where=folder, hint=hint) from error
+        raise ModelFileError(f"it can't be loaded ({first_line(error)})", where=folder, hint=hint) from error
     finally:
         logging.set_verbosity(level)
         if bars:
@@ -218,6 +216,7 @@ def _require(module: str, extra: str) -> None:
         )
 
 
-def _first_line(error: object) -> str:
+def first_line(error: object) -> str:
+    """The first line of another library's error, at most 200 characters."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:200]

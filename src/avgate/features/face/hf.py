@@ -20,6 +20,7 @@ from avgate.features.hub import (
     device,
     exact,
     find_model,
+    first_line,
     load_encoder,
     preprocessor_of,
     settings_of,
@@ -101,7 +102,14 @@ class HfImage:
         pixels = normalised(torch.from_numpy(faces), form)
         with exact():
             dtype = next(model.parameters()).dtype  # older vision encoders have no dtype of their own
-            out = model(pixel_values=pixels.to(where, dtype), output_hidden_states=True)
+            try:
+                out = model(pixel_values=pixels.to(where, dtype), output_hidden_states=True)
+            except ValueError as error:  # such as an image size that a ViT isn't made for
+                what = (
+                    f"the model refuses faces of {pixels.shape[-2]} x {pixels.shape[-1]} pixels ({first_line(error)})"
+                )
+                hint = "correct size, crop_size or do_resize in its preprocessor_config.json"
+                raise ModelFileError(what, where=self.config.source, hint=hint) from error
             states = [*out.hidden_states[:-1], out.last_hidden_state]
             pooled = [self._pooled(states[layer]) for layer in self.config.layers]
             return torch.cat(pooled, -1).float().cpu().numpy()
