@@ -23,6 +23,9 @@ from avgate.report.writers import find_writer
 from avgate.training.train import train
 from tests.three_modalities import COLUMNS, RECIPE, ThreeModalities
 
+# The contract of fusions proves that models take any number of modalities.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):

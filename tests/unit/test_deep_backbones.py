@@ -140,7 +140,7 @@ class TestParity:
 
 
 class TestBatches:
-    @pytest.mark.parametrize("batch", [1, 3, 64])
+    @pytest.mark.parametrize("batch", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 64))])
     def test_features_are_the_same_at_any_batch_size(self, weights, batch):
         vit, pictures = write_image(weights / "vit", "vit"), write_onnx(weights / "pictures.onnx", False)
         speech, sound = write_audio(weights / "wav2vec2"), write_onnx(weights / "sound.onnx", True)

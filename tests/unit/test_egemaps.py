@@ -110,6 +110,7 @@ def test_borders_in_unbroken_voice_show_in_jitter_and_shimmer_only():
     np.testing.assert_array_equal(a.present, b.present)
 
 
+@pytest.mark.slow
 def test_the_sizes_of_the_pieces_dont_matter_to_the_bit():
     sound = babble(3.5)
     once = extract(sound, 0.3, chunk_s=1)

@@ -140,3 +140,18 @@ def test_the_voice_of_a_real_clip_with_an_inverted_channel_is_heard(cases_dir: P
     heard = np.concatenate([piece.samples for piece in media.sound()])
     assert np.std(heard) > 0.02
     assert any(note.startswith(CANCELS) for note in media.notes)
+
+
+@pytest.mark.parametrize("layout", ["mono", "stereo"])
+@pytest.mark.parametrize("broken", [np.nan, np.inf, -1e30])
+def test_samples_that_no_recording_has_count_as_silence_and_are_told(tmp_path: Path, layout: str, broken: float):
+    clean = tone(1.0, SAMPLE_RATE, 500.0)
+    clean[8000:8100] = 0
+    spoilt = clean.copy()
+    spoilt[8000:8100] = broken
+    channels = {"mono": 1, "stereo": 2}[layout]
+    given = {"sound_codec": "pcm_f32le", "layout": layout}
+    heard, notes = mixed(tmp_path / "a.mkv", np.tile(spoilt, (channels, 1)), **given)
+    np.testing.assert_array_equal(heard, mixed(tmp_path / "b.mkv", np.tile(clean, (channels, 1)), **given)[0])
+    what = f"{100 * channels} samples of the sound are NaN, Inf or over 100 times full scale, and count as silence."
+    assert notes == [what]

@@ -75,6 +75,13 @@ def test_ravdess_takes_a_performance_once_and_its_parts_where_they_stand_alone(t
     assert corpus.about()["recordings"] == "video with sound 24, video only 24, sound only 24"
 
 
+def test_a_file_that_is_named_like_an_actors_folder_is_passed_over(tmp_path):
+    write_ravdess(tmp_path)
+    clips = Ravdess(tmp_path).clips()
+    (tmp_path / "Actor_77").touch()
+    assert Ravdess(tmp_path).clips() == clips
+
+
 def test_ravdess_scales_the_place_by_the_intensity(tmp_path):
     write_ravdess(tmp_path)
     found = places(Ravdess(tmp_path))

@@ -154,6 +154,7 @@ def test_a_lost_modality_is_compared_with_a_model_that_never_had_it(stressed):
     assert row[1].endswith("(audio)")
 
 
+@pytest.mark.slow
 def test_of_several_models_that_never_had_the_lost_modality_the_best_on_validation_clips_counts():
     three = ("audio", "video", "text")
     held = {name: of_seeds(error=0.4, stressed=(name,)) for name in three}

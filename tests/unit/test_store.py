@@ -263,3 +263,10 @@ def test_a_big_file_encoded_anew_has_another_fingerprint(media):
 def test_a_single_byte_between_the_samples_of_a_big_file_goes_unnoticed(media):
     """The price of not reading whole corpora: changes shorter than the gaps between samples can be missed."""
     assert media(4 * MEGABYTE, [(1 << 16) + 1000]) == media(4 * MEGABYTE)
+
+
+def test_links_to_nothing_in_a_folder_of_images_dont_count(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"image")
+    before = source_fingerprint(tmp_path)
+    (tmp_path / "b.jpg").symlink_to(tmp_path / "nowhere")
+    assert source_fingerprint(tmp_path) == before

@@ -58,7 +58,7 @@ class Ravdess:
 
     def __init__(self, root: Path):
         self.root = Path(root)
-        folders = [*self.root.glob("Actor_*"), *self.root.glob("*/Actor_*")]
+        folders = [path for form in ("Actor_*", "*/Actor_*") for path in self.root.glob(form) if path.is_dir()]
         files = {file.stem: file for folder in folders for file in folder.iterdir() if file.suffix in (".mp4", ".wav")}
         named = {name: _NAME.fullmatch(name) for name in sorted(files)}
         found = {name: parts for name, parts in named.items() if parts is not None and parts[5] in ACTORS}

@@ -57,6 +57,8 @@ def _add_file(digest: hashlib._Hash, path: Path) -> None:
 
 def _add_folder(digest: hashlib._Hash, folder: Path) -> None:
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if not Path(entry.path).exists():  # a link to nothing
+            continue
         digest.update(f"{entry.name} {entry.stat().st_size}\n".encode())
         if entry.name.endswith(".csv"):  # the images' times
             digest.update(Path(entry.path).read_bytes())

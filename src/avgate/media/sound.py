@@ -18,6 +18,10 @@ GAP_S = 0.1
 """Gaps of at least this many seconds start a new piece; shorter ones are filled with silence."""
 
 
+_LOUDEST = 100.0
+"""No recording is louder than this many times full scale, 40 dB above it: samples beyond it are broken."""
+
+
 class Pieces:
     """Mixes a stream of audio frames to mono, resamples it, and cuts it into pieces.
 
@@ -28,6 +32,7 @@ class Pieces:
     def __init__(self, longest: int):
         self._cut_s = 0.0  # seconds of sound that were cut because they overlap earlier sound
         self._cancelled_s = 0.0  # seconds in which the channels cancel out
+        self._broken = 0  # samples that no recording can have
         self._longest = longest
         self._mixer: Mixer | None = None  # None where there is one channel
         self._resampler: AudioResampler | None = None
@@ -41,6 +46,7 @@ class Pieces:
 
     def push(self, frame: Any) -> list[Waveform]:
         """Take the next decoded frame, and return the pieces that it completes."""
+        frame = self._mended(frame)
         time_s = self._due_s if frame.time is None else frame.time
         off_s = time_s - self._due_s
         done = []
@@ -91,7 +97,23 @@ class Pieces:
         if self._cancelled_s:
             what = "The channels of the sound cancel each other out, as if one had the wrong sign"
             notes.append(f"{what}: in {self._cancelled_s:.1f} s, the loudest one alone is used.")
+        if self._broken:
+            what = f"are NaN, Inf or over {_LOUDEST:g} times full scale"
+            notes.append(f"{self._broken} samples of the sound {what}, and count as silence.")
         return notes
+
+    def _mended(self, frame: Any) -> Any:
+        """The frame with silence in place of broken samples: one alone would spoil all sound near it."""
+        if not frame.format.name.startswith(("flt", "dbl")):
+            return frame
+        samples = frame.to_ndarray()
+        broken = ~(np.abs(samples) <= _LOUDEST)
+        if not broken.any():
+            return frame
+        self._broken += int(broken.sum())
+        mended = AudioFrame.from_ndarray(np.where(broken, 0, samples), frame.format.name, frame.layout.name)
+        mended.sample_rate, mended.pts, mended.time_base = frame.sample_rate, frame.pts, frame.time_base
+        return mended
 
     def _drain(self) -> None:
         if self._resampler is not None:
