@@ -23,7 +23,7 @@ from avgate.report.writers import find_writer
 from avgate.training.train import train
 from tests.three_modalities import COLUMNS, RECIPE, ThreeModalities
 
-# The contract of fusions proves that models take any number of modalities.
+# The golden tests hold the equations of three modalities in every run.
 pytestmark = pytest.mark.slow
 
 
