@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,6 +100,68 @@ def test_a_trace_with_a_short_column_is_refused(tmp_path: Path):
     (tmp_path / "t.json").write_text(json.dumps(document))
     with pytest.raises(UsageError, match="not a trace"):
         read_json(tmp_path / "t.json")
+
+
+def changed(trace: Trace, path: Path, *place: str | int, value: object) -> Path:
+    """A trace's file with one value replaced."""
+    JsonWriter().write(trace, path)
+    document = json.loads(path.read_text())
+    part = document
+    for key in place[:-1]:
+        part = part[key]
+    part[place[-1]] = value
+    path.write_text(json.dumps(document))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        (("time_s", 1), None, "row 2: time_s must be a number"),
+        (("time_s", 1), 10**500, "not a trace"),
+        (("time_s", 1), 1e300, "row 2: time_s must be a number"),
+        (("time_s", 1), "0.04", "time_s must be a list of numbers"),
+        (("time_s", 2), 0.01, "row 3: time_s runs backwards"),
+        (("time_s", 0), float("nan"), "row 1: time_s"),
+        (("targets", "valence", 2), 55, "row 3: targets: valence must be from -1 to 1"),
+        (("targets", "arousal", 0), float("-inf"), "row 1: targets: arousal"),
+        (("targets", "arousal", 0), True, "targets: arousal must be a list of numbers"),
+        (("targets", "valence"), {"0": 1}, "targets: valence must be a list of numbers"),
+        (("raw", "valence", 0), float("inf"), "row 1: raw: valence"),
+        (("low", "valence", 3), -1.5, "row 4: low: valence"),
+        (("high", "valence", 3), -0.9, "row 4: the interval of 'valence' ends below its start"),
+        (("level",), 90.0, "level must be between 0 and 1"),
+        (("gates", "face_attended", 4), 1.01, "row 5: gates: face_attended must be from 0 to 1"),
+        (("present", "face", 0), None, "present: face must be a list of true and false"),
+        (("present", "face", 0), "yes", "present: face must be a list of true and false"),
+        (("notes",), [3], "source and notes must be texts"),
+        (("source",), None, "source and notes must be texts"),
+        (("provenance",), 3, "not a trace"),
+    ],
+)
+def test_values_that_no_trace_has_are_refused_by_their_row(place, value, said, tmp_path: Path):
+    with pytest.raises(UsageError, match=said) as caught:
+        read_json(changed(make_trace(10), tmp_path / "t.json", *place, value=value))
+    assert caught.value.where == str(tmp_path / "t.json")
+    assert len(caught.value.what) < 300
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000], ids=["lists", "objects"])
+def test_endless_nesting_is_refused(text: str, tmp_path: Path):
+    (tmp_path / "t.json").write_text(text)
+    with pytest.raises(UsageError, match="not a trace"):
+        read_json(tmp_path / "t.json")
+
+
+def test_a_pipe_is_refused_without_waiting_for_what_comes_out_of_it(tmp_path: Path):
+    os.mkfifo(tmp_path / "t.json")
+    with pytest.raises(UsageError, match="no regular file"):
+        read_json(tmp_path / "t.json")
+
+
+def test_model_outputs_before_post_processing_may_exceed_the_range_of_targets(tmp_path: Path):
+    file = changed(make_trace(10), tmp_path / "t.json", "raw", "valence", 2, value=1.2)
+    assert read_json(file).raw["valence"][2] == 1.2
 
 
 def test_a_missing_trace_is_a_usage_error(tmp_path: Path):

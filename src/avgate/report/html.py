@@ -88,7 +88,8 @@ def write_report(trace: Trace, out: Path, *, video: Path | None = None, still: n
 
 def _shown(file: Path, trace: Trace, folder: Path) -> Shown:
     """What a report shows of a recording, read once more."""
-    fps = 1 / float(np.median(np.diff(trace.time_s))) if len(trace) > 1 else None
+    step_s = float(np.median(np.diff(trace.time_s))) if len(trace) > 1 else 0.0
+    fps = 1 / step_s if step_s > 0 else None
     recording = open_recording(file, fps)
     with Shown(recording, folder) as shown:
         for frame in recording.frames():

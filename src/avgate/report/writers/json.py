@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,9 @@ from avgate.core.files import atomic_write, json_values
 from avgate.core.gates import Gate
 from avgate.core.types import Trace
 from avgate.report.writers.base import TIME_DECIMALS, VALUE_DECIMALS, presence, rounded
+
+LONGEST_S = 1e10
+"""Times further from 0 than this, in seconds, aren't times of a recording; clocks that count from 1970 are below it."""
 
 
 @dataclass(frozen=True)
@@ -52,41 +57,87 @@ def read_json(path: Path) -> Trace:
     """The trace that JsonWriter wrote to `path`.
 
     Raises:
-        UsageError: there is no such file, or it holds something else.
+        UsageError: there is no such file, it holds something else, or values that no trace has.
     """
     try:
+        if path.exists() and not path.is_file():
+            hint = "give the .json file that avgate predict wrote"
+            raise UsageError("this is no regular file but a folder, device, pipe or socket", where=path, hint=hint)
         document = json.loads(path.read_text("utf-8"))
+        low, high = (_arrays(document.get(end, {}), end, (-1, 1)) for end in ("low", "high"))
         trace = Trace(
-            time_s=np.array(document["time_s"], np.float64),
-            targets=_arrays(document["targets"], np.float64),
-            raw=_arrays(document["raw"], np.float64),
-            low=_arrays(document.get("low", {}), np.float64),
-            high=_arrays(document.get("high", {}), np.float64),
+            time_s=_times(document["time_s"]),
+            targets=_arrays(document["targets"], "targets", (-1, 1)),
+            raw=_arrays(document["raw"], "raw", (-sys.float_info.max, sys.float_info.max)),
+            low=low,
+            high=high,
             level=document.get("level"),
-            present=_arrays(document["present"], bool),
-            gates={Gate.named(name): gate for name, gate in _arrays(document["gates"], np.float64).items()},
-            source=document["source"],
-            notes=tuple(document["notes"]),
-            provenance=document["provenance"],
+            present={name: _mask(values, name) for name, values in document["present"].items()},
+            gates={Gate.named(name): gate for name, gate in _arrays(document["gates"], "gates", (0, 1)).items()},
+            source=_text(document["source"]),
+            notes=tuple(_text(note) for note in document["notes"]),
+            provenance=dict(document["provenance"]),
         )
         of_targets = (trace.targets, trace.raw, trace.low, trace.high)
         columns = [column for kind in (*of_targets, trace.present, trace.gates) for column in kind.values()]
         if any(column.shape != trace.time_s.shape for column in columns):
-            raise ValueError("columns of unequal length")
-        if trace.low.keys() != trace.high.keys() or (trace.low and not isinstance(trace.level, float)):
-            raise ValueError("intervals without one of their ends, or without their level")
+            raise ValueError("its columns are of unequal length")
+        if low.keys() != high.keys() or not low.keys() <= trace.targets.keys():
+            raise ValueError("its intervals lack an end or a target")
+        if low and not (isinstance(trace.level, float) and 0 < trace.level < 1):
+            raise ValueError("its intervals' level must be between 0 and 1")
+        for name, ends in low.items():
+            _refuse_rows(ends > high[name], f"the interval of '{name}' ends below its start")
     except OSError as error:
         raise UsageError(f"can't be read ({error.strerror})", where=path, hint="check the path") from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise UsageError(
-            "this is not a trace", where=path, hint="give the .json file that avgate predict wrote"
+            f"this is not a trace ({textwrap.shorten(reason, 200)})",
+            where=path,
+            hint="give the .json file that avgate predict wrote",
         ) from error
     return trace
 
 
+def _times(values: object) -> np.ndarray:
+    times = _numbers(values, "time_s")
+    _refuse_rows(~(np.abs(times) <= LONGEST_S), f"time_s must be a number of seconds, at most {LONGEST_S:g}")
+    _refuse_rows(np.diff(times, prepend=-np.inf) < 0, "time_s runs backwards")
+    return times
+
+
+def _arrays(columns: Mapping[str, object], kind: str, limits: tuple[float, float]) -> dict[str, np.ndarray]:
+    """Columns of numbers; ValueError where one isn't within the limits. An unknown value (null) is NaN."""
+    arrays = {name: _numbers(values, f"{kind}: {name}") for name, values in columns.items()}
+    for name, values in arrays.items():
+        outside = (values < limits[0]) | (values > limits[1])
+        _refuse_rows(outside, f"{kind}: {name} must be from {limits[0]:g} to {limits[1]:g}")
+    return arrays
+
+
+def _numbers(values: object, name: str) -> np.ndarray:
+    if not isinstance(values, list) or not {type(value) for value in values} <= {int, float, type(None)}:
+        raise ValueError(f"{name} must be a list of numbers")
+    return np.array(values, np.float64)
+
+
+def _mask(values: object, name: str) -> np.ndarray:
+    if not isinstance(values, list) or not {type(value) for value in values} <= {bool}:
+        raise ValueError(f"present: {name} must be a list of true and false")
+    return np.array(values, bool)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("source and notes must be texts")
+    return value
+
+
+def _refuse_rows(wrong: np.ndarray, what: str) -> None:
+    if wrong.any():
+        raise ValueError(f"row {int(np.argmax(wrong)) + 1}: {what}")
+
+
 def _columns(columns: Mapping[str, np.ndarray]) -> dict[str, list[float | None]]:
     return {name: json_values(rounded(values, VALUE_DECIMALS)) for name, values in columns.items()}
-
-
-def _arrays(columns: Mapping[str, list[float | None]], dtype: type) -> dict[str, np.ndarray]:
-    return {name: np.array(values, dtype) for name, values in columns.items()}
