@@ -150,6 +150,8 @@ def _limits(used: Sequence[str]) -> str:
             "An emotion word's place in the plane is a convention: scores say how well emotions are told apart, rather "
             "than how well valence and arousal are measured.",
             "Training never saw voice and face of one real person together.",
+            "They know the people they were made of: tried on EmoDB or on those photographs, they look better than "
+            "they are.",
             "Whether they are equally right for all people couldn't be measured: only sex is known, and only of "
             "EmoDB's speakers. There are no figures by age, skin colour, origin or disability.",
         ]

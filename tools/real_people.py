@@ -36,7 +36,7 @@ from avgate.models.recipes import recipe_named
 from avgate.training.batches import prepare
 from avgate.training.train import train
 from tools.people import PARTS
-from tools.real_people_page import TARGETS, Estimates, Measured, figures, note, page
+from tools.real_people_page import TARGETS, Estimates, Measured, figures, note, page, widths
 from tools.ship import labelled, measured_of
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -266,7 +266,9 @@ def main() -> None:
     }
     measured: list[Measured] = figures(ours, beside)
     file = args.docs / "real-people.json"
-    write_json(file, {"about": note(measured), "recipe": to_plain(RECIPE), "rows": [vars(m) for m in measured]})
+    write_json(
+        file, {"about": note(measured, widths(ours)), "recipe": to_plain(RECIPE), "rows": [vars(m) for m in measured]}
+    )
     with atomic_write(args.docs / "real-people.md") as temporary:
         temporary.write_text(page(ours, beside, measured, RECIPE), encoding="utf-8")
     if shipped:

@@ -185,16 +185,30 @@ def _original(row: Mapping[str, Any], kind: str) -> str:
     return str(row["clip"]).removesuffix(f"-{word(kind)}")
 
 
-def note(measured: Sequence[Measured]) -> str:
-    """What users of the default weights must know, from what was measured."""
+def note(measured: Sequence[Measured], widths: Mapping[str, float]) -> str:
+    """What users of the default weights must know, from what was measured.
+
+    Args:
+        measured: of `figures`.
+        widths: of `widths`.
+    """
     of = {m.what: round(100 * m.measured) for m in measured}
     face, face_arousal, voice, voice_arousal = (of[_area(contrast)] for contrast in CONTRASTS)
+    wide = " and ".join(f"{width:.1f} for a {name}" for name, width in widths.items())
     return (
-        f"Default weights: models made like them rank {face} of 100 pairs of faces right by valence and {face_arousal} "
-        f"by arousal, and of 100 pairs of voices {voice} and {voice_arousal}, of people left out of their training. "
-        "They were trained on rendered clips, photographs and acted speech, and not on spontaneous behaviour. They are "
-        "not for decisions about a person."
+        "Default weights: of a happy and a sad, angry, fearful or disgusted person whom they never saw, weights made "
+        f"like them place the happy one higher in valence in {face} of 100 pairs of faces and {voice} of 100 pairs of "
+        f"voices (50 is guessing); by arousal, {face_arousal} and {voice_arousal} of 100 pairs are ranked right. A "
+        f"single valence is uncertain: on a scale of 2, the 90 % interval is on average {wide} wide. They were trained "
+        "on rendered clips, photographs and acted speech, and not on spontaneous behaviour. They are not for decisions "
+        "about a person."
     )
+
+
+def widths(ours: Estimates) -> dict[str, float]:
+    """Face and voice -> mean width of the 90 % interval of valence."""
+    rows = {name: chosen(ours["people"], source) for source, name in (("still", "face"), ("voice", "voice"))}
+    return {name: float(np.mean([row["valence_width"] for row in part])) for name, part in rows.items()}
 
 
 def page(ours: Estimates, beside: Mapping[str, Estimates | None], measured: Sequence[Measured], recipe: Recipe) -> str:
@@ -221,16 +235,22 @@ def page(ours: Estimates, beside: Mapping[str, Estimates | None], measured: Sequ
             f"{len(chosen(people, 'still'))} photographs of {persons} persons, and {len(chosen(people, 'voice'))} "
             f"recordings of {speakers} speakers (EmoDB). No face was found in {lost} further photographs. The emotions "
             f"are those that people named or acted; as places in the plane: {SOURCE}. Intervals hold 95 % of draws of "
-            "persons. Copies that a model is tested on are changed in ways that training saw too, at random.",
+            "persons. Copies that a model is tested on are changed in ways that training saw too, at random. AUC is "
+            "the area under the curve: how often the estimate ranks a pair right; .5 is chance.",
             "",
             "The recipe was chosen on these same people, by variants tried on some of the folds, and by small networks "
             "on the means of clips: the figures may flatter it.",
             "",
-            markdown_table("## What was needed", "", ["needed", "measured", "95 % interval", ""], _needed(measured)),
             markdown_table(
-                "## Beside others\n\nArea under the curve: how often the estimate ranks a pair right; .5 is chance. "
-                "Pairs are of people who were left out of the same model; the second row has all pairs, though "
-                "estimates of two models aren't on one scale. "
+                "## What was needed\n\nAreas and CCCs must reach the figure; means and shifts must stay within it, to "
+                "either side. The measured value is judged, and not its interval.",
+                "",
+                ["needed", "measured", "95 % interval", ""],
+                _needed(measured),
+            ),
+            markdown_table(
+                "## Beside others\n\nAreas under the curve. Pairs are of people who were left out of the same model; "
+                "the second row has all pairs, though estimates of two models aren't on one scale. "
                 "Ridge regressions were cross-validated on the same people; the weights of 0.1.0 knew neither these "
                 "people nor any other, and read features of this version. The rule on blendshapes isn't fitted; it is "
                 "the best of three that were tried on these photographs.",

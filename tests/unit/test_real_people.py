@@ -12,7 +12,7 @@ from tests.sounds import speech
 from tools import perturb
 from tools.people import PARTS, VALIDATION, of_weights, spread, weights
 from tools.real_people import FOLDS, Fold
-from tools.real_people_page import CONTRASTS, Estimates, auc, chosen, figures, note, page
+from tools.real_people_page import CONTRASTS, Estimates, auc, chosen, figures, note, page, widths
 
 EMOTIONS = {
     "still": ("happiness", "sadness", "anger", "fear", "disgust", "surprise", "neutral"),
@@ -101,7 +101,9 @@ def test_figures_say_what_holds_and_the_page_shows_every_row():
     for counted in ("person", "recording"):
         assert f"| voice, every {counted} counts the same | 0.90 | 1.00 | 0.80 | 1.20 |" in text
     assert "**doesn't hold**" not in text
-    assert note(measured).startswith("Default weights: models made like them rank 100 of 100 pairs of faces right")
+    said = note(measured, widths(good))
+    assert "higher in valence in 100 of 100 pairs of faces and 100 of 100 pairs of voices" in said
+    assert "1.0 for a face and 1.0 for a voice wide" in said
 
 
 def test_people_are_compared_with_those_left_out_of_the_same_model_and_all_pairs_are_shown_beside():
