@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from avgate.core.errors import ModelFileError, UsageError
-from avgate.features.hub import device
+from avgate.features.hub import device, first_line
 
 Layout = Literal["auto", "first", "last"]
 """Where an output has its columns: right behind the batch, or last. With auto, the output's shape decides."""
@@ -51,7 +51,7 @@ class OnnxModel:
         try:
             return self.session.run(list(self.outputs), {self.input: batch.astype(kinds[self.dtype])})
         except Exception as error:  # onnxruntime's errors share no base class
-            what = f"the model fails on an input of shape {batch.shape} ({str(error).splitlines()[0][:200]})"
+            what = f"the model fails on an input of shape {batch.shape} ({first_line(error)})"
             hint = "check the backbone's settings against the model's input"
             raise ModelFileError(what, where=self.path, hint=hint) from error
 
@@ -144,7 +144,7 @@ def open_onnx(source: str, outputs: tuple[str, ...], threads: int = 1) -> OnnxMo
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=[*available, "CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors share no base class
-        what = f"it can't be read as an ONNX model ({str(error).splitlines()[0][:200]})"
+        what = f"it can't be read as an ONNX model ({first_line(error)})"
         raise ModelFileError(what, where=path, hint="export or download it again") from error
     inputs, declared = session.get_inputs(), {output.name: _sizes(output.shape) for output in session.get_outputs()}
     names = list(declared)
