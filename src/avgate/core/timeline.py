@@ -8,6 +8,9 @@ from itertools import pairwise
 
 import numpy as np
 
+LONGEST_S = 7 * 86400.0
+"""Longest recording, and latest time of a label, in seconds; later times are clock times, or in another unit."""
+
 
 @dataclass(frozen=True)
 class Grid:

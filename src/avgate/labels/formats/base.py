@@ -11,13 +11,11 @@ from typing import Protocol
 import numpy as np
 
 from avgate.core.errors import CorpusError
+from avgate.core.timeline import LONGEST_S
 from avgate.core.types import LabelTrack
 
 DECIMALS = 6
 """Decimals of values and of seconds in the text files that are written."""
-
-LONGEST_S = 7 * 86400.0
-"""Latest time of a label in seconds; later times are clock times, or in another unit."""
 
 Frames = Callable[[], np.ndarray]
 """Gives the timestamps of the video's frames, float64 [n] seconds, to formats without times."""
