@@ -13,7 +13,7 @@ LATEST_TESTS := $(wildcard tests/unit/test_media*.py) tests/unit/test_faces.py t
 # Two processes take the tests file by file, so that what a file prepares is made once; folders with long files come first.
 SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo test test-slow test-all test-latest check bench weights real-people results ablations complementarity docs clean
+.PHONY: setup demo test test-slow test-all test-latest check bench weights real-people results ablations complementarity docs parity clean
 
 setup: $(INSTALLED)  ## make .venv and install avgate with the tested set of versions
 
@@ -87,6 +87,9 @@ docs: $(INSTALLED) complementarity  ## make docs/complementarity.md, fusions.md,
 	$(BIN)/python tools/example.py
 	$(BIN)/python tools/summary.py
 	$(BIN)/python tools/picture.py
+
+parity: $(INSTALLED)  ## compare avgate with the definitions that it stands on, write docs/parity.md
+	$(BIN)/python -m tools.parity
 
 clean:
 	rm -rf demo work build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
