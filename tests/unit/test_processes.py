@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import cv2
+import psutil
 import pytest
 
 from avgate.core.errors import WorkerError
@@ -51,6 +53,7 @@ def test_an_error_of_the_work_ends_it():
 
 
 SCRIPT = """
+import os
 import sys
 import time
 from pathlib import Path
@@ -61,7 +64,7 @@ FOLDER = Path(sys.argv[1])
 
 
 def work(n):
-    (FOLDER / f"begun {n}").touch()
+    (FOLDER / f"begun {n}").write_text(str(os.getpid()))
     deadline = time.monotonic() + 60
     while not (FOLDER / "go on").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -77,6 +80,29 @@ if __name__ == "__main__":
 """
 
 
+def test_no_worker_outlives_a_process_that_is_killed(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    process = subprocess.Popen([sys.executable, str(tmp_path / "script.py"), str(tmp_path)])
+    begun = await_workers(tmp_path)
+    workers = [psutil.Process(int(file.read_text())) for file in begun]
+    process.kill()
+    process.wait()
+    gone, alive = psutil.wait_procs(workers, timeout=30)
+    for worker in alive:
+        worker.kill()
+    assert len(gone) == 2
+    assert not list(tmp_path.glob("done *")), "they ended in the midst of their work"
+
+
+def await_workers(folder: Path) -> list[Path]:
+    """The files that two workers write when they begin."""
+    deadline = time.monotonic() + 60
+    while len(begun := [file for file in folder.glob("begun *") if file.stat().st_size]) < 2:
+        assert time.monotonic() < deadline, "the workers never began"
+        time.sleep(0.02)
+    return begun
+
+
 @pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals to a process group")
 def test_ctrl_c_finishes_what_has_begun_and_begins_nothing_else(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
@@ -89,9 +115,7 @@ def test_ctrl_c_finishes_what_has_begun_and_begins_nothing_else(tmp_path):
         start_new_session=True,
     )
     signal.signal(signal.SIGINT, before)
-    deadline = time.monotonic() + 60
-    while len(list(tmp_path.glob("begun *"))) < 2 and time.monotonic() < deadline:
-        time.sleep(0.02)
+    await_workers(tmp_path)
     os.killpg(process.pid, signal.SIGINT)
     said = process.stderr.readline()
     (tmp_path / "go on").touch()

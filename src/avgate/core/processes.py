@@ -1,4 +1,4 @@
-"""Work in several processes: a clean Ctrl-C, and a useful error when one of them dies."""
+"""Work in several processes: a clean Ctrl-C, a useful error when one of them dies, and none outlives this one."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import connection, get_context, parent_process
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -26,7 +27,7 @@ class Workers(Generic[_Task, _Result]):
 
     Ctrl-C, or any other exception in the block: what has begun in other processes is finished, nothing else begins,
     and the exception goes on. So work that must not be lost writes its result to disk itself. With a single worker,
-    Ctrl-C interrupts the work at once.
+    Ctrl-C interrupts the work at once. If this process is killed, its workers end at once.
 
     Args:
         work: what is done for each task; for other processes, it and the tasks must be picklable.
@@ -124,6 +125,7 @@ def _held_interrupts() -> Iterator[None]:
 
 def _begin(set_up: Callable[[], object] | None) -> None:
     """Prepare a worker process: deaf to Ctrl-C, which the terminal sends to every process, and with one thread."""
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The processes already fill the cores. Libraries that are loaded later read these; torch may be loaded already.
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -136,3 +138,14 @@ def _begin(set_up: Callable[[], object] | None) -> None:
         cv2.setNumThreads(1)
     if set_up:
         set_up()
+
+
+def _end_with_parent() -> None:
+    """End this process as soon as the one that started it is gone.
+
+    A killed process can't tell its workers, and they would wait for tasks for ever.
+    """
+    parent = parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    os._exit(1)
