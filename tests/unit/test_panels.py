@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -48,6 +50,34 @@ def test_means_leave_out_what_is_unknown():
     (panel,) = strip_panels(Trace(np.arange(3.0), {"valence": np.zeros(3)}, {}, gates))
     assert panel.rows[0].mean == 0.5
     assert np.isnan(panel.rows[1].mean)
+
+
+def test_gates_are_empty_where_their_modality_is_absent():
+    names = ("face_attended", "voice_attended", "face_iteration_1", "voice_reliability", "leader")
+    present = {
+        "face": np.array([True, False, True]),
+        "audio": np.array([True, True, False]),
+        "voice": np.zeros(3, bool),
+    }
+    gates = {Gate.named(name): np.full(3, 0.5) for name in names}
+    panels = {panel.name: panel for panel in strip_panels(Trace(np.arange(3.0), {}, present, gates))}
+    face, voice, all_along = [0.5, np.nan, 0.5], [0.5, 0.5, np.nan], [0.5] * 3
+    for name, rows in {
+        "attended": [face, voice],
+        "iterations": [face],
+        "reliability": [voice],
+        "gates": [all_along],
+    }.items():
+        np.testing.assert_array_equal([row.values for row in panels[name].rows], rows, err_msg=name)
+
+
+def test_panels_are_for_readers_who_have_not_read_the_paper():
+    gates = {Gate.named(f"{m}_{kind}"): np.zeros(3) for m in ("voice", "face") for kind in ("attended", "iteration_0")}
+    panels = strip_panels(Trace(np.arange(3.0), {}, {}, gates))
+    for panel in panels:
+        assert not re.search("iteration|attended|attention|gate|modalit", f"{panel.title} {panel.text} {panel.high}")
+        assert "voice and face" in panel.text
+    assert "0 is before any comparison" in panels[1].text
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ DRAWN_DECIMALS = 4
 """Decimals of the values in the page: a pixel is about a hundredth, and two decimals are shown in words."""
 
 WARNING = '<a class="warn" href="#notes" title="Read the notes first" aria-label="Read the notes">!</a>'
-UNKNOWN = '<span class="unknown"></span><span>unknown</span>'
+MISSING = '<span class="unknown"></span><span>missing</span>'
 
 
 def page(trace: Trace, frame_size: tuple[int, int] | None, still: bytes | None = None) -> tuple[str, str]:
@@ -213,7 +213,7 @@ def _panel(panel: Panel) -> str:
         f'<section class="card" aria-labelledby="{title}"><h2 id="{title}">{escape(panel.title)}</h2>'
         f"<p>{escape(panel.text)}</p>"
         f'<div class="legend"><span>{escape(panel.low)}</span><span class="ramp"></span>'
-        f"<span>{escape(panel.high)}</span>{UNKNOWN if gaps else ''}</div>"
+        f"<span>{escape(panel.high)}</span>{MISSING if gaps else ''}</div>"
         f'<div class="plot" {place} role="img" aria-label="{escape(label)}"></div></section>'
     )
 

@@ -97,6 +97,7 @@ def strip_panels(trace: Trace) -> list[Panel]:
         by_kind.get(gate.kind, others).append(gate)
     labels = [_mask_of(gate).label for gate in by_kind["reliability"] or by_kind["attended"]]
     named, rest = _listed(labels), "the other one" if len(labels) == 2 else "the rest"
+    own = " 0 is before any comparison." if any(gate.iteration == 0 for gate in by_kind["iteration"]) else ""
     panels = [
         Panel(
             "presence",
@@ -109,27 +110,27 @@ def strip_panels(trace: Trace) -> list[Panel]:
         ),
         Panel(
             "reliability",
-            "Which was relied on?",
-            f"How far the model judges {named} to be as they should be: pale where one of them is missing or mere "
-            f"noise, so that the estimate falls back on {rest}.",
+            "How much was each relied on?",
+            f"How far the model trusted {named}. It learned this from recordings with noise and gaps, and it can be "
+            "wrong: a strong stretch is no proof that there was much to hear or see.",
             "not relied on",
             "relied on",
             _gate_rows(trace, by_kind["reliability"]),
         ),
         Panel(
             "attended",
-            f"Did {named} help each other?",
-            f"At every moment the model decides, for {named} each, whether to mix in what {rest} suggests or to "
-            f"leave its own impression untouched, for example because {rest} is unclear.",
-            "left untouched",
-            f"mixed in {rest}",
+            f"Taken alone, or mixed with {rest}?",
+            f"For {named} each, at every moment: pale where the model took it as it is, strong where it mixed in what "
+            f"{rest} suggests.",
+            "taken alone",
+            "mixed",
             _gate_rows(trace, by_kind["attended"]),
         ),
         Panel(
             "iterations",
-            "Which iteration was used?",
-            f"The model compares {named} several times in a row, each iteration building on the one before, and "
-            "then chooses between them. Strong rows are the iterations that the estimate was made from.",
+            "How many rounds of comparison were used?",
+            f"The model compares {named} in several rounds, each building on the one before; strong rows are the "
+            f"rounds that the estimate was made from.{own}",
             "not used",
             "used",
             _gate_rows(trace, by_kind["iteration"]),
@@ -140,7 +141,13 @@ def strip_panels(trace: Trace) -> list[Panel]:
 
 
 def _gate_rows(trace: Trace, gates: Sequence[Gate]) -> tuple[Row, ...]:
-    return tuple(_row(_mask_of(gate), trace.gates[gate], _label(gate)) for gate in gates)
+    return tuple(_row(_mask_of(gate), _where_there(trace, gate), _label(gate)) for gate in gates)
+
+
+def _where_there(trace: Trace, gate: Gate) -> np.ndarray:
+    """A gate's values, NaN where its modality is absent: what a model decides about nothing tells a reader nothing."""
+    there = trace.present.get(modality_named(gate.modality).presence) if gate.modality else None
+    return trace.gates[gate] if there is None else np.where(there, trace.gates[gate], np.nan)
 
 
 def _mask_of(gate: Gate) -> Mask:
