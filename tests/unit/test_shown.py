@@ -11,6 +11,7 @@ from avgate.core.types import SAMPLE_RATE, Waveform
 from avgate.media import Media, open_recording
 from avgate.report.shown import STILL_HEIGHT, WAVE_COLOUR, Envelope, Shown
 from tests.clips import greys, tone
+from tests.disks import disk
 from tests.recordings import write_image, write_images, write_sound
 
 INK = np.array(WAVE_COLOUR)
@@ -61,6 +62,19 @@ def test_sound_alone_is_a_video_of_its_waveform_with_the_sound(tmp_path):
     third = len(ink) // 3
     assert ink[:third].mean() > 4 * ink[third + 5 : 2 * third - 5].mean()
     assert sum(len(p.samples) for p in copy.sound()) == pytest.approx(3 * SAMPLE_RATE, abs=0.1 * SAMPLE_RATE)
+
+
+def test_on_a_full_disk_the_copy_is_given_up_with_the_reason_and_all_else_goes_on(tmp_path):
+    noise = list(np.random.default_rng(0).integers(0, 255, (4, 96, 96, 3), np.uint8))
+    images, sound = write_images(tmp_path / "a", noise), write_sound(tmp_path / "a.wav", tone(2, SAMPLE_RATE))
+    with disk(tmp_path / "full", "size=8k") as full:
+        for path, fps in ((images, 2.0), (sound, None)):
+            found = shown(path, full, fps)
+            assert found.video is None
+            assert "No space left on device" in found.failure.what
+            assert "TMPDIR" in found.failure.where
+            assert (found.sound is not None) == (path == sound)
+            assert not list(full.iterdir())
 
 
 def test_a_still_image_is_shown_itself_and_no_larger_than_needed(tmp_path):

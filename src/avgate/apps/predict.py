@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from rich.markup import escape
 
 from avgate.core.console import console, progress
-from avgate.core.errors import AvgateError, UsageError
+from avgate.core.errors import AvgateError, OutputError, UsageError
 from avgate.core.files import make_folder
+from avgate.core.scratch import scratch_folder
 from avgate.core.types import Trace, VideoFrame
 from avgate.features.tracks import Extracted, extract_tracks
 from avgate.inference.predictor import Predictor
@@ -85,8 +87,8 @@ def predict_one(
 ) -> Trace:
     """Write one video's files as out/name.*; arguments as for predict."""
     recording = open_recording(video, fps)
-    with progress() as bar, tempfile.TemporaryDirectory() as scratch:
-        shown = Shown(recording, Path(scratch)) if report else None
+    with progress() as bar, ExitStack() as scope:
+        shown = _open_shown(recording, scope) if report else None
         total = recording.info.frames_hint if isinstance(recording, Media) else len(recording.frame_times())
         task = bar.add_task(escape(video.name), total=total)
         extracted = _extract(recording, predictor, shown, on_frame=lambda: bar.advance(task))
@@ -94,6 +96,9 @@ def predict_one(
         for writer in writers:
             writer.write(trace, out / f"{name}{writer.suffix}")
         if shown is not None:
+            if (failure := shown.failure) is not None:
+                note = f"The report shows no video. {failure.where}: {failure.what}; {failure.hint}."
+                trace = replace(trace, notes=(*trace.notes, note))
             write_report(trace, out / f"{name}.html", video=shown.video, still=shown.still)
             pictures = [] if shown.still is None else [VideoFrame(0.0, shown.still)]
             write_figure(trace, out / f"{name}.png", pictures, shown.sound)
@@ -104,6 +109,14 @@ def predict_one(
     for note in trace.notes:
         console.print(f"  [yellow]{escape(note)}[/]", soft_wrap=True)
     return trace
+
+
+def _open_shown(recording: Media | Images, scope: ExitStack) -> Shown:
+    """A collector of what the report shows; its copy of the recording stays until the scope ends."""
+    try:
+        return Shown(recording, scope.enter_context(scratch_folder()))
+    except OutputError as error:
+        return Shown(recording, None, error)
 
 
 def _extract(

@@ -79,9 +79,9 @@ def compare(
     if not len(seeds):
         raise UsageError("there is nothing to train without a seed", where="--seeds", hint="use 1 or more")
     protocol, workers = _on_accelerator(protocol, workers)
-    data = load_data(protocol, variants[0].recipe)
     kept = Kept(out)
     kept.make_folders()
+    data = load_data(protocol, variants[0].recipe)
     outcomes = _all_outcomes(protocol, data, kept, variants, seeds, workers)
 
     def of(name: str, seed: int) -> list[Outcome]:

@@ -6,8 +6,6 @@ import contextlib
 import json
 import math
 import os
-import secrets
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from avgate.core.errors import OutputError, UsageError
+from avgate.core.scratch import PREFIX, claim
 
 
 @contextlib.contextmanager
@@ -35,23 +34,32 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     # If `path` is a link, replace the file that it points to, not the link.
-    final = Path(os.path.realpath(path))
-    temporary = final.with_name(f".avgate-{secrets.token_hex(6)}{final.suffix}")
+    final, written = Path(os.path.realpath(path)), 0
     try:
         if final.is_dir():
             raise OutputError("there is a folder of this name", where=path, hint="give the name of a file")
         if final.exists() and not final.is_file():
             raise OutputError("this is not a regular file", where=path, hint="give the name of a file")
-        yield temporary
-        temporary.replace(final)
+        with claim(final.parent, final.suffix) as temporary:
+            try:
+                yield temporary
+                temporary.replace(final)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    written = temporary.stat().st_size
+                raise
     except OSError as error:
         # An error about another file, such as one that the block reads, passes through.
-        if error.filename is not None and Path(os.fsdecode(error.filename)) not in (temporary, final):
+        if error.filename is not None and not _same_work(Path(os.fsdecode(error.filename)), final):
             raise
-        raise OutputError(f"can't be written ({error.strerror or error})", where=path, hint=_hint(final)) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        after = f" after {written:,} bytes" if written else ""
+        what = f"can't be written{after} ({error.strerror or error})"
+        raise OutputError(what, where=path, hint=_hint(final)) from error
+
+
+def _same_work(path: Path, final: Path) -> bool:
+    """Whether a path is that of a file to be written, or of what is written in its place at first."""
+    return path == final or (path.parent == final.parent and path.name.startswith(PREFIX))
 
 
 def _hint(path: Path) -> str:
@@ -69,8 +77,8 @@ def make_folder(path: str | Path) -> Path:
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path, prefix=".avgate-"):
-            pass
+        with claim(path) as probe:
+            probe.touch()
     except OSError as error:
         reason = error.strerror or str(error)
         raise OutputError(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 import urllib.request
 import zipfile
 from pathlib import Path
 
 from avgate.core.console import quiet_native
-from avgate.core.errors import ModelFileError
+from avgate.core.errors import ModelFileError, OutputError
+from avgate.core.files import atomic_write, make_folder
 
 URL = "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task"
 SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
@@ -75,13 +75,13 @@ def _download(target: Path) -> None:
         digest = hashlib.sha256(data).hexdigest()
         if digest != SHA256:
             raise OSError(f"the downloaded file has {len(data)} bytes and sha256 {digest}, not {SHA256}")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as part:
-            part.write(data)
-        Path(part.name).replace(target)
-    except OSError as error:
+        make_folder(target.parent)
+        with atomic_write(target) as temporary:
+            temporary.write_bytes(data)
+    except (OSError, OutputError) as error:
+        reason = error.what if isinstance(error, OutputError) else error
         raise ModelFileError(
-            f"this mediapipe has no built-in face mesh, and its model could not be downloaded from {URL} ({error})",
+            f"this mediapipe has no built-in face mesh, and its model could not be downloaded from {URL} ({reason})",
             where=target,
             hint=f"Download it by hand to that path, or give the file with {OPTION} or the variable {VARIABLE}.",
         ) from error

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from avgate.core.console import console, progress
-from avgate.core.errors import AvgateError, MediaError
+from avgate.core.errors import AvgateError, MediaError, OutputError
+from avgate.core.files import make_folder
 from avgate.core.processes import Workers, worker_count
 from avgate.core.types import Clip
 from avgate.faces import face_fingerprint
@@ -35,6 +37,8 @@ def _extract_clip(
         extracted = extract_tracks(open_recording(clip.video), [b for b, _ in missing], face_model, crops=clip.crops)
         for (_, key), track in zip(missing, extracted.tracks, strict=True):
             store.write(clip.name, key, track, source)
+    except OutputError:  # the other clips couldn't be written either
+        raise
     except AvgateError as error:  # not raised: the other clips are extracted all the same
         return error
     return extracted.notes
@@ -64,6 +68,10 @@ def extract(
 
     Returns:
         How many clips were extracted now.
+
+    Raises:
+        OutputError: the store can't be written to; noticed before anything is decoded, if it can be.
+        AvgateError: some clips failed; it says which and why.
     """
     store = FeatureStore(root)
     backbones = build_backbones(names, rate)
@@ -78,6 +86,10 @@ def extract(
             continue
         if not all(store.has(clip.name, key, source) for key in keys):
             todo.append(clip)
+    if not todo and not failed and (store.root / "manifest.csv").is_file():
+        return 0
+    for key in keys:
+        make_folder(store.root / key)
     workers = max(1, min(worker_count(workers), len(todo)))
     work = partial(_extract_clip, names=tuple(names), rate=rate, face_model=face_model, root=root)
     done = 0
@@ -92,9 +104,11 @@ def extract(
                     for note in notes:
                         console.print(f"[yellow]{clip.name}:[/] {note}")
                 bar.advance(task)
-    finally:
-        if store.root.is_dir():
+    except BaseException:
+        with contextlib.suppress(OutputError):  # whatever stopped it comes first
             store.write_manifest()
+        raise
+    store.write_manifest()
     if failed:
         raise AvgateError(
             f"{len(failed)} of {len(clips)} clips could not be extracted:\n"

@@ -20,6 +20,7 @@ import numpy as np
 
 from avgate.core.errors import FeatureError
 from avgate.core.files import atomic_write, make_folder
+from avgate.core.scratch import PREFIX
 from avgate.core.timeline import Grid
 from avgate.core.types import FeatureTrack
 
@@ -137,7 +138,7 @@ class FeatureStore:
         """List every readable track in ROOT/manifest.csv."""
         rows = []
         for path in sorted(self.root.glob("*/*.safetensors")):
-            if path.name.startswith(".avgate-"):  # another process is writing it, or was stopped while it did
+            if path.name.startswith(PREFIX):  # another process is writing it, or was stopped while it did
                 continue
             try:
                 header = _header(path)

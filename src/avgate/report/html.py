@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import tempfile
 from pathlib import Path
 from typing import IO
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from avgate.core.errors import MediaError, UsageError
 from avgate.core.files import atomic_write
+from avgate.core.scratch import scratch_folder
 from avgate.core.types import Trace
 from avgate.media import Media, open_recording
 from avgate.report.figure import SUFFIXES as FIGURE_SUFFIXES
@@ -35,7 +35,7 @@ def report(trace: Path, out: Path, video: Path | None = None) -> None:
     Raises:
         UsageError: `trace` holds no trace, or `out` is none of these.
         MediaError: `video` can't be decoded.
-        OutputError: `out` can't be written.
+        OutputError: `out` can't be written, or there is no room for a temporary copy of `video`.
     """
     suffix = out.suffix.lower()
     if suffix not in (".html", *FIGURE_SUFFIXES):
@@ -48,8 +48,10 @@ def report(trace: Path, out: Path, video: Path | None = None) -> None:
     elif video is None:
         write_report(content, out)
     else:
-        with tempfile.TemporaryDirectory() as scratch:
-            shown = _shown(video, content, Path(scratch))
+        with scratch_folder() as scratch:
+            shown = _shown(video, content, scratch)
+            if shown.failure is not None:
+                raise shown.failure
             write_report(content, out, video=shown.video, still=shown.still)
 
 

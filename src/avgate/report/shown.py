@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import threading
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
+from avgate.core.errors import OutputError
+from avgate.core.scratch import no_room
 from avgate.core.types import SAMPLE_RATE, VideoFrame, Waveform
 from avgate.media import Images, Media, Mp4Writer
 
@@ -66,62 +70,88 @@ class Envelope:
 class Shown:
     """Collects what a report shows, in the pass in which features are extracted. A context manager.
 
-    Frames and sound may come from different threads.
+    Frames and sound may come from different threads. Where the copy can't be written, the block goes on without it.
 
     Args:
         recording: what is shown.
-        folder: where the copy is written.
+        folder: where the copy is written, a temporary one; None where there is none for this `reason`.
+        reason: why there is no folder.
 
     Attributes:
         video: an MP4 that browsers play, once the block has ended: of a video or several images their small copy, of
             sound alone a picture of its waveform with the sound. None for a still image.
         still: the still image, RGB uint8; None for everything else.
         sound: the envelope of sound alone; None for everything else.
+        failure: why the copy that should be there isn't; None otherwise.
     """
 
-    def __init__(self, recording: Media | Images, folder: Path):
+    def __init__(self, recording: Media | Images, folder: Path | None, reason: OutputError | None = None):
         single = isinstance(recording, Images) and recording.single
-        self.video = None if single else folder / "shown.mp4"
+        self.video = None if single or folder is None else folder / "shown.mp4"
         self.still: np.ndarray | None = None
+        self.failure = None if single else reason
         self.sound = None if recording.has_frames else Envelope()
-        self._lock = threading.Lock()
+        self._single, self._lock = single, threading.Lock()
         self._size = recording.size if recording.has_frames else WAVE_SIZE
         self._scope = ExitStack()
 
     def __enter__(self) -> Shown:
         """Begin the copy."""
-        if self.video is not None:
-            width, height = self._size
-            low = max(2, min(HEIGHT, height) // 2 * 2)
-            self._writer = Mp4Writer(self.video, max(2, round(width * low / height / 2) * 2), low)
-            self._scope.enter_context(self._writer)
+        self._copy(self._begin)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Finish the copy; after an error, remove it."""
-        if kind is None and self.sound is not None:
+        if kind is not None:
+            self._scope.__exit__(kind, error, trace)
+            return
+        if self.sound is not None:
             picture = self.sound.picture()
             for time_s in (0.0, max(0.02, self.sound.end_s - 0.02)):  # the picture stays until the sound ends
-                self._writer.add(VideoFrame(time_s, picture))
-        self._scope.__exit__(kind, error, trace)
+                self._copy(partial(self._add, VideoFrame(time_s, picture)))
+        self._copy(self._scope.close)
 
     def add(self, frame: VideoFrame) -> None:
         """Take the next frame."""
-        if self.video is None:
+        if self._single:
             self.still = _shrunk(frame.image)
-            return
-        with self._lock:
-            self._writer.add(VideoFrame(frame.time_s, _fitted(frame.image, self._size)))
+        else:
+            self._copy(partial(self._add, frame))
 
     def add_sound(self, piece: Waveform) -> None:
         """Take the next piece of sound."""
         if self.sound is not None:
             self.sound.add(piece)
-        if self.video is not None:
-            with self._lock:
-                self._writer.add_sound(piece)
+        self._copy(partial(self._add_sound, piece))
+
+    def _begin(self) -> None:
+        width, height = self._size
+        low = max(2, min(HEIGHT, height) // 2 * 2)
+        assert self.video is not None
+        self._writer = Mp4Writer(self.video, max(2, round(width * low / height / 2) * 2), low)
+        self._scope.enter_context(self._writer)
+
+    def _add(self, frame: VideoFrame) -> None:
+        self._writer.add(VideoFrame(frame.time_s, _fitted(frame.image, self._size)))
+
+    def _add_sound(self, piece: Waveform) -> None:
+        self._writer.add_sound(piece)
+
+    def _copy(self, step: Callable[[], object]) -> None:
+        """Take a step of writing the copy, and give it up where its disk is full or gone."""
+        with self._lock:
+            if self.video is None:
+                return
+            try:
+                step()
+            except (OSError, OutputError) as error:
+                reason = error.what if isinstance(error, OutputError) else error.strerror or str(error)
+                self.failure = no_room(f"the report's copy of the recording can't be written there ({reason})")
+                self.video = None
+                with suppress(OSError, OutputError):
+                    self._scope.__exit__(type(error), error, error.__traceback__)
 
 
 def _shrunk(image: np.ndarray) -> np.ndarray:

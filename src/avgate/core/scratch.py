@@ -1,0 +1,134 @@
+"""Half-written files and temporary folders: whose they are, so that nothing of a killed run stays for long.
+
+Everything unfinished is called .avgate-TOKEN, with or without a suffix. Beside it, .avgate-TOKEN.avgate-lock is locked
+for as long as its process lives: the system unlocks it even when the process is killed. So whoever can lock it may
+clean up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from avgate.core.errors import OutputError
+
+fcntl: Any
+try:
+    import fcntl
+except ImportError:  # Windows, where a file that is open can't be deleted, which is as good as a lock
+    fcntl = None
+
+PREFIX = ".avgate-"
+"""How the names of everything unfinished begin."""
+
+_LOCK = ".avgate-lock"
+
+_looked_into: set[Path] = set()
+
+
+@contextlib.contextmanager
+def claim(folder: Path, suffix: str = "") -> Iterator[Path]:
+    """A new name in a folder; what bears it is removed at the end, or by the next run if this process is killed.
+
+    What killed runs left in the folder is removed first.
+
+    Args:
+        folder: where.
+        suffix: what the name ends with.
+
+    Yields:
+        The path; nothing exists there yet.
+
+    Raises:
+        OSError: the folder can't be written to.
+    """
+    remove_abandoned(folder)
+    claimed = False
+    while not claimed:
+        lock = folder / f"{PREFIX}{secrets.token_hex(6)}{_LOCK}"
+        file = lock.open("xb")
+        try:
+            with file:
+                # A run that cleans up may come between, and take the name for abandoned.
+                claimed = _locked(file) and lock.exists()
+                if claimed:
+                    path = lock.with_suffix(suffix)
+                    try:
+                        yield path
+                    finally:
+                        _remove(path)
+        finally:
+            _remove(lock)
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """An empty folder in the system's place for temporary files, removed at the end.
+
+    Raises:
+        OutputError: it can't be made; names TMPDIR.
+    """
+    with contextlib.ExitStack() as scope:
+        try:
+            folder = scope.enter_context(claim(Path(tempfile.gettempdir())))
+            folder.mkdir(mode=0o700)
+        except OSError as error:
+            raise no_room(f"no temporary folder can be made ({error.strerror or error})") from error
+        yield folder
+
+
+def no_room(what: str) -> OutputError:
+    """The error for something that can't be written into the system's place for temporary files."""
+    try:
+        where = f"TMPDIR ({tempfile.gettempdir()})"
+    except OSError:
+        where = "TMPDIR"
+    return OutputError(what, where=where, hint="free space there, or set TMPDIR to a folder with room")
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what killed runs left in a folder. A process looks into each folder once."""
+    if folder in _looked_into:
+        return
+    _looked_into.add(folder)
+    with contextlib.suppress(OSError):
+        for lock in list(folder.glob(f"{PREFIX}*{_LOCK}")):
+            with contextlib.suppress(OSError):  # its process lives, or it is another user's
+                _remove_if_abandoned(lock)
+
+
+def _remove_if_abandoned(lock: Path) -> None:
+    with contextlib.ExitStack() as scope:
+        if fcntl is None:
+            lock.unlink()
+        else:
+            fcntl.flock(scope.enter_context(lock.open("rb+")), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for path in list(lock.parent.glob(f"{lock.stem}*")):
+            if path != lock:
+                _remove(path)
+        _remove(lock)
+
+
+def _locked(file: Any) -> bool:
+    """Lock a file of ours; False where another process has locked it. On disks without locks nothing is abandoned."""
+    try:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()

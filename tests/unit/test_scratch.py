@@ -1,0 +1,89 @@
+"""What killed runs leave half-written is removed by the next one, and what living ones write never is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from avgate.core import scratch
+from avgate.core.errors import OutputError
+from avgate.core.files import atomic_write, make_folder
+from avgate.core.scratch import claim, scratch_folder
+
+AT_WORK = """
+import sys, tempfile
+from pathlib import Path
+from avgate.core.files import atomic_write
+from avgate.core.scratch import scratch_folder
+
+folder = tempfile.tempdir = sys.argv[1]
+with atomic_write(Path(folder) / "a.csv") as half, scratch_folder() as temporary:
+    half.write_text("half")
+    (temporary / "inside").touch()
+    print("at work", flush=True)
+    sys.stdin.read()
+"""
+
+
+def look_again() -> None:
+    """Do what a process does that has looked into no folder yet."""
+    scratch._looked_into.clear()
+
+
+def test_what_a_killed_run_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path):
+    command = [sys.executable, "-c", AT_WORK, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes) as living, subprocess.Popen(command, **pipes) as killed:
+        assert {run.stdout.readline() for run in (living, killed)} == {b"at work\n"}
+        killed.kill()
+        killed.wait()
+        assert len(list(tmp_path.glob("*/inside"))) == 2
+        look_again()
+        make_folder(tmp_path)
+        assert len(list(tmp_path.glob("*/inside"))) == 1
+        living.communicate(b"go on")
+    assert living.returncode == 0, "it still had what it was writing"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+@pytest.mark.parametrize("write", [make_folder, lambda folder: atomic_write(folder / "b.csv").__enter__()])
+def test_only_what_nobody_holds_is_abandoned(tmp_path, write):
+    (tmp_path / ".avgate-0123456789ab.avgate-lock").touch()
+    (tmp_path / ".avgate-0123456789ab.csv").touch()
+    (tmp_path / ".avgate-notes").touch()
+    with claim(tmp_path) as held:
+        held.touch()
+        look_again()
+        write(tmp_path)
+        assert held.exists()
+        assert not list(tmp_path.glob(".avgate-0123456789ab*"))
+    assert (tmp_path / ".avgate-notes").exists()
+
+
+def test_a_temporary_folder_goes_with_all_that_is_in_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with scratch_folder() as folder:
+        assert folder.parent == tmp_path
+        (folder / "deep").mkdir()
+        (folder / "deep" / "file").touch()
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_in_the_block_passes_through(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(FileNotFoundError), scratch_folder():
+        (tmp_path / "missing").read_text()
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_place_for_temporary_files_is_an_error_that_names_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(OutputError, match="TMPDIR") as told, scratch_folder():
+        pass
+    assert "set TMPDIR" in told.value.hint
+    assert str(tmp_path / "gone") in told.value.where
+    assert Path(tmp_path / "gone").exists() is False
