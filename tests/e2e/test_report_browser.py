@@ -62,7 +62,28 @@ PICTURE = f"""(() => {{
   return Array.from({{ length: {BITS} }}, (_, k) => bar(k) * 2 ** k).reduce((sum, bit) => sum + bit);
 }})()"""
 
-CURVES = "document.querySelector('#plot-curves .drawing')"
+# The points of a curve's line in seconds and in its own unit, stretch by stretch, back from the pixels that are drawn.
+LINES = """(selector) => {
+  const height = (number) => number.getBoundingClientRect().top + number.getBoundingClientRect().height / 2;
+  const drawing = document.querySelector("#plot-curves .drawing").getBoundingClientRect();
+  const inside = document.querySelector("#plot-curves .inside:last-child").getBoundingClientRect();
+  const numbers = (text) => [...document.querySelectorAll("#plot-curves text")].filter((t) => t.textContent === text);
+  return [...document.querySelectorAll(`#plot-curves ${selector}`)].map((path, k) => {
+    const [high, low] = ["+1", "−1"].map((text) => height(numbers(text)[k]) - drawing.top);
+    return path.getAttribute("d").split("M").slice(1).map((stretch) => stretch.split("L").map((point) => {
+      const [x, y] = point.split(",").map(Number);
+      return [view[0] + (x - (inside.left - drawing.left)) / inside.width * (view[1] - view[0]),
+              1 - 2 * (y - high) / (low - high)];
+    }));
+  });
+}"""
+
+# The colour in the middle of the strip of sound, which there is throughout.
+STRIP = """(() => {
+  const canvas = document.querySelector("#plot-presence canvas");
+  const [x, y] = [canvas.width / 3, (canvas.height * 5) / 6].map(Math.round);
+  return [...canvas.getContext("2d").getImageData(x, y, 1, 1).data].slice(0, 3);
+})()"""
 
 # Waits are given functions: the page's own policy forbids what Playwright does to wait for an expression.
 SEEN = "() => document.querySelector('video').readyState >= 2 && !document.querySelector('video').seeking"
@@ -172,13 +193,15 @@ def test_where_nothing_is_known_nothing_is_claimed(report: Page, trace: Trace):
     first = int(np.flatnonzero(np.isnan(trace.targets["valence"]))[0])
     shown = go(report, TIMES[first + 5])
     assert shown["values"] == ["–", "–"]
-    assert shown["dots"] == [False, False]
+    assert shown["dots"] == [False, False, False]
     assert shown["words"] == "no estimate at this frame"
     assert "valence unknown" in shown["spoken"]
-    drawn = report.evaluate(f"{CURVES}.data.filter((d) => d.mode === 'lines').map((d) => d.y)")
-    for line in drawn:
-        assert line[first - 1] is not None
-        assert line[first] is None
+    last = int(np.flatnonzero(np.isnan(trace.targets["valence"]))[-1])
+    for selector in (".curve", ".raw"):
+        for line in report.evaluate(LINES, selector):
+            assert [len(stretch) for stretch in line] == [first, FRAMES - last - 1]
+            assert line[0][-1][0] == pytest.approx(TIMES[first - 1], abs=0.01)
+            assert line[1][0][0] == pytest.approx(TIMES[last + 1], abs=0.01)
 
 
 @pytest.mark.parametrize("plot", ["#plot-curves", "#plot-presence", "#plot-attended", "#plot-iterations"])
@@ -247,15 +270,15 @@ def test_zooming_shows_less_time_and_follows_the_playhead(report: Page):
     go(report, 2)
     report.keyboard.press("+")
     report.keyboard.press("+")
-    seen = report.evaluate("document.querySelector('#plot-presence .drawing').layout.xaxis.range")
+    seen = report.evaluate("strips[0].view")
     assert seen[1] - seen[0] == pytest.approx((END - TIMES[0]) / 4)
     assert seen[0] <= 2 < seen[1]
     shown = go(report, 9)
-    later = report.evaluate("document.querySelector('#plot-presence .drawing').layout.xaxis.range")
+    later = report.evaluate("strips[0].view")
     assert later[0] <= 9 < later[1]
     assert all(0 <= head < width for head, width in zip(shown["heads"], shown["widths"], strict=True))
     report.keyboard.press("0")
-    assert report.evaluate(f"{CURVES}.layout.xaxis.range") == pytest.approx([TIMES[0], END])
+    assert report.evaluate("timePlots.map((plot) => plot.view)") == [pytest.approx([TIMES[0], END])] * 4
 
 
 def contrast(one: str, other: str) -> float:
@@ -284,18 +307,53 @@ def test_text_and_shapes_stand_out_in_light_and_in_dark(report: Page, dark: bool
     for pairs, least in ((TEXT, 4.5), (SHAPES, 3)):
         for front, back in pairs:
             assert contrast(colour(front), colour(back)) >= least, (front, back)
-    # Plotly takes its colours from the page, and takes them anew when the page changes.
-    report.wait_for_function(f"() => {CURVES}.layout.font.color === style('--muted')")
+    assert report.evaluate("getComputedStyle(document.querySelector('.drawing text')).fill") == colour("muted")
+    # A canvas has taken its colours from the page, and takes them anew when the page changes.
+    strong = [int(digits) for digits in re.findall(r"\d+", colour("audio"))]
+    report.wait_for_function(f"() => '{strong}' === `[${{{STRIP}}}]`.replaceAll(',', ', ')")
 
 
 @pytest.mark.parametrize("width", [340, 700, 1000, 1920])
 def test_the_page_fits_any_window(report: Page, width: int):
     report.set_viewport_size({"width": width, "height": 800})
-    report.wait_for_function(f"() => {CURVES}.layout.width === document.querySelector('#plot-curves').clientWidth")
+    report.wait_for_function(
+        "() => sides(trace, curves.clientWidth).left === timePlots[0].left && "
+        "timePlots[0].width === timePlots[0].inside.getBoundingClientRect().width"
+    )
     assert report.evaluate("document.documentElement.scrollWidth <= innerWidth")
     shown = go(report, 5)
     for head, plot_width in zip(shown["heads"], shown["widths"], strict=True):
         assert head == pytest.approx(share(frame_at(5)) * plot_width, abs=0.6)
+
+
+CUT = """() => [...document.querySelectorAll(".drawing text, .heading, .legend, h2, .label, button")].filter((part) => {
+  const [box, frame] = [part, part.closest(".plot, .plane, .card, .bar")].map((e) => e.getBoundingClientRect());
+  return box.width > 0 && (box.left < frame.left - 1 || box.right > frame.right + 1
+    || box.top < frame.top - 1 || box.bottom > frame.bottom + 1
+    || (!part.closest("svg") && part.scrollWidth > part.clientWidth + 1));
+}).map((part) => part.textContent)"""
+
+
+def test_on_a_phone_no_words_are_cut_and_none_speak_of_a_mouse(browser: Browser, trace: Trace, tmp_path: Path):
+    write_report(trace, tmp_path / "report.html")
+    phone = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True}
+    with browser.new_page(**phone) as page:
+        page.goto((tmp_path / "report.html").as_uri())
+        assert complaints(page) == []
+        assert page.evaluate(CUT) == []
+        expect(page.get_by_text("scroll zooms")).to_be_hidden()
+        assert page.locator(".bar").bounding_box()["height"] < 140
+    with browser.new_page(viewport=WINDOW) as page:
+        page.goto((tmp_path / "report.html").as_uri())
+        expect(page.get_by_text("scroll zooms")).to_be_visible()
+        assert page.evaluate(CUT) == []
+
+
+def test_the_words_of_the_plane_stand_above_the_trail(report: Page):
+    order = report.evaluate("[...document.querySelector('#plane').children].map((part) => part.tagName.toLowerCase())")
+    assert order == ["svg", "canvas", "svg", "div"]
+    for word in ("activated", "excited, joyful"):
+        assert report.locator("#plane svg").nth(1).get_by_text(word).count() == 1
 
 
 def test_a_long_trace_without_video_or_gates_and_with_a_hostile_name(page: Page, tmp_path: Path):
@@ -317,16 +375,20 @@ def test_a_long_trace_without_video_or_gates_and_with_a_hostile_name(page: Page,
     assert page.evaluate(MOMENT)["values"][0] == "+1.00"
     assert page.locator(".plot").count() == 2
 
-    lines = page.evaluate(f"{CURVES}.data.filter((d) => d.line?.width === 2).map((d) => [d.x, d.y])")
-    for x, _ in lines:
+    lines = page.evaluate(LINES, ".curve")
+    for line in lines:
+        assert len(line) == 2, "a short gap is still a gap"
+        x = [x for stretch in line for x, _ in stretch]
         assert len(x) <= 4000
         assert all(a < b for a, b in itertools.pairwise(x))
-    assert (max(filter(None, lines[0][1])), min(filter(None, lines[0][1]))) == (0.999, -0.999)
-    assert None in lines[1][1], "a short gap is still a gap"
+    values = [y for stretch in lines[0] for _, y in stretch]
+    assert (max(values), min(values)) == (pytest.approx(0.999, abs=0.01), pytest.approx(-0.999, abs=0.01))
     for _ in range(3):
         page.keyboard.press("+")
-    x = page.evaluate(f"{CURVES}.data[1].x")
-    np.testing.assert_allclose(np.diff(x), 1 / 25, atol=1e-5)
+    ((stretch,), _) = page.evaluate(LINES, ".curve")
+    start, end = page.evaluate("view")
+    assert len(stretch) == pytest.approx(25 * (end - start), abs=3)
+    np.testing.assert_allclose(np.diff(stretch, axis=0)[:, 0], 1 / 25, atol=3e-3)
 
     page.locator("#play").click()
     page.wait_for_function("() => Number(document.querySelector('#frame-number').textContent) > 12360")

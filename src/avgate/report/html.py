@@ -58,7 +58,7 @@ def report(trace: Path, out: Path, video: Path | None = None) -> None:
 def write_report(trace: Trace, out: Path, *, video: Path | None = None, still: np.ndarray | None = None) -> None:
     """Write a self-contained HTML report: it loads nothing from anywhere, and runs no script but its own.
 
-    The file holds plotly.js (4.8 MB), all frames' values at four decimals, and the video. What is drawn of long traces
+    The file holds all frames' values at four decimals, and the video. What is drawn of long traces
     is thinned in the browser (at most five points in each of 800 stretches of a curve, highest and lowest among them;
     at most 1,500 cells a strip), and comes back in full on zooming in.
 

@@ -35,7 +35,7 @@ DRAWN_DECIMALS = 4
 """Decimals of the values in the page: a pixel is about a hundredth, and two decimals are shown in words."""
 
 WARNING = '<a class="warn" href="#notes" title="Read the notes first" aria-label="Read the notes">!</a>'
-MISSING = '<span class="unknown"></span><span>missing</span>'
+MISSING = '<span class="gaps"><span class="unknown"></span>missing</span>'
 
 
 def page(trace: Trace, frame_size: tuple[int, int] | None, still: bytes | None = None) -> tuple[str, str]:
@@ -48,10 +48,8 @@ def page(trace: Trace, frame_size: tuple[int, int] | None, still: bytes | None =
         frame_size: width and height of the video in pixels, to keep its place free; None without a video.
         still: a JPEG that is shown in place of a video.
     """
-    from plotly.offline import get_plotlyjs
-
     panels = strip_panels(trace)
-    scripts = {"plotly": get_plotlyjs(), "plots_js": _template("report_plots.js"), "js": _template("report.js")}
+    scripts = {"plots_js": _template("report_plots.js"), "js": _template("report.js")}
     # Only these very scripts may run, and nothing may be loaded: a second line of defence behind escaping.
     hashes = " ".join(f"'sha256-{_digest(script)}'" for script in scripts.values())
     policy = f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; media-src blob:"
