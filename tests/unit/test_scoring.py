@@ -9,9 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from avgate.core.files import json_values
 from avgate.core.metrics import ccc_of
 from avgate.core.types import Clip, LabelTrack, Trace
+from avgate.evaluation.evaluate import FEW_CLIPS, doubts, scores_table
 from avgate.evaluation.examples import Example
 from avgate.evaluation.scoring import choose_smoothing, label_moments, label_traces, mean_ccc, pairs, score
 from avgate.inference.estimator import Estimator
@@ -257,3 +260,36 @@ def test_traces_are_read_off_at_the_label_times_once_per_filter():
                 np.testing.assert_array_equal(trace.targets[target], expected.targets[target])
                 np.testing.assert_array_equal(trace.raw[target], expected.raw[target])
             assert len(trace) == len(e.labels.time_s)
+
+
+def printed(table) -> str:
+    """A table as a wide terminal shows it, on one line."""
+    with (console := Console(width=400)).capture() as shown:
+        console.print(table)
+    return " ".join(shown.get().split())
+
+
+def result(traces, examples) -> dict:
+    of = {kind: score(traces, examples, TARGETS, raw=kind == "raw") for kind in ("raw", "smoothed")}
+    about = {"name": "mine", "corpus": "tiny", "split": "test", "clips": len(examples), "smooth_s": 0.3}
+    return about | of | {"doubts": doubts(examples, TARGETS, "test")}
+
+
+def test_scores_on_few_clips_say_that_their_interval_means_little(labelled):
+    traces, examples = labelled
+    said = printed(scores_table([result(traces, examples)]))
+    assert "rest on 3 clips: below 5, the interval over clips means little." in said
+    assert "rest on 1 clip, so there is no interval" in printed(scores_table([result(traces[:1], examples[:1])]))
+    assert FEW_CLIPS == 5
+    assert "rest on" not in printed(scores_table([result([*traces, *traces], [*examples, *examples])]))
+
+
+def test_labels_that_do_not_vary_are_said_in_words_and_no_score_is_called_nan(labelled):
+    traces, examples = labelled
+    flat = [example(np.column_stack([e.labels.values[:, 0], np.full(len(e.labels.time_s), 0.25)])) for e in examples]
+    found = result(traces, flat)
+    said = printed(scores_table([found]))
+    assert "In the test split, the labels don't vary: arousal (always 0.25)" in said
+    assert "nan" not in said
+    assert "–" in said
+    assert json_values(found)["raw"]["pooled"]["arousal"]["pcc"] is None

@@ -117,6 +117,19 @@ def test_a_model_carries_the_map_by_which_emotion_words_became_its_labels(prepar
     assert "emotion_map" not in plain.checkpoint.trained_on
 
 
+@pytest.mark.parametrize("vary", [False, True], ids=["labels all the same", "labels of noise"])
+def test_a_training_that_validation_says_nothing_good_of_says_so(prepared, vary, monkeypatch, capsys):
+    if not vary:
+        (flat,) = prepared.validation
+        values = np.full_like(flat.labels.values, 0.5)
+        flat = replace(flat, labels=replace(flat.labels, values=values), steps=np.full_like(flat.steps, 0.5))
+        prepared = replace(prepared, validation=[flat])
+    monkeypatch.setattr(training, "load_splits", lambda *_: prepared)
+    training.train(CORPUS, None, replace(RECIPE, train=replace(RECIPE.train, epochs=1)), None)
+    said = " ".join(capsys.readouterr().err.split())
+    assert ("no better than guessing" if vary else "the labels don't vary: valence (always 0.5), arousal") in said
+
+
 def stopped_in_epoch(wanted: int):
     """Training's epochs, until somebody presses Ctrl-C in one of them."""
     run_epoch = training._run_epoch

@@ -11,12 +11,15 @@ from rich.table import Table
 from avgate.core.errors import FeatureError
 from avgate.core.files import write_json
 from avgate.corpora.base import Corpus
-from avgate.evaluation.examples import load_examples
-from avgate.evaluation.scoring import label_traces, score
+from avgate.evaluation.examples import Example, load_examples
+from avgate.evaluation.scoring import label_traces, score, unvarying
 from avgate.evaluation.sureness import score_intervals
 from avgate.features.store import FeatureStore
 from avgate.inference.estimator import Estimator
 from avgate.models.intervals import persons_needed
+
+FEW_CLIPS = 5
+"""With fewer clips than this, a bootstrap over clips draws from too few to mean much."""
 
 
 def evaluate(
@@ -32,7 +35,8 @@ def evaluate(
         name: what to call it beside others; its fusion unless given.
 
     Returns:
-        Model, split and number of clips; under "raw" and "smoothed" what scoring.score returns; under "intervals" what
+        Model, split and number of clips; under "doubts" what must be known of scores on them, in words; under "raw" and
+        "smoothed" what scoring.score returns; under "intervals" what
         sureness.score_intervals does.
 
     Raises:
@@ -54,6 +58,7 @@ def evaluate(
         "seed": recipe.train.seed,
         "split": split,
         "clips": len(examples),
+        "doubts": doubts(examples, estimator.targets, split),
         "smooth_s": estimator.smooth_s,
         "note": " ".join(checkpoint.caveats),
         "avgate": checkpoint.avgate,
@@ -63,8 +68,24 @@ def evaluate(
     }
 
 
+def doubts(examples: Sequence[Example], targets: Sequence[str], split: str) -> list[str]:
+    """What must be known of scores on these clips, in words: that they are few, or that their labels don't vary."""
+    found = unvarying(examples, targets, split)
+    if len(examples) == 1:
+        return ["The scores rest on 1 clip, so there is no interval over clips.", *found]
+    if len(examples) < FEW_CLIPS:
+        what = f"{len(examples)} clips: below {FEW_CLIPS}, the interval over clips means little."
+        return [f"The scores rest on {what}", *found]
+    return found
+
+
+def _number(value: float, decimals: int = 3) -> str:
+    """A score, or – where it can't be measured."""
+    return "–" if value != value else f"{value:.{decimals}f}"
+
+
 def scores_table(results: Sequence[dict[str, Any]]) -> Table:
-    """CCC per target with its interval, PCC and RMSE: one row per model, raw and smoothed."""
+    """CCC per target with its interval, PCC and RMSE: one row per model, raw and smoothed; – can't be measured."""
     targets = list(results[0]["raw"]["interval"])
     shown = Table(title="{corpus}, {split} split, {clips} clips, pooled over all frames".format_map(results[0]))
     shown.add_column("model")
@@ -77,12 +98,13 @@ def scores_table(results: Sequence[dict[str, Any]]) -> Table:
         for kind in ("raw", "smoothed"):
             found = result[kind]
             cells = [
-                f"{found['pooled'][t]['ccc']:.3f} [{found['interval'][t][0]:.2f}, {found['interval'][t][1]:.2f}]"
+                f"{_number(found['pooled'][t]['ccc'])} [{', '.join(_number(end, 2) for end in found['interval'][t])}]"
                 for t in targets
             ]
             label = kind if kind == "raw" else f"mean filter {result['smooth_s']:.1f} s"
-            means = [f"{found['pooled']['mean'][m]:.3f}" for m in ("ccc", "pcc", "rmse")]
+            means = [_number(found["pooled"]["mean"][m]) for m in ("ccc", "pcc", "rmse")]
             shown.add_row(result["name"], label, *cells, *means)
+    shown.caption = " ".join(dict.fromkeys(doubt for result in results for doubt in result["doubts"])) or None
     return shown
 
 
@@ -108,8 +130,8 @@ def intervals_table(results: Sequence[dict[str, Any]]) -> Table | None:
             notes.append(f"{name} was calibrated on {persons} persons; {persons_needed(level)} or more are needed.")
         for target, found in result["intervals"]["targets"].items():
             for kind, scores in (("own", found), ("constant", found["constant"])):
-                cells = [f"{scores[score]:.3f}" for score in ("coverage", "persons_held", "width", "winkler")]
-                shown.add_row(name, target, kind, *cells, f"{found['rank']:.2f}" if kind == "own" else "")
+                cells = [_number(scores[score]) for score in ("coverage", "persons_held", "width", "winkler")]
+                shown.add_row(name, target, kind, *cells, _number(found["rank"], 2) if kind == "own" else "")
             if "raters" in found:
                 notes.append(
                     f"{name}, {target}: {found['raters']:.1f} times as wide as the interval of the raters' own mean."

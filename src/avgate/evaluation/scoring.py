@@ -76,6 +76,18 @@ def choose_smoothing(
     return max(sorted(by_width), key=lambda width: mean_ccc(by_width[width], examples, targets))
 
 
+def unvarying(examples: Sequence[Example], targets: Sequence[str], split: str) -> list[str]:
+    """In words: the targets whose labels are one and the same throughout, for which correlations say nothing."""
+    constant = []
+    for k in (examples[0].labels.targets.index(t) for t in targets):
+        labels = np.concatenate([e.labels.values[np.isfinite(e.labels.values).all(1), k] for e in examples])
+        if len(labels) and np.ptp(labels) == 0:
+            constant.append(f"{examples[0].labels.targets[k]} (always {labels[0]:g})")
+    if not constant:
+        return []
+    return [f"In the {split} split, the labels don't vary: {', '.join(constant)}. CCC and PCC say nothing of that."]
+
+
 def score(
     traces: Sequence[Trace], examples: Sequence[Example], targets: Sequence[str], *, raw: bool = False
 ) -> dict[str, Any]:

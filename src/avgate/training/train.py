@@ -27,7 +27,7 @@ from avgate.core.types import Trace
 from avgate.corpora.base import Corpus
 from avgate.evaluation.calibration import calibrate
 from avgate.evaluation.examples import groups
-from avgate.evaluation.scoring import choose_smoothing, label_traces, mean_ccc, score
+from avgate.evaluation.scoring import choose_smoothing, label_traces, mean_ccc, score, unvarying
 from avgate.features.store import FeatureStore
 from avgate.inference.estimator import Estimator
 from avgate.models.checkpoint import Checkpoint
@@ -42,6 +42,9 @@ _END, _SETTLED, _RESTARTS = 0.97, 5, 3
 """Training restarts up to _RESTARTS times if after epoch _SETTLED most estimates are beyond ±_END, where tanh has no
 gradient left.
 """
+
+_NEAR_GUESSING = 0.05
+"""A validation CCC up to this is called no better than guessing."""
 
 
 def learning_rate(recipe: Recipe, epoch: int) -> float:
@@ -117,7 +120,24 @@ def train(
     best = _best(about, data, state)
     if run:
         best.checkpoint.save(run / "checkpoint.safetensors")
+    for doubt in () if prepared else _doubts(best, data):
+        console.print(f"[yellow]{escape(doubt)}[/]", soft_wrap=True)
     return best
+
+
+def _doubts(best: Estimator, data: Prepared) -> list[str]:
+    """What the user must know of a training whose validation says little, or that has learned nothing."""
+    found = unvarying(data.validation, data.targets, "validation")
+    if found:
+        return [
+            f"{found[0]} Which epoch is the best can't be told by them: put clips with other labels into the split."
+        ]
+    if best.checkpoint.scores["validation"]["raw"]["mean"]["ccc"] > _NEAR_GUESSING:
+        return []
+    return [
+        "A validation CCC near 0 is no better than guessing: what the model learned doesn't hold for the validation "
+        "clips. Check that labels fit their videos (`avgate inspect`), and give it more clips."
+    ]
 
 
 def _saturated(traces: Sequence[Trace]) -> bool:
