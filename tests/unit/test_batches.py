@@ -6,20 +6,22 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from avgate.core.errors import CorpusError
+from avgate.core.errors import CorpusError, FeatureError
 from avgate.core.types import Clip, LabelTrack
-from avgate.evaluation.examples import Example
+from avgate.evaluation.examples import Example, load_examples
 from avgate.features.corruption import CORRUPTIONS
+from avgate.features.store import FeatureStore
 from avgate.labels.tracks import labels_on_grid
 from avgate.models.checkpoint import FeatureSpec
 from avgate.models.recipe import CorruptConfig, Recipe
 from avgate.training.batches import Batch, Prepared, batches, prepare, with_losses
-from tests.tiny import BACKBONES, COLUMNS, RECIPE, TARGETS, make_clip
+from tests.tiny import BACKBONES, COLUMNS, RECIPE, TARGETS, make_clip, make_track
 
 SPECS = tuple(FeatureSpec(BACKBONES[m], m, COLUMNS[m], "f" * 16) for m in COLUMNS)
 CPU = torch.device("cpu")
@@ -67,6 +69,31 @@ def test_statistics_come_from_present_training_steps_alone():
     prepared = data()
     rows = np.concatenate([e.features.values["audio"][e.features.present["audio"]] for e in prepared.train])
     assert np.array_equal(prepared.stats["audio"].high, np.percentile(rows, 99.5, axis=0).astype(np.float32))
+
+
+def test_features_too_large_to_be_standardised_are_refused():
+    large, other = example(40, 0, "person"), example(40, 1, "another")
+    large.features.values["video"][:, 1] = np.resize([1e25, -1e25], 40)
+    train = [large, replace(other, clip=replace(other.clip, source="another"))]
+
+    with pytest.raises(FeatureError, match="statistics of video can't be used: column 1 has") as caught:
+        prepare(train, [example(30, 9, "somebody else")], SPECS, "tiny")
+    assert caught.value.where == "tiny"
+
+
+def test_clips_whose_features_differ_in_kind_are_refused():
+    clips = [Clip(name, Path("x.mp4"), "train", name, labels=Path("x.csv")) for name in "ab"]
+    tracks = {name: make_track("audio", 20, fingerprint=name * 16) for name in "ab"}
+    labels = LabelTrack(np.arange(20) / 10, np.zeros((20, 2)), TARGETS)
+    corpus = SimpleNamespace(
+        name="tiny", targets=TARGETS, clips=lambda: clips, tracks=lambda c: [tracks[c.name]], labels=lambda _: labels
+    )
+    recipe = replace(RECIPE, backbones=("tinyvoice",))
+
+    assert len(load_examples(corpus, FeatureStore("features"), recipe, "train", only="a")[0]) == 1
+    with pytest.raises(FeatureError, match="of another kind") as caught:
+        load_examples(corpus, FeatureStore("features"), recipe, "train")
+    assert caught.value.where == "b"
 
 
 def test_the_order_depends_on_seed_and_epoch_alone():

@@ -364,7 +364,11 @@ def test_backbones_of_one_modality_add_up_in_their_order():
     ("name", "change"),
     [
         ("stats/audio/mean", lambda x: x * np.nan),
+        ("stats/audio/mean", lambda x: x + np.inf),
         ("stats/audio/std", lambda x: x * 0),
+        ("stats/audio/std", lambda x: x + np.inf),
+        ("stats/audio/std", lambda x: x * np.nan),
+        ("stats/audio/high", lambda x: x * np.nan),
         ("stats/video/low", lambda x: x[:1]),
         ("stats/video/mean", lambda x: x.int()),
     ],

@@ -118,6 +118,12 @@ def test_a_present_step_without_a_number_is_refused_by_name_and_step(value):
     assert caught.value.hint
 
 
+def test_features_without_a_step_are_refused():
+    with pytest.raises(FeatureError, match="no step on the clock of the model") as caught:
+        on_common_grid("interview", [make_track("audio", 0)], GRID)
+    assert caught.value.where == "interview"
+
+
 def test_one_unknown_sample_is_not_averaged_away_on_a_slower_grid():
     track = make_track("audio", 100, rate=100.0)
     track.values[31, 2] = np.nan

@@ -162,6 +162,19 @@ def test_every_model_is_kept_as_an_ordinary_checkpoint_and_no_training_counts_wi
     assert lost.is_file()
 
 
+def test_a_kept_model_with_a_flipped_bit_is_named_and_trained_again(tmp_path, trained, capsys):
+    run(tmp_path)
+    damaged = tmp_path / "checkpoints" / "concat-seed0-fold2.safetensors"
+    whole = bytearray(damaged.read_bytes())
+    whole[-1] ^= 1
+    damaged.write_bytes(whole)
+    trained.clear()
+    run(tmp_path)
+    assert trained == ["concat-seed0-fold2"]
+    assert "concat-seed0-fold2.safetensors can't be read (its bytes aren't those that were written" in said(capsys)
+    load_checkpoint(damaged)
+
+
 def test_a_model_that_could_not_be_written_leaves_no_outcome(tmp_path, monkeypatch, trained):
     run(tmp_path)
 

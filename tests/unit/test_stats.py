@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -82,6 +83,37 @@ def test_the_identity_leaves_every_value_as_it_is_to_the_bit():
     assert out.dtype == np.float32
     assert out.shape == values.shape
     np.testing.assert_array_equal(out.view(np.uint32), values.view(np.uint32))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("std", 0, "column 1 has a deviation that isn't a number above 0"),
+        ("std", -1, "column 1 has a deviation"),
+        ("std", np.nan, "column 1 has a deviation"),
+        ("std", np.inf, "column 1 has a deviation"),
+        ("mean", np.nan, "column 1 has a mean that is NaN or Inf"),
+        ("mean", -np.inf, "column 1 has a mean that is NaN or Inf"),
+        ("low", np.nan, "column 1 has limits that aren't in order"),
+        ("low", 99, "column 1 has limits"),
+        ("high", np.nan, "column 1 has limits"),
+        ("low", np.inf, "column 1 has limits"),
+        ("high", -np.inf, "column 1 has limits"),
+    ],
+)
+def test_statistics_that_would_give_wrong_numbers_are_faulty(name, value, said):
+    stats = FeatureStats.fit([np.random.default_rng(5).standard_normal((100, 3))])
+    wrong = getattr(stats, name).copy()
+    wrong[1] = value
+
+    assert stats.fault(3) is None
+    assert replace(stats, **{name: wrong}).fault(3).startswith(said)
+
+
+@pytest.mark.parametrize("values", [np.ones(2, np.float32), np.ones((3, 1), np.float32), np.ones(3, int)])
+def test_statistics_of_other_columns_or_whole_numbers_are_faulty(values):
+    assert replace(FeatureStats.identity(3), mean=values).fault(3) == "`mean` doesn't fit 3 columns"
+    assert FeatureStats.identity(3).fault(3) is None, "limits may be infinite"
 
 
 def test_many_columns_are_measured_as_each_alone_and_absent_rows_dont_count():

@@ -7,7 +7,8 @@ import json
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 from avgate.core.errors import FeatureError, OutputError
 from avgate.core.timeline import Grid
@@ -63,6 +64,38 @@ def test_features_of_another_media_file_or_parameter_set_are_not_reused(store):
     assert not store.has("clip", KEY, "another source!!")
     assert not store.has("clip", "tinyvoice-otherparameters", SOURCE)
     assert not store.has("another clip", KEY, SOURCE)
+
+
+def test_features_of_another_clip_are_never_taken_for_this_ones(store):
+    path = store.write("clip", KEY, make_track("audio", 4), SOURCE)
+    path.rename(store.path("renamed", KEY))
+
+    assert not store.has("renamed", KEY, SOURCE), "so that they're extracted again"
+    with pytest.raises(FeatureError, match="features of another clip: 'clip'") as caught:
+        store.read("renamed", KEY)
+    assert caught.value.where == str(store.path("renamed", KEY))
+    assert "avgate extract" in caught.value.hint
+
+
+def test_features_without_a_row_are_neither_kept_nor_read(store):
+    with pytest.raises(FeatureError, match="no step of 'tinyvoice' features") as caught:
+        store.write("clip", KEY, make_track("audio", 0), SOURCE)
+    assert caught.value.where == "clip"
+
+    path = store.write("clip", KEY, make_track("audio", 4), SOURCE)
+    with safe_open(path, "np") as file:  # as a version before 0.3 may have written it
+        save_file({name: x[:0] for name, x in load_file(path).items()}, path, {"avgate": file.metadata()["avgate"]})
+    assert not store.has("clip", KEY, SOURCE)
+    with pytest.raises(FeatureError, match="it holds no row"):
+        store.read("clip", KEY)
+
+
+def test_a_damaged_file_is_told_apart_from_one_that_is_missing_or_of_another_recording(store):
+    path = store.write("clip", KEY, make_track("audio", 4), SOURCE)
+    assert store.damage("clip", KEY) is None
+    assert store.damage("another clip", KEY) is None
+    path.write_bytes(path.read_bytes() + b"\0")
+    assert "it is damaged" in store.damage("clip", KEY).what
 
 
 def test_writing_again_replaces_what_was_there(store):
@@ -179,6 +212,7 @@ def test_manifest_leaves_out_what_a_killed_or_running_extraction_left_behind(sto
     path.with_name(".avgate-0123456789ab.safetensors").write_bytes(path.read_bytes())
     path.with_name(".avgate-ba9876543210.safetensors").write_bytes(path.read_bytes()[:100])
     path.with_name("spoilt.safetensors").write_bytes(b"")
+    path.with_name("misnamed.safetensors").write_bytes(path.read_bytes().replace(b"clip", b"clap"))
 
     assert [row["clip"] for row in manifest_rows(store)] == ["clip"]
 

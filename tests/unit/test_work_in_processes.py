@@ -13,6 +13,7 @@ from avgate.core.types import Clip
 from avgate.corpora.rendered import write
 from avgate.corpora.rendered.config import RenderConfig
 from avgate.features import extract
+from avgate.features.store import FeatureStore
 from tests.clips import greys, make_clip, tone
 
 
@@ -51,6 +52,34 @@ def test_two_workers_extract_what_one_does_and_tell_of_the_clip_that_fails(tmp_p
         found[workers] = {path.relative_to(tmp_path / str(workers)): path.read_bytes() for path in files}
     assert found[1] == found[2]
     assert {path.name for path in found[1]} == {"a.safetensors", "b.safetensors", "manifest.csv"}
+
+
+def test_extracting_again_names_what_was_damaged_and_makes_it_anew(tmp_path, capsys):
+    names, store = ("a", "b", "c", "d"), FeatureStore(tmp_path / "store")
+    for i, name in enumerate(names):
+        make_clip(tmp_path / f"{name}.mp4", greys(20), sound=[(0.0, tone(1 + i / 10))])
+    clips = [Clip(name, tmp_path / f"{name}.mp4", "train", name) for name in names]
+
+    def again():
+        capsys.readouterr()
+        return extract.extract(clips, store.root, ("logmel",), 10.0, workers=1), capsys.readouterr().err
+
+    assert again() == (4, "")
+    a, b, c, _ = files = sorted(store.root.rglob("*.safetensors"))
+    whole = [file.read_bytes() for file in files]
+    flipped = bytearray(whole[0])
+    flipped[-5] ^= 4
+    a.write_bytes(flipped)
+    b.write_bytes(whole[1][:-1])
+    c.write_bytes(whole[0])
+    done, told = again()
+
+    assert done == 3
+    assert [file.read_bytes() for file in files] == whole
+    assert [line.partition(": ")[0] for line in told.splitlines()] == [str(a), str(b), str(c)]
+    assert all(line.endswith("; it is extracted again") for line in told.splitlines())
+    assert "features of another clip: 'a'" in told.splitlines()[2]
+    assert again() == (0, "")
 
 
 @pools

@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from avgate.compare.outcome import Outcome
+from avgate.compare.outcome import Outcome, tell_of_damage
 from avgate.compare.protocol import Run
 from avgate.core.files import make_folder
+from avgate.core.sealed import read_header, read_sealed
 from avgate.models.checkpoint import Checkpoint
 
 
@@ -52,9 +53,9 @@ class Kept:
 
         Returns:
             The outcome; None where there is none, its identity differs, or its model or scores of intervals or on
-            corrupted clips are missing.
+            corrupted clips are missing or (with a message) damaged.
         """
-        if _metadata(self.checkpoint(run)) is None:
+        if not _whole(self.checkpoint(run)):
             return None
         outcome = Outcome.load(self.outcome(run), identity)
         if outcome is None or not outcome.sure or (stress and not outcome.stressed):
@@ -65,17 +66,24 @@ class Kept:
         """How many of these runs, each with the identities that it may have, have an outcome with another one."""
 
         def identity_of(run: Run) -> str | None:
-            return (_metadata(self.outcome(run)) or {}).get("identity")
+            try:
+                identity: str | None = read_header(self.outcome(run))["__metadata__"].get("identity")
+            except (ValueError, OSError):  # told of when it is loaded
+                return None
+            return identity
 
         return sum(identity_of(run) not in {None, *identities} for run, identities in wanted)
 
 
-def _metadata(path: Path) -> dict[str, str] | None:
-    """A safetensors file's metadata; None where it isn't there or isn't whole: its header knows how long it must be."""
-    from safetensors import SafetensorError, safe_open
+def _whole(checkpoint: Path) -> bool:
+    """Whether the file is there and as it was written; one that isn't as it was written is told of."""
+    from safetensors.torch import load
 
     try:
-        with safe_open(path, "np") as file:
-            return file.metadata() or {}
-    except (SafetensorError, OSError):
-        return None
+        read_sealed(checkpoint, load)
+    except FileNotFoundError:
+        return False
+    except (ValueError, OSError) as error:
+        tell_of_damage(checkpoint, error)
+        return False
+    return True

@@ -12,7 +12,12 @@ from rich.markup import escape
 
 from avgate.compare.stress import CLEAN, curve
 from avgate.core.console import console
-from avgate.core.files import atomic_write
+from avgate.core.sealed import read_sealed, write_sealed
+
+
+def tell_of_damage(path: Path, error: Exception) -> None:
+    """Say that a file of a kept training can't be read, so that the training is done again."""
+    console.print(f"{escape(path.name)} can't be read ({escape(str(error))}): it is trained again", soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -55,22 +60,19 @@ class Outcome:
         tensors = {"clean": self.clean, **{f"stressed/{name}": m for name, m in self.stressed.items()}}
         tensors |= {f"sure/{name}": m for name, m in self.sure.items()}
         metadata = {"identity": identity, "outcome": json.dumps(about)}
-        with atomic_write(path) as temporary:
-            temporary.write_bytes(save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, metadata))
+        write_sealed(path, save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, metadata))
 
     @classmethod
     def load(cls, path: Path, identity: str) -> Outcome | None:
         """The outcome in a file; None where it is of something else, isn't there, or (with a message) can't be read."""
-        from safetensors import SafetensorError, safe_open
+        from safetensors.numpy import load
 
         if not path.exists():
             return None
         try:
-            with safe_open(path, "np") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("identity") != identity:
-                    return None
-                tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 (a safetensors file is no dict)
+            metadata, tensors = read_sealed(path, load)
+            if metadata.get("identity") != identity:
+                return None
             about = json.loads(metadata["outcome"])
             about |= {name: tuple(about[name]) for name in ("targets", "modalities", "clips")}
             clean = tensors.pop("clean")
@@ -83,8 +85,8 @@ class Outcome:
             if any(x.shape != fits or not np.isfinite(x).all() for x, fits in wanted):
                 raise ValueError("its moments are incomplete")
             return cls(**about, clean=clean, stressed=stressed, sure=sure)
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            console.print(f"{escape(path.name)} can't be read ({escape(str(error))}): it is trained again")
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            tell_of_damage(path, error)
             return None
 
     @classmethod

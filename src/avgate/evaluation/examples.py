@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from avgate.core.errors import CorpusError, choose
+from avgate.core.errors import CorpusError, FeatureError, choose
 from avgate.core.types import Clip, FeatureTrack, LabelTrack
 from avgate.corpora.base import Corpus
 from avgate.features.base import kind_of
@@ -84,7 +84,7 @@ def load_examples(
 
     Raises:
         CorpusError: the split has no labelled clip, or no label that lies within its clip.
-        FeatureError: features are missing or unusable.
+        FeatureError: features are missing or unusable, or those of two clips differ in kind.
     """
     clips = [c for c in corpus.clips() if split in (None, c.split) and c.labels is not None]
     if only:
@@ -103,7 +103,11 @@ def load_examples(
     examples = []
     specs: tuple[FeatureSpec, ...] = ()
     for clip in clips:
-        features, specs = reader.read(clip)
+        features, found = reader.read(clip)
+        specs = specs or found
+        if found != specs:
+            what = "its features are of another kind than those of the clips before it: other columns or fingerprints"
+            raise FeatureError(what, where=clip.name, hint="run `avgate extract` again, in a new store if need be")
         labels = corpus.labels(clip)
         steps = labels_on_grid(labels, recipe.grid, len(features))
         if labels.until_s is not None:  # a label of a stretch is asked for throughout it, not once

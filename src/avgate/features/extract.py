@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+
+from rich.markup import escape
 
 from avgate.core.console import console, progress
 from avgate.core.errors import AvgateError, MediaError, OutputError
@@ -44,6 +47,15 @@ def _extract_clip(
     return extracted.notes
 
 
+def _lacking(clip: Clip, store: FeatureStore, keys: Sequence[str]) -> list[str] | AvgateError:
+    """The keys under which a clip's features are missing, of another recording or damaged; or why it can't be told."""
+    try:
+        source = source_fingerprint(clip.video, clip.crops)
+    except OSError:
+        return MediaError("there is no such file, or it can't be read", where=clip.video)
+    return [key for key in keys if not store.has(clip.name, key, source)]
+
+
 def extract(
     clips: Sequence[Clip],
     root: Path,
@@ -53,10 +65,11 @@ def extract(
     face_model: str | None = None,
     workers: int | None = None,
 ) -> int:
-    """Extract the features of many clips into a store; clips whose features are there already cost nothing.
+    """Extract the features of many clips into a store; clips whose features are there and whole are passed over.
 
-    Every clip is tried; those that failed are listed in one error at the end. After an interruption, the same call
-    continues with what is missing.
+    What is passed over is read all the same: files that were damaged since are named and made anew. Every clip is
+    tried; those that failed are listed in one error at the end. After an interruption, the same call continues with
+    what is missing.
 
     Args:
         clips: what to extract.
@@ -78,14 +91,17 @@ def extract(
     keys = [store_key(b, face_model) for b in backbones]
     todo: list[Clip] = []
     failed: dict[str, AvgateError] = {}
-    for clip in clips:
-        try:
-            source = source_fingerprint(clip.video, clip.crops)
-        except OSError:
-            failed[clip.name] = MediaError("there is no such file, or it can't be read", where=clip.video)
-            continue
-        if not all(store.has(clip.name, key, source) for key in keys):
-            todo.append(clip)
+    with ThreadPoolExecutor() as pool:  # checksums are computed outside Python's lock
+        lacking = pool.map(partial(_lacking, store=store, keys=keys), clips)
+        for clip, missing in zip(clips, lacking, strict=True):
+            if isinstance(missing, AvgateError):
+                failed[clip.name] = missing
+                continue
+            for error in filter(None, (store.damage(clip.name, key) for key in missing)):
+                what = escape(f"{error.where}: {error.what}")
+                console.print(f"[yellow]{what}; it is extracted again[/]", soft_wrap=True)
+            if missing:
+                todo.append(clip)
     if not todo and not failed and (store.root / "manifest.csv").is_file():
         return 0
     for key in keys:

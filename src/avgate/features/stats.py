@@ -49,9 +49,10 @@ class FeatureStats:
         if len(parts) == 1:
             return parts[0]
         means = np.stack([part.mean for part in parts])
-        variance = np.stack([part.std for part in parts]) ** 2 + means**2
-        mean = means.mean(0)
-        std = np.sqrt(np.maximum(variance.mean(0) - mean**2, 0.0))
+        with np.errstate(over="ignore", invalid="ignore"):  # `fault` tells of it
+            variance = np.stack([part.std for part in parts]) ** 2 + means**2
+            mean = means.mean(0)
+            std = np.sqrt(np.maximum(variance.mean(0) - mean**2, 0.0))
         low = np.min([part.low for part in parts], axis=0)
         return cls(low, np.max([part.high for part in parts], axis=0), mean, np.where(std < 1e-8, 1.0, std))
 
@@ -59,6 +60,24 @@ class FeatureStats:
     def identity(cls, d: int) -> FeatureStats:
         """Statistics that leave d columns unchanged, for features that are standardised already."""
         return cls(*(np.full(d, value, np.float32) for value in (-np.inf, np.inf, 0.0, 1.0)))
+
+    def fault(self, d: int) -> str | None:
+        """What is wrong with these as statistics of d columns, which would give wrong numbers; None where nothing is.
+
+        Limits may be infinite: then they clip nothing.
+        """
+        for name, values in vars(self).items():
+            if values.shape != (d,) or values.dtype.kind != "f":
+                return f"`{name}` doesn't fit {d} columns"
+        wrong = {
+            "limits that aren't in order": ~((self.low <= self.high) & (self.low < np.inf) & (self.high > -np.inf)),
+            "a mean that is NaN or Inf": ~np.isfinite(self.mean),
+            "a deviation that isn't a number above 0": ~(np.isfinite(self.std) & (self.std > 0)),
+        }
+        for what, where in wrong.items():
+            if where.any():
+                return f"column {int(where.argmax())} has {what}"
+        return None
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         """Clip and standardise, float32 [n d]; NaN stays NaN."""

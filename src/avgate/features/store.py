@@ -3,8 +3,9 @@
     ROOT/BACKBONE-KEY/CLIP.safetensors      values, present, active; grid, columns and source in the header
     ROOT/manifest.csv                       one row per file, derived from the headers
 
-KEY contains the backbone's fingerprint, so that changed parameters give a new folder. The header contains the media
-file's fingerprint, so that a changed file is extracted again.
+Files are sealed (core/sealed.py): a damaged one is never taken for features. KEY contains the backbone's fingerprint,
+so that changed parameters give a new folder. The header contains the media file's fingerprint, so that a changed file
+is extracted again.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 from avgate.core.errors import FeatureError
 from avgate.core.files import atomic_write, make_folder
 from avgate.core.scratch import PREFIX
+from avgate.core.sealed import read_header, read_sealed, write_sealed
 from avgate.core.timeline import Grid
 from avgate.core.types import FeatureTrack
 
@@ -80,20 +82,38 @@ class FeatureStore:
         return self.root / key / f"{clip}.safetensors"
 
     def has(self, clip: str, key: str, source: str) -> bool:
-        """Whether the features exist, are readable, and come from the media file with this fingerprint."""
-        path = self.path(clip, key)
-        if not path.is_file():
-            return False
+        """Whether the features exist, are whole, and come from the media file with this fingerprint.
+
+        All of the file is read: what is damaged would else be passed over for ever, and found in training alone.
+        """
         try:
-            return _header(path)["source"] == source
+            return bool(_read(self.path(clip, key), clip)[0]["source"] == source)
         except FeatureError:
             return False
 
+    def damage(self, clip: str, key: str) -> FeatureError | None:
+        """What is wrong with a clip's file; None where it is whole, or isn't there."""
+        path = self.path(clip, key)
+        try:
+            if path.exists():
+                _read(path, clip)
+        except FeatureError as error:
+            return error
+        return None
+
     def write(self, clip: str, key: str, track: FeatureTrack, source: str) -> Path:
-        """Write a track atomically and return the file; OutputError where it can't be written."""
+        """Write a track atomically and return the file.
+
+        Raises:
+            FeatureError: the track has no row.
+            OutputError: the file can't be written.
+        """
         from safetensors.numpy import save
 
         path = self.path(clip, key)
+        if not len(track.values):
+            hint = "look at the recording's length; it must last for one step at least"
+            raise FeatureError(f"there is no step of '{track.backbone}' features to keep", where=clip, hint=hint)
         tensors = {"values": track.values, "present": track.present}
         if track.active is not None:
             tensors["active"] = track.active
@@ -109,13 +129,12 @@ class FeatureStore:
         }
         whole = save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, {"avgate": json.dumps(header)})
         make_folder(path.parent)
-        with atomic_write(path) as temporary:
-            temporary.write_bytes(whole)
+        write_sealed(path, whole)
         return path
 
     def read(self, clip: str, key: str) -> FeatureTrack:
-        """Read a track; FeatureError where it is missing or unreadable."""
-        return read_track(self.path(clip, key))
+        """Read a track; FeatureError where it is missing, damaged, empty or of another clip."""
+        return _read(self.path(clip, key), clip)[1]
 
     def find(self, prefix: str) -> str:
         """The only key with this prefix; FeatureError where there are none or several."""
@@ -135,19 +154,18 @@ class FeatureStore:
         return keys[0]
 
     def write_manifest(self) -> Path:
-        """List every readable track in ROOT/manifest.csv."""
+        """List every track in ROOT/manifest.csv whose header is as it was written; the values aren't read for it."""
         rows = []
         for path in sorted(self.root.glob("*/*.safetensors")):
             if path.name.startswith(PREFIX):  # another process is writing it, or was stopped while it did
                 continue
             try:
-                header = _header(path)
-            except FeatureError:
+                described = read_header(path)
+                header, steps = _header(described["__metadata__"]), described["values"]["shape"][0]
+            except (KeyError, TypeError, ValueError, IndexError, OSError):
                 continue
             key, file = path.parent.name, path.relative_to(self.root).as_posix()
-            rows.append(
-                [header["clip"], header["backbone"], key, file, header["rate"], header["steps"], header["source"]]
-            )
+            rows.append([header["clip"], header["backbone"], key, file, header["rate"], steps, header["source"]])
         manifest = self.root / "manifest.csv"
         with atomic_write(manifest) as temporary, temporary.open("w", newline="", encoding="utf-8") as table:
             writer = csv.writer(table)
@@ -162,35 +180,51 @@ def features_beside(data: Path) -> Path:
 
 
 def read_track(path: Path) -> FeatureTrack:
-    """Read a track from a file of a store; FeatureError where it is missing or unreadable."""
-    from safetensors.numpy import load_file
-
-    header = _header(path)
-    tensors = load_file(path)
-    return FeatureTrack(
-        values=tensors["values"],
-        present=tensors["present"],
-        grid=Grid(header["rate"], header["start_s"]),
-        backbone=header["backbone"],
-        modality=header["modality"],
-        columns=tuple(header["columns"]),
-        fingerprint=header["fingerprint"],
-        active=tensors.get("active"),
-    )
+    """Read a track from a file of a store; FeatureError where it is missing, damaged or empty."""
+    return _read(path)[1]
 
 
-def _header(path: Path) -> dict[str, Any]:
-    from safetensors import SafetensorError, safe_open
+def _read(path: Path, clip: str | None = None) -> tuple[dict[str, Any], FeatureTrack]:
+    """A file's header and its track; FeatureError also where it is of another clip than this one."""
+    from safetensors.numpy import load
 
     try:
-        with safe_open(path, "np") as file:
-            header = json.loads((file.metadata() or {})["avgate"])
-            return {k: header[k] for k in _HEADER} | {"steps": file.get_slice("values").get_shape()[0]}
+        metadata, tensors = read_sealed(path, load)
+        header = _header(metadata)
+        track = FeatureTrack(
+            values=tensors["values"],
+            present=tensors["present"],
+            grid=Grid(header["rate"], header["start_s"]),
+            backbone=header["backbone"],
+            modality=header["modality"],
+            columns=tuple(header["columns"]),
+            fingerprint=header["fingerprint"],
+            active=tensors.get("active"),
+        )
     except FileNotFoundError:
         raise FeatureError("these features have not been extracted", where=path, hint="run `avgate extract`") from None
-    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise _unreadable(path, error) from error
+    if not len(track.values):
+        raise _unreadable(path, ValueError("it holds no row"))
+    if clip not in (None, header["clip"]):
         raise FeatureError(
-            f"this isn't a feature file of avgate ({error})",
+            f"these are the features of another clip: '{header['clip']}'",
             where=path,
-            hint="if it is in a store, delete it and run `avgate extract` again",
-        ) from error
+            hint="if it was renamed or copied, run `avgate extract`, which makes it anew",
+        )
+    return header, track
+
+
+def _header(metadata: dict[str, str]) -> dict[str, Any]:
+    header = json.loads(metadata["avgate"])
+    return {name: header[name] for name in _HEADER}
+
+
+def _unreadable(path: Path, error: Exception) -> FeatureError:
+    reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+    return FeatureError(
+        f"this isn't a feature file of avgate, or it is damaged ({reason})",
+        where=path,
+        hint="if it is in a store, run `avgate extract`, which makes it anew",
+    )

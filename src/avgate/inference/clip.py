@@ -41,12 +41,15 @@ def on_common_grid(name: str, tracks: Sequence[FeatureTrack], grid: Grid) -> Cli
     """Bring a clip's tracks to one grid; several backbones of a modality stand side by side and are present together.
 
     Raises:
-        FeatureError: a present step holds NaN or infinity.
+        FeatureError: there is no step, or a present one holds NaN or infinity.
         UsageError: a modality has a name that means another one.
     """
     for track in tracks:
         refuse_modality(track.modality)
     n = max(grid.steps(t.grid.start_s + len(t.present) / t.grid.rate) for t in tracks)
+    if not n:
+        hint = "look at the recording's length and times"
+        raise FeatureError("its features have no step on the clock of the model", where=name, hint=hint)
     values: dict[str, list[np.ndarray]] = {}
     present: dict[str, np.ndarray] = {}
     voice = None

@@ -10,12 +10,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from avgate.core.errors import CheckpointError, FeatureError
-from avgate.core.files import atomic_write, make_folder
+from avgate.core.files import make_folder
+from avgate.core.sealed import read_sealed, write_sealed
 from avgate.core.types import FeatureTrack
 from avgate.features.stats import FeatureStats
 from avgate.models.intervals import Intervals
@@ -148,10 +148,8 @@ class Checkpoint:
             about["intervals"] = self.intervals.to_plain()
         if self.notes:
             about["notes"] = self.notes
-        whole = save(tensors, {"avgate": json.dumps(about)})
         make_folder(path.parent)
-        with atomic_write(path) as temporary:
-            temporary.write_bytes(whole)
+        write_sealed(path, save(tensors, {"avgate": json.dumps(about)}))
         return path
 
 
@@ -196,14 +194,12 @@ def load_checkpoint(path: str | Path | None = None) -> Checkpoint:
     Raises:
         CheckpointError: it isn't there, isn't a checkpoint, is damaged, or is of another version.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import safe_open
+    from safetensors.torch import load
 
     path = DEFAULT_WEIGHTS if path is None else checkpoint_file(path)
     try:
-        with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {})["avgate"])
-            tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 (safe_open gives no dict)
+        metadata, tensors = read_sealed(path, load)
+        about = json.loads(metadata["avgate"])
         if about["format"] != FORMAT:
             raise CheckpointError(
                 f"it has format {about['format']}, and this version of avgate reads format {FORMAT}",
@@ -231,13 +227,11 @@ def load_checkpoint(path: str | Path | None = None) -> Checkpoint:
                 raise CheckpointError(f"its weights contain NaN or Inf, first in '{name}'", hint=hint)
     except CheckpointError as error:
         raise CheckpointError(error.what, where=path, hint=error.hint) from error
-    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, OSError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OSError) as error:
         reason = f"it has no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
-        raise CheckpointError(
-            f"this isn't a checkpoint of avgate, or it is damaged ({textwrap.shorten(reason, 200)})",
-            where=path,
-            hint="give the checkpoint.safetensors that `avgate train` wrote, in this version of avgate",
-        ) from error
+        hint = "give the checkpoint.safetensors that `avgate train` wrote, in this version of avgate, or copy it anew"
+        what = f"this isn't a checkpoint of avgate, or it is damaged ({textwrap.shorten(reason, 200)})"
+        raise CheckpointError(what, where=path, hint=hint) from error
     return checkpoint
 
 
@@ -245,11 +239,10 @@ def _refuse_unusable(checkpoint: Checkpoint) -> None:
     """Refuse statistics and settings that would give wrong numbers without a word: ValueError."""
     dims, steps = modality_dims(checkpoint.features), checkpoint.smooth_steps
     for modality, dim in dims.items():
-        values = vars(checkpoint.stats[modality]).values() if modality in checkpoint.stats else ()
-        if not values or any(x.shape != (dim,) or x.dtype.kind != "f" or np.isnan(x).any() for x in values):
-            raise ValueError(f"its statistics of {modality} don't fit its {dim} columns")
-        if not (checkpoint.stats[modality].std > 0).all():
-            raise ValueError(f"its statistics of {modality} contain deviations that aren't above 0")
+        stats = checkpoint.stats.get(modality)
+        fault = "they aren't there" if stats is None else stats.fault(dim)
+        if fault:
+            raise ValueError(f"its statistics of {modality} can't be used: {fault}")
     if type(steps) is not int or steps < 1 or steps % 2 == 0:
         raise ValueError(f"its mean filter must have an odd number of steps, not {steps!r}")
     if len(set(checkpoint.targets)) < len(checkpoint.targets):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avgate.core.errors import CorpusError
+from avgate.core.errors import CorpusError, FeatureError
 from avgate.corpora.base import Corpus
 from avgate.evaluation.examples import Example, by_source, groups, load_examples
 from avgate.features.base import kind_of
@@ -79,6 +79,7 @@ def prepare(train: list[Example], validation: list[Example], specs: tuple[Featur
 
     Raises:
         CorpusError: a person is in both splits, or a modality never occurs.
+        FeatureError: features are too large to be standardised.
     """
     shared = groups(train) & groups(validation)
     if shared:
@@ -98,6 +99,9 @@ def prepare(train: list[Example], validation: list[Example], specs: tuple[Featur
         raw = all(kind_of(spec.backbone) in RAW.values() for spec in specs if spec.modality == modality)
         columns = train[0].features.values[modality].shape[1]
         stats[modality] = FeatureStats.identity(columns) if raw else _fit(train, modality)
+        if fault := stats[modality].fault(columns):
+            hint = "look for absurd values in these features, and extract them anew"
+            raise FeatureError(f"the statistics of {modality} can't be used: {fault}", where=corpus, hint=hint)
     return Prepared(train, validation, specs, stats)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from avgate.core.errors import CheckpointError, UsageError
 from avgate.core.files import atomic_write
+from avgate.core.sealed import read_sealed, write_sealed
 from avgate.core.types import Clip
 from avgate.models.checkpoint import FeatureSpec
 from avgate.models.recipe import Recipe, to_plain
@@ -119,8 +120,7 @@ class RunState:
             "restarts": self.restarts,
         }
         whole = save({k: v.contiguous() for k, v in tensors.items()}, {"avgate": json.dumps(about)})
-        with atomic_write(run / "resume.safetensors") as temporary:
-            temporary.write_bytes(whole)
+        write_sealed(run / "resume.safetensors", whole)
         with atomic_write(run / "history.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, ("epoch", "loss", "validation_ccc"), lineterminator="\n")
             writer.writeheader()
@@ -134,16 +134,14 @@ class RunState:
             UsageError: it is a run of something else.
             CheckpointError: it can't be read.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import safe_open
+        from safetensors.torch import load
 
         path = run / "resume.safetensors"
         if not path.is_file():
             return None
         try:
-            with safe_open(path, "pt") as file:
-                about = json.loads((file.metadata() or {})["avgate"])
-                tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 (a safetensors file is no dict)
+            metadata, tensors = read_sealed(path, load)
+            about = json.loads(metadata["avgate"])
             parts: dict[str, dict[str, Tensor]] = {"last": {}, "best": {}, "moments": {}}
             for key, tensor in tensors.items():
                 kind, name = key.split("/", 1)
@@ -159,9 +157,10 @@ class RunState:
                 about["history"],
                 about.get("restarts", 0),
             )
-        except (SafetensorError, KeyError, ValueError, OSError) as error:
+        except (KeyError, TypeError, ValueError, OSError) as error:
+            reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
             raise CheckpointError(
-                f"the run's state can't be read ({error})", where=path, hint="delete it to start this run anew"
+                f"the run's state can't be read ({reason})", where=path, hint="delete it to start this run anew"
             ) from error
         identity = json.loads(json.dumps(identity))
         different = [key for key in identity if identity[key] != state.identity.get(key)]

@@ -1,0 +1,138 @@
+"""Safetensors files with a checksum of all their bytes, so that no changed bit of them is ever used in silence.
+
+    {"__metadata__":{"seal":"HEAD DATA","avgate":...},...}      how the header of a sealed file begins
+
+DATA is the SHA-256 of all bytes behind the header. HEAD is that of the bytes before it, the header with DATA and its
+length included, with zeros in place of HEAD itself. So a header can be trusted before the rest is read, and every bit
+of the file counts. Files of versions that knew no seal are read without one. Other programs read sealed files as any
+other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, TypeVar
+
+from avgate.core.files import atomic_write
+
+_Tensor = TypeVar("_Tensor")
+
+_MARK = b'{"__metadata__":{"seal":"'
+_DIGITS = 64
+_HEAD = slice(8 + len(_MARK), 8 + len(_MARK) + _DIGITS)
+_ALIGNED = 8
+"""Data begin at a multiple of this; spaces fill the header up."""
+
+_UNSEALED = ({"avgate"}, {"identity", "outcome"})
+"""The metadata of files that were written before there were seals: anything else is a seal that was damaged."""
+
+_CHANGED = "its bytes aren't those that were written: the checksum differs"
+_NONSENSE = "its header makes no sense"
+
+
+def write_sealed(path: str | Path, whole: bytes) -> None:
+    """Seal a file's content and write it, atomically.
+
+    Args:
+        path: where it shall be.
+        whole: what safetensors' `save` gives, with metadata.
+
+    Raises:
+        OutputError: it can't be written.
+    """
+    n = int.from_bytes(whole[:8], "little")
+    described, data = json.loads(whole[8 : 8 + n]), memoryview(whole)[8 + n :]
+    metadata = dict(sorted(described.pop("__metadata__").items()))
+    seal = f"{'0' * _DIGITS} {sha256(data).hexdigest()}"
+    header = {"__metadata__": {"seal": seal} | metadata} | described
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _ALIGNED)
+    head = bytearray(len(text).to_bytes(8, "little") + text)
+    head[_HEAD] = sha256(head).hexdigest().encode()
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        file.write(head)
+        file.write(data)
+
+
+def read_sealed(
+    path: str | Path, load: Callable[[bytes], Mapping[str, _Tensor]]
+) -> tuple[dict[str, str], dict[str, _Tensor]]:
+    """Read a file once and check all its bytes before anything in it is used.
+
+    Args:
+        path: a file of write_sealed, or of a version that knew no seals.
+        load: safetensors' `load`, for torch or NumPy.
+
+    Returns:
+        Its metadata and its tensors.
+
+    Raises:
+        ValueError: it was changed after it was written, or is no such file.
+        OSError: it can't be read.
+    """
+    from safetensors import SafetensorError
+
+    whole = Path(path).read_bytes()
+    n = _length(whole, len(whole))
+    metadata = _checked(whole[: 8 + n])["__metadata__"]
+    digest = metadata.pop("seal", "").rpartition(" ")[2]
+    if digest and sha256(memoryview(whole)[8 + n :]).hexdigest() != digest:
+        raise ValueError(_CHANGED)
+    try:
+        return metadata, dict(load(whole))
+    except (SafetensorError, AssertionError) as error:
+        raise ValueError(str(error)) from error
+
+
+def read_header(path: str | Path) -> dict[str, Any]:
+    """A file's header, checked, without reading the data behind it; their length is checked too.
+
+    Returns:
+        What safetensors' format says: `__metadata__`, and tensor -> `dtype`, `shape` and `data_offsets`.
+
+    Raises:
+        ValueError: the header was changed after it was written, the data are cut short, or it is no such file.
+        OSError: it can't be read.
+    """
+    size = Path(path).stat().st_size
+    with Path(path).open("rb") as file:
+        begin = file.read(8)
+        n = _length(begin, size)
+        header = _checked(begin + file.read(n))
+    header["__metadata__"].pop("seal", None)
+    try:
+        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+        wanted = 8 + n + max(ends, default=0)
+    except (KeyError, TypeError, IndexError) as error:
+        raise ValueError(_NONSENSE) from error
+    if size != wanted:
+        raise ValueError(f"it has {size} bytes, not {wanted}")
+    return header
+
+
+def _length(begin: bytes, size: int) -> int:
+    """Length of the header of a file of `size` bytes."""
+    n = int.from_bytes(begin[:8], "little")
+    if len(begin) < 8 or n > size - 8:
+        raise ValueError(_NONSENSE)
+    return n
+
+
+def _checked(head: bytes) -> dict[str, Any]:
+    """The header, from the length before it to its end; ValueError where its checksum differs."""
+    sealed = head[8:].startswith(_MARK)
+    if sealed:
+        blank = head[: _HEAD.start] + b"0" * _DIGITS + head[_HEAD.stop :]
+        if sha256(blank).hexdigest().encode() != head[_HEAD]:
+            raise ValueError(_CHANGED)
+    try:
+        header = json.loads(head[8:])
+        known = {*header["__metadata__"]}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(_NONSENSE) from error
+    if not sealed and known not in _UNSEALED:
+        raise ValueError(_NONSENSE)
+    return header
