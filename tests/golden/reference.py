@@ -36,9 +36,28 @@ def mixing_matrix(weight: ndarray, steps: int, time_mixing: str, reach: int) -> 
     return matrix
 
 
+def joint_features(
+    weights: Mapping[str, ndarray],
+    name: str,
+    features: Mapping[str, ndarray],
+    present: Mapping[str, ndarray],
+    form: str,
+) -> ndarray:
+    """J [L d] of one sequence, one step after the other; its parameters are those whose names begin with `name`."""
+    steps = []
+    for step in range(len(next(iter(present.values())))):
+        row = np.concatenate([x[step] * float(present[m][step]) for m, x in features.items()])
+        if form == "released":
+            row = weights[f"{name}.query.weight"] @ row + weights[f"{name}.query.bias"]
+            row = row * float(any(present[m][step] for m in features))
+        steps.append(row)
+    return np.stack(steps)
+
+
 def joint_cross_attention(
     weights: Mapping[str, ndarray],
     name: str,
+    joint_name: str,
     modality: str,
     features: Mapping[str, ndarray],
     present: Mapping[str, ndarray],
@@ -46,19 +65,44 @@ def joint_cross_attention(
     time_mixing: str,
     reach: int,
     scale: str,
+    form: str,
+    hidden: int,
 ) -> ndarray:
-    """X_att [L d_m] of one modality, on one sequence; its parameters are those whose names begin with `name`."""
+    """X_att [L d_m] of one modality, on one sequence.
+
+    Its parameters are those whose names begin with `name`; those of J begin with `joint_name`.
+    """
+    x = features[modality]
     # A step contributes to a correlation only where its modality is present.
-    known = {m: x * present[m][:, None] for m, x in features.items()}
-    joint = np.concatenate(list(known.values()), axis=1)  # J [L d]
+    known = x * present[modality][:, None]
+    joint = joint_features(weights, joint_name, features, present, form)  # J [L d]
     steps, d = joint.shape
     mixing = mixing_matrix(weights[f"{name}.mixing.weight"], steps, time_mixing, reach)
-    argument = np.einsum("si,st,tk->ik", known[modality], mixing, joint) / np.sqrt(d)
+    own = {key.removeprefix(f"{name}."): value for key, value in weights.items() if key.startswith(f"{name}.")}
+    if form in ("paper", "additive"):
+        argument = np.einsum("si,st,tk->ik", known, mixing, joint) / np.sqrt(d)
+    else:
+        key = np.zeros((x.shape[1], steps))
+        for t in range(steps):
+            bias = own["mixing.bias"][t if time_mixing == "window" else 0]
+            key[:, t] = [known[:, i] @ mixing[:, t] + bias for i in range(len(key))]
+        argument = key @ joint / np.sqrt(d)
     if scale == "sqrt_d_and_steps":
         argument = argument / np.sqrt(max(present[modality].sum(), 1))
     c = np.tanh(argument)  # [d_m d]
-    h = relu(features[modality] @ weights[f"{name}.w_c"] @ c)  # [L d]
-    return features[modality] + h @ weights[f"{name}.w_h"]
+    if form == "paper":
+        return x + relu(x @ own["w_c"] @ c) @ own["w_h"]
+    if form == "additive":
+        h = np.zeros((x.shape[1], hidden))
+        for i in range(len(h)):
+            for k in range(hidden):
+                h[i, k] = max(c[i] @ own["w_ca"][:, k] + known[:, i] @ own["w_a"][:steps, k], 0)
+        return x + (h @ own["w_h"][:, :steps]).T
+    attended = np.zeros_like(x)
+    for step in range(steps):
+        h = relu(np.tanh((x[step] @ own["w_c"] + own["b_c"]) @ c))  # [d]
+        attended[step] = x[step] + relu(h @ own["w_h"] + own["b_h"])
+    return attended
 
 
 def reliabilities(
@@ -102,6 +146,8 @@ def hgrjca(
     stage_gate: bool,
     final_relu: bool,
     scale: str,
+    form: str,
+    hidden: int,
 ) -> tuple[ndarray, dict[str, ndarray]]:
     """Hierarchical gated recursive joint cross-attention, one sequence after the other.
 
@@ -111,7 +157,7 @@ def hgrjca(
             "judged/m" -> [b L 16], with a fallback "alone/m" -> [b L d_m], unless there is one encoder; what isn't
             asked for isn't read.
         present: modality -> bool [b L].
-        iterations ... scale: as in HgrjcaConfig.
+        iterations ... hidden: as in HgrjcaConfig.
 
     Returns:
         fused [b L sum d_m], thrice as wide with a fallback (twice with one encoder), and the gates there are:
@@ -127,7 +173,13 @@ def hgrjca(
         "iteration_gate": iteration_gate,
         "stage_gate": stage_gate,
         "final_relu": final_relu,
-        "attention": {"time_mixing": time_mixing, "reach": reach, "scale": scale},
+        "attention": {
+            "time_mixing": time_mixing,
+            "reach": reach,
+            "scale": scale,
+            "form": form,
+            "hidden": hidden,
+        },
     }
     sequences = [
         _hgrjca_of_one(
@@ -162,8 +214,9 @@ def _hgrjca_of_one(
             gates[f"reliability/{m}"] = share
     outputs: dict[str, list[ndarray]] = {m: [] for m in present}
     for t in range(iterations):
+        one = f"iterations.{t}"
         attended = {
-            m: joint_cross_attention(weights, f"iterations.{t}.attention.{m}", m, current, present, **attention)
+            m: joint_cross_attention(weights, f"{one}.attention.{m}", f"{one}.joint", m, current, present, **attention)
             for m in current
         }
         following = {}

@@ -50,8 +50,8 @@ def recursion(
     for t in range(iterations):
         before = {m: xs[t] for m, xs in stages.items()}
         for m in features:
-            name = f"attention.iterations.{t}.{m}"
-            stages[m].append(joint_cross_attention(weights, name, m, before, present, **attention))
+            names = f"attention.iterations.{t}.{m}", f"attention.joints.{t}"
+            stages[m].append(joint_cross_attention(weights, *names, m, before, present, **attention))
     return stages
 
 

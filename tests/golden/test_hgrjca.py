@@ -82,6 +82,7 @@ def drawn(rng: np.random.Generator, **options: Any) -> HgrjcaConfig:
         "final_relu": final_relu,
         "scale": scale,
         "one_encoder": bool(rng.random() < 0.3),
+        "form": str(rng.choice(["paper", "released", "rjcma"])),
     }
     return HgrjcaConfig(**(others | options))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from avgate.core.errors import CheckpointError
@@ -214,12 +214,19 @@ CONFIGS: dict[str, type] = {config.tag: config for config in _WITHIN_RECIPES}
 def to_plain(value: Any) -> Any:
     """A config as dicts, lists and scalars for JSON, every config with its tag as `type`."""
     if is_dataclass(value) and not isinstance(value, type):
-        written = [f for f in fields(value) if getattr(value, f.name) or not f.metadata.get("omit_empty")]
+        written = [f for f in fields(value) if not _left_out(f, getattr(value, f.name))]
         config: Any = type(value)
         return {"type": config.tag} | {f.name: to_plain(getattr(value, f.name)) for f in written}
     if isinstance(value, Mapping):
         return {k: to_plain(v) for k, v in value.items()}
     return [to_plain(v) for v in value] if isinstance(value, tuple | list) else value
+
+
+def _left_out(setting: Field, value: Any) -> bool:
+    """Whether a file needn't have that setting: `omit_empty` where it is empty, `omit_default` at its default."""
+    if setting.metadata.get("omit_default"):
+        return bool(value == setting.default)
+    return bool(setting.metadata.get("omit_empty")) and not value
 
 
 def from_plain(value: Any) -> Any:

@@ -35,7 +35,11 @@ class CaConfig:
 
 
 class Ca(Fusion):
-    """Concatenation of all modalities' cross-attended features: Z = concat of X_att,m, [b L d]; see CrossAttention."""
+    """Concatenation of all modalities' cross-attended features: Z = concat of X_att,m, [b L d]; see CrossAttention.
+
+    X_m + and the tanh are the paper's. The authors' code (`models/cam.py` of
+    github.com/praveena2j/Cross-Attentional-AV-Fusion) returns A_m^T X_m alone.
+    """
 
     name = "ca"
     Config = CaConfig

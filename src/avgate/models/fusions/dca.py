@@ -36,7 +36,12 @@ class DcaConfig:
 
 
 class Dca(Fusion):
-    """Concatenation of all modalities' gated features: Z = concat of X_g,m, [b L d]; see GatedCrossAttention."""
+    """Concatenation of all modalities' gated features: Z = concat of X_g,m, [b L d]; see GatedCrossAttention.
+
+    The authors' code (`models/orig_cam.py` of github.com/praveena2j/Dynamic-CrossAttention) doesn't gate
+    cross-attention: its gate, which has a bias, chooses between the input and what two iterations of joint
+    cross-attention made of it, in rjca's form `released`.
+    """
 
     name = "dca"
     Config = DcaConfig

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from avgate.models.fusions.base import Fusion, FusionOutput, joint
-from avgate.models.fusions.blocks import Gate, JointAttentionConfig, RecursiveJointCrossAttention
+from avgate.models.fusions.blocks import Gate
+from avgate.models.fusions.joint_attention import JointAttentionConfig, RecursiveJointCrossAttention
 
 
 @dataclass(frozen=True)

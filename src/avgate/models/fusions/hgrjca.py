@@ -7,14 +7,22 @@ Emotion Recognition in Valence-Arousal Space", CVPR workshops 2025, arXiv 2503.1
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from avgate.models.fusions.base import Fusion, FusionOutput, joint
-from avgate.models.fusions.blocks import CorrelationScale, Gate, JointCrossAttention, TimeMixing, time_mixing
+from avgate.models.fusions.blocks import Gate
+from avgate.models.fusions.joint_attention import (
+    CorrelationScale,
+    Form,
+    JointAttentionConfig,
+    JointFeatures,
+    TimeMixing,
+    joint_attention,
+)
 
 _JUDGED = 16
 """Features of the view that reliability is judged from."""
@@ -39,8 +47,10 @@ class HgrjcaConfig:
         iteration_gate: whether every iteration has a gate; without it, the attended features are its output.
         stage_gate: whether a gate weighs the iterations; without it, the last iteration's output is taken.
         final_relu: whether the output of every iteration passes a ReLU.
-        scale: what correlations are divided by, see JointCrossAttention.
+        scale: what correlations are divided by, see JointAttentionConfig.
         dropout: on the attended part of the features.
+        form: the equations of joint cross-attention, see JointAttentionConfig.
+        hidden: k, features of H in the `additive` form.
     """
 
     tag: ClassVar[str] = "HgrjcaConfig"
@@ -59,10 +69,19 @@ class HgrjcaConfig:
     final_relu: bool = True
     scale: CorrelationScale = "sqrt_d"
     dropout: float = 0.1
+    form: Form = field(default="paper", metadata={"omit_default": True})
+    hidden: int = field(default=JointAttentionConfig.hidden, metadata={"omit_default": True})
 
     def __post_init__(self):
-        if self.iterations < 1 or self.tau <= 0 or self.reach < 0 or not 0 <= self.dropout < 1:
-            raise ValueError(f"hgrjca needs iterations >= 1, tau > 0, reach >= 0 and dropout in [0, 1), not {self}")
+        if self.iterations < 1 or self.tau <= 0:
+            raise ValueError(f"hgrjca needs iterations >= 1 and tau > 0, not {self}")
+        _ = self.attention
+
+    @property
+    def attention(self) -> JointAttentionConfig:
+        """Settings of the joint cross-attention in every iteration."""
+        names = [f.name for f in fields(JointAttentionConfig)]
+        return JointAttentionConfig(**{name: getattr(self, name) for name in names})
 
 
 class Reliability(nn.Module):
@@ -104,9 +123,9 @@ class GatedIteration(nn.Module):
         super().__init__()
         self.config, joint_dim = config, sum(dims.values())
         self.attention, self.gate = nn.ModuleDict(), nn.ModuleDict()
+        self.joint = JointFeatures(joint_dim, config.form)
         for m, dim in dims.items():
-            mixing = time_mixing(config.time_mixing, window, config.reach)
-            self.attention[m] = JointCrossAttention(dim, joint_dim, mixing, config.dropout, config.scale)
+            self.attention[m] = joint_attention(config.attention, dim, joint_dim, window)
             if config.iteration_gate:
                 seen = {"attended": dim, "both": 2 * dim, "all": 2 * joint_dim}[config.gate_sees]
                 self.gate[m] = Gate(seen, 2, config.tau)
@@ -115,8 +134,8 @@ class GatedIteration(nn.Module):
         self, x: Mapping[str, Tensor], present: Mapping[str, Tensor]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
         """Gated output [b L d_m], attended features [b L d_m] and, if there is a gate, G_m [b L 2] of each modality."""
-        joint_masked = joint({m: x[m] * present[m][..., None] for m in x})
-        attended = {m: self.attention[m](x[m], present[m], joint_masked) for m in x}
+        together = self.joint(x, present)
+        attended = {m: self.attention[m](x[m], present[m], together) for m in x}
         gated, gates = {}, {}
         for m in x:
             gated[m] = attended[m]

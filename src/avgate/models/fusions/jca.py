@@ -1,7 +1,7 @@
-"""Joint cross-attention.
+"""Joint cross-attention, by default in the form that its authors gave it a year after the paper of that name.
 
 Praveen et al.: "A Joint Cross-Attention Model for Audio-Visual Fusion in Dimensional Emotion Recognition", CVPR
-workshops 2022, arXiv 2203.14779.
+workshops 2022, arXiv 2203.14779; that paper's own model is the form `additive`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from avgate.models.fusions.base import Fusion, FusionOutput, joint
-from avgate.models.fusions.blocks import JointAttentionConfig, RecursiveJointCrossAttention
+from avgate.models.fusions.joint_attention import JointAttentionConfig, RecursiveJointCrossAttention
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,12 @@ class JcaConfig(JointAttentionConfig):
 class Jca(Fusion):
     """Concatenation of all modalities' joint cross-attended features: Z = concat of X_m^(1), [b L d].
 
-    X_m^(1) as in RecursiveJointCrossAttention with T = 1, so jca is rjca with one iteration. The paper adds a term
-    linear in X_m inside the ReLU of H; here H has rjca's form, so that the two differ by the recursion alone.
+    X_m^(1) as in RecursiveJointCrossAttention with T = 1, so jca is rjca with one iteration, and the two differ by the
+    recursion alone. That isn't the model of arXiv 2203.14779: there, X_m is never multiplied by C. The forms are:
+
+    - `paper`, the default: one iteration of the equations of RJCA's paper (arXiv 2304.07958).
+    - `additive`: the equations of arXiv 2203.14779 and of its code.
+    - `released`: the same authors' later code for joint cross-attention, which is also that of RJCA.
     """
 
     name = "jca"

@@ -13,7 +13,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from avgate.models.fusions.base import Fusion, FusionOutput, joint
-from avgate.models.fusions.blocks import JointAttentionConfig, RecursiveJointCrossAttention
+from avgate.models.fusions.joint_attention import JointAttentionConfig, RecursiveJointCrossAttention
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class Rjca(Fusion):
     """Concatenation of all modalities' features after the last iteration: Z = concat of X_m^(T), [b L d].
 
     X_m^(T) as in RecursiveJointCrossAttention. The paper has LSTMs before and after the fusion; here only the encoders
-    before it can be LSTMs.
+    before it can be LSTMs. The authors' code has the form `released`, one iteration (so no recursion) and a dropout of
+    0.6; that of RJCMA, for three modalities, the form `rjcma` and two iterations.
     """
 
     name = "rjca"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from avgate.models.fusions.base import Fusion, FusionOutput, joint
-from avgate.models.fusions.blocks import JointAttentionConfig, RecursiveJointCrossAttention
+from avgate.models.fusions.joint_attention import JointAttentionConfig, RecursiveJointCrossAttention
 
 
 @dataclass(frozen=True)
