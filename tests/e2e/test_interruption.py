@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -81,3 +82,28 @@ def test_an_extraction_that_was_interrupted_keeps_what_is_done_and_continues(cor
     main(["extract", "--data", str(root), "--recipe", "smoke", "--workers", "1"])
     assert len(list(root.glob("features/*/*.safetensors"))) == 4  # voice and face of each
     assert {path: path.stat().st_mtime_ns for path in done} == stamps
+
+
+@pytest.mark.slow  # test_processes.py and test_scratch.py kill smaller runs
+def test_an_extraction_that_was_killed_leaves_no_process_and_the_next_one_removes_what_was_half_written(
+    corpus, tmp_path
+):
+    root = tmp_path / "corpus"
+    shutil.copytree(corpus, root, ignore=shutil.ignore_patterns("features"))
+    arguments = ["extract", "--data", str(root), "--set", "backbones=('logmel',)", "--workers"]
+    process = subprocess.Popen([sys.executable, "-m", "avgate", *arguments, "2"], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while not list(root.glob("features/*/[!.]*.safetensors")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    helpers = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait()
+    assert len(helpers) >= 2
+    assert not psutil.wait_procs(helpers, timeout=60)[1]
+    # Wherever it was, it might have been in the midst of writing.
+    folder = next(root.glob("features/*"))
+    (folder / ".avgate-0123456789ab.avgate-lock").touch()
+    (folder / ".avgate-0123456789ab.safetensors").touch()
+    main([*arguments, "1"])
+    assert not list(root.rglob(".avgate-*"))
+    assert len(list(root.glob("features/*/*.safetensors"))) == len(Rendered(root).clips())
