@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from avgate.apps.predict import writers_named
 from avgate.core.errors import OutputError
 from avgate.core.types import Trace
-from avgate.report.writers import WRITERS, find_writer
+from avgate.report.writers import WRITERS
 from avgate.report.writers.base import Writer
 from tests.traces import UNKNOWN_S, make_trace
 
@@ -33,6 +34,7 @@ def read_json(path: Path) -> Columns:
     for kind in ("raw", "low", "high"):
         columns |= {f"{name}_{kind}": values for name, values in document[kind].items()}
     columns |= {f"{name}_present": values for name, values in document["present"].items()}
+    columns["interval_level"] = [document["level"]] * len(document["time_s"])
     return {name: np.array(values, np.float64) for name, values in columns.items()}
 
 
@@ -45,7 +47,8 @@ def columns_of(trace: Trace) -> Columns:
     more = {"raw": trace.raw, "low": trace.low, "high": trace.high}
     beside = {f"{name}_{kind}": values for kind, of in more.items() for name, values in of.items()}
     gates = {gate.name: values for gate, values in trace.gates.items()}
-    return {"time_s": trace.time_s, **trace.targets, **beside, **present, **gates}
+    level = {"interval_level": np.full(len(trace), trace.level)}
+    return {"time_s": trace.time_s, **trace.targets, **beside, **level, **present, **gates}
 
 
 @pytest.fixture(params=WRITERS, ids=lambda writer: writer.name)
@@ -58,7 +61,7 @@ def test_names_and_suffixes_are_unambiguous():
 
 
 def test_is_found_by_its_name(writer: Writer):
-    assert find_writer(writer.name) is writer
+    assert writers_named([writer.name]) == [writer]
 
 
 @pytest.mark.parametrize("gates", [True, False], ids=["gates", "no gates"])

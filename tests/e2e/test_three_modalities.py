@@ -19,7 +19,7 @@ from avgate.features.store import FeatureStore
 from avgate.inference.estimator import Estimator
 from avgate.models.overrides import override
 from avgate.report.html import write_report
-from avgate.report.writers import find_writer
+from avgate.report.writers.csv import CsvWriter
 from avgate.training.train import train
 from tests.three_modalities import COLUMNS, RECIPE, ThreeModalities
 
@@ -78,7 +78,7 @@ def test_a_trace_names_the_third_modality_in_gates_files_and_report(corpus, stor
     assert not trace.present["text"][:3].any()
     assert Gate("attended", "text") in trace.gates
 
-    find_writer("csv").write(trace, tmp_path / "t.csv")
+    CsvWriter().write(trace, tmp_path / "t.csv")
     with (tmp_path / "t.csv").open() as file:
         columns = next(csv.reader(file))
     assert {"text_present", "text_attended", "text_reliability", "text_iteration_1"} <= set(columns)

@@ -112,7 +112,11 @@ def test_a_model_carries_the_map_by_which_emotion_words_became_its_labels(prepar
     words = SimpleNamespace(name="words", synthetic=False, emotion_map="whose ratings")
     trained = training.train(words, None, RECIPE, tmp_path, prepared=prepared, accelerator="cpu")
     assert load_checkpoint(tmp_path).trained_on["emotion_map"] == "whose ratings"
-    assert trained.provenance["trained_on"]["emotion_map"] == "whose ratings"
+    about = trained.provenance["trained_on"]
+    assert about["emotion_map"] == "whose ratings"
+    assert (about["train_persons"], about["validation_persons"]) == (4, 1)
+    assert "person0" not in str(trained.provenance)
+    assert "person0" in load_checkpoint(tmp_path).trained_on["train_groups"]
     plain = training.train(CORPUS, None, RECIPE, None, prepared=prepared, accelerator="cpu")
     assert "emotion_map" not in plain.checkpoint.trained_on
 

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from avgate.apps.predict import writers_named
 from avgate.core.errors import UsageError
 from avgate.core.files import json_values
 from avgate.core.gates import Gate
 from avgate.core.types import Trace
-from avgate.report.writers import find_writer
+from avgate.labels.formats import LABEL_FORMATS, read_labels
+from avgate.labels.tracks import values_at
 from avgate.report.writers.csv import CsvWriter
 from avgate.report.writers.json import JsonWriter, read_json
 from tests.traces import make_trace
@@ -49,8 +51,9 @@ def test_the_ends_of_intervals_stand_beside_their_target_in_csv(tmp_path: Path):
     ends = {"valence": np.array([-1.0, np.nan, -0.25])}, {"valence": np.array([-0.5, np.nan, 0.5])}
     CsvWriter().write(replace(small_trace(), low=ends[0], high=ends[1], level=0.8), tmp_path / "t.csv")
     rows = [line.split(",") for line in (tmp_path / "t.csv").read_text().splitlines()]
-    assert rows[0][:6] == ["time_s", "valence", "arousal", "valence_low", "valence_high", "valence_raw"]
+    assert rows[0][:6] == ["time_s", "valence", "arousal", "valence_low", "valence_high", "interval_level"]
     assert [row[3:5] for row in rows[1:]] == [["-1.000000", "-0.500000"], ["", ""], ["-0.250000", "0.500000"]]
+    assert [row[5] for row in rows[1:]] == ["0.8"] * 3
 
 
 def test_json_holds_everything_that_the_trace_does(tmp_path: Path):
@@ -171,8 +174,41 @@ def test_a_missing_trace_is_a_usage_error(tmp_path: Path):
 
 def test_an_unknown_format_gets_a_suggestion():
     with pytest.raises(UsageError, match="did you mean 'json'") as caught:
-        find_writer("jsn")
+        writers_named(["jsn"])
     assert "csv" in str(caught.value)
+    assert "textgrid" in str(caught.value)
+
+
+LABELS = [f.name for f in LABEL_FORMATS if f.name != "csv"]
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_a_trace_is_written_as_labels_that_read_back(name: str, tmp_path: Path):
+    trace = make_trace(120)
+    (writer,) = writers_named([name])
+    writer.write(trace, tmp_path / f"t{writer.suffix}")
+    for file in (f for f in tmp_path.iterdir() if not f.name.endswith("~")):
+        back = read_labels(file, frames=lambda: trace.time_s)
+        for k, target in enumerate(back.targets):
+            target = next((t for t in trace.targets if f".{t}." in file.name), target)
+            values = values_at(back, trace.time_s)[:, k]
+            near = np.interp(trace.time_s, trace.time_s, trace.targets[target])
+            assert np.nanmax(np.abs(values - near)) < 0.06, (file.name, target)
+            assert np.isfinite(values).mean() == pytest.approx(np.isfinite(trace.targets[target]).mean(), abs=0.05)
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_the_labels_of_an_image_are_written_too(name: str, tmp_path: Path):
+    (writer,) = writers_named([name])
+    writer.write(make_trace(1), tmp_path / f"t{writer.suffix}")
+    assert list(tmp_path.iterdir())
+
+
+def test_formats_are_found_by_suffix_and_never_share_a_file():
+    assert [w.name for w in writers_named(["eaf", "TextGrid", "annotation"])] == ["elan", "textgrid", "nova"]
+    writers = writers_named(["csv", "muse", "carma", "elan", "eaf", "nova", "nova-binary"])
+    suffixes = [".csv", ".muse.csv", ".carma.csv", ".eaf", ".annotation", ".nova-binary.annotation"]
+    assert [w.suffix for w in writers] == suffixes
 
 
 def test_columns_of_unequal_length_are_never_written(tmp_path: Path):

@@ -4,24 +4,73 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from rich.markup import escape
 
 from avgate.core.console import console, progress
-from avgate.core.errors import AvgateError, OutputError, UsageError
+from avgate.core.errors import AvgateError, OutputError, UsageError, choose
 from avgate.core.files import make_folder
 from avgate.core.scratch import scratch_folder
-from avgate.core.types import Trace, VideoFrame
+from avgate.core.types import LabelTrack, Trace, VideoFrame
 from avgate.features.tracks import Extracted, extract_tracks
 from avgate.inference.predictor import Predictor
+from avgate.labels.formats import LABEL_FORMATS, LabelFormat, write_labels
 from avgate.media import Images, Media, open_recording
 from avgate.models.intervals import DEFAULT_LEVEL
 from avgate.report.figure import write_figure
 from avgate.report.html import write_report
 from avgate.report.shown import Shown
-from avgate.report.writers import Writer, find_writer
+from avgate.report.writers import WRITERS, Writer
+
+
+@dataclass(frozen=True)
+class LabelWriter:
+    """Writes a trace's targets as a label file, for annotation programs; see Writer.
+
+    Formats that hold one target per file make one of each: NAME.valence.annotation.
+    """
+
+    format: LabelFormat
+    suffix: str
+
+    @property
+    def name(self) -> str:
+        """The format's name."""
+        return self.format.name
+
+    def write(self, trace: Trace, path: Path) -> None:
+        """Write the label files of a trace; OutputError where one can't be written."""
+        values = np.stack([*trace.targets.values()], axis=1).astype(np.float32)
+        write_labels(LabelTrack(trace.time_s, values, tuple(trace.targets)), path, self.format.name)
+
+
+def writers_named(names: Sequence[str]) -> list[Writer]:
+    """The writers of data files and label files of these names, each once.
+
+    A label format may also be called by its suffix (eaf, TextGrid). Where several that are asked for share a suffix,
+    the format's name is part of it: NAME.muse.csv.
+
+    Raises:
+        UsageError: there is no such format; the hint lists those that exist.
+    """
+    writers: dict[str, Writer] = {writer.name: writer for writer in WRITERS}
+    formats = [f for f in LABEL_FORMATS if f.name not in writers]
+    choices = writers | {f.name: LabelWriter(f, f.suffix) for f in formats}
+    by_suffix = {f.suffix.removeprefix(".").lower(): f.name for f in reversed(formats)}
+    taken = {writer.suffix for writer in WRITERS}
+    chosen: dict[str, Writer] = {}
+    for asked in names:
+        name = asked if asked in choices else by_suffix.get(asked.lower(), asked)
+        writer = choose("output format", name, choices)
+        if name not in chosen and isinstance(writer, LabelWriter):
+            if writer.suffix in taken:
+                writer = replace(writer, suffix=f".{name}{writer.suffix}")
+            taken.add(writer.suffix)
+        chosen.setdefault(name, writer)
+    return [*chosen.values()]
 
 
 def predict(
@@ -43,7 +92,7 @@ def predict(
         checkpoint: None takes the weights that come with avgate.
         face_model: as for Predictor.
         report: whether to write the HTML and PNG reports.
-        formats: names of the data files' writers.
+        formats: csv, json, or a label format's name or suffix.
         fps: images per second in folders without times.csv.
         level: share of the true values that intervals are made to hold.
 
@@ -57,7 +106,7 @@ def predict(
     _refuse_same_names(videos)
     if fps is not None and not any(video.is_dir() for video in videos):
         raise UsageError("only folders of images take it", where="--fps", hint="name the folder, or leave --fps out")
-    writers = [find_writer(name) for name in formats]
+    writers = writers_named(formats)
     predictor = Predictor(checkpoint, face_model, level)
     make_folder(out)
     traces, failed = [], []

@@ -49,7 +49,8 @@ def predict(
         out: Folder for the results.
         checkpoint: A trained model: a run's folder, or a checkpoint.safetensors file.
         report: Write the HTML and PNG reports too.
-        formats: Data files to write: csv, json.
+        formats: Files to write: csv and json (everything), or the estimates as labels, by format or suffix: elan (eaf),
+            textgrid, nova, nova-binary, carma, muse, affwild2.
         fps: Images per second in folders of images that have no times.csv (columns file and time_s).
         level: Share of the true values that the intervals are made to hold, from 0.5 to 0.99.
     """

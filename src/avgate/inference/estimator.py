@@ -215,12 +215,20 @@ class Estimator:
             "avgate": version("avgate"),
             "recipe": to_plain(checkpoint.recipe),
             "smooth_s": self.smooth_s,
-            "trained_on": dict(checkpoint.trained_on),
+            "trained_on": self._trained_on,
             "validation": dict(checkpoint.scores),
             "features": {spec.backbone: spec.fingerprint for spec in checkpoint.features},
             "demonstration": checkpoint.demonstration,
             "interval": self._interval,
         }
+
+    @property
+    def _trained_on(self) -> dict[str, Any]:
+        """What the checkpoint says of its training; of the persons, of whom there may be hundreds, only how many."""
+        about = dict(self.checkpoint.trained_on)
+        persons = {name: about.pop(f"{name}_groups", None) for name in ("train", "validation")}
+        counts = {f"{name}_persons": len(groups) for name, groups in persons.items() if groups is not None}
+        return about | counts | ({"persons": "named in the checkpoint's trained_on"} if counts else {})
 
     @property
     def _interval(self) -> dict[str, Any] | str:

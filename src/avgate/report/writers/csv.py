@@ -18,10 +18,10 @@ from avgate.report.writers.base import TIME_DECIMALS, VALUE_DECIMALS, presence, 
 class CsvWriter:
     """One row per decoded frame, in columns.
 
-    They are `time_s`, one per target (`valence`), the ends of its interval (`valence_low`, `valence_high`) where the
-    model has intervals, one per target before post-processing (`valence_raw`), `face_present`, `voice_present` and
-    `audio_present` (0 or 1), and one per gate. Estimates of weights that were trained on rendered people alone
-    say so in a last column, `weights`.
+    They are `time_s`, one per target (`valence`), the ends of its interval (`valence_low`, `valence_high`) and the
+    share of true values that it is made to hold (`interval_level`) where the model has intervals, one per target
+    before post-processing (`valence_raw`), `face_present`, `voice_present` and `audio_present` (0 or 1), and one per
+    gate. Estimates of weights that were trained on rendered people alone say so in a last column, `weights`.
 
     Times, targets and gates have six decimals; an unknown value is an empty field. UTF-8, lines end with a line feed.
     """
@@ -36,6 +36,8 @@ class CsvWriter:
         for name in trace.low:
             ends = {f"{name}_low": trace.low[name], f"{name}_high": trace.high[name]}
             columns |= {end: _texts(values, VALUE_DECIMALS) for end, values in ends.items()}
+        if trace.low:
+            columns["interval_level"] = [f"{trace.level:g}"] * len(trace)
         columns |= {f"{name}_raw": _texts(values, VALUE_DECIMALS) for name, values in trace.raw.items()}
         columns |= {f"{name}_present": mask.astype(int).tolist() for name, mask in presence(trace).items()}
         columns |= {gate.name: _texts(values, VALUE_DECIMALS) for gate, values in trace.gates.items()}
