@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from matplotlib.image import imread
 
 from avgate.core.errors import MediaError, OutputError, UsageError
+from avgate.core.gates import Gate
 from avgate.core.types import SAMPLE_RATE, Trace, VideoFrame, Waveform
 from avgate.report import figure
 from avgate.report.figure import PLANE, WIDTH, write_figure
@@ -69,6 +71,30 @@ def test_pictures_stand_above(tmp_path: Path):
     assert share(imread(tmp_path / "without.png"), GREEN) == 0
 
 
+def test_the_curves_alone_have_no_title_notes_strips_or_plane_and_are_editable_text(tmp_path: Path):
+    trace = make_trace(100)
+    write_figure(trace, tmp_path / "c.svg", only_curves=True)
+    root = ET.parse(tmp_path / "c.svg").getroot()
+    words = {"".join(text.itertext()).strip() for text in root.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"valence", "arousal", "time (s)", "+1", "−1", "0"} <= words
+    assert not words & {trace.source, *trace.notes, "voice", "face", "excited, joyful"}
+    assert "Demonstration weights" in (tmp_path / "c.svg").read_text(), "the notes are in the file's metadata"
+    assert not [*root.iter("{http://www.w3.org/2000/svg}image")]
+    write_figure(trace, tmp_path / "d.svg", only_curves=True)
+    assert (tmp_path / "c.svg").read_bytes() == (tmp_path / "d.svg").read_bytes()
+
+
+def test_the_curves_alone_are_as_wide_as_the_page(tmp_path: Path):
+    demonstration = {"demonstration": True}
+    write_figure(replace(make_trace(100), provenance=demonstration), tmp_path / "c.png", only_curves=True)
+    image = imread(tmp_path / "c.png")
+    assert image.shape[1] == round(WIDTH * DPI)
+    assert image.shape[0] < 3 * DPI
+    for colour in ("#1c5fc0", "#b9500b"):
+        (columns,) = np.nonzero((np.abs(image[..., :3] * 255 - rgb(colour)).max(-1) <= 12).any(0))
+        assert columns.max() - columns.min() > 0.8 * image.shape[1]
+
+
 @pytest.mark.slow
 def test_a_pdf_is_one_and_the_same_each_time(tmp_path: Path):
     for name in ("a.pdf", "b.pdf"):
@@ -85,8 +111,9 @@ def test_a_pdf_is_one_and_the_same_each_time(tmp_path: Path):
         {"source": "面接 $\\frac$ \udcff.mp4", "notes": ("$x", "y" * 400)},
         {"targets": {"valence": np.full(20, np.nan)}, "raw": {}},
         {"targets": {"joy": np.ones(20)}, "raw": {}},
+        {"gates": {Gate("$\\alpha$ $_{"): np.ones(20)}, "targets": {"$x^{": np.ones(20)}, "raw": {}},
     ],
-    ids=["no gates", "odd names", "all unknown", "another target"],
+    ids=["no gates", "odd names", "all unknown", "another target", "dollars"],
 )
 def test_unusual_traces_are_drawn(change: dict, tmp_path: Path):
     write_figure(replace(make_trace(20), **change), tmp_path / "f.png")
@@ -116,7 +143,7 @@ def test_sound_alone_has_its_waveform_above_the_curves(tmp_path: Path):
 
 
 def test_another_suffix_is_refused(tmp_path: Path):
-    with pytest.raises(UsageError, match=r"\.png or \.pdf"):
+    with pytest.raises(UsageError, match=r"\.png, \.pdf or \.svg"):
         write_figure(make_trace(5), tmp_path / "f.gif")
 
 

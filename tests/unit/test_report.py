@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from avgate.apps.report import report
 from avgate.core.errors import MediaError, OutputError, UsageError
 from avgate.core.gates import Gate
 from avgate.core.types import Trace
+from avgate.features.store import source_fingerprint
 from avgate.report import html as report_module
-from avgate.report.html import report, write_report
+from avgate.report.html import write_report
 from avgate.report.writers.json import JsonWriter
 from tests.traces import make_trace
 
@@ -262,11 +264,18 @@ def test_what_cannot_be_shown_or_written_is_said(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("suffix", "start"),
-    [(".html", b"<!doctype html>"), (".PNG", b"\x89PNG"), pytest.param(".pdf", b"%PDF", marks=pytest.mark.slow)],
+    [
+        (".html", b"<!doctype html>"),
+        (".PNG", b"\x89PNG"),
+        (".svg", b"<?xml"),
+        pytest.param(".pdf", b"%PDF", marks=pytest.mark.slow),
+    ],
 )
 def test_the_verb_draws_a_written_trace(suffix: str, start: bytes, tmp_path: Path):
     JsonWriter().write(make_trace(30), tmp_path / "t.json")
     report(tmp_path / "t.json", tmp_path / f"r{suffix}")
+    if suffix != ".html":
+        report(tmp_path / "t.json", tmp_path / f"r{suffix}", only="curves")
     assert (tmp_path / f"r{suffix}").read_bytes().startswith(start)
 
 
@@ -281,9 +290,21 @@ def test_the_verb_takes_a_video_of_any_format(tmp_path: Path):
         assert [round(frame.time, 3) for frame in container.decode(video=0)] == [round(k / 25, 3) for k in range(10)]
 
 
+def test_the_verb_warns_where_the_video_is_another_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    write_video(tmp_path / "v.mp4")
+    for fingerprint, warned in ((source_fingerprint(tmp_path / "v.mp4"), False), ("0" * 16, True)):
+        trace = replace(make_trace(10), provenance={"video_fingerprint": fingerprint})
+        JsonWriter().write(trace, tmp_path / "t.json")
+        report(tmp_path / "t.json", tmp_path / "r.html", tmp_path / "v.mp4")
+        said = " ".join(capsys.readouterr().err.split())
+        assert ("'v.mp4' isn't the file that the trace was made of ('interview.mp4')" in said) == warned
+
+
 def test_the_verb_refuses_what_makes_no_sense(tmp_path: Path):
     JsonWriter().write(make_trace(10), tmp_path / "t.json")
     with pytest.raises(UsageError, match="no kind of report"):
         report(tmp_path / "t.json", tmp_path / "r.docx")
     with pytest.raises(UsageError, match="only an HTML report"):
         report(tmp_path / "t.json", tmp_path / "r.png", tmp_path / "v.mp4")
+    with pytest.raises(UsageError, match="can't be of curves only"):
+        report(tmp_path / "t.json", tmp_path / "r.html", only="curves")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -72,19 +72,23 @@ def predict(
 
 
 def report(
-    trace: Annotated[Path, Positional], out: Path, video: Annotated[Path | None, default("none")] = None
+    trace: Annotated[Path, Positional],
+    out: Path,
+    video: Annotated[Path | None, default("none")] = None,
+    only: Annotated[Literal["curves"] | None, default("everything")] = None,
 ) -> None:
-    """Draw the report of a trace that `avgate predict` wrote: HTML for the browser, PNG or PDF for a paper.
+    """Draw the report of a trace that `avgate predict` wrote: HTML for the browser, PNG, PDF or SVG for a paper.
 
     For example: avgate report results/interview.json --out interview.pdf
 
     Args:
         trace: The NAME.json of a prediction.
-        out: File to write; .html, .png or .pdf decides what it is.
+        out: File to write; .html, .png, .pdf or .svg decides what it is.
         video: The recording, to be shown in an HTML report.
+        only: Draw the curves alone, without title, notes, plane and strips; for .png, .pdf and .svg.
     """
+    from avgate.apps.report import report as run
     from avgate.core.console import console
-    from avgate.report.html import report as run
 
-    run(trace, out, video)
+    run(trace, out, video, only)
     console.print(f"{out}", soft_wrap=True, markup=False)

@@ -1,4 +1,4 @@
-"""The figure: a trace on one page for a paper, as PNG or PDF."""
+"""The figure: a trace on one page for a paper, as PNG, PDF or SVG."""
 
 from __future__ import annotations
 
@@ -22,25 +22,40 @@ if TYPE_CHECKING:
 
     from avgate.report.shown import Envelope
 
-SUFFIXES = (".png", ".pdf")
+SUFFIXES = (".png", ".pdf", ".svg")
 
 DPI = 300
-"""Dots per inch of PNG files, and of the strips inside PDF files."""
+"""Dots per inch of PNG files, and of the strips inside PDF and SVG files."""
 
-WIDTH, LEFT, TIMELINE, PLANE, PLANE_SIDE = 7.2, 0.62, 4.2, 5.52, 1.6
-"""In inches: the page, the left edge and width of what runs over time, the left edge and side of the plane."""
+WIDTH, LEFT, TIMELINE, BESIDE, PLANE, PLANE_SIDE = 7.2, 0.62, 4.2, 0.36, 5.52, 1.6
+"""In inches: the page, the left edge and width of what runs over time, the room to its right for means, the left edge
+and side of the plane."""
 
-CURVE, ROW, PICTURE, WAVE, TITLE, LINE, GAP = 0.95, 0.15, 0.75, 0.45, 0.2, 0.13, 0.12
-"""In inches: heights of a curve, a strip, a picture, a waveform, a heading and a line of the notes; space between."""
+CURVE, ROW, PICTURE, WAVE, TITLE, LINE, GAP, FOOT = 0.95, 0.15, 0.75, 0.45, 0.2, 0.13, 0.12, 0.32
+"""In inches: heights of a curve, a strip, a picture, a waveform, a heading and a line of the notes; space between, and
+below all for the axis of time."""
 
 COLOURS = {"valence": "#1c5fc0", "arousal": "#b9500b"}
 GREY, RULE = "#4d5966", "#d5d0c7"
 
-STYLE = {"font.size": 7, "axes.linewidth": 0.6, "hatch.linewidth": 0.4, "pdf.fonttype": 42}
+STYLE = {
+    "font.size": 7,
+    "axes.linewidth": 0.6,
+    "hatch.linewidth": 0.4,
+    "text.parse_math": False,  # names of files, targets and gates may have dollars in them
+    "pdf.fonttype": 42,
+    "svg.fonttype": "none",  # text stays text, to be edited
+    "svg.hashsalt": "avgate",  # the same trace gives the same file
+}
 
 
 def write_figure(
-    trace: Trace, out: Path, frames: Sequence[VideoFrame] | None = None, sound: Envelope | None = None
+    trace: Trace,
+    out: Path,
+    frames: Sequence[VideoFrame] | None = None,
+    sound: Envelope | None = None,
+    *,
+    only_curves: bool = False,
 ) -> None:
     """Draw the curves, the valence-arousal plane and the strips of presence and gates.
 
@@ -49,9 +64,10 @@ def write_figure(
 
     Args:
         trace: what to draw, at least one frame.
-        out: a path that ends with .png or .pdf.
+        out: a path that ends with .png, .pdf or .svg.
         frames: pictures to show above the curves, in order of time; a handful.
         sound: draws a waveform above the curves, over the same time.
+        only_curves: draw the curves alone, as wide as the page; source and notes are in the file's metadata.
 
     Raises:
         UsageError: `out` has another suffix.
@@ -62,15 +78,46 @@ def write_figure(
 
     suffix = out.suffix.lower()
     if suffix not in SUFFIXES:
-        raise UsageError(f"a figure is a {' or '.join(SUFFIXES)} file", where=out, hint=f"name it {out.stem}.png, say")
+        what = f"a figure is a {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file"
+        raise UsageError(what, where=out, hint=f"name it {out.stem}.png, say")
     if not len(trace):
         raise MediaError("there is no frame to draw", where=trace.source or out, hint="check that the video plays")
     with mpl.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a file name in another script has boxes for letters
-        figure = _figure(trace, frames or (), sound)
+        figure = _curves(trace) if only_curves else _figure(trace, frames or (), sound)
         with atomic_write(out) as temporary:
-            # Without its date, the same trace gives the same file.
-            figure.savefig(temporary, dpi=DPI, metadata={"CreationDate": None} if suffix == ".pdf" else None)
+            figure.savefig(temporary, format=suffix[1:], dpi=DPI, metadata=_metadata(trace, suffix))
+
+
+def _metadata(trace: Trace, suffix: str) -> dict[str, str | None]:
+    """Source and notes for the file's own metadata. Without its date, the same trace gives the same file."""
+    about = {"Title": _title(trace), ("Subject" if suffix == ".pdf" else "Description"): " ".join(trace.notes)}
+    written = {name: text.encode("utf-8", "replace").decode() for name, text in about.items() if text}
+    return written | {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(suffix, {})
+
+
+def _title(trace: Trace) -> str:
+    """What the trace is of; file names needn't be valid Unicode, and fonts need what is drawn to be."""
+    return (trace.source or "Untitled recording").encode("utf-8", "replace").decode()
+
+
+def _curves(trace: Trace) -> Figure:
+    """The curves alone."""
+    from matplotlib.figure import Figure
+
+    each = CURVE + TITLE + GAP
+    height, width = len(trace.targets) * each + FOOT, WIDTH - LEFT - BESIDE
+    figure = Figure(figsize=(WIDTH, height))
+    drawn = []
+    for k, name in enumerate(trace.targets):
+        bottom = height - (k + 1) * each + GAP
+        drawn.append(figure.add_axes((LEFT / WIDTH, bottom / height, width / WIDTH, CURVE / height)))
+        _draw_target(drawn[-1], trace, name)
+    if len(trace) > 1:
+        _share_time(drawn, trace)
+    if trace.provenance.get("demonstration"):
+        figure.text(1 - 0.05 / WIDTH, 0.03 / height, "demonstration weights", ha="right", fontsize=6, color=GREY)
+    return figure
 
 
 def _figure(trace: Trace, frames: Sequence[VideoFrame], sound: Envelope | None) -> Figure:
@@ -80,7 +127,7 @@ def _figure(trace: Trace, frames: Sequence[VideoFrame], sound: Envelope | None) 
     notes = [line for note in trace.notes for line in textwrap.wrap(note, 130)]
     height = 2 * GAP + TITLE + len(notes) * LINE + (PICTURE + TITLE + GAP if frames else 0)
     height += WAVE + TITLE + GAP if sound else 0
-    height += len(trace.targets) * (CURVE + TITLE + GAP) + sum(_height(panel) + TITLE + GAP for panel in panels) + 0.32
+    height += len(trace.targets) * (CURVE + TITLE + GAP) + sum(_height(panel) + TITLE + GAP for panel in panels) + FOOT
     figure = Figure(figsize=(WIDTH, height))
 
     def place(left: float, top: float, width: float, tall: float) -> Axes:
@@ -88,11 +135,9 @@ def _figure(trace: Trace, frames: Sequence[VideoFrame], sound: Envelope | None) 
         return figure.add_axes((left / WIDTH, 1 - (top + tall) / height, width / WIDTH, tall / height))
 
     def write(text: str, top: float, **style: Any) -> None:
-        figure.text(0.12 / WIDTH, 1 - top / height, text, va="top", parse_math=False, **style)
+        figure.text(0.12 / WIDTH, 1 - top / height, text, va="top", **style)
 
-    # File names needn't be valid Unicode, and fonts need what is drawn to be.
-    title = (trace.source or "Untitled recording").encode("utf-8", "replace").decode()
-    write(title, GAP, fontsize=9, fontweight="bold")
+    write(_title(trace), GAP, fontsize=9, fontweight="bold")
     top = GAP + TITLE
     for line in notes:
         write(line, top, color="#7a5200")
@@ -111,19 +156,10 @@ def _figure(trace: Trace, frames: Sequence[VideoFrame], sound: Envelope | None) 
     if {"valence", "arousal"} <= set(trace.targets):
         _draw_plane(place(PLANE, top + TITLE, PLANE_SIDE, PLANE_SIDE), trace)
     timelines = []
-    for name, values in trace.targets.items():
-        if len(trace) == 1:
-            _draw_value(place(LEFT, top + TITLE, TIMELINE, CURVE), trace, name)
-            top += TITLE + CURVE + GAP
-            continue
-        timelines.append(place(LEFT, top + TITLE, TIMELINE, CURVE))
-        if name in trace.raw:
-            timelines[-1].plot(trace.time_s, trace.raw[name], color=COLOURS.get(name, GREY), linewidth=0.5, alpha=0.4)
-        if name in trace.low:
-            ends = trace.low[name], trace.high[name]
-            timelines[-1].fill_between(trace.time_s, *ends, color=COLOURS.get(name, GREY), alpha=0.15, linewidth=0)
-        band = f"band: {band_words(trace)}" if name in trace.low else ""
-        _draw_curve(timelines[-1], trace.time_s, name, np.asarray(values, np.float64), band)
+    for name in trace.targets:
+        axes = place(LEFT, top + TITLE, TIMELINE, CURVE)
+        _draw_target(axes, trace, name)
+        timelines += [axes] if len(trace) > 1 else []
         top += TITLE + CURVE + GAP
     for panel in panels:
         timelines.append(place(LEFT, top + TITLE, TIMELINE, _height(panel)))
@@ -133,13 +169,19 @@ def _figure(trace: Trace, frames: Sequence[VideoFrame], sound: Envelope | None) 
         for axes in timelines:
             axes.set_xticks([])
         return figure
+    _share_time([*waves, *timelines], trace)
     for axes in [*waves, *timelines]:
-        axes.set_xlim(*frame_edges(trace.time_s)[[0, -1]])
-        axes.tick_params(length=2, labelbottom=axes is timelines[-1])
         for frame in frames:
             axes.axvline(frame.time_s, color=GREY, linewidth=0.5, linestyle=":")
-    timelines[-1].set_xlabel("time (s)")
     return figure
+
+
+def _share_time(timelines: Sequence[Axes], trace: Trace) -> None:
+    """One axis of time for all that runs over it, written below the last."""
+    for axes in timelines:
+        axes.set_xlim(*frame_edges(trace.time_s)[[0, -1]])
+        axes.tick_params(length=2, labelbottom=axes is timelines[-1])
+    timelines[-1].set_xlabel("time (s)")
 
 
 def _height(panel: Panel) -> float:
@@ -147,12 +189,8 @@ def _height(panel: Panel) -> float:
 
 
 def _heading(axes: Axes, title: str, more: str = "", colour: str = "black") -> None:
-    axes.annotate(
-        title, (0, 1), (0, 3), "axes fraction", "offset points", fontweight="bold", color=colour, parse_math=False
-    )
-    axes.annotate(
-        more, (1, 1), (22, 3), "axes fraction", "offset points", ha="right", fontsize=6.5, color=GREY, parse_math=False
-    )
+    axes.annotate(title, (0, 1), (0, 3), "axes fraction", "offset points", fontweight="bold", color=colour)
+    axes.annotate(more, (1, 1), (22, 3), "axes fraction", "offset points", ha="right", fontsize=6.5, color=GREY)
 
 
 def _draw_picture(axes: Axes, frame: VideoFrame, caption: str) -> None:
@@ -189,11 +227,20 @@ def _draw_value(axes: Axes, trace: Trace, name: str) -> None:
     axes.tick_params(length=2)
 
 
-def _draw_curve(axes: Axes, time_s: np.ndarray, name: str, values: np.ndarray, band: str) -> None:
-    colour = COLOURS.get(name, GREY)
-    ends = AXIS_ENDS.get(name)
+def _draw_target(axes: Axes, trace: Trace, name: str) -> None:
+    """A target over time with its interval; of a single frame, on its scale."""
+    if len(trace) == 1:
+        _draw_value(axes, trace, name)
+        return
+    colour, ends, time_s = COLOURS.get(name, GREY), AXIS_ENDS.get(name), trace.time_s
+    if name in trace.raw:
+        axes.plot(time_s, trace.raw[name], color=colour, linewidth=0.5, alpha=0.4)
+    if name in trace.low:
+        axes.fill_between(time_s, trace.low[name], trace.high[name], color=colour, alpha=0.15, linewidth=0)
+    band = f"band: {band_words(trace)}" if name in trace.low else ""
     _heading(axes, name, "; ".join(filter(None, [f"−1 {ends[0]}, +1 {ends[1]}" if ends else "", band])), colour)
     axes.axhline(0, color=RULE, linewidth=0.6)
+    values = np.asarray(trace.targets[name], np.float64)
     axes.plot(time_s, values, color=colour, linewidth=0.9)
     known = np.pad(~np.isnan(values), 1)
     alone = known[1:-1] & ~known[:-2] & ~known[2:]
@@ -221,6 +268,7 @@ def _draw_strips(axes: Axes, edges: np.ndarray, panel: Panel) -> None:
 
 def _draw_plane(axes: Axes, trace: Trace) -> None:
     from matplotlib.patches import Circle
+    from matplotlib.patheffects import withStroke
 
     axes.add_patch(Circle((0, 0), 1, fill=False, edgecolor=RULE, linewidth=0.8))
     axes.axhline(0, color=RULE, linewidth=0.6)
@@ -228,7 +276,9 @@ def _draw_plane(axes: Axes, trace: Trace) -> None:
     path = trace.targets["valence"], trace.targets["arousal"]
     axes.plot(*path, "o" if len(trace) == 1 else "-", color=COLOURS["valence"], linewidth=0.5, alpha=0.8)
     for (x, y), words in QUADRANTS.items():
-        axes.text(0.52 * x, 0.86 * y, words, ha="center", va="center", fontsize=6, color=GREY)
+        sides = {"ha": "right" if x > 0 else "left", "va": "top" if y > 0 else "bottom"}
+        halo = [withStroke(linewidth=1.5, foreground="white")]  # the path may run below
+        axes.text(1.05 * x, 1.05 * y, words, fontsize=6, color=GREY, path_effects=halo, **sides)
     axes.set(xlim=(-1.08, 1.08), ylim=(-1.08, 1.08), xlabel="valence", ylabel="arousal")
     axes.set_xticks([-1, 0, 1], ["−1", "0", "+1"])
     axes.set_yticks([-1, 0, 1], ["−1", "0", "+1"])

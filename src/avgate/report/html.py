@@ -8,51 +8,15 @@ from typing import IO
 
 import numpy as np
 
-from avgate.core.errors import MediaError, UsageError
+from avgate.core.errors import MediaError
 from avgate.core.files import atomic_write
-from avgate.core.scratch import scratch_folder
 from avgate.core.types import Trace
-from avgate.media import Media, open_recording
-from avgate.report.figure import SUFFIXES as FIGURE_SUFFIXES
-from avgate.report.figure import write_figure
+from avgate.media import Media
 from avgate.report.page import page
-from avgate.report.shown import Shown
-from avgate.report.writers.json import read_json
 
 PART_BYTES = 3 << 20
 """Size of the pieces that the video is embedded in: it is never in memory as a whole here. A multiple of 3, so that
 base64 needs no padding between them."""
-
-
-def report(trace: Path, out: Path, video: Path | None = None) -> None:
-    """Draw a trace that JsonWriter wrote.
-
-    Args:
-        trace: the JSON file.
-        out: the file to write; .html, .png or .pdf decides what it is.
-        video: the recording that the trace is of, in any format, to be shown in an HTML report.
-
-    Raises:
-        UsageError: `trace` holds no trace, or `out` is none of these.
-        MediaError: `video` can't be decoded.
-        OutputError: `out` can't be written, or there is no room for a temporary copy of `video`.
-    """
-    suffix = out.suffix.lower()
-    if suffix not in (".html", *FIGURE_SUFFIXES):
-        raise UsageError("this is no kind of report", where=out, hint=f"use .html, {' or '.join(FIGURE_SUFFIXES)}")
-    if suffix != ".html" and video is not None:
-        raise UsageError("only an HTML report can hold a video", where=out, hint="leave the video out, or use .html")
-    content = read_json(trace)
-    if suffix != ".html":
-        write_figure(content, out)
-    elif video is None:
-        write_report(content, out)
-    else:
-        with scratch_folder() as scratch:
-            shown = _shown(video, content, scratch)
-            if shown.failure is not None:
-                raise shown.failure
-            write_report(content, out, video=shown.video, still=shown.still)
 
 
 def write_report(trace: Trace, out: Path, *, video: Path | None = None, still: np.ndarray | None = None) -> None:
@@ -86,19 +50,6 @@ def write_report(trace: Trace, out: Path, *, video: Path | None = None, still: n
             with video.open("rb") as source:
                 _embed(source, file)
         file.write(tail)
-
-
-def _shown(file: Path, trace: Trace, folder: Path) -> Shown:
-    """What a report shows of a recording, read once more."""
-    step_s = float(np.median(np.diff(trace.time_s))) if len(trace) > 1 else 0.0
-    fps = 1 / step_s if step_s > 0 else None
-    recording = open_recording(file, fps)
-    with Shown(recording, folder) as shown:
-        for frame in recording.frames():
-            shown.add(frame)
-        for piece in recording.sound():
-            shown.add_sound(piece)
-    return shown
 
 
 def _jpeg(image: np.ndarray) -> bytes:

@@ -1,0 +1,79 @@
+"""`avgate report`: draw a trace again that `avgate predict` wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from rich.markup import escape
+
+from avgate.core.console import console
+from avgate.core.errors import UsageError
+from avgate.core.scratch import scratch_folder
+from avgate.core.types import Trace
+from avgate.features.store import source_fingerprint
+from avgate.media import open_recording
+from avgate.report.figure import SUFFIXES as FIGURE_SUFFIXES
+from avgate.report.figure import write_figure
+from avgate.report.html import write_report
+from avgate.report.shown import Shown
+from avgate.report.writers.json import read_json
+
+HTML = ".html"
+
+
+def report(trace: Path, out: Path, video: Path | None = None, only: Literal["curves"] | None = None) -> None:
+    """Draw a trace that JsonWriter wrote.
+
+    Args:
+        trace: the JSON file.
+        out: the file to write; .html, .png, .pdf or .svg decides what it is.
+        video: the recording that the trace is of, in any format, to be shown in an HTML report. Another file than the
+            one that the trace was made of is shown too, and a warning says so.
+        only: "curves" draws the curves alone, as a figure.
+
+    Raises:
+        UsageError: `trace` holds no trace, or `out` is none of these, or can't hold what is asked for.
+        MediaError: `video` can't be decoded.
+        OutputError: `out` can't be written, or there is no room for a temporary copy of `video`.
+    """
+    suffix, figures = out.suffix.lower(), f"{', '.join(FIGURE_SUFFIXES[:-1])} or {FIGURE_SUFFIXES[-1]}"
+    if suffix not in (HTML, *FIGURE_SUFFIXES):
+        raise UsageError("this is no kind of report", where=out, hint=f"use {HTML}, {figures}")
+    if suffix != HTML and video is not None:
+        raise UsageError("only an HTML report can hold a video", where=out, hint=f"leave the video out, or use {HTML}")
+    if suffix == HTML and only is not None:
+        raise UsageError(f"an HTML report can't be of {only} only", where=out, hint=f"use {figures}")
+    content = read_json(trace)
+    if suffix != HTML:
+        write_figure(content, out, only_curves=only == "curves")
+    elif video is None:
+        write_report(content, out)
+    else:
+        with scratch_folder() as scratch:
+            shown = _shown(video, content, scratch)
+            if shown.failure is not None:
+                raise shown.failure
+            _warn_of_another_file(video, content)
+            write_report(content, out, video=shown.video, still=shown.still)
+
+
+def _shown(file: Path, trace: Trace, folder: Path) -> Shown:
+    """What a report shows of a recording, read once more."""
+    step_s = float(np.median(np.diff(trace.time_s))) if len(trace) > 1 else 0.0
+    fps = 1 / step_s if step_s > 0 else None
+    recording = open_recording(file, fps)
+    with Shown(recording, folder) as shown:
+        for frame in recording.frames():
+            shown.add(frame)
+        for piece in recording.sound():
+            shown.add_sound(piece)
+    return shown
+
+
+def _warn_of_another_file(video: Path, trace: Trace) -> None:
+    expected = trace.provenance.get("video_fingerprint")
+    if expected is not None and expected != source_fingerprint(video):
+        what = f"'{video.name}' isn't the file that the trace was made of ('{trace.source}'): "
+        console.print(f"[yellow]{escape(what)}picture and curves may not belong together.[/]", soft_wrap=True)
