@@ -117,10 +117,10 @@ def test_other_limits_bring_values_to_minus_one_to_one_unless_the_file_says_them
     assert found.values[:, 0] == pytest.approx([0, 0.5, 1] if chosen.scaled else [-1, 0, 1])
 
 
-def test_values_outside_the_limits_are_refused_with_their_row(tmp_path):
+def test_values_outside_the_limits_are_refused_with_their_time(tmp_path):
     path = tmp_path / "clip.csv"
     path.write_text("time_s,valence\n0,0\n1,50\n")
-    with pytest.raises(CorpusError, match=r"row 2, valence: 50 is not in \[-1, 1\]"):
+    with pytest.raises(CorpusError, match=r"valence at 1.00 s: 50 is not in \[-1, 1\]"):
         read_labels(path)
     assert read_labels(path, limits=(0, 100)).values[:, 0] == pytest.approx([-1, 0])
 

@@ -162,6 +162,7 @@ class TestNova:
         labels = read_labels(path)
         assert labels.targets == ("engagement",)
         assert labels.time_s == pytest.approx([0, 0.04, 0.08])
+        assert labels.until_s == pytest.approx([0.04, 0.08, 0.12])
         assert labels.values[:, 0] == pytest.approx([0, 0.5, np.nan], nan_ok=True)
 
     def test_binary(self, tmp_path):
@@ -182,13 +183,13 @@ class TestNova:
         with pytest.raises(CorpusError, match="DISCRETE, not CONTINUOUS"):
             read_labels(written(tmp_path, "laughter.annotation", text))
 
-    def test_labels_off_its_clock_are_read_off_linearly_and_never_across_unknown_ones(self, tmp_path):
+    def test_labels_off_its_clock_belong_to_the_samples_that_they_fall_into(self, tmp_path):
         values = np.array([[0.0], [0.2], [np.nan], [0.6], [0.8]], np.float32)
         labels = LabelTrack(np.arange(5) / 10 + 0.05, values, ("valence",))
         (path,) = write_labels(labels, tmp_path / "a.annotation", "nova")
         found = read_labels(path)
         assert found.time_s == pytest.approx(np.arange(5) / 10)
-        assert found.values[:, 0] == pytest.approx([0, 0.1, np.nan, 0.6, 0.7], abs=1e-5, nan_ok=True)
+        assert found.values[:, 0] == pytest.approx([0, 0.2, np.nan, 0.6, 0.8], abs=1e-5, nan_ok=True)
 
 
 class TestElan:
@@ -293,7 +294,7 @@ class TestAffWild2:
 
     def test_a_gap_between_rows_or_a_nameless_target_would_move_labels_and_is_refused(self, tmp_path):
         path = written(tmp_path, "video1.txt", "valence,arousal\n0,0\n\n0,0\n\n")
-        with pytest.raises(CorpusError, match="row 2 has 0 numbers"):
+        with pytest.raises(CorpusError, match="line 3 has 0 numbers"):
             read_labels(path, frames=lambda: np.arange(3.0))
         path = written(tmp_path, "video2.txt", "valence,arousal,\n0,0,\n")
         with pytest.raises(CorpusError, match="name each target once"):
@@ -301,7 +302,7 @@ class TestAffWild2:
 
     def test_a_row_with_a_number_too_few_is_named(self, tmp_path):
         path = written(tmp_path, "video1.txt", "valence,arousal\n0,0\n0\n")
-        with pytest.raises(CorpusError, match="row 2 has 1 numbers, but there are 2 targets"):
+        with pytest.raises(CorpusError, match="line 3 has 1 numbers, but there are 2 targets"):
             read_labels(path, frames=lambda: np.arange(2.0))
 
 
@@ -328,15 +329,15 @@ class TestTable:
             ("time_s,time_ms,valence\n0,0,0\n", "there are several"),
             ("time_s\n0\n", "a named column of numbers for each target"),
             ("time_s,valence\n0,happy\n", "a named column of numbers for each target"),
-            ("time_s,valence\n0,0.5\n1,happy\n", "row 2, column valence: 'happy' isn't a number"),
+            ("time_s,valence\n0,0.5\n1,happy\n", "line 3, column valence: 'happy' isn't a number"),
             ("time_s,valence,valence\n0,0.5,0.6\n", "there twice: valence"),
-            ("time_s,until_s,valence\n0,2,0\n1,3,0\n", "row 1 ends after the next one begins"),
+            ("time_s,until_s,valence\n0,2,0\n1,3,0\n", "line 2 ends after the next one begins"),
             ("time_s,valence\n1700000000,0\n1700000001,0\n", "times reach from 1.7e\\+09 to 1.7e\\+09 s"),
-            ("time_s,valence\n0,0\n0,0\n", "row 2 has no time or isn't later"),
-            ("time_s,valence\n0,0\n1\n", "row 2 has 1 cells, but there are 2 columns"),
-            ("time_s,until_s,valence\n0,1,0\n1,1,0\n", "row 2 must end later than it begins"),
-            ("time_s,valence\n,0\n", "row 1 has no time or isn't later"),
-            ("time_s,valence\ninf,0\n", "row 1, column time_s: 'inf' isn't a number"),
+            ("time_s,valence\n0,0\n0,0\n", "line 3 has no time or isn't later"),
+            ("time_s,valence\n0,0\n1\n", "line 3 has 1 cells, but there are 2 columns"),
+            ("time_s,until_s,valence\n0,1,0\n1,1,0\n", "line 3 must end later than it begins"),
+            ("time_s,valence\n,0\n", "line 2 has no time or isn't later"),
+            ("time_s,valence\ninf,0\n", "line 2, column time_s: 'inf' isn't a number"),
         ],
     )
     def test_what_is_wrong_is_said_with_its_row(self, tmp_path, text, said):
@@ -350,7 +351,7 @@ def test_columns_of_words_are_passed_over_and_only_what_is_asked_for_must_be_in_
     labels = read_labels(path, targets=["valence"])
     assert labels.targets == ("valence",)
     np.testing.assert_array_equal(labels.values[:, 0], np.float32([0.5, np.nan]))
-    with pytest.raises(CorpusError, match="row 1, frame: 17 is not in"):
+    with pytest.raises(CorpusError, match=r"frame at 0\.00 s: 17 is not in"):
         read_labels(path)
 
 

@@ -99,7 +99,7 @@ def test_everything_that_is_wrong_is_told_at_once_with_file_and_row(manifest):
     assert "manifest.csv: 7 things are wrong" in said.replace("\n", " ")
     for expected in (
         "row 1: ",
-        "clip0.csv: row 2, column valence: 'much' isn't a number",
+        "clip0.csv: line 3, column valence: 'much' isn't a number",
         "row 2: the clip 'clip0' is listed twice",
         "row 3: there is no file 'videos/gone.mp4'",
         "row 3: the split must be train, validation, test, not 'trian'",

@@ -14,13 +14,14 @@ from rich.table import Table
 from avgate.core.console import console
 from avgate.core.errors import UsageError, choose
 from avgate.core.files import atomic_write, json_values, refuse_overwriting
+from avgate.core.text import listed, number
 from avgate.core.timeline import Grid, resample
 from avgate.core.types import LabelTrack
 from avgate.labels.agreement import Agreement, agreement
 from avgate.labels.delay import MEASURES, delay_doubts
 from avgate.labels.formats import LABEL_FORMATS, files_of, label_format, read_labels, write_labels
 from avgate.labels.merge import Merged, merge_raters
-from avgate.labels.tracks import intervals, labels_on_grid, own_rate, values_at
+from avgate.labels.tracks import intervals, labels_on_grid, own_rate, steps_of, values_at
 from avgate.media import Media
 
 _HIGHEST_RATE = 1000.0
@@ -55,7 +56,7 @@ def read_features(paths: Sequence[Path], grid: Grid) -> np.ndarray:
             found.append(resample(track.values, track.present, track.grid, grid, n)[0])
         else:
             table = label_format("csv").read(path, None)
-            found.append(labels_on_grid(table, grid, grid.steps(float(intervals(table)[1][-1]))))
+            found.append(labels_on_grid(table, grid, steps_of([table], grid)))
     n = min(len(values) for values in found)
     return np.concatenate([values[:n] for values in found], 1)
 
@@ -120,12 +121,15 @@ def labels(
         raise UsageError("a target needs a name", where="--target")
     frames = cache(lambda: Media(video).frame_times()) if video else None  # read at most once
     read = [read_labels(file, frames=frames, limits=limits, target=target, targets=targets) for file in files]
+    for file, track in zip(files, read, strict=True):
+        for note in _notes(track):
+            console.print(f"[yellow]{escape(file.name)}:[/] {escape(note)}", soft_wrap=True)
     tracks = {name: track for name, track in zip(_names(files), read, strict=True) if track.targets}
     there = {name for track in tracks.values() for name in track.targets}
     lacking = [name for name in targets if name not in there]
     if lacking:
         what = f"no file has labels for {', '.join(lacking)}"
-        raise UsageError(what, where="--targets", hint=f"the files have {', '.join(sorted(there)) or 'none of them'}")
+        raise UsageError(what, where="--targets", hint=f"the files have {listed(sorted(there)) or 'none of them'}")
     written = {f"--out ({file.name})": file for file in files_of(out, tuple(there), format)}
     refuse_overwriting([*files, *features], {**written, "--plot": plot, "--report": report_to})
     rates = [own for track in tracks.values() if (own := own_rate(track)) is not None]
@@ -142,6 +146,9 @@ def labels(
         longest_s=longest_s,
     )
     for name, merged in found.items():
+        if merged.unheard:
+            what = f"not counted, because they contradict the mean of all raters: {listed(merged.unheard)}"
+            console.print(f"[yellow]{escape(name)}:[/] {escape(what)}", soft_wrap=True)
         for doubt in delay_doubts(merged.fit, merged.delay_s, merged.label, grid.rate):
             console.print(f"[yellow]{escape(name)}:[/] {doubt}", soft_wrap=True)
     files_written = write_labels(
@@ -152,6 +159,13 @@ def labels(
     return found, files_written
 
 
+def _notes(track: LabelTrack) -> list[str]:
+    """What the user must know of a file: its own notes, and what of it isn't merged."""
+    early = int((intervals(track)[1] <= 0).sum())
+    notes = [*track.notes, *(["left out: it has none of these --targets"] if not track.targets else [])]
+    return [*notes, f"left out: {early} labels before 0 s"] if early else notes
+
+
 def _checked_delay(delay: str, features: Sequence[Path]) -> float | str:
     """The delay in seconds, or the measure to find it by; UsageError for anything else."""
     if delay in MEASURES:
@@ -159,11 +173,8 @@ def _checked_delay(delay: str, features: Sequence[Path]) -> float | str:
             hint = "give --features FILE: a feature file of avgate extract, or a CSV table with a column of times"
             raise UsageError(f"to find the delay by {delay}, features are needed", where="--delay", hint=hint)
         return delay
-    try:
-        seconds = float(delay)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < np.inf:
+    seconds = number(delay)
+    if seconds is None or seconds < 0:
         hint = f"give seconds, such as 2.5, or one of {', '.join(MEASURES)} to find the delay from features"
         raise UsageError(f"the delay can't be '{delay}'", where="--delay", hint=hint)
     return seconds

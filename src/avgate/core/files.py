@@ -68,6 +68,16 @@ def _hint(path: Path) -> str:
     return "check the folder's permissions and the free space on the disk, or choose another folder"
 
 
+def is_file(path: str | Path) -> bool:
+    """Whether there is a file of this name; False for names that no file can have, at which Path's own raises."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_there(path: str | Path) -> bool:
+    """Whether there is a file or a folder of this name; False for names that none can have."""
+    return os.path.exists(path)  # noqa: PTH110
+
+
 def make_folder(path: str | Path) -> Path:
     """Create a folder, its parents too, unless it exists, and check that it is writable.
 

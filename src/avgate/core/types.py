@@ -180,12 +180,14 @@ class LabelTrack:
         targets: k names.
         until_s: float64 [n] seconds, end of each label's interval, infinity for the end of the clip; None where labels
             are of single times.
+        notes: what the user must know of the file they come from (columns or tiers left out, ...), one sentence each.
     """
 
     time_s: np.ndarray
     values: np.ndarray
     targets: tuple[str, ...]
     until_s: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

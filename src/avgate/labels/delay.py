@@ -98,12 +98,13 @@ def delay_fit(labels: np.ndarray, features: np.ndarray, rate: float, longest_s: 
     if n < 2:
         return np.full(1, np.nan)
     here = ~np.isnan(features[:n]).any(1)
-    later = np.stack([labels[s : s + n] for s in range(shifts + 1)])
-    use = here & ~np.isnan(later).any(0)
+    use = here
+    for s in range(shifts + 1):
+        use = use & ~np.isnan(labels[s : s + n])
     if use.sum() < 4 * _BINS:
         return np.full(shifts + 1, np.nan)
     measured = MEASURES[measure]
-    return np.array([measured(features[:n][use], row[use]) for row in later])
+    return np.array([measured(features[:n][use], labels[s : s + n][use]) for s in range(shifts + 1)])
 
 
 def mutual_information(features: np.ndarray, labels: np.ndarray) -> float:

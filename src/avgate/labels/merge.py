@@ -12,7 +12,7 @@ from avgate.core.metrics import pcc
 from avgate.core.timeline import Grid
 from avgate.core.types import LabelTrack
 from avgate.labels.delay import find_delay
-from avgate.labels.tracks import intervals, labels_on_grid, only
+from avgate.labels.tracks import labels_on_grid, only, steps_of
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Merged:
         delay_s: seconds by which the merged label was moved to an earlier time.
         fit: how well label and features go together at each delay tried, from 0 on, one grid step apart; empty where
             the delay was given rather than found.
+        unheard: raters who have no weight in the label, because they contradict the mean of all.
     """
 
     ratings: np.ndarray
@@ -33,6 +34,7 @@ class Merged:
     label: np.ndarray
     delay_s: float
     fit: tuple[float, ...]
+    unheard: tuple[str, ...] = ()
 
 
 def merge_raters(
@@ -60,10 +62,10 @@ def merge_raters(
     Raises:
         UsageError: there is no such way to merge.
         FeatureError: no delay can be found from these features.
-        CorpusError: a merged label is unknown everywhere.
+        CorpusError: a merged label is unknown everywhere, or the grid has too many steps.
     """
     merge = choose("way to merge", how, MERGES)
-    n = max(grid.steps(float(intervals(track)[1][-1])) for track in tracks.values())
+    n = steps_of(tracks.values(), grid)
     merged = {}
     for target in dict.fromkeys(t for track in tracks.values() for t in track.targets):
         raters = tuple(rater for rater, track in tracks.items() if target in track.targets)
@@ -77,7 +79,9 @@ def merge_raters(
             what = f"nothing is left of {target}: no step from 0 to {n / grid.rate:.1f} s has a value"
             moved = f" after a delay of {delay_s:g} s" if shift else ""
             raise CorpusError(f"{what}{moved}", hint="look at the files' times and values, or choose --targets")
-        merged[target] = Merged(ratings, raters, label, shift / grid.rate, fit)
+        weights = ewe_weights(ratings) if how == "ewe" else np.ones(len(raters))
+        unheard = tuple(rater for rater, weight in zip(raters, weights, strict=True) if not weight)
+        merged[target] = Merged(ratings, raters, label, shift / grid.rate, fit, unheard)
     return merged
 
 

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from avgate.core.timeline import Grid, cell_mean, fill_short_gaps, read_off, touched_cells
+from avgate.core.errors import CorpusError
+from avgate.core.timeline import Grid, cell_mean, touched_cells
 from avgate.core.types import LabelTrack
 
 _REGULAR = 0.9
 """Share of the intervals that must be about as long as the median, for labels to have a rate."""
+
+_PAUSE = 1.5
+"""A distance between two labels above this many usual ones is a pause."""
+
+_ROUNDED_S = 6e-4
+"""How far rounding may move a time: files round times to milliseconds."""
+
+MOST_STEPS = 4_000_000
+"""Most steps of a grid of labels: 40 hours at 25 per second. More take minutes and gigabytes."""
 
 
 def rate_of(time_s: np.ndarray) -> float:
@@ -43,21 +54,38 @@ def _rate(distances: np.ndarray) -> float:
 
 
 def intervals(labels: LabelTrack) -> tuple[np.ndarray, np.ndarray]:
-    """The interval of each label: start and end in seconds, float64 [n] each.
+    """The interval in which each label holds: start and end in seconds, float64 [n] each.
 
-    A label without an end lasts until the next one. The last of them lasts as long as most others do; a single one
-    lasts one second.
+    A label of a single time holds until the next one. Before a pause, and at the end, it holds as long as most others
+    do; a single one holds for one second.
     """
     if labels.until_s is not None:
         return labels.time_s, labels.until_s
-    return labels.time_s, np.append(labels.time_s[1:], labels.time_s[-1:] + 1 / rate_of(labels.time_s))
+    usual = 1 / rate_of(labels.time_s)
+    following = np.append(labels.time_s[1:], np.inf)
+    pause = following - labels.time_s > _PAUSE * usual
+    return labels.time_s, np.where(pause, labels.time_s + usual, following)
+
+
+def steps_of(tracks: Iterable[LabelTrack], grid: Grid) -> int:
+    """How many steps of a grid it takes to hold all these labels.
+
+    Raises:
+        CorpusError: more than MOST_STEPS; nothing of that size is made.
+    """
+    end_s = max(float(intervals(track)[1][-1]) for track in tracks)
+    if not (end_s - grid.start_s) * grid.rate <= MOST_STEPS:
+        what = f"labels until {end_s:g} s at {grid.rate:g} per second are {end_s * grid.rate:.3g} steps"
+        hint = f"{MOST_STEPS:,} are possible: correct the times, or give a lower --rate"
+        raise CorpusError(what, hint=hint)
+    return grid.steps(end_s)
 
 
 def only(labels: LabelTrack, targets: Sequence[str]) -> LabelTrack:
     """The labels of these targets alone, in the track's own order."""
     kept = [k for k, target in enumerate(labels.targets) if target in targets]
     names = tuple(labels.targets[k] for k in kept)
-    return LabelTrack(labels.time_s, labels.values[:, kept], names, labels.until_s)
+    return replace(labels, values=labels.values[:, kept], targets=names)
 
 
 def whole_clip(values: Mapping[str, float]) -> LabelTrack:
@@ -83,33 +111,25 @@ def track_of_tiers(tiers: Mapping[str, Sequence[tuple[float, float, float]]]) ->
 
 
 def values_at(labels: LabelTrack, time_s: np.ndarray) -> np.ndarray:
-    """Labels read off at other times.
-
-    Labels of intervals hold throughout their interval. Labels of single times are interpolated linearly; next to an
-    unknown label, the nearer label counts.
+    """Labels read off at other times: each holds throughout its interval, see `intervals`.
 
     Args:
         labels: what to read.
         time_s: float [m] seconds.
 
     Returns:
-        float64 [m k]; NaN outside any interval, or further outside than half the distance between labels.
+        float64 [m k]; NaN where no label holds.
     """
-    time_s = np.asarray(time_s, np.float64)
-    if labels.until_s is not None:
-        at = np.searchsorted(labels.time_s, time_s, side="right") - 1
-        inside = (at >= 0) & (time_s < labels.until_s[at])
-        return np.where(inside[:, None], labels.values[at].astype(np.float64), np.nan)
-    # Positions on a regular grid, so that the rule about unknown neighbours is read_off's own.
-    n = len(labels.time_s)
-    values = read_off(labels.values, Grid(1.0), np.interp(time_s, labels.time_s, np.arange(n) + 0.5))
-    margin = 0.5 / rate_of(labels.time_s) + 1e-6
-    values[(time_s < labels.time_s[0] - margin) | (time_s > labels.time_s[-1] + margin)] = np.nan
-    return values
+    start_s, until_s = intervals(labels)
+    # Times that were rounded must not fall before the label that they belong to.
+    time_s = np.asarray(time_s, np.float64) + min(_ROUNDED_S, 0.2 / rate_of(start_s))
+    at = np.searchsorted(start_s, time_s, side="right") - 1
+    inside = (at >= 0) & (time_s < until_s[at])
+    return np.where(inside[:, None], labels.values[at].astype(np.float64), np.nan)
 
 
 def side_by_side(tracks: Sequence[LabelTrack]) -> LabelTrack:
-    """Tracks of different targets as one track, at the times of the first.
+    """Tracks of different targets as one track, at the times of the first; unknown where no label holds.
 
     Raises:
         ValueError: two tracks have the same target.
@@ -120,6 +140,7 @@ def side_by_side(tracks: Sequence[LabelTrack]) -> LabelTrack:
         raise ValueError(f"a target is there twice: {', '.join(targets)}")
     if not others:
         return first
+    notes = tuple(note for track in tracks for note in track.notes)
     if first.until_s is not None and all(track.until_s is not None for track in others):
         tiers = {
             target: list(zip(*map(np.ndarray.tolist, (*intervals(t), t.values[:, k])), strict=True))
@@ -127,16 +148,17 @@ def side_by_side(tracks: Sequence[LabelTrack]) -> LabelTrack:
             for k, target in enumerate(t.targets)
         }
         known = {name: [row for row in tier if row[2] == row[2]] for name, tier in tiers.items()}
-        return track_of_tiers(known)
+        return replace(track_of_tiers(known), notes=notes)
     values = [first.values, *(values_at(track, first.time_s) for track in others)]
-    return LabelTrack(first.time_s, np.concatenate(values, 1).astype(np.float32), tuple(targets), first.until_s)
+    return replace(first, values=np.concatenate(values, 1).astype(np.float32), targets=tuple(targets), notes=notes)
 
 
 def labels_on_grid(labels: LabelTrack, grid: Grid, n: int) -> np.ndarray:
     """Labels on a regular grid: the mean of the valid labels in each step.
 
-    A label that is unknown in one target is unknown in all. Labels of single times that come more slowly than the
-    grid's steps hold until the next one; labels of intervals hold for their interval only.
+    A label of an interval belongs to the steps whose middle lies in it. A label of a single time belongs to the step
+    that it falls into; in steps without any label, the last one holds, see `intervals`. A label that is unknown in one
+    target is unknown in all.
 
     Args:
         labels: what to resample.
@@ -152,12 +174,14 @@ def labels_on_grid(labels: LabelTrack, grid: Grid, n: int) -> np.ndarray:
         until_s = np.where(np.isinf(labels.until_s), grid.start_s + n / grid.rate, labels.until_s)
         stretch, cell = touched_cells(labels.time_s, until_s, grid)
         return cell_mean(labels.values[stretch], valid[stretch], grid.start_s + (cell + 0.5) / grid.rate, grid, n)[0]
-    values, known = cell_mean(labels.values, valid, labels.time_s + _rounding(labels.time_s, grid), grid, n)
-    if len(labels.time_s) > 1:
-        spacing = float(np.median(np.diff(labels.time_s)))
-        values, known = fill_short_gaps(values, known, math.ceil(spacing * grid.rate) - 1)
-    values[~known] = np.nan
-    return values
+    time_s = labels.time_s + _rounding(labels.time_s, grid)
+    cell = grid.index(time_s)
+    own = np.zeros(n, bool)
+    own[cell[(cell >= 0) & (cell < n)]] = True
+    held = values_at(labels, grid.times(n))
+    held[np.isnan(held).any(1)] = np.nan
+    values = cell_mean(labels.values, valid, time_s, grid, n)[0]
+    return np.where(own[:, None], values, held).astype(np.float32)
 
 
 def _rounding(time_s: np.ndarray, grid: Grid) -> float:
@@ -166,4 +190,4 @@ def _rounding(time_s: np.ndarray, grid: Grid) -> float:
     Files round times to milliseconds, some to hundredths. With one label per step, more can safely be added.
     """
     same = len(time_s) > 1 and abs(rate_of(time_s) / grid.rate - 1) < 0.01
-    return 0.2 / grid.rate if same else min(6e-4, 0.2 / grid.rate)
+    return 0.2 / grid.rate if same else min(_ROUNDED_S, 0.2 / grid.rate)

@@ -6,6 +6,7 @@ VIDEO/00001.jpg for the first frame.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ import numpy as np
 from avgate.core.console import progress
 from avgate.core.errors import CorpusError, FeatureError, UsageError
 from avgate.core.files import atomic_write
+from avgate.core.tables import read_rows
+from avgate.core.text import number, quoted
 from avgate.core.types import Clip
 from avgate.corpora.affwild2 import AffWild2
 from avgate.corpora.base import Corpus
@@ -23,7 +26,6 @@ from avgate.evaluation.examples import Reader
 from avgate.features.store import FeatureStore
 from avgate.inference.ensemble import ccc_centred
 from avgate.inference.estimator import Estimator
-from avgate.labels.formats.base import rows_of
 from avgate.media import Media
 
 TITLES = ["image_location", *AffWild2.targets]
@@ -42,22 +44,21 @@ class Frame:
 
 def read_sample(path: Path) -> list[Frame]:
     """The rows that the challenge asks for, in its order; CorpusError where the file is another one."""
-    rows = rows_of(path, ",")
-    if rows[0][0] != TITLES[0]:
+    text = read_rows(path, ",")
+    if text.rows[0][0] != TITLES[0]:
         raise CorpusError(f"the first line must begin with {TITLES[0]}", where=path, hint=_SAMPLE_HINT)
     frames = []
-    for i, row in enumerate(rows[1:], 1):
-        video, _, file = row[0].rpartition("/")
-        number = Path(file).stem
-        if not video or not number.isdecimal() or len(number) > 9 or int(number) < 1:
-            what = f"row {i}: '{row[0]}' is no VIDEO/NUMBER.jpg"
+    for row, line in zip(text.rows[1:], text.lines[1:], strict=True):
+        found = re.fullmatch(r"(.+)/([0-9]{1,9})\.[A-Za-z]+", row[0])
+        if found is None or int(found[2]) < 1:
+            what = f"line {line}: '{quoted(row[0])}' is no VIDEO/NUMBER.jpg"
             raise CorpusError(what, where=path, hint=_SAMPLE_HINT)
-        frames.append(Frame(row[0], video, int(number) - 1))
+        frames.append(Frame(row[0], found[1], int(found[2]) - 1))
     if not frames:
         raise CorpusError("it asks for no frame", where=path, hint=_SAMPLE_HINT)
     location, times = Counter(frame.location for frame in frames).most_common(1)[0]
     if times > 1:
-        raise CorpusError(f"'{location}' is asked for {times} times", where=path, hint=_SAMPLE_HINT)
+        raise CorpusError(f"'{quoted(location)}' is asked for {times} times", where=path, hint=_SAMPLE_HINT)
     return frames
 
 
@@ -87,7 +88,7 @@ def submit(
         asked.setdefault(frame.video, []).append(frame.number)
     missing = [video for video in asked if video not in clips]
     if missing:
-        what = f"{len(missing)} videos of the sample can't be used, such as {missing[0]}"
+        what = f"{len(missing)} videos of the sample can't be used, such as {quoted(missing[0])}"
         raise CorpusError(what, where=sample, hint="avgate inspect --corpus affwild2 says what is missing of them")
     models = [(estimator, Reader(corpus, store, estimator.recipe)) for estimator in estimators]
     estimates, filled = {}, {}
@@ -148,23 +149,20 @@ def check_submission(path: Path, sample: Path) -> int:
         How many rows it has.
 
     Raises:
-        CorpusError: a row is missing, doubled, unknown or in another place, or holds no two numbers in [-1, 1].
+        CorpusError: a row is missing, doubled, unknown or in another place, or holds no two numbers in [-1, 1], in the
+            digits 0 to 9.
     """
     asked = [frame.location for frame in read_sample(sample)]
-    rows = rows_of(path, ",")
+    rows = read_rows(path, ",").rows
     if rows[0] != TITLES:
         raise CorpusError(f"the first line must be {','.join(TITLES)}", where=path, hint=_AGAIN)
     found = [row[0] for row in rows[1:]]
     _check_rows(found, asked, path)
     for row in rows[1:]:
-        numbers = []
-        for cell in row[1:]:
-            try:
-                numbers.append(float(cell))
-            except ValueError:
-                numbers.append(float("nan"))
-        if len(numbers) != 2 or not all(-1 <= x <= 1 for x in numbers):
-            what = f"the row '{row[0]}' must hold two numbers in [-1, 1], not '{','.join(row[1:])}'"
+        numbers = [number(cell) for cell in row[1:]]
+        if len(numbers) != 2 or not all(x is not None and -1 <= x <= 1 for x in numbers):
+            cells = quoted(",".join(row[1:]))
+            what = f"the row '{quoted(row[0])}' must hold two numbers in [-1, 1], not '{cells}'"
             raise CorpusError(what, where=path, hint=_AGAIN)
     return len(found)
 
@@ -180,8 +178,8 @@ def _check_rows(found: Sequence[str], asked: Sequence[str], path: Path) -> None:
     for what, names in problems.items():
         if names:
             more = f" (and {len(names) - 1} more like it)" if len(names) > 1 else ""
-            raise CorpusError(what.format(names[0]) + more, where=path, hint=_AGAIN)
+            raise CorpusError(what.format(quoted(names[0])) + more, where=path, hint=_AGAIN)
     for i, (name, wanted) in enumerate(zip(found, asked, strict=True), 1):
         if name != wanted:
-            what = f"the row '{name}' stands at place {i}, where '{wanted}' is asked for"
+            what = f"the row '{quoted(name)}' stands at place {i}, where '{quoted(wanted)}' is asked for"
             raise CorpusError(what, where=path, hint=_AGAIN)

@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from avgate.core.errors import CorpusError, UsageError, choose
+from avgate.core.files import is_file
+from avgate.core.text import listed, quoted
 from avgate.core.types import LabelTrack
 from avgate.labels.formats.affwild2 import AffWild2
-from avgate.labels.formats.base import Frames, LabelFormat, scale
+from avgate.labels.formats.base import Frames, LabelFormat, checked_ends, checked_times, scale
 from avgate.labels.formats.carma import Carma
 from avgate.labels.formats.elan import Elan
 from avgate.labels.formats.muse import Muse
@@ -35,6 +37,8 @@ LABEL_FORMATS: tuple[LabelFormat, ...] = (
     Table(),
 )
 """Where several formats share a suffix, the first one that recognises a file reads it."""
+
+_HINT = "check what the program exported"
 
 _ROUNDING = 1e-4
 """How far a value may lie outside [-1, 1] by rounding; it is clipped."""
@@ -72,7 +76,7 @@ def read_labels(
     """
     if limits is not None and not (math.isfinite(limits[0]) and math.isfinite(limits[1]) and limits[0] < limits[1]):
         raise UsageError(f"limits must be the lowest and the highest value, not {limits[0]:g} and {limits[1]:g}")
-    if not path.is_file():
+    if not is_file(path):
         raise CorpusError("there is no such label file", where=path, hint="check the path")
     candidates = [f for f in LABEL_FORMATS if path.name.lower().endswith(f.suffix.lower())]
     found = next((f for f in candidates if f.recognises(path)), None)
@@ -80,12 +84,11 @@ def read_labels(
         known = ", ".join(dict.fromkeys(f"{f.suffix} ({f.name})" for f in LABEL_FORMATS))
         raise CorpusError("this isn't a label file of a known format", where=path, hint=f"known formats: {known}")
     labels = found.read(path, frames)
-    if not len(labels.time_s):
-        raise CorpusError("there are no labels in it", where=path, hint="check what the program exported")
+    checked_ends(replace(labels, time_s=checked_times(labels.time_s, path, _HINT)), path, _HINT)
     if targets and target is None:
         labels = only(labels, targets)
     try:
-        values = scaled(labels.values, labels.targets, None if found.scaled else limits)
+        values = scaled(labels.values, labels.targets, None if found.scaled else limits, labels.time_s)
     except CorpusError as error:
         hint = (
             "correct the lowest and highest value in its header"
@@ -94,14 +97,28 @@ def read_labels(
         )
         raise CorpusError(error.what, where=path, hint=f"{hint}, or correct the file") from None
     if target is not None and len(labels.targets) > 1:
-        what = f"there are several targets in it ({', '.join(labels.targets)}), so they can't all be '{target}'"
+        what = f"there are several targets in it ({listed(labels.targets)}), so they can't all be '{target}'"
         raise CorpusError(what, where=path, hint="leave the name out")
     names = labels.targets if target is None else (target,)
     return replace(labels, values=values, targets=names)
 
 
-def scaled(values: np.ndarray, targets: Sequence[str], limits: tuple[float, float] | None) -> np.ndarray:
-    """Labels mapped from their scale's limits to [-1, 1], float32 [n k]; limits of None are [-1, 1].
+def scaled(
+    values: np.ndarray,
+    targets: Sequence[str],
+    limits: tuple[float, float] | None,
+    time_s: np.ndarray | None = None,
+) -> np.ndarray:
+    """Labels mapped from their scale's limits to [-1, 1].
+
+    Args:
+        values: float [n k].
+        targets: k names.
+        limits: the lowest and the highest value of the scale; [-1, 1] for None.
+        time_s: float [n] seconds, to say where a value is wrong; None for labels of whole clips.
+
+    Returns:
+        float32 [n k].
 
     Raises:
         CorpusError: a value lies outside the limits.
@@ -111,7 +128,7 @@ def scaled(values: np.ndarray, targets: Sequence[str], limits: tuple[float, floa
     outside = np.argwhere(np.abs(mapped) > 1 + _ROUNDING)
     if len(outside):
         row, column = outside[0]
-        place = f"row {row + 1}, {targets[column]}" if len(values) > 1 else targets[column]
+        place = quoted(targets[column]) + ("" if time_s is None else f" at {time_s[row]:.2f} s")
         raise CorpusError(f"{place}: {values[row, column]:g} is not in [{low:g}, {high:g}]")
     return np.clip(mapped, -1, 1).astype(np.float32)
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from avgate.core.errors import CorpusError
 from avgate.core.files import atomic_write
+from avgate.core.tables import read_rows
 from avgate.core.types import LabelTrack
-from avgate.labels.formats.base import DECIMALS, Frames, checked_times, first_line, number, rows_of
+from avgate.labels.formats.base import DECIMALS, Frames, checked_times, first_line
 
 UNKNOWN = -5.0
 """Value of an unknown label. A frame that is unknown in one target is unknown in all."""
@@ -46,18 +47,19 @@ class AffWild2:
 
     def rows(self, path: Path) -> tuple[tuple[str, ...], np.ndarray]:
         """Names of the targets, and their values float32 [n k], one row per frame; NaN where unknown."""
-        rows = rows_of(path, ",", blank=True)
-        if len(rows) < 2:
+        text = read_rows(path, ",", blank=True)
+        if len(text.rows) < 2:
             raise CorpusError("there are no labels in it", where=path, hint=_HINT)
-        targets = tuple(rows[0])
+        targets = tuple(text.rows[0])
         if not all(targets) or len(set(targets)) < len(targets):
             raise CorpusError("the first line must name each target once", where=path, hint=_HINT)
         table = []
-        for i, row in enumerate(rows[1:], 1):
+        for i, row in enumerate(text.rows[1:], 1):
             if len(row) != len(targets) or not any(row):
-                what = f"row {i} has {len(list(filter(None, row)))} numbers, but there are {len(targets)} targets"
+                count = len(list(filter(None, row)))
+                what = f"line {text.lines[i]} has {count} numbers, but there are {len(targets)} targets"
                 raise CorpusError(what, where=path, hint=_HINT)
-            table.append([number(cell, i, name, path) for cell, name in zip(row, targets, strict=True)])
+            table.append([text.number(i, k, name) for k, name in enumerate(targets)])
         values = np.array(table, np.float32)
         invalid = (values == UNKNOWN) | np.isnan(values)
         values[invalid.any(1)] = np.nan

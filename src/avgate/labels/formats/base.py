@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from avgate.core.errors import CorpusError
+from avgate.core.text import listed
 from avgate.core.timeline import LONGEST_S
 from avgate.core.types import LabelTrack
 
@@ -76,61 +75,32 @@ class LabelFormat(Protocol):
         """
 
 
-def rows_of(path: Path, delimiter: str | None = None, *, blank: bool = False) -> list[list[str]]:
-    """The rows of a text table, without empty rows, and without blanks around cells.
-
-    Args:
-        path: the file; UTF-8, with or without a byte order mark.
-        delimiter: unless given, tab or semicolon where the first line has one, else comma.
-        blank: keep empty rows (except at the end), for formats in which row i is frame i.
-
-    Raises:
-        CorpusError: the file isn't text, or is empty.
-    """
-    try:
-        text = path.read_text("utf-8-sig")
-        if delimiter is None:
-            delimiter = next((d for d in "\t;" if d in text.split("\n", 1)[0]), ",")
-        rows = list(csv.reader(text.splitlines(), delimiter=delimiter))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        what = f"the file can't be read as a text table: {getattr(error, 'strerror', None) or error}"
-        raise CorpusError(what, where=path, hint="check the path, and that the file is UTF-8 text") from error
-    stripped = [[cell.strip() for cell in row] for row in rows]
-    while blank and stripped and not any(stripped[-1]):
-        stripped.pop()
-    filled = stripped if blank else [row for row in stripped if any(row)]
-    if not filled:
-        raise CorpusError("the file is empty", where=path, hint="check what the program exported")
-    return filled
-
-
-def first_line(path: Path) -> str:
-    """First line of a text file without its byte order mark; empty where the file can't be read."""
+def beginning(path: Path, size: int = 8192) -> str:
+    """The first bytes of a text file without its byte order mark; empty where the file can't be read."""
     try:
         with path.open("rb") as file:
-            return file.readline(4096).decode("utf-8-sig", "replace").strip()
+            return file.read(size).decode("utf-8-sig", "replace").replace("\r\n", "\n").replace("\r", "\n")
     except OSError:
         return ""
 
 
-def number(text: str, row: int, column: str, path: Path) -> float:
-    """Number in a cell, NaN where it is empty, NaN or NA; CorpusError where it is anything else."""
-    if unknown(text):
-        return math.nan
-    value = finite(text)
-    if value is None:
-        what = f"row {row}, column {column}: '{text}' isn't a number"
-        raise CorpusError(what, where=path, hint="write numbers with a decimal point; leave unknown ones empty")
-    return value
+def first_line(path: Path) -> str:
+    """First line of a text file, see `beginning`."""
+    return beginning(path).split("\n", 1)[0].strip()
 
 
-def unknown(text: str) -> bool:
-    """Whether a cell is empty, NaN or NA."""
-    return not text or text.lower() in ("nan", "na")
+def checked_times(time_s: np.ndarray, path: Path, hint: str, lines: Sequence[int] = ()) -> np.ndarray:
+    """The same times, float [n] seconds.
 
+    Args:
+        time_s: times of labels.
+        path: the file, for messages.
+        hint: the next step, for messages.
+        lines: the line of the file that each time stands on.
 
-def checked_times(time_s: np.ndarray, path: Path, hint: str) -> np.ndarray:
-    """The same times, float [n] seconds; CorpusError where there are none, or they are too late or don't increase."""
+    Raises:
+        CorpusError: there are none, or one is missing, further from 0 than LONGEST_S, or not later than the one before.
+    """
     if not len(time_s):
         raise CorpusError("there are no labels in it", where=path, hint=hint)
     if (np.abs(time_s) > LONGEST_S).any():
@@ -138,9 +108,29 @@ def checked_times(time_s: np.ndarray, path: Path, hint: str) -> np.ndarray:
         raise CorpusError(what, where=path, hint="times count from the beginning of the video, in the unit of the file")
     wrong = np.flatnonzero(~(np.diff(time_s, prepend=-np.inf) > 0))
     if len(wrong):
-        what = f"times must increase, but row {wrong[0] + 1} has no time or isn't later than the row before"
+        row = int(wrong[0])
+        place = f"line {lines[row]}" if len(lines) else f"label {row + 1}"
+        what = f"times must increase, but {place} has no time or isn't later than the one before"
         raise CorpusError(what, where=path, hint=hint)
     return time_s
+
+
+def checked_ends(labels: LabelTrack, path: Path, hint: str, lines: Sequence[int] = ()) -> LabelTrack:
+    """The same labels; CorpusError where an interval ends too late, before it begins, or after the next one begins."""
+    start_s, until_s = labels.time_s, labels.until_s
+    if until_s is None:
+        return labels
+
+    def wrong(rows: np.ndarray, what: str) -> None:
+        if rows.any():
+            row = int(np.argmax(rows))
+            place = f"line {lines[row]}" if len(lines) else f"the label at {start_s[row]:.2f} s"
+            raise CorpusError(f"{place} {what}", where=path, hint=hint)
+
+    wrong(~(until_s > start_s), "must end later than it begins")
+    wrong(~(until_s <= LONGEST_S), f"ends later than {LONGEST_S:g} s")
+    wrong(until_s[:-1] > start_s[1:] + 1e-6, "ends after the next one begins")
+    return labels
 
 
 def scale(values: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -148,42 +138,21 @@ def scale(values: np.ndarray, low: float, high: float) -> np.ndarray:
     return (values - (high + low) / 2) / ((high - low) / 2)
 
 
-def numeric_tiers(
-    tiers: dict[str, list[tuple[float, float, str]]], path: Path, hint: str
-) -> dict[str, list[tuple[float, float, float]]]:
-    """The tiers whose annotations are all numbers, without annotations that have no text.
+def left_out(names: Sequence[str], what: str) -> tuple[str, ...]:
+    """A note that names what isn't a target; none where there is nothing to name."""
+    return (f"left out, because they hold no numbers: {what} {listed(names)}",) if names else ()
+
+
+def seconds_per_unit(times: np.ndarray) -> float | None:
+    """The unit of times whose file doesn't say it, by the usual distance between labels.
 
     Args:
-        tiers: tier -> (start, end, text) of its annotations, times in seconds.
-        path: the file, for messages.
-        hint: the next step, for messages.
+        times: float [n], in the file's unit.
 
     Returns:
-        Tier -> (start, end, value).
-
-    Raises:
-        CorpusError: no tier is numeric, or a tier of mostly numbers has other text, too.
+        1 where labels are up to 5 apart: in milliseconds, that were 200 a second or more. 1e-3 where they are 100 or
+        more apart: in seconds, that were one in two minutes or so. None in between, where it may be either.
     """
-    found: dict[str, list[tuple[float, float, float]]] = {}
-    for name, tier in tiers.items():
-        spoken = [(start, end, text.strip()) for start, end, text in tier if text.strip()]
-        numbers = [(start, end, value) for start, end, text in spoken if (value := finite(text)) is not None]
-        if len(numbers) == len(spoken) > 0:
-            found[name] = numbers
-        elif len(numbers) > len(spoken) / 2:
-            start, text = next((start, text) for start, _, text in spoken if finite(text) is None)
-            what = f"tier '{name}' holds numbers, but at {start:.2f} s '{text[:40]}'"
-            raise CorpusError(what, where=path, hint="correct it, or leave it empty where the value is unknown")
-    if not found:
-        what = f"no tier holds numbers; tiers: {', '.join(tiers) or 'none'}"
-        raise CorpusError(what, where=path, hint=hint)
-    return found
-
-
-def finite(text: str) -> float | None:
-    """The text as a finite number, None if it isn't one."""
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
+    finite = times[np.isfinite(times)]
+    usual = float(np.median(np.abs(np.diff(finite)))) if len(finite) > 1 else float(np.abs(finite).sum())
+    return 1.0 if usual <= 5 else 1e-3 if usual >= 100 else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import numpy as np
 
 from avgate.core.errors import CorpusError
 from avgate.core.files import atomic_write
+from avgate.core.tables import read_rows
+from avgate.core.text import listed
 from avgate.core.types import LabelTrack
-from avgate.labels.formats.base import DECIMALS, Frames, checked_times, first_line, number, rows_of, scale
+from avgate.labels.formats.base import DECIMALS, Frames, beginning, checked_ends, checked_times, scale
 from avgate.labels.tracks import intervals
 
 _RULE = "%%%%%%"
@@ -24,7 +27,8 @@ class Carma:
     """Each row holds the end of a time bin in seconds, and the mean rating in the bin.
 
     CARMA's files hold one rating, between the header's minimum and maximum. DARMA's hold two, named by their axes,
-    between minus and plus the header's magnitude; their column for the joystick's button is ignored.
+    between minus and plus the header's magnitude; their column for the joystick's button is ignored. Both have a row of
+    percent signs between titles and ratings. What stands above it differs between versions.
     """
 
     name: str = "carma"
@@ -33,42 +37,57 @@ class Carma:
     scaled: bool = True
 
     def recognises(self, path: Path) -> bool:
-        """Whether the first line is that of CARMA or DARMA."""
-        first = first_line(path).replace('"', "")
-        return first.startswith("Time of Rating") or all(column in first.split(",") for column in _FLAT)
+        """Whether there is a row of percent signs near the beginning, or the first line is that of an old version."""
+        begins = beginning(path).replace('"', "")
+        first = begins.split("\n", 1)[0].strip()
+        return f"\n{_RULE}" in begins or all(column in re.split("[,;\t]", first) for column in _FLAT)
 
     def read(self, path: Path, frames: Frames | None = None) -> LabelTrack:
         """CARMA's rating, or DARMA's two axes; see LabelFormat."""
-        rows = rows_of(path, ",")
-        if rows[0][0] == "Time of Rating":
-            settings, titles, body = self._with_head(rows, path)
-        elif all(column in rows[0] for column in _FLAT):
-            settings, titles, body = self._flat(rows)
+        text = read_rows(path, self._separator(path))
+        if all(column in text.rows[0] for column in _FLAT):
+            columns = [text.rows[0].index(column) for column in ("Second", "Rating")]
+            head, names = 1, ["rating"]
+            settings = {title: (1, k) for k, title in enumerate(text.rows[0])}
         else:
-            raise CorpusError("it doesn't begin like a file of CARMA or DARMA", where=path, hint=_HINT)
-        if "Magnitude" in settings:
-            high = number(settings["Magnitude"], 3, "Magnitude", path)
-            low, titles = -high, titles[:3]
-        else:
-            low, high = (number(settings.get(n, ""), 0, n, path) for n in ("Minimum Value", "Maximum Value"))
+            head = next((i for i, row in enumerate(text.rows) if row[0] == _RULE), 0) + 1
+            titles = text.rows[head - 2]
+            if head < 3 or titles[0] != "Second":
+                raise CorpusError(f"there is no row of {_RULE} below a row of titles", where=path, hint=_HINT)
+            settings = {row[0]: (i, 1) for i, row in enumerate(text.rows[: head - 2])}
+            columns = [0, 1, 2] if "Magnitude" in settings else [0, 1]
+            names = [title.lower() for title in titles[1 : len(columns)]]
+            if len(names) < len(columns) - 1 or not all(names) or len(set(names)) < len(names):
+                there = listed(f"'{title}'" for title in titles[1 : len(columns)])
+                what = f"line {text.lines[head - 2]} must name each rating once, not {there or 'none'}"
+                raise CorpusError(
+                    what, where=path, hint="write the names of the axes there, as labels of these columns"
+                )
+
+        def setting(name: str) -> float:
+            row, column = settings.get(name, (-1, 0))
+            there = 0 <= row < len(text.rows) and column < len(text.rows[row])
+            return text.number(row, column, name) if there else np.nan
+
+        high = setting("Magnitude" if "Magnitude" in settings else "Maximum Value")
+        low = -high if "Magnitude" in settings else setting("Minimum Value")
         if not high > low:
             raise CorpusError("its header doesn't state a minimum below its maximum", where=path, hint=_HINT)
-        table = np.array(
-            [
-                [number(cell, i, title, path) for cell, title in zip(row, titles, strict=False)]
-                for i, row in enumerate(body, 1)
-                if len(row) >= len(titles)
-            ]
-        )
-        if table.ndim != 2 or len(table) != len(body):
-            raise CorpusError(f"every row must have {len(titles)} cells", where=path, hint=_HINT)
-        # A bin without a rating has no time either.
-        table = table[~np.isnan(table[:, 0])]
-        until_s = checked_times(table[:, 0], path, _HINT)
+        body = range(head, len(text.rows))
+        short = next((i for i in body if len(text.rows[i]) <= max(columns)), None)
+        if short is not None:
+            what = f"line {text.lines[short]} has {len(text.rows[short])} cells, but {max(columns) + 1} are needed"
+            raise CorpusError(what, where=path, hint=_HINT)
+        numbers = [[text.number(i, k, ("Second", *names)[n]) for n, k in enumerate(columns)] for i in body]
+        table = np.array(numbers).reshape(-1, len(columns))
+        # A bin without a rating may have no time either.
+        timed = ~np.isnan(table[:, 0])
+        lines = np.array(text.lines)[head:][timed]
+        until_s = checked_times(table[timed, 0], path, _HINT, lines.tolist())
         bin_s = float(np.median(np.diff(until_s))) if len(until_s) > 1 else float(until_s[0])
         start_s = np.maximum(until_s - bin_s, np.append(-np.inf, until_s[:-1]))
-        values = scale(table[:, 1:], low, high).astype(np.float32)
-        return LabelTrack(start_s, values, tuple(title.lower() for title in titles[1:]), until_s)
+        values = scale(table[timed, 1:], low, high).astype(np.float32)
+        return checked_ends(LabelTrack(start_s, values, tuple(names), until_s), path, _HINT, lines.tolist())
 
     def write(self, labels: LabelTrack, path: Path) -> None:
         """Write a file as CARMA does; see LabelFormat."""
@@ -92,16 +111,7 @@ class Carma:
             temporary.write_text("".join(f"{a},{b}\n" for a, b in [*head, *body]), "utf-8")
 
     @staticmethod
-    def _with_head(rows: list[list[str]], path: Path) -> tuple[dict[str, str], list[str], list[list[str]]]:
-        rule = next((i for i, row in enumerate(rows) if row[0] == _RULE), None)
-        if rule is None or rows[rule - 1][0] != "Second":
-            raise CorpusError(f"there is no row of {_RULE} below a row of titles", where=path, hint=_HINT)
-        settings = {row[0]: row[1] if len(row) > 1 else "" for row in rows[: rule - 1]}
-        return settings, [title for title in rows[rule - 1] if title], rows[rule + 1 :]
-
-    @staticmethod
-    def _flat(rows: list[list[str]]) -> tuple[dict[str, str], list[str], list[list[str]]]:
-        titles, body = rows[0], rows[1:]
-        at = [titles.index(name) for name in ("Second", "Rating")]
-        settings = dict(zip(titles, body[0], strict=False)) if body else {}
-        return settings, ["Second", "Rating"], [[row[i] for i in at if i < len(row)] for row in body]
+    def _separator(path: Path) -> str | None:
+        """What separates the cells of the row of percent signs; None where there is no such row."""
+        found = re.search(rf'^"?{_RULE}"?([,;\t])', beginning(path), re.MULTILINE)
+        return found[1] if found else None

@@ -1,26 +1,36 @@
-"""ELAN: EAF files with one tier per target and a number in every annotation."""
+"""ELAN: EAF files with one tier per target and a number in every annotation (Wittenburg et al. 2006)."""
 
 from __future__ import annotations
 
 import math
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from avgate.core.errors import CorpusError
 from avgate.core.files import atomic_write
+from avgate.core.text import number, quoted
 from avgate.core.types import LabelTrack
-from avgate.labels.formats.base import DECIMALS, Frames, numeric_tiers
-from avgate.labels.tracks import intervals, track_of_tiers
+from avgate.labels.formats.base import DECIMALS, Frames
+from avgate.labels.formats.tiers import Tier, labels_of_tiers
+from avgate.labels.formats.xml import read_xml
+from avgate.labels.tracks import intervals
 
 _HINT = "save the annotation in ELAN again, with a tier of numbers for each target"
+
+Span = tuple[float, float]
+"""Start and end of an annotation in seconds."""
 
 
 @dataclass(frozen=True)
 class Elan:
-    """A tier whose annotations are all numbers is a target; other tiers (words, gestures) are ignored.
+    """A tier whose annotations are all numbers is a target; other tiers (words, gestures) are named in the notes.
 
-    Times are whole milliseconds. Where a label is unknown, there is no annotation.
+    A tier that depends on another one has its times: an annotation that refers to another lasts as long, several that
+    refer to one share its time evenly, and so do those of a subdivision where no time stands between them. All times
+    begin at the TIME_ORIGIN of the first media file. Times that are written are whole milliseconds; where a label is
+    unknown, there is no annotation.
     """
 
     name: str = "elan"
@@ -34,23 +44,8 @@ class Elan:
 
     def read(self, path: Path, frames: Frames | None = None) -> LabelTrack:
         """Read all numeric tiers; see LabelFormat."""
-        from pympi import Eaf
-
-        try:
-            document = Eaf(str(path), suppress_version_warning=True)
-            tiers = {name: _timed(document, name) for name in document.get_tier_names()}
-        except Exception as error:  # pympi raises errors of many kinds
-            raise CorpusError(f"it can't be read as an EAF file: {error!r}", where=path, hint=_HINT) from error
-        return track_of_tiers(
-            numeric_tiers(
-                {
-                    name: [(start / 1000, end / 1000, text) for start, end, text in annotations]
-                    for name, annotations in tiers.items()
-                },
-                path,
-                _HINT,
-            )
-        )
+        document = _Document(read_xml(path, _HINT), path)
+        return labels_of_tiers(document.tiers(), path, _HINT)
 
     def write(self, labels: LabelTrack, path: Path) -> None:
         """Write one tier per target; see LabelFormat."""
@@ -68,12 +63,110 @@ class Elan:
             document.to_file(str(temporary))
 
 
-def _timed(document: Any, tier: str) -> list[tuple[int, int, str]]:
-    """Start and end in milliseconds, and text, of a tier's annotations, without those that have no times of their own.
+class _Document:
+    """An EAF document's tiers, with the time of every annotation that has one."""
 
-    Annotations in tiers that refer to other tiers have none; annotations in subdivided tiers may have none.
-    """
-    if document.tiers[tier][1]:
-        return []
-    found = [(start, end, text) for start, end, text, *_ in document.get_annotation_data_for_tier(tier)]
-    return [annotation for annotation in found if annotation[0] is not None and annotation[1] is not None]
+    def __init__(self, root: ET.Element, path: Path):
+        self._path = path
+        if root.tag != "ANNOTATION_DOCUMENT":
+            raise self._error(f"its root is {quoted(root.tag)}, not ANNOTATION_DOCUMENT")
+        head = root.find("HEADER")
+        units = "milliseconds" if head is None else head.get("TIME_UNITS", "milliseconds")
+        if units != "milliseconds":
+            raise self._error(f"its times are {quoted(units)}, not milliseconds")
+        media = root.find("HEADER/MEDIA_DESCRIPTOR")
+        origin = 0.0 if media is None else self._seconds(media, "TIME_ORIGIN") or 0.0
+        slots = {slot.get("TIME_SLOT_ID", ""): self._seconds(slot, "TIME_VALUE") for slot in root.iter("TIME_SLOT")}
+        self._slots = {name: origin + time for name, time in slots.items() if time is not None}
+        self._tiers = list(root.iter("TIER"))
+        self._spans: dict[str, Span] = {}
+        for tier in self._tiers:
+            self._spans |= self._aligned(list(tier.iter("ALIGNABLE_ANNOTATION")))
+        waiting = self._tiers
+        while waiting:  # a tier may refer to one that refers to another
+            before = len(self._spans)
+            for tier in waiting:
+                self._spans |= self._referring(list(tier.iter("REF_ANNOTATION")))
+            waiting = waiting if len(self._spans) > before else []
+
+    def tiers(self) -> list[Tier]:
+        """All tiers, in the file's order; an annotation that has no time is an error if it is a number."""
+        found = []
+        for tier in self._tiers:
+            name, annotations = tier.get("TIER_ID", ""), []
+            for annotation in _annotations(tier):
+                text = annotation.findtext("ANNOTATION_VALUE") or ""
+                span = self._spans.get(annotation.get("ANNOTATION_ID", ""))
+                if span is not None:
+                    annotations.append((*span, text))
+                elif number(text.strip(), comma=True) is not None:
+                    raise self._error(f"tier '{quoted(name)}': '{quoted(text.strip())}' has no time")
+            found.append(Tier(name, annotations))
+        return found
+
+    def _aligned(self, annotations: list[ET.Element]) -> dict[str, Span]:
+        """Annotation -> its time. Between two slots with times, those without share the time evenly."""
+        ends = {a.get("TIME_SLOT_REF1", ""): a.get("TIME_SLOT_REF2", "") for a in annotations}
+        times = dict(self._slots)
+        for first in ends:
+            if first not in self._slots:
+                continue
+            chain = [first]
+            while (following := ends.get(chain[-1])) is not None and following not in chain:
+                chain.append(following)
+                if following in self._slots:
+                    start, end = self._slots[first], self._slots[following]
+                    step = (end - start) / (len(chain) - 1)
+                    times |= {slot: start + i * step for i, slot in enumerate(chain[1:-1], 1)}
+                    break
+        return {
+            a.get("ANNOTATION_ID", ""): (times[first], times[last])
+            for a in annotations
+            if (first := a.get("TIME_SLOT_REF1", "")) in times and (last := a.get("TIME_SLOT_REF2", "")) in times
+        }
+
+    def _referring(self, annotations: list[ET.Element]) -> dict[str, Span]:
+        """Annotation -> its share of the time of the annotation that it refers to, where that is known."""
+        children: dict[str, list[ET.Element]] = {}
+        for annotation in annotations:
+            children.setdefault(annotation.get("ANNOTATION_REF", ""), []).append(annotation)
+        found = {}
+        for parent, own in children.items():
+            if parent in self._spans:
+                start, end = self._spans[parent]
+                step = (end - start) / len(own)
+                for i, annotation in enumerate(_in_order(own)):
+                    last = end if i + 1 == len(own) else start + (i + 1) * step
+                    found[annotation.get("ANNOTATION_ID", "")] = (start + i * step, last)
+        return found
+
+    def _seconds(self, element: ET.Element, attribute: str) -> float | None:
+        """Milliseconds in an attribute, as seconds; None where there is none."""
+        text = element.get(attribute)
+        if text is None:
+            return None
+        value = number(text.strip())
+        if value is None:
+            raise self._error(f"{attribute} is '{quoted(text)}', not a number of milliseconds")
+        return value / 1000
+
+    def _error(self, what: str) -> CorpusError:
+        return CorpusError(what, where=self._path, hint=_HINT)
+
+
+def _annotations(tier: ET.Element) -> list[ET.Element]:
+    return [a for a in tier.iter() if a.tag in ("ALIGNABLE_ANNOTATION", "REF_ANNOTATION")]
+
+
+def _in_order(siblings: list[ET.Element]) -> list[ET.Element]:
+    """Annotations that refer to one, each behind its PREVIOUS_ANNOTATION; the file's order where none is given."""
+    after: Mapping[str, ET.Element] = {a.get("PREVIOUS_ANNOTATION", ""): a for a in siblings}
+    names = {a.get("ANNOTATION_ID", "") for a in siblings}
+    ordered: list[ET.Element] = []
+    for first in siblings:
+        if first.get("PREVIOUS_ANNOTATION", "") not in names:
+            following: ET.Element | None = first
+            while following is not None and following not in ordered:
+                ordered.append(following)
+                following = after.get(following.get("ANNOTATION_ID", ""))
+    return ordered if len(ordered) == len(siblings) else siblings

@@ -10,19 +10,23 @@ import numpy as np
 
 from avgate.core.errors import CorpusError
 from avgate.core.files import atomic_write
+from avgate.core.tables import read_rows
+from avgate.core.text import number, quoted
+from avgate.core.timeline import LONGEST_S, Grid
 from avgate.core.types import LabelTrack
-from avgate.labels.formats.base import DECIMALS, Frames, number, rows_of, scale
-from avgate.labels.tracks import rate_of, values_at
+from avgate.labels.formats.base import DECIMALS, Frames, checked_ends, scale
+from avgate.labels.formats.xml import read_xml
+from avgate.labels.tracks import labels_on_grid, own_rate, rate_of, steps_of
 
 _HINT = "export a continuous annotation from NOVA, header and data side by side"
 
 
 @dataclass(frozen=True)
 class Nova:
-    """Continuous schemes: sample i, at i / sr seconds, is a score between min and max with a confidence.
+    """Continuous schemes: sample i, from i / sr to (i + 1) / sr seconds, is a score from min to max with a confidence.
 
-    Samples are regular from 0 on; labels at other times are interpolated linearly when they are written. An unknown
-    label is NaN with confidence 0. Discrete and free schemes hold classes and words, not values, and are refused.
+    Samples are regular from 0 on; labels at other times are put on this grid when they are written. An unknown label is
+    NaN with confidence 0. Discrete and free schemes hold classes and words, not values, and are refused.
 
     Args:
         name: its name on the command line.
@@ -43,8 +47,8 @@ class Nova:
         """Read the scores, text or binary as the header says; see LabelFormat."""
         info, scheme = self._header(path)
         low, high, rate = (self._attribute(scheme, name, path) for name in ("min", "max", "sr"))
-        if not (np.isfinite([low, high, rate]).all() and high > low and rate > 0):
-            what = "max must exceed min, sr be above 0, and all three be finite"
+        if not (high > low and rate > 0):
+            what = "max must exceed min, and sr be above 0"
             raise CorpusError(what, where=path, hint=_HINT)
         data = path.with_name(f"{path.name}~")
         if not data.is_file():
@@ -55,21 +59,28 @@ class Nova:
                 raise CorpusError("its length isn't a multiple of 8 bytes (one sample)", where=data, hint=_HINT)
             scores = np.frombuffer(whole, "<f4").reshape(-1, 2)[:, 0].astype(np.float64)
         else:
-            scores = np.array([number(row[0], i, "score", data) for i, row in enumerate(rows_of(data, ";"), 1)])
+            text = read_rows(data, ";", blank=True)
+            scores = np.array([text.number(i, 0, "score") if row else np.nan for i, row in enumerate(text.rows)])
         size = info.get("size")
-        if not len(scores) or (size is not None and size.isdigit() and int(size) != len(scores)):
-            what = f"there are {len(scores)} samples, but its header says {size}"
+        if not len(scores) or (size is not None and size.strip().lstrip("0") != str(len(scores))):
+            what = f"there are {len(scores)} samples, but its header says {quoted(str(size))}"
             raise CorpusError(what, where=data, hint=_HINT)
+        if not len(scores) / rate <= LONGEST_S:
+            what = f"{len(scores)} samples at sr {rate:g} last {len(scores) / rate:g} s"
+            raise CorpusError(what, where=path, hint="correct sr: it is samples per second")
         values = scale(scores, low, high)[:, None].astype(np.float32)
-        return LabelTrack(np.arange(len(values)) / rate, values, (scheme.get("name") or path.stem,))
+        start_s, until_s = (np.arange(len(values)) + i for i in (0, 1))
+        labels = LabelTrack(start_s / rate, values, (scheme.get("name") or path.stem,), until_s / rate)
+        return checked_ends(labels, path, _HINT)
 
     def write(self, labels: LabelTrack, path: Path) -> None:
         """Write data and header, the header last, so that it never exists without its data; see LabelFormat."""
-        rate = float(f"{rate_of(labels.time_s):.6g}")
-        n = int(np.floor(labels.time_s[-1] * rate + 1e-3)) + 1
-        clock = np.arange(n) / rate
-        regular = len(labels.time_s) == n and np.abs(labels.time_s - clock).max() < 1e-3 / rate
-        values = labels.values if regular else values_at(labels, clock)
+        rate = float(f"{own_rate(labels) or rate_of(labels.time_s):.6g}")
+        grid = Grid(rate)
+        n = steps_of([labels], grid)
+        if labels.until_s is None:  # the step that the last one falls into is the last
+            n = min(n, int(grid.index(labels.time_s[-1:] + 0.2 / rate)[0]) + 1)
+        values = labels_on_grid(labels, grid, n)
         scores = np.stack([values[:, 0], (~np.isnan(values[:, 0])).astype(float)], axis=1).astype("<f4")
         with atomic_write(path.with_name(f"{path.name}~")) as temporary:
             if self.binary:
@@ -87,21 +98,18 @@ class Nova:
 
     @staticmethod
     def _header(path: Path) -> tuple[ET.Element, ET.Element]:
-        try:
-            root = ET.parse(path).getroot()
-        except (ET.ParseError, OSError, LookupError, ValueError) as error:
-            raise CorpusError(f"the header can't be read: {error}", where=path, hint=_HINT) from error
+        root = read_xml(path, _HINT)
         info, scheme = root.find("info"), root.find("scheme")
         if info is None or scheme is None:
             raise CorpusError("the header has no info or no scheme", where=path, hint=_HINT)
         if scheme.get("type", "").upper() != "CONTINUOUS":
-            what = f"the scheme is {scheme.get('type')}, not CONTINUOUS, so it holds no values"
+            what = f"the scheme is {quoted(scheme.get('type', 'of no type'))}, not CONTINUOUS, so it holds no values"
             raise CorpusError(what, where=path, hint=_HINT)
         return info, scheme
 
     @staticmethod
     def _attribute(scheme: ET.Element, name: str, path: Path) -> float:
-        try:
-            return float(scheme.attrib[name])
-        except (KeyError, ValueError):
-            raise CorpusError(f"the scheme has no number '{name}'", where=path, hint=_HINT) from None
+        value = number(scheme.get(name, "").strip(), comma=True)
+        if value is None:
+            raise CorpusError(f"the scheme has no number '{name}'", where=path, hint=_HINT)
+        return value

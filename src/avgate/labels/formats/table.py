@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,17 +11,23 @@ import numpy as np
 
 from avgate.core.errors import CorpusError
 from avgate.core.files import atomic_write
+from avgate.core.tables import TextTable, read_rows, unknown
+from avgate.core.text import listed, number
 from avgate.core.types import LabelTrack
-from avgate.labels.formats.base import DECIMALS, Frames, checked_times, finite, number, rows_of, unknown
+from avgate.labels.formats.base import DECIMALS, Frames, checked_ends, checked_times, left_out, seconds_per_unit
 
-UNITS = {
-    **dict.fromkeys(("time_s", "time", "t", "seconds", "second", "time (s)", "timestamp_s", "start_s"), 1.0),
+UNITS: dict[str, float | None] = {
+    **dict.fromkeys(("time_s", "seconds", "second", "time (s)", "timestamp_s", "start_s"), 1.0),
     **dict.fromkeys(("time_ms", "ms", "milliseconds", "timestamp_ms", "time (ms)", "start_ms"), 1e-3),
+    **dict.fromkeys(("time", "t", "timestamp")),
 }
-"""Names of the column of times -> seconds per unit."""
+"""Names of the column of times -> seconds per unit, None where it follows from the distance between labels."""
 
 ENDS = {"until_s": 1.0, "end_s": 1.0, "until_ms": 1e-3, "end_ms": 1e-3}
 """Names of the column of end times, for labels of intervals -> seconds per unit."""
+
+_NAMELESS = re.compile(r"|Unnamed: \d+")
+"""Titles of an index, as pandas writes and reads it."""
 
 _HINT = f"name the column of times {', '.join(UNITS)}; every other column is a target"
 
@@ -29,8 +36,9 @@ _HINT = f"name the column of times {', '.join(UNITS)}; every other column is a t
 class Table:
     """One row per label, cells separated by commas, semicolons or tabs; the cell of an unknown label is empty.
 
-    Columns of words, without any number, are ignored; so are the ends of a target's interval, such as valence_low and
-    valence_high beside valence, which `avgate predict` writes.
+    Where commas don't separate cells, numbers may have a decimal comma. Left out and named in the notes are columns of
+    words, columns without a title (an index), and the ends of a target's interval, such as valence_low and valence_high
+    beside valence, which `avgate predict` writes.
     """
 
     name: str = "csv"
@@ -44,37 +52,44 @@ class Table:
 
     def read(self, path: Path, frames: Frames | None = None) -> LabelTrack:
         """Read all numeric columns; see LabelFormat."""
-        rows = rows_of(path)
-        titles = rows[0]
+        text = read_rows(path)
+        titles = text.rows[0]
         lower = [title.lower() for title in titles]
         clocks = [i for i, title in enumerate(lower) if title in UNITS]
         if len(clocks) != 1:
-            found = "there are several" if clocks else f"there is none among: {', '.join(titles)}"
+            found = "there are several" if clocks else f"there is none among: {listed(titles)}"
             what = f"there must be one column of times, but {found}"
             raise CorpusError(what, where=path, hint=_HINT)
         clock = clocks[0]
         end = next((i for i, title in enumerate(lower) if title in ENDS), None)
         twice = {title for title in titles if title and titles.count(title) > 1}
         if twice:
-            raise CorpusError(f"these columns are there twice: {', '.join(sorted(twice))}", where=path, hint=_HINT)
-        for i, row in enumerate(rows[1:], 1):
+            raise CorpusError(f"these columns are there twice: {listed(sorted(twice))}", where=path, hint=_HINT)
+        for i, row in enumerate(text.rows):
             if len(row) != len(titles):
-                what = f"row {i} has {len(row)} cells, but there are {len(titles)} columns"
+                what = f"line {text.lines[i]} has {len(row)} cells, but there are {len(titles)} columns"
                 raise CorpusError(what, where=path, hint=_HINT)
-        other = {clock, end} | {i for i, title in enumerate(titles) if _end_of_interval(title, titles)}
-        targets = [i for i in range(len(titles)) if i not in other and not _words([row[i] for row in rows[1:]])]
-        if not targets or not all(titles[i] for i in targets):
+        nameless = [i for i, title in enumerate(titles) if _NAMELESS.fullmatch(title)]
+        ends = [i for i, title in enumerate(titles) if _end_of_interval(title, titles)]
+        words = [i for i in range(len(titles)) if _words(text, i) and i not in {clock, end, *nameless, *ends}]
+        targets = [i for i in range(len(titles)) if i not in {clock, end, *nameless, *ends, *words}]
+        if not targets:
             raise CorpusError("there must be a named column of numbers for each target", where=path, hint=_HINT)
-
-        def column(i: int) -> np.ndarray:
-            return np.array([number(row[i], n, titles[i], path) for n, row in enumerate(rows[1:], 1)], np.float64)
-
-        time_s = checked_times(column(clock) * UNITS[lower[clock]], path, _HINT)
-        until_s = None if end is None else column(end) * ENDS[lower[end]]
-        if until_s is not None:
-            _check_ends(time_s, until_s, path)
-        values = np.stack([column(i) for i in targets], axis=1).astype(np.float32)
-        return LabelTrack(time_s, values, tuple(titles[i] for i in targets), until_s)
+        times, *columns = (
+            np.array([text.number(n, i, titles[i]) for n in range(1, len(text.rows))], np.float64)
+            for i in (clock, *targets, *([] if end is None else [end]))
+        )
+        unit = UNITS[lower[clock]]
+        unit = seconds_per_unit(times) if unit is None else unit
+        if unit is None:
+            what = f"the column '{titles[clock]}' may be seconds or milliseconds"
+            raise CorpusError(what, where=path, hint="call it time_s or time_ms")
+        time_s = checked_times(times * unit, path, _HINT, text.lines[1:])
+        until_s = None if end is None else columns.pop() * ENDS[lower[end]]
+        values = np.stack(columns, axis=1).astype(np.float32)
+        notes = left_out([titles[i] for i in words], "columns") + _further(text, nameless, ends)
+        labels = LabelTrack(time_s, values, tuple(titles[i] for i in targets), until_s, notes)
+        return checked_ends(labels, path, _HINT, text.lines[1:])
 
     def write(self, labels: LabelTrack, path: Path) -> None:
         """Write columns time_s, until_s (labels of intervals only) and the targets; see LabelFormat."""
@@ -92,16 +107,15 @@ def _end_of_interval(title: str, titles: list[str]) -> bool:
     return side in ("low", "high") and {name, f"{name}_low", f"{name}_high"} <= set(titles)
 
 
-def _words(cells: list[str]) -> bool:
-    """Whether a column holds text, and no number."""
-    filled = [cell for cell in cells if cell]
-    return bool(filled) and all(finite(cell) is None for cell in filled) and not any(unknown(c) for c in filled)
+def _words(text: TextTable, column: int) -> bool:
+    """Whether a column holds words, and nothing that may be meant as a number."""
+    filled = [row[column] for row in text.rows[1:] if row[column]]
+    return bool(filled) and not any(unknown(cell) or number(cell, comma=True) is not None for cell in filled)
 
 
-def _check_ends(time_s: np.ndarray, until_s: np.ndarray, path: Path) -> None:
-    if not (until_s > time_s).all():
-        wrong = int(np.argmin(until_s > time_s)) + 1
-        raise CorpusError(f"row {wrong} must end later than it begins", where=path, hint=_HINT)
-    late = np.flatnonzero(until_s[:-1] > time_s[1:] + 1e-6)
-    if len(late):
-        raise CorpusError(f"row {late[0] + 1} ends after the next one begins", where=path, hint=_HINT)
+def _further(text: TextTable, nameless: list[int], ends: list[int]) -> tuple[str, ...]:
+    """Notes on columns of numbers that are no targets; an empty column without a title is no loss."""
+    filled = [f"column {i + 1}" for i in nameless if any(row[i] for row in text.rows[1:])]
+    notes = (f"left out, because it has no title: {listed(filled)}",) if filled else ()
+    intervals = listed(text.rows[0][i] for i in ends)
+    return notes + ((f"left out, because they are ends of intervals: columns {intervals}",) if ends else ())

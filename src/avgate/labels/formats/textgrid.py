@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,19 +9,20 @@ from pathlib import Path
 from avgate.core.errors import CorpusError
 from avgate.core.files import atomic_write
 from avgate.core.types import LabelTrack
-from avgate.labels.formats.base import DECIMALS, Frames, numeric_tiers
-from avgate.labels.tracks import intervals, track_of_tiers
+from avgate.labels.formats.base import DECIMALS, Frames
+from avgate.labels.formats.praat import tiers_of
+from avgate.labels.formats.tiers import labels_of_tiers
+from avgate.labels.tracks import intervals
 
 _HINT = "save the TextGrid in Praat again as a text file, with a tier of numbers for each target"
-_BEGINNINGS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_BE, "utf-16"), (codecs.BOM_UTF16_LE, "utf-16"))
 
 
 @dataclass(frozen=True)
 class TextGrid:
     """A tier whose intervals or points are all numbers is a target; a point lasts until the next one.
 
-    Long, short and binary TextGrids are read; long ones with interval tiers are written. Where a label is unknown, the
-    interval is empty. Times have six decimals.
+    Long, short, chronological and binary TextGrids are read, in UTF-8, UTF-16 or Latin-1; long ones with interval tiers
+    are written. Where a label is unknown, the interval is empty. Times have six decimals.
     """
 
     name: str = "textgrid"
@@ -36,24 +36,12 @@ class TextGrid:
 
     def read(self, path: Path, frames: Frames | None = None) -> LabelTrack:
         """Read all numeric tiers; see LabelFormat."""
-        import pympi
-
-        tiers: dict[str, list[tuple[float, float, str]]] = {}
         try:
-            begins = path.read_bytes()[:4]
-            codec = next((name for mark, name in _BEGINNINGS if begins.startswith(mark)), "utf-8")
-            grid = pympi.TextGrid(str(path), codec=codec)
-            for tier in grid.get_tiers():
-                rows = tier.get_intervals(sort=True)
-                if tier.tier_type == "TextTier":
-                    points = list(rows)
-                    ends = [time for time, _ in points[1:]] + [grid.xmax]
-                    tiers[tier.name] = [(time, end, text) for (time, text), end in zip(points, ends, strict=True)]
-                else:
-                    tiers[tier.name] = list(rows)
-        except Exception as error:  # pympi raises errors of many kinds, StopIteration among them
-            raise CorpusError(f"it can't be read as a TextGrid: {error!r}", where=path, hint=_HINT) from error
-        return track_of_tiers(numeric_tiers(tiers, path, _HINT))
+            tiers = tiers_of(path.read_bytes())
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise CorpusError(f"it can't be read as a TextGrid: {reason}", where=path, hint=_HINT) from error
+        return labels_of_tiers(tiers, path, _HINT)
 
     def write(self, labels: LabelTrack, path: Path) -> None:
         """Write one interval tier per target; see LabelFormat."""
