@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -32,7 +31,11 @@ class Grid:
 
     def times(self, n: int) -> np.ndarray:
         """Centres of the first n cells in seconds, float64 [n]."""
-        return self.start_s + (np.arange(n) + 0.5) / self.rate
+        return self.centres(np.arange(n))
+
+    def centres(self, steps: np.ndarray) -> np.ndarray:
+        """Centres of these cells in seconds, float64 [n]."""
+        return self.start_s + (steps + 0.5) / self.rate
 
     def index(self, time_s: np.ndarray) -> np.ndarray:
         """The cell that each time falls into, int64 [n]; negative before the grid's start.
@@ -44,6 +47,15 @@ class Grid:
     def steps(self, end_s: float) -> int:
         """How many cells it takes to cover everything up to end_s (at least 0)."""
         return max(0, math.ceil((end_s - self.start_s) * self.rate - 1e-6 * self.rate))
+
+    def part(self, start_s: float, end_s: float) -> tuple[Grid, int, int]:
+        """The cells from the one that start_s falls into up to end_s.
+
+        Returns:
+            A grid that starts with the first of them, its number, and that of the cell after the last of them.
+        """
+        first = max(0, int(self.index(np.array([start_s]))[0]))
+        return Grid(self.rate, self.start_s + first / self.rate), first, max(first, self.steps(end_s))
 
     def seconds_to_steps(self, seconds: float) -> int:
         """The nearest whole number of steps to a duration, at least 1."""
@@ -111,11 +123,12 @@ def fill_short_gaps(values: np.ndarray, present: np.ndarray, max_gap: int) -> tu
     have = np.flatnonzero(present)
     if max_gap < 1 or len(have) < 2:
         return values, present
-    for left, right in pairwise(have):
-        if 1 < right - left <= max_gap + 1:
-            gap = np.arange(left + 1, right)
-            values[gap] = values[np.where(gap - left <= right - gap, left, right)]
-            present[gap] = True
+    apart = np.diff(have)
+    for i in np.flatnonzero((apart > 1) & (apart <= max_gap + 1)):
+        left, right = have[i], have[i + 1]
+        gap = np.arange(left + 1, right)
+        values[gap] = values[np.where(gap - left <= right - gap, left, right)]
+        present[gap] = True
     return values, present
 
 

@@ -19,8 +19,11 @@ class Extraction(Protocol):
     def push(self, piece: Any) -> None:
         """Take the next piece: a FaceTrack (video backbones) or a Waveform (audio backbones)."""
 
-    def finish(self, end_s: float) -> FeatureTrack:
-        """The clip's features on a grid that covers [0, end_s) seconds; steps without any input are absent."""
+    def finish(self, end_s: float, start_s: float = 0.0) -> FeatureTrack:
+        """The features on a grid that covers [start_s, end_s) seconds; steps without any input are absent.
+
+        To be called after the last piece; again for each further part of the clip, in order.
+        """
 
 
 class Backbone(Protocol):

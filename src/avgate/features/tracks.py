@@ -8,16 +8,18 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from avgate.core.errors import MediaError
+from avgate.core.timeline import LONGEST_S
 from avgate.core.types import FaceTrack, FeatureTrack, VideoFrame, Waveform
 from avgate.faces import FaceTracker, track_crops
 from avgate.features.audio.chunks import Chunks
-from avgate.features.base import Backbone, Need
+from avgate.features.base import Backbone, Extraction, Need
 from avgate.media import Recording
 
 _Item = TypeVar("_Item")
@@ -26,23 +28,64 @@ _MOMENT_S = 1e-3
 """Seconds that an only frame lasts; less than any step."""
 
 
+class Section(NamedTuple):
+    """Part of a recording without a long pause: its features, one track per backbone, and its frames' rows."""
+
+    tracks: tuple[FeatureTrack, ...]
+    rows: slice
+
+
 @dataclass(frozen=True)
 class Extracted:
     """What one pass over a recording gave.
 
     Attributes:
-        tracks: one per backbone, in the backbones' order.
+        extractions: one per backbone, in the backbones' order, after the last piece.
         time_s: float64 [n], timestamps of the decoded frames; empty for sound alone.
         face: bool [n], where the followed person's face was found; empty when no backbone reads faces.
         others: int [n], further faces in view.
         notes: what the user must know of the recording.
+        heard_s: float64 [k 2] seconds, start and end of the stretches of sound, digital silence included.
+        sounding_s: float64 [k 2] seconds, those of them that aren't digital silence.
+        end_s: where the recording ends.
     """
 
-    tracks: tuple[FeatureTrack, ...]
+    extractions: tuple[Extraction, ...]
     time_s: np.ndarray
     face: np.ndarray
     others: np.ndarray
     notes: tuple[str, ...]
+    heard_s: np.ndarray
+    sounding_s: np.ndarray
+    end_s: float
+
+    @cached_property
+    def tracks(self) -> tuple[FeatureTrack, ...]:
+        """The features of the whole recording, pauses included."""
+        return tuple(extraction.finish(self.end_s) for extraction in self.extractions)
+
+    def sections(self, pause_s: float) -> Iterator[Section]:
+        """The features of one section after the other, so that no time or memory is spent on long pauses.
+
+        Args:
+            pause_s: sections are cut where nothing is seen or heard for longer than this many seconds.
+        """
+        stretches = np.concatenate([self.heard_s, np.stack([self.time_s, self.time_s], axis=1)])
+        stretches = stretches[np.argsort(stretches[:, 0], kind="stable")]
+        starts_s = np.append(stretches[:, 0], np.inf)
+        ended_s = np.append(0.0, np.maximum.accumulate(stretches[:, 1]))  # what came before each
+        cuts = np.flatnonzero(starts_s - ended_s > pause_s)
+        first_s, row = 0.0, 0
+        for cut in cuts.tolist():
+            rows = slice(row, int(np.searchsorted(self.time_s, ended_s[cut], side="right")))
+            if rows.start < rows.stop:
+                yield self._section(first_s, _end_s(self.time_s[rows]), rows)
+            elif not len(self.time_s) and (cut or not len(stretches)):
+                yield self._section(first_s, self.end_s if cut == cuts[-1] else float(ended_s[cut]), rows)
+            first_s, row = float(starts_s[cut]), rows.stop
+
+    def _section(self, start_s: float, end_s: float, rows: slice) -> Section:
+        return Section(tuple(extraction.finish(end_s, start_s) for extraction in self.extractions), rows)
 
 
 def extract_tracks(
@@ -69,13 +112,14 @@ def extract_tracks(
         on_sound: called with every piece of sound, from the sound thread.
 
     Raises:
-        MediaError: there is neither a frame nor sound.
+        MediaError: there is neither a frame nor sound, or it is longer than LONGEST_S.
     """
     extractions = [backbone.start() for backbone in backbones]
     for_faces = [e for e, b in zip(extractions, backbones, strict=True) if b.modality == "video"]
     for_sound = [e for e, b in zip(extractions, backbones, strict=True) if b.modality == "audio"]
     stop, seen = threading.Event(), recording.has_frames
     stretches = Chunks(1, 0)
+    heard: list[list[float]] = []
 
     def listen() -> None:
         if seen and not for_sound and on_sound is None:
@@ -83,6 +127,11 @@ def extract_tracks(
         for piece in recording.sound():
             if stop.is_set():
                 return
+            _refuse_too_long(recording, piece.end_s)
+            if heard and piece.start_s - heard[-1][1] < _MOMENT_S:
+                heard[-1][1] = piece.end_s
+            else:
+                heard.append([piece.start_s, piece.end_s])
             stretches.push(piece)
             for extraction in for_sound:
                 extraction.push(piece)
@@ -106,8 +155,9 @@ def extract_tracks(
                         others.append(block.others)
             elif seen and crops is not None:
                 time_s.append(recording.frame_times())
+                _refuse_too_long(recording, float(time_s[-1].max(initial=0.0)))
             elif seen:
-                time_s.append(np.array([frame.time_s for frame in prefetch(_passed_to(on_frame, recording.frames()))]))
+                time_s.append(np.array([frame.time_s for frame in prefetch(_frames(recording, on_frame))]))
             sound.result()
         finally:
             stop.set()
@@ -116,20 +166,22 @@ def extract_tracks(
         raise MediaError("no frame of its video stream could be decoded", where=recording.name)
     if not seen and not recording.sound_end_s:
         raise MediaError("no sound in it could be decoded", where=recording.name)
-    end_s = _end_s(times) if seen else recording.sound_end_s
     return Extracted(
-        tracks=tuple(extraction.finish(end_s) for extraction in extractions),
+        extractions=tuple(extractions),
         time_s=times,
         face=np.concatenate(face) if face else np.zeros(0, bool),
         others=np.concatenate(others) if others else np.zeros(0, int),
         notes=(*recording.notes, *_silence(stretches)),
+        heard_s=np.array(heard or np.zeros((0, 2))),
+        sounding_s=stretches.sounding_s,
+        end_s=_end_s(times) if seen else recording.sound_end_s,
     )
 
 
 def _silence(stretches: Chunks) -> list[str]:
     """What the user must know of digital silence."""
     stretches.close()
-    if stretches.silent_s and not stretches.heard_s:
+    if stretches.silent_s and not len(stretches.sounding_s):
         return ["The sound is digital silence throughout (zero samples), and counts as no sound."]
     if stretches.silent_s:
         return [f"{stretches.silent_s:.1f} s of sound are digital silence (zero samples), and count as no sound."]
@@ -151,18 +203,26 @@ def _faces(
     """The followed person's face, found in the frames or taken from the corpus' own crops."""
     if crops is None:
         tracker = FaceTracker(face_model, crops="crop" in needs, blendshapes="blendshapes" in needs)
-        with closing(prefetch(_passed_to(on_frame, recording.frames()))) as frames:
+        with closing(prefetch(_frames(recording, on_frame))) as frames:
             yield from tracker.track(frames)
     else:
         wanted = {"mesh": "mesh" in needs, "blendshapes": "blendshapes" in needs}
         yield from track_crops(crops, recording.frame_times(), face_model, **wanted, note=recording.notes.append)
 
 
-def _passed_to(on_frame: Callable[[VideoFrame], None] | None, frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
-    for frame in frames:
+def _frames(recording: Recording, on_frame: Callable[[VideoFrame], None] | None) -> Iterator[VideoFrame]:
+    for frame in recording.frames():
+        _refuse_too_long(recording, frame.time_s)
         if on_frame is not None:
             on_frame(frame)
         yield frame
+
+
+def _refuse_too_long(recording: Recording, time_s: float) -> None:
+    if time_s > LONGEST_S:
+        what = f"it reaches to {time_s:,.0f} s ({time_s / 86400:,.1f} days); the longest recording is of 7 days"
+        hint = "cut it into parts; if it isn't that long, its times are damaged: convert it with ffmpeg"
+        raise MediaError(what, where=recording.name, hint=hint)
 
 
 def prefetch(items: Iterable[_Item], depth: int = 16) -> Generator[_Item]:

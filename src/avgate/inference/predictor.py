@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from avgate.core.errors import CheckpointError, UsageError
+from avgate.core.timeline import Grid
 from avgate.core.types import Trace
 from avgate.features.registry import build_backbones, modality_of
 from avgate.features.store import source_fingerprint
 from avgate.features.tracks import Extracted, extract_tracks
 from avgate.inference.clip import on_common_grid
 from avgate.inference.estimator import Estimator
+from avgate.inference.notes import notes_of
 from avgate.media import Images, InMemory, Media, Recording, open_recording
 from avgate.models.checkpoint import Checkpoint, FeatureSpec
 from avgate.models.intervals import DEFAULT_LEVEL
@@ -64,7 +67,8 @@ class Predictor:
     ) -> Trace:
         """The trace of one recording, in constant memory but for features and trace.
 
-        It has one row per frame. Of sound alone it has one per step of the model's label rate, from 0 s on.
+        It has one row per frame. Of sound alone it has one per step of the model's label rate, from 0 s on. After a
+        pause longer than the model's window, in which nothing is seen or heard, the estimate begins anew.
 
         Args:
             video: a video file, sound file, image or folder of images; or frames: uint8 [n h w 3], RGB and upright.
@@ -87,45 +91,43 @@ class Predictor:
 
     def trace(self, extracted: Extracted, recording: Recording) -> Trace:
         """The trace of features that were extracted from a recording."""
-        checkpoint = self.estimator.checkpoint
-        self.estimator.check([FeatureSpec.of(t) for t in extracted.tracks], recording.name)
+        recipe = self.estimator.recipe
         file = recording.path if isinstance(recording, Media | Images) else None
         name = file.resolve().name if file else recording.name
-        clip = on_common_grid(name, extracted.tracks, checkpoint.recipe.grid)
-        time_s = extracted.time_s if recording.has_frames else np.arange(len(clip)) / clip.grid.rate
-        trace = self.estimator.trace(clip, time_s)
+        parts = []
+        # No window, and no filter over estimates, sees both sides of such a pause.
+        for tracks, rows in extracted.sections(recipe.window / recipe.label_rate + self.estimator.smooth_s):
+            self.estimator.check([FeatureSpec.of(t) for t in tracks], recording.name)
+            clip = on_common_grid(name, tracks, Grid(recipe.label_rate, tracks[0].grid.start_s))
+            times = clip.grid.start_s + np.arange(len(clip)) / clip.grid.rate
+            parts.append(self.estimator.trace(clip, extracted.time_s[rows] if recording.has_frames else times))
+        trace = _joined(parts)
+        said = notes_of(trace, extracted, recording, recipe.label_rate)
         face = {"face": extracted.face} if len(extracted.face) else {}
         source = {"video": name, "video_fingerprint": source_fingerprint(file)} if file else {}
         return replace(
             trace,
             present={**trace.present, **face},
-            notes=(*trace.notes, *extracted.notes, *_notes(trace, extracted, recording)),
+            notes=(*trace.notes, *extracted.notes, *said),
             provenance={**source, **trace.provenance},
         )
 
 
-def _notes(trace: Trace, extracted: Extracted, recording: Recording) -> list[str]:
-    """What the user must know of this estimate, beside what the recording itself gave cause to say."""
-    notes = []
-    if isinstance(recording, Images):
-        notes.append("This is a still image, without sound." if recording.single else "The images have no sound.")
-    if not recording.has_frames:
-        step_s = trace.time_s[1] - trace.time_s[0] if len(trace) > 1 else 0
-        notes.append(f"There is sound alone, and no face to see: the estimate has a row every {step_s:g} s.")
-    if len(extracted.face) and not extracted.face.any():
-        heard = trace.present.get("audio", np.zeros(0, bool)).any()
-        where = "any frame" if len(extracted.face) > 1 else "the image"
-        notes.append(f"No face was found in {where}" + (": the estimate rests on the sound alone." if heard else "."))
-    elif len(extracted.face) and not any(t.present.any() for t in extracted.tracks if t.modality == "video"):
-        notes.append("A face was seen, but never in two frames in a row: it is left out.")
-    if extracted.others.any():
-        notes.append(
-            f"Further faces were in view (up to {extracted.others.max()}); "
-            "the estimate is of the one person that was followed."
-        )
-    known = np.isfinite(next(iter(trace.targets.values())))
-    if not known.all():
-        rows = "frames" if recording.has_frames else "rows"
-        unknown = f"{(~known).sum()} of {len(known)} {rows} have no estimate"
-        notes.append(f"{unknown}: neither a face nor sound was there to judge by.")
-    return notes
+def _joined(parts: Sequence[Trace]) -> Trace:
+    """One trace of the traces of a recording's sections."""
+    if len(parts) == 1:
+        return parts[0]
+
+    def column(of: Callable[[Trace], Mapping[Any, np.ndarray]]) -> dict[Any, np.ndarray]:
+        return {name: np.concatenate([of(part)[name] for part in parts]) for name in of(parts[0])}
+
+    return replace(
+        parts[0],
+        time_s=np.concatenate([part.time_s for part in parts]),
+        targets=column(lambda part: part.targets),
+        raw=column(lambda part: part.raw),
+        low=column(lambda part: part.low),
+        high=column(lambda part: part.high),
+        present=column(lambda part: part.present),
+        gates=column(lambda part: part.gates),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,9 +116,9 @@ class Chunks:
         return chunks + self._end_stretch()
 
     @property
-    def heard_s(self) -> float:
-        """Seconds of sound in the stretches that have ended."""
-        return sum(end - start for start, end in self._stretches) / SAMPLE_RATE
+    def sounding_s(self) -> np.ndarray:
+        """Start and end of the stretches that have ended, float64 [k 2] seconds; digital silence is in none."""
+        return np.array(self._stretches, np.float64).reshape(-1, 2) / SAMPLE_RATE
 
     def _listen(self, samples: np.ndarray, start: int) -> list[Chunk]:
         """Go on with the current stretch, or begin one at `start`."""
@@ -158,7 +159,8 @@ class Chunks:
             bool [n].
         """
         edges = np.append(grid.times(n) - 0.5 / grid.rate, end_s)
-        knots = np.array(self._stretches, np.float64).reshape(-1) / SAMPLE_RATE
+        first, last = (bisect_left(self._stretches, (round(t * SAMPLE_RATE),)) for t in (edges[0], end_s))
+        knots = np.array(self._stretches[max(0, first - 1) : last + 1], np.float64).reshape(-1) / SAMPLE_RATE
         if n == 0 or len(knots) == 0:
             return np.zeros(n, bool)
         heard = np.zeros(len(knots))
@@ -188,6 +190,8 @@ def digital_silences(samples: np.ndarray, in_silence: bool) -> tuple[list[tuple[
 class StepPool:
     """Mean and standard deviation of the frames in a window around each step; forgets frames that no step needs.
 
+    Time and memory grow with the steps that have frames, and not with the time between them.
+
     Args:
         grid: the steps.
         width_s: width of the window around a step's centre, in seconds.
@@ -198,7 +202,8 @@ class StepPool:
         self._grid, self._half, self._least = grid, width_s / 2, np.asarray(least)
         self._time = np.empty(0)
         self._values = np.empty((0, len(self._least)), np.float32)
-        self._rows: list[np.ndarray] = []
+        self._starts: list[int] = []  # first step of each block
+        self._blocks: list[np.ndarray] = []  # float32 [steps 2 d]; steps without any frame are in none
         self._next = 0
 
     def add(self, chunk: Chunk, centre: np.ndarray, values: np.ndarray) -> None:
@@ -211,38 +216,58 @@ class StepPool:
         """
         position = chunk.start + centre
         mine = (position >= chunk.core_start) & (position < chunk.core_end)
+        self._pool(self._ended(chunk.core_start / SAMPLE_RATE))  # there may be a pause before it
         self._time = np.append(self._time, position[mine] / SAMPLE_RATE)
         self._values = np.concatenate([self._values, values[mine]])
-        complete_s = chunk.core_end / SAMPLE_RATE
-        ends = self._grid.times(self._grid.steps(complete_s)) + self._half
-        self._pool(int(np.searchsorted(ends, complete_s, side="right")))
-        needed = np.searchsorted(self._time, self._grid.times(self._next + 1)[-1] - self._half)
-        self._time, self._values = self._time[needed:], self._values[needed:]
+        self._pool(self._ended(chunk.core_end / SAMPLE_RATE))
 
-    def rows(self, n: int) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and population standard deviation of each of the first n steps' windows, over frames that aren't NaN.
+    def rows(self, stop: int, first: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and population standard deviation of the frames in each window that aren't NaN, for steps first to stop.
 
         Returns:
-            float32 [n d] twice; NaN where fewer than `least` frames in the window have a value.
+            float32 [stop - first d] twice; NaN where fewer than `least` frames in the window have a value.
         """
-        self._pool(n)
-        pooled = np.concatenate([*self._rows, np.empty((0, 2, len(self._least)), np.float32)])[:n]
+        self._pool(stop)
+        pooled = np.full((max(0, stop - first), 2, len(self._least)), np.nan, np.float32)
+        for i in range(max(0, bisect_right(self._starts, first) - 1), bisect_left(self._starts, stop)):
+            start, block = self._starts[i], self._blocks[i][: stop - self._starts[i]]
+            kept = block[max(0, first - start) :]
+            at = max(0, start - first)
+            pooled[at : at + len(kept)] = kept
         return pooled[:, 0], pooled[:, 1]
 
+    def _ended(self, time_s: float) -> int:
+        """How many steps have windows that end by then; at least those that have been pooled."""
+        middle = self._grid.centres(np.arange(self._next, self._grid.steps(time_s)))
+        return self._next + int(np.searchsorted(middle + self._half, time_s, side="right"))
+
     def _pool(self, stop: int) -> None:
-        """Pool all steps before `stop` that haven't been pooled yet."""
-        for first in range(self._next, stop, _BLOCK):
-            middle = self._grid.times(min(first + _BLOCK, stop))[first:]
-            low, high = (np.searchsorted(self._time, middle + side) for side in (-self._half, self._half))
-            index = low[:, None] + np.arange((high - low).max())
-            frames = np.full((*index.shape, len(self._least)), np.nan)
-            inside = index < high[:, None]
-            frames[inside] = self._values[index[inside]]
-            known = ~np.isnan(frames)
-            count = known.sum(axis=1)
-            with np.errstate(invalid="ignore", divide="ignore"):
-                mean = np.where(known, frames, 0).sum(axis=1) / count
-                variance = np.square(np.where(known, frames - mean[:, None], 0)).sum(axis=1) / count
-            row = np.stack([mean, np.sqrt(variance)], axis=1)
-            self._rows.append(np.where((count < self._least)[:, None], np.nan, row).astype(np.float32))
-        self._next = max(self._next, stop)
+        """Pool all steps before `stop` that haven't been pooled yet, and forget the frames that only they need."""
+        if stop <= self._next:
+            return
+        if len(self._time):
+            middle = self._grid.centres(np.arange(self._next, stop))
+            first = self._next + int(np.searchsorted(middle + self._half, self._time[0], side="right"))
+            last = self._next + int(np.searchsorted(middle - self._half, self._time[-1], side="right"))
+            for step in range(first, last, _BLOCK):
+                self._starts.append(step)
+                self._blocks.append(self._pooled(np.arange(step, min(step + _BLOCK, last))))
+            needed = np.searchsorted(self._time, self._grid.centres(np.array([stop]))[0] - self._half)
+            self._time, self._values = self._time[needed:], self._values[needed:]
+        self._next = stop
+
+    def _pooled(self, steps: np.ndarray) -> np.ndarray:
+        """Mean and deviation of each step's window, float32 [steps 2 d]."""
+        middle = self._grid.centres(steps)
+        low, high = (np.searchsorted(self._time, middle + side) for side in (-self._half, self._half))
+        index = low[:, None] + np.arange((high - low).max())
+        frames = np.full((*index.shape, len(self._least)), np.nan)
+        inside = index < high[:, None]
+        frames[inside] = self._values[index[inside]]
+        known = ~np.isnan(frames)
+        count = known.sum(axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = np.where(known, frames, 0).sum(axis=1) / count
+            variance = np.square(np.where(known, frames - mean[:, None], 0)).sum(axis=1) / count
+        row = np.stack([mean, np.sqrt(variance)], axis=1)
+        return np.where((count < self._least)[:, None], np.nan, row).astype(np.float32)

@@ -70,17 +70,19 @@ class AudioExtraction:
         while len(self._waiting) >= self._batch:
             self._take()
 
-    def finish(self, end_s: float) -> FeatureTrack:
-        """The clip's features; absent where less than half of a step has sound, or too little to analyse."""
+    def finish(self, end_s: float, start_s: float = 0.0) -> FeatureTrack:
+        """See Extraction; absent where less than half of a step has sound, or too little to analyse."""
         self._waiting += self._chunks.close()
         while self._waiting:
             self._take()
-        backbone, n = self._backbone, self._grid.steps(end_s)
-        values = self._arrange(*self._pool.rows(n))
-        active = self._activity.rows(n)[0][:, 0]
-        present = self._chunks.covered(self._grid, n, end_s) & np.isfinite(values).all(axis=1) & np.isfinite(active)
+        backbone, (grid, first, last) = self._backbone, self._grid.part(start_s, end_s)
+        values = self._arrange(*self._pool.rows(last, first))
+        active = self._activity.rows(last, first)[0][:, 0]
+        present = (
+            self._chunks.covered(grid, last - first, end_s) & np.isfinite(values).all(axis=1) & np.isfinite(active)
+        )
         values[~present], active[~present] = np.nan, np.nan
-        origin = (self._grid, backbone.name, backbone.modality, backbone.columns, backbone.fingerprint)
+        origin = (grid, backbone.name, backbone.modality, backbone.columns, backbone.fingerprint)
         return FeatureTrack(values, present, *origin, active)
 
     def _take(self) -> None:

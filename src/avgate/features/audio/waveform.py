@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,25 +63,27 @@ class WaveformExtraction:
     def __init__(self, backbone: WaveformBackbone):
         self._backbone = backbone
         self._chunks = Chunks(1, 0)
-        self._pieces: list[tuple[int, np.ndarray]] = []
+        self._starts: list[int] = []
+        self._pieces: list[np.ndarray] = []
 
     def push(self, piece: Waveform) -> None:
         """Take the next piece; FeatureError where it isn't finite or begins before the previous one ends."""
         self._chunks.push(piece)
-        self._pieces.append((round(piece.start_s * SAMPLE_RATE), np.asarray(piece.samples, np.float32)))
+        self._starts.append(round(piece.start_s * SAMPLE_RATE))
+        self._pieces.append(np.asarray(piece.samples, np.float32))
 
-    def finish(self, end_s: float) -> FeatureTrack:
+    def finish(self, end_s: float, start_s: float = 0.0) -> FeatureTrack:
         """See Extraction."""
         self._chunks.close()
-        backbone = self._backbone
-        n, width = backbone.grid.steps(end_s), len(backbone.columns)
+        backbone, width = self._backbone, len(self._backbone.columns)
+        grid, first_step, last_step = backbone.grid.part(start_s, end_s)
+        n, begin = last_step - first_step, first_step * width
         sound = np.zeros(n * width, np.float32)
-        for start, samples in self._pieces:
+        for i in range(max(0, bisect_right(self._starts, begin) - 1), bisect_left(self._starts, last_step * width)):
+            start, samples = self._starts[i] - begin, self._pieces[i]
             first, last = max(0, start), min(len(sound), start + len(samples))
             if first < last:
                 sound[first:last] = samples[first - start : last - start]
-        values, present = sound.reshape(n, width), self._chunks.covered(backbone.grid, n, end_s)
+        values, present = sound.reshape(n, width), self._chunks.covered(grid, n, end_s)
         values[~present] = np.nan
-        return FeatureTrack(
-            values, present, backbone.grid, backbone.name, "audio", backbone.columns, backbone.fingerprint
-        )
+        return FeatureTrack(values, present, grid, backbone.name, "audio", backbone.columns, backbone.fingerprint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 
 import numpy as np
@@ -15,7 +16,7 @@ FRAME_GAP_S = 0.35
 
 
 class FaceExtraction:
-    """One clip's extraction; memory holds one batch of faces and one row per step.
+    """One clip's extraction; memory holds one batch of faces and one row per step that has frames.
 
     A step is the mean of its frames that have a face. A step whose frames have no face is absent.
 
@@ -42,51 +43,54 @@ class FaceExtraction:
             faces_of,
             batch,
         )
-        self._sum = np.zeros((0, len(backbone.columns)))
-        self._count, self._seen = np.zeros(0), np.zeros(0, bool)
+        self._cells: list[int] = []  # steps that have frames
+        self._sum, self._count = np.zeros((0, len(backbone.columns))), np.zeros(0)  # of each of them
         self._faces: list[np.ndarray] = []
-        self._cells: list[int] = []
+        self._rows: list[int] = []  # which of them each waiting face belongs to
 
     def push(self, piece: FaceTrack) -> None:
         """Take the next frames."""
         if not len(piece):
             return
-        cells, faces = self._grid.index(piece.time_s), self._faces_of(piece)
-        self._grow(int(cells.max()) + 1)
-        self._seen[cells[cells >= 0]] = True
-        for i in np.flatnonzero(piece.present & (cells >= 0)):
-            self._faces.append(faces[i])
-            self._cells.append(int(cells[i]))
+        faces = self._faces_of(piece)
+        for i, cell in enumerate(self._grid.index(piece.time_s).tolist()):
+            if cell < 0:
+                continue
+            if not self._cells or cell > self._cells[-1]:
+                self._cells.append(cell)
+            if piece.present[i]:
+                self._faces.append(faces[i])
+                self._rows.append(len(self._cells) - 1)
             if len(self._faces) == self._batch:
                 self._analyse_batch()
 
-    def finish(self, end_s: float) -> FeatureTrack:
+    def finish(self, end_s: float, start_s: float = 0.0) -> FeatureTrack:
         """See Extraction."""
         self._analyse_batch()
-        n, backbone = self._grid.steps(end_s), self._backbone
-        self._grow(n)
+        backbone, (grid, first, last) = self._backbone, self._grid.part(start_s, end_s)
+        rows = slice(*(bisect_left(self._cells, cell) for cell in (first, last)))
+        seen, values = np.zeros(last - first, bool), np.full((last - first, len(backbone.columns)), np.nan, np.float32)
+        steps = np.array(self._cells[rows], int) - first
+        seen[steps] = True
         with np.errstate(invalid="ignore", divide="ignore"):
-            values = (self._sum[:n] / self._count[:n, None]).astype(np.float32)
-        values, _ = fill_short_gaps(values, self._seen[:n], int(FRAME_GAP_S * self._grid.rate))
+            values[steps] = self._sum[rows] / self._count[rows, None]
+        values, _ = fill_short_gaps(values, seen, int(FRAME_GAP_S * grid.rate))
         present = np.isfinite(values).all(axis=1)
         values[~present] = np.nan
-        return FeatureTrack(values, present, self._grid, backbone.name, "video", backbone.columns, backbone.fingerprint)
+        return FeatureTrack(values, present, grid, backbone.name, "video", backbone.columns, backbone.fingerprint)
 
-    def _grow(self, n: int) -> None:
-        more = n - len(self._count)
+    def _analyse_batch(self) -> None:
+        more = len(self._cells) - len(self._count)
         if more > 0:
             more = max(more, len(self._count))  # doubling, so that growing step by step copies little
             self._sum = np.concatenate([self._sum, np.zeros((more, self._sum.shape[1]))])
             self._count = np.append(self._count, np.zeros(more))
-            self._seen = np.append(self._seen, np.zeros(more, bool))
-
-    def _analyse_batch(self) -> None:
         if self._faces:
-            values, cells = self._analyse(np.stack(self._faces)), np.array(self._cells)
+            values, rows = self._analyse(np.stack(self._faces)), np.array(self._rows)
             known = np.isfinite(values).all(axis=1)
-            np.add.at(self._sum, cells[known], values[known])
-            np.add.at(self._count, cells[known], 1)
-            self._faces, self._cells = [], []
+            np.add.at(self._sum, rows[known], values[known])
+            np.add.at(self._count, rows[known], 1)
+            self._faces, self._rows = [], []
 
 
 def crops_of(track: FaceTrack) -> np.ndarray:

@@ -110,15 +110,20 @@ class FacemeshExtraction:
         self._values.append(np.concatenate([geometry.pose, geometry.descriptors], axis=1))
         self._place.append(np.column_stack([geometry.centre, geometry.scale]))
 
-    def finish(self, end_s: float) -> FeatureTrack:
+    def finish(self, end_s: float, start_s: float = 0.0) -> FeatureTrack:
         """See Extraction."""
         config = self._backbone.config
-        grid = Grid(config.rate)
-        steps = grid.steps(end_s)
+        grid, first, last = Grid(config.rate).part(start_s, end_s)
+        steps = last - first
         values, present = np.full((steps, len(self._backbone.columns)), np.nan, np.float32), np.zeros(steps, bool)
         if self._time_s:
-            time_s = np.concatenate(self._time_s)
-            frames, known = self._frames(time_s, np.concatenate(self._present))
+            if len(self._time_s) > 1:
+                for pieces in (self._time_s, self._present, self._values, self._place):
+                    pieces[:] = [np.concatenate(pieces)]
+            reach_s = config.velocity_gap_s + 2 / config.rate  # of frames that have a part in velocities
+            here = slice(*np.searchsorted(self._time_s[0], (grid.start_s - reach_s, end_s + reach_s)))
+            time_s = self._time_s[0][here]
+            frames, known = self._frames(here)
             values, _ = cell_mean(frames, known, time_s, grid, steps)
             seen = np.zeros(steps, bool)
             cell = grid.index(time_s)
@@ -129,9 +134,11 @@ class FacemeshExtraction:
             values, present, grid, self._backbone.name, "video", self._backbone.columns, self._backbone.fingerprint
         )
 
-    def _frames(self, time_s: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Features of each frame, float64 [n d], and bool [n], True where all of them are known."""
-        values, place = np.concatenate(self._values), np.concatenate(self._place)
+    def _frames(self, here: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Features of these frames, float64 [n d], and bool [n], True where all of them are known."""
+        time_s, present, values, place = (
+            pieces[0][here] for pieces in (self._time_s, self._present, self._values, self._place)
+        )
         gap = np.diff(time_s)
         longest = self._backbone.config.velocity_gap_s + _TICK_S
         linked = present[1:] & present[:-1] & (gap >= _TICK_S) & (gap <= longest)

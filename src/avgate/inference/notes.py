@@ -1,0 +1,89 @@
+"""What the user must know of one recording's estimate, beside what the recording itself gave cause to say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from avgate.core.timeline import Grid
+from avgate.core.types import Trace
+from avgate.features.tracks import Extracted
+from avgate.media import Images, Recording
+
+_LATE_S = 60.0
+"""A picture that begins later than this many seconds after the clock does is worth a note."""
+
+
+def notes_of(trace: Trace, extracted: Extracted, recording: Recording, rate: float) -> list[str]:
+    """Notes on one recording's estimate, one sentence each.
+
+    Args:
+        trace: the estimate, with the presence that the model saw.
+        extracted: what the features come from.
+        recording: what was estimated.
+        rate: the model's steps per second.
+    """
+    notes = []
+    if isinstance(recording, Images):
+        notes.append("This is a still image, without sound." if recording.single else "The images have no sound.")
+    elif recording.has_frames and trace.time_s[0] > _LATE_S:
+        notes.append(f"The picture begins at {trace.time_s[0]:,.2f} s; what is heard before has no rows.")
+    if not recording.has_frames:
+        notes.append(f"There is sound alone, and no face to see: the estimate has a row every {1 / rate:g} s.")
+        if len(trace) and round((trace.time_s[-1] - trace.time_s[0]) * rate) >= len(trace):
+            notes.append("Long gaps in the sound have no rows.")
+    if len(extracted.face) and not extracted.face.any():
+        heard = trace.present.get("audio", np.zeros(0, bool)).any()
+        where = "any frame" if len(extracted.face) > 1 else "the image"
+        notes.append(f"No face was found in {where}" + (": the estimate rests on the sound alone." if heard else "."))
+    elif len(extracted.face) and not trace.present["face"].any():
+        notes.append("A face was seen, but never in two frames in a row: it is left out.")
+    if extracted.others.any():
+        notes.append(
+            f"Further faces were in view (up to {extracted.others.max()}); "
+            "the estimate is of the one person that was followed."
+        )
+    unknown = ~np.isfinite(next(iter(trace.targets.values())))
+    if unknown.any():
+        rows = "frames" if recording.has_frames else "rows"
+        lacking = f"{np.count_nonzero(unknown)} of {len(unknown)} {rows} have no estimate"
+        notes.append(f"{lacking}: {_why(trace, extracted, unknown, rate)}.")
+    return notes
+
+
+def _why(trace: Trace, extracted: Extracted, unknown: np.ndarray, rate: float) -> str:
+    """Why these rows, bool [n], have no estimate."""
+    reasons: list[Mapping[str, int]] = []
+    if len(extracted.face):
+        found = extracted.face[unknown]
+        reasons.append(
+            {
+                "no face was found": np.count_nonzero(~found),
+                "the face was seen for a moment only": np.count_nonzero(found),
+            }
+        )
+    if "audio" in trace.present:
+        grid = Grid(rate)
+        begin_s = grid.start_s + grid.index(trace.time_s[unknown]) / rate
+        some = _within(extracted.sounding_s, begin_s, begin_s + 1 / rate)
+        silent = ~some & _within(extracted.heard_s, begin_s, begin_s + 1 / rate)
+        reasons.append(
+            {
+                "there was no sound": np.count_nonzero(~some & ~silent),
+                "the sound was digital silence": np.count_nonzero(silent),
+                "there was too little sound": np.count_nonzero(some),
+            }
+        )
+    said = [{words: count for words, count in counts.items() if count} for counts in reasons]
+    if all(len(counts) == 1 for counts in said):
+        return ", and ".join(words for counts in said for words in counts)
+    return "; ".join(", ".join(f"{words} in {count}" for words, count in counts.items()) for counts in said)
+
+
+def _within(stretches_s: np.ndarray, begin_s: np.ndarray, end_s: np.ndarray) -> np.ndarray:
+    """Whether each time from begin_s to end_s overlaps one of the stretches [k 2], which are in order: bool [n]."""
+    if not len(stretches_s):
+        return np.zeros(len(begin_s), bool)
+    last = np.searchsorted(stretches_s[:, 0], end_s) - 1
+    return (last >= 0) & (stretches_s[np.maximum(last, 0), 1] > begin_s)
