@@ -155,3 +155,11 @@ def test_models_of_one_fusion_are_told_apart_by_their_runs(fusions, paths, names
         (folder / "checkpoint.safetensors").touch()
     monkeypatch.chdir(here)
     assert models._names(fusions, [Path(path) for path in paths]) == names
+
+
+def test_an_empty_argument_is_refused_and_not_taken_for_the_current_folder(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["predict", "", "--out", str(tmp_path / "out")])
+    assert ended.value.code == 2
+    assert "argument 2 is empty" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import wave
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from avgate.apps.inspect import summary
 from avgate.cli import main
 from avgate.core.errors import CorpusError
 from avgate.core.timeline import Grid
@@ -309,6 +311,19 @@ class TestInspect:
         assert "clip1.mp4: not a media file of a supported format" in said
         assert "clip2: it has no labels" in said
         assert "3 clips to look at" in said
+
+    def test_counts_clips_and_not_what_is_said_of_them(self):
+        assert summary({}) == "nothing is missing"
+        assert summary({"a": ["no labels", "no sound"]}) == "1 clip to look at"
+        assert summary({"(splits)": ["no test"]}) == "the corpus as a whole to look at"
+        assert summary({"a": ["x"], "b": ["y"], "(splits)": ["z"]}) == "2 clips and the corpus as a whole to look at"
+
+    def test_names_sound_files_without_sound(self, manifest, capsys):
+        with wave.open(str(manifest.parent / "videos" / "empty.wav"), "wb") as file:
+            file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        edit(manifest, lambda rows: rows[1].update(video="videos/empty.wav"))
+        main(["inspect", "--corpus", "manifest", "--data", str(manifest)])
+        assert "clip1: no sound in it can be decoded" in capsys.readouterr().out
 
     def test_says_of_a_corpus_with_features_of_its_own_what_it_can(self, tmp_path, capsys):
         from tests.dialogues import write_hazumi

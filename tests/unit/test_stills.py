@@ -156,3 +156,63 @@ class TestFolder:
         assert (after := source_fingerprint(folder)) != before
         write_image(folder / "2.png", greys(2, 80, 80)[0])
         assert source_fingerprint(folder) != after
+
+    def test_a_rate_at_which_the_images_take_longer_than_any_recording_is_refused(self, tmp_path):
+        said = refused(write_images(tmp_path / "a", greys(12)), 1e-5)
+        assert "it reaches to 1,100,000 s (12.7 days); the longest recording is one of 7 days" in said
+
+    @pytest.mark.parametrize("fps", [1e-320, 1e-9, 20_000])
+    def test_a_rate_out_of_range_is_refused_with_the_range(self, tmp_path, fps):
+        with pytest.raises(UsageError, match=r"from 0\.000010 .* to 10000"):
+            open_recording(write_images(tmp_path / "a", greys(2)), fps)
+
+    def test_a_time_beyond_the_longest_recording_is_refused(self, tmp_path):
+        folder = write_images(tmp_path / "a", greys(2), times=[0, 604_801])
+        assert "row 2: '604801' is no time in seconds from 0 to 604800 (7 days)" in refused(folder)
+
+    @pytest.mark.parametrize("name", ["../b.png", "sub/../../b.png", "/etc/b.png"])
+    def test_images_outside_the_folder_are_refused(self, tmp_path, name):
+        folder = write_images(tmp_path / "a", greys(2))
+        write_image(tmp_path / "b.png", greys(1)[0])
+        write_times(folder, [("1.png", 0), (name, 1)])
+        assert f"row 2: '{name}' lies outside the folder" in refused(folder)
+
+    def test_a_listed_name_too_long_for_any_file_is_a_missing_one(self, tmp_path):
+        folder = write_images(tmp_path / "a", greys(1))
+        write_times(folder, [("x" * 300 + ".png", 0)])
+        said = refused(folder)
+        assert "1 of the listed images aren't in the folder" in said
+        assert len(said) < 500
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".png"])
+def test_of_an_animation_the_first_picture_is_used_and_that_is_said(tmp_path, suffix):
+    first, *more = (Image.fromarray(image) for image in greys(3))
+    first.save(tmp_path / f"a{suffix}", save_all=True, append_images=more)
+    recording = open_recording(tmp_path / f"a{suffix}")
+    assert order([frame.image for frame in recording.frames()]) == [0]
+    assert recording.notes == [f"Animations, of which only the first picture is used: 1 (the first is a{suffix})."]
+
+
+@pytest.mark.parametrize(("suffix", "kind"), [(".gif", "GIF"), (".tif", "TIFF")])
+def test_an_image_of_another_kind_is_to_be_saved_with_an_image_program(tmp_path, suffix, kind):
+    said = refused(write_image(tmp_path / f"a{suffix}", greys(1)[0]))
+    assert f"{kind} images can't be read" in said
+    assert "image program" in said
+    assert "ffmpeg" not in said
+
+
+def test_a_large_image_is_read_quietly_and_a_larger_one_is_to_be_scaled_down(tmp_path, monkeypatch, recwarn):
+    path = write_image(tmp_path / "a.png", greys(1, 64, 48)[0])
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 64 * 48 - 1)
+    assert read_image(path).shape == (48, 64, 3)
+    assert not recwarn.list
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 64 * 48 // 2 - 1)
+    said = refused(path)
+    assert "too many pixels" in said
+    assert "scale it down" in said
+
+
+def test_an_empty_name_is_not_the_current_folder():
+    with pytest.raises(UsageError, match="an empty name"):
+        open_recording("")

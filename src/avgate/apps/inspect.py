@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -43,7 +43,8 @@ class ClipReport:
 def inspect(corpus: Corpus) -> list[ClipReport]:
     """Check every clip: its labels, its video's times and sound, and whether they match.
 
-    Only the first frame of each video is decoded. Problems with a clip become findings, not errors.
+    Only the first frame of each video is decoded, and of sound alone the first second. Problems with a clip become
+    findings, not errors.
     """
     clips = corpus.clips()
     with progress() as bar, ThreadPoolExecutor() as pool:
@@ -73,6 +74,8 @@ def _look(corpus: Corpus, clip: Clip) -> ClipReport:
                 if recording.info.audio_codec is None:
                     findings.append("its video has no sound")
                 if not recording.has_frames:
+                    if next(recording.sound(chunk_s=1.0), None) is None:
+                        findings.append("no sound in it can be decoded: it is empty or damaged")
                     video_s = np.array([0.0, np.nan_to_num(recording.info.duration_s)])
             if labels is not None and len(video_s):
                 findings += _disagreements(labels, video_s)
@@ -147,3 +150,10 @@ def as_json(corpus: Corpus, reports: Sequence[ClipReport]) -> dict[str, Any]:
         "splits": splits,
         "findings": findings,
     }
+
+
+def summary(findings: Mapping[str, Sequence[str]]) -> str:
+    """How much there is to look at, in one line; a name in brackets stands for the whole corpus."""
+    clips = sum(not name.startswith("(") for name in findings)
+    parts = [f"{clips} clip{'s' * (clips != 1)}"] * (clips > 0) + ["the corpus as a whole"] * (clips < len(findings))
+    return f"{' and '.join(parts)} to look at" if findings else "nothing is missing"

@@ -14,6 +14,7 @@ from avgate.core.scratch import scratch_folder
 from avgate.core.types import Trace
 from avgate.features.store import source_fingerprint
 from avgate.media import open_recording
+from avgate.media.opening import FASTEST_FPS, SLOWEST_FPS
 from avgate.report.figure import SUFFIXES as FIGURE_SUFFIXES
 from avgate.report.figure import write_figure
 from avgate.report.html import write_report
@@ -61,9 +62,8 @@ def report(trace: Path, out: Path, video: Path | None = None, only: Literal["cur
 
 def _shown(file: Path, trace: Trace, folder: Path) -> Shown:
     """What a report shows of a recording, read once more."""
-    step_s = float(np.median(np.diff(trace.time_s))) if len(trace) > 1 else 0.0
-    fps = 1 / step_s if step_s > 0 else None
-    recording = open_recording(file, fps)
+    step_s = float(np.median(np.diff(trace.time_s))) if len(trace) > 1 and file.is_dir() else 0.0
+    recording = open_recording(file, min(max(1 / step_s, SLOWEST_FPS), FASTEST_FPS) if step_s > 0 else None)
     with Shown(recording, folder) as shown:
         for frame in recording.frames():
             shown.add(frame)

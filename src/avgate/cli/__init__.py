@@ -13,7 +13,7 @@ from avgate.cli.corpora import extract, inspect, labels, render
 from avgate.cli.models import compare, evaluate, train
 from avgate.cli.reproduce import reproduce
 from avgate.cli.videos import demo, predict, report
-from avgate.core.errors import AvgateError, choose
+from avgate.core.errors import AvgateError, UsageError, choose
 
 VERBS = {
     verb.__name__.replace("_", "-"): verb
@@ -50,6 +50,9 @@ def main(args: list[str] | None = None) -> None:
         print(f"avgate {version('avgate')}")
         return
     try:
+        if "" in args:
+            hint = "check the variables in your command; . is the current folder"
+            raise UsageError(f"argument {args.index('') + 1} is empty", hint=hint)
         verb_named = bool(args) and not args[0].startswith("-")
         if verb_named:
             choose("verb", ALIASES.get(args[0], args[0]), VERBS)

@@ -53,7 +53,7 @@ def inspect(data: Data, corpus: Corpus = "rendered", out: Annotated[Path | None,
     """
     from rich.console import Console
 
-    from avgate.apps.inspect import as_json, corpus_table
+    from avgate.apps.inspect import as_json, corpus_table, summary
     from avgate.apps.inspect import inspect as run
     from avgate.core.files import refuse_overwriting, write_json
     from avgate.corpora import open_corpus
@@ -69,7 +69,7 @@ def inspect(data: Data, corpus: Corpus = "rendered", out: Annotated[Path | None,
         console.print(f"{what}: {says}", markup=False)
     for clip, findings in found["findings"].items():
         console.print(f"{clip}: {'; '.join(findings)}", markup=False)
-    console.print("nothing is missing" if not found["findings"] else f"{len(found['findings'])} clips to look at")
+    console.print(summary(found["findings"]))
     if out:
         write_json(out, found)
 

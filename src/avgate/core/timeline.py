@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LONGEST_S = 7 * 86400.0
+LONGEST_S, IN_WORDS = 7 * 86400.0, "7 days"
 """Longest recording, and latest time of a label, in seconds; later times are clock times, or in another unit."""
 
 

@@ -15,17 +15,20 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from avgate.core.errors import MediaError
-from avgate.core.timeline import LONGEST_S
 from avgate.core.types import FaceTrack, FeatureTrack, VideoFrame, Waveform
 from avgate.faces import FaceTracker, track_crops
 from avgate.features.audio.chunks import Chunks
 from avgate.features.base import Backbone, Extraction, Need
 from avgate.media import Recording
+from avgate.media.recording import refuse_too_long
 
 _Item = TypeVar("_Item")
 
 _MOMENT_S = 1e-3
 """Seconds that an only frame lasts; less than any step."""
+
+
+_TOO_LONG = "cut it into parts; if it isn't that long, its times are damaged: convert it with ffmpeg"
 
 
 class Section(NamedTuple):
@@ -127,7 +130,7 @@ def extract_tracks(
         for piece in recording.sound():
             if stop.is_set():
                 return
-            _refuse_too_long(recording, piece.end_s)
+            refuse_too_long(recording.name, piece.end_s, _TOO_LONG)
             if heard and piece.start_s - heard[-1][1] < _MOMENT_S:
                 heard[-1][1] = piece.end_s
             else:
@@ -155,7 +158,7 @@ def extract_tracks(
                         others.append(block.others)
             elif seen and crops is not None:
                 time_s.append(recording.frame_times())
-                _refuse_too_long(recording, float(time_s[-1].max(initial=0.0)))
+                refuse_too_long(recording.name, float(time_s[-1].max(initial=0.0)), _TOO_LONG)
             elif seen:
                 time_s.append(np.array([frame.time_s for frame in prefetch(_frames(recording, on_frame))]))
             sound.result()
@@ -212,17 +215,10 @@ def _faces(
 
 def _frames(recording: Recording, on_frame: Callable[[VideoFrame], None] | None) -> Iterator[VideoFrame]:
     for frame in recording.frames():
-        _refuse_too_long(recording, frame.time_s)
+        refuse_too_long(recording.name, frame.time_s, _TOO_LONG)
         if on_frame is not None:
             on_frame(frame)
         yield frame
-
-
-def _refuse_too_long(recording: Recording, time_s: float) -> None:
-    if time_s > LONGEST_S:
-        what = f"it reaches to {time_s:,.0f} s ({time_s / 86400:,.1f} days); the longest recording is of 7 days"
-        hint = "cut it into parts; if it isn't that long, its times are damaged: convert it with ffmpeg"
-        raise MediaError(what, where=recording.name, hint=hint)
 
 
 def prefetch(items: Iterable[_Item], depth: int = 16) -> Generator[_Item]:

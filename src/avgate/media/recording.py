@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from av import AudioFrame
 
-from avgate.core.errors import UsageError
+from avgate.core.errors import MediaError, UsageError
+from avgate.core.timeline import IN_WORDS, LONGEST_S
 from avgate.core.types import SAMPLE_RATE, VideoFrame, Waveform
 from avgate.media.sound import Pieces
 
@@ -19,8 +21,15 @@ _LOUDEST = 1.5
 """Loudest sample that is accepted: resampling may overshoot 1 a little, but more means another scale."""
 
 
-_CLOSEST_S, _LONGEST_S = 1e-4, 86_400.0
-"""Frames that are closer, or a clock that goes further, are in another unit than seconds, or count from elsewhere."""
+_CLOSEST_S = 1e-4
+"""Frames that are closer are in another unit than seconds."""
+
+
+def refuse_too_long(name: str | Path, time_s: float, hint: str) -> None:
+    """MediaError for a recording that reaches beyond LONGEST_S: before memory is asked for that grows with time."""
+    if time_s > LONGEST_S:
+        reaches = f"it reaches to {time_s:,.0f} s ({time_s / 86400:,.1f} days)"
+        raise MediaError(f"{reaches}; the longest recording is one of {IN_WORDS}", where=name, hint=hint)
 
 
 class Recording(Protocol):
@@ -123,10 +132,12 @@ class InMemory:
         if not np.isfinite(times).all() or (np.diff(times) < _CLOSEST_S).any():
             what = f"the frames' times don't increase by {_CLOSEST_S:g} s or more"
             raise UsageError(what, where=self.name, hint="give seconds, sorted; no two may be equal")
-        if times[0] < 0 or times[-1] > _LONGEST_S:
+        if times[0] < 0 or times[-1] > LONGEST_S:
             what = f"the frames' times go from {times[0]:g} to {times[-1]:g} s"
             raise UsageError(
-                what, where=self.name, hint=f"give seconds from 0 to {_LONGEST_S:g}, such as time - time[0]"
+                what,
+                where=self.name,
+                hint=f"give seconds from 0 to {LONGEST_S:.0f} ({IN_WORDS}), such as time - time[0]",
             )
         return times
 

@@ -5,19 +5,34 @@ from __future__ import annotations
 import contextlib
 import csv
 import re
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path, PurePath
 
 import numpy as np
 
 from avgate.core.errors import MediaError
+from avgate.core.timeline import IN_WORDS, LONGEST_S
 from avgate.core.types import VideoFrame, Waveform
+from avgate.media.recording import refuse_too_long
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 """Files of a folder that count as its images."""
 
 TIMES = "times.csv"
 """The file in a folder of images that gives their times, with the columns file and time_s."""
+
+_QUOTED = 80
+"""Most characters of a file that a message quotes."""
+
+_UNREAD = {
+    "HEIC and AVIF": ((4, b"ftypheic"), (4, b"ftypheix"), (4, b"ftypmif1"), (4, b"ftypmsf1"), (4, b"ftypavif")),
+    "TIFF": ((0, b"II*\0"), (0, b"MM\0*")),
+    "GIF": ((0, b"GIF8"),),
+    "JPEG XL": ((0, b"\xff\x0a"), (4, b"JXL ")),
+    "Photoshop": ((0, b"8BPS"),),
+}
+"""Kinds of images that can't be read, and how their files begin: (position, bytes)."""
 
 _TIMES_HINT = f"write a {TIMES} into the folder, with the columns file and time_s (seconds)"
 
@@ -26,12 +41,15 @@ def is_image(path: Path) -> bool:
     """Whether a file is an image, by its first bytes: JPEG, PNG, WebP or BMP.
 
     Raises:
-        MediaError: it is a HEIC or AVIF image, which can't be read.
+        MediaError: it is an image of a kind that can't be read.
     """
     with path.open("rb") as file:
         head = file.read(12)
-    if head[4:8] == b"ftyp" and head[8:] in (b"heic", b"heix", b"mif1", b"msf1", b"avif"):
-        raise MediaError("HEIC and AVIF images can't be read", where=path, hint="save it as JPEG or PNG")
+    for kind, marks in _UNREAD.items():
+        if any(head[at:].startswith(mark) for at, mark in marks):
+            animation = ", or an animation as MP4" if kind == "GIF" else ""
+            hint = f"save it as JPEG or PNG with an image program{animation}"
+            raise MediaError(f"{kind} images can't be read", where=path, hint=hint)
     return head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n", b"BM")) or (head[:4], head[8:]) == (b"RIFF", b"WEBP")
 
 
@@ -69,16 +87,20 @@ class Images:
 
     def frames(self) -> Iterator[VideoFrame]:
         """Every image once; those that can't be read are left out, and the notes say so."""
-        unreadable = []
+        unreadable: list[str] = []
+        animated: list[str] = []
         for time_s, file in zip(self._time_s.tolist(), self._files, strict=True):
             try:
-                image = read_image(file)
+                image = read_image(file, lambda file: animated.append(file.name))
             except MediaError:
                 unreadable.append(file.name)
                 continue
             yield VideoFrame(time_s, image)
         if unreadable:
             self._note(f"Images that can't be read, left out: {len(unreadable)} (the first is {unreadable[0]}).")
+        if animated:
+            what = "Animations, of which only the first picture is used"
+            self._note(f"{what}: {len(animated)} (the first is {animated[0]}).")
 
     def frame_times(self) -> np.ndarray:
         """See Recording."""
@@ -103,8 +125,12 @@ def _size(files: Sequence[Path]) -> tuple[int, int]:
     raise MediaError("no image in it can be read", where=files[0].parent)
 
 
-def read_image(file: Path) -> np.ndarray:
+def read_image(file: Path, on_animation: Callable[[Path], object] = lambda file: None) -> np.ndarray:
     """An image as RGB uint8 [h w 3], upright as its EXIF orientation says; what is transparent becomes white.
+
+    Args:
+        file: the image.
+        on_animation: called with an animation's file; its first picture is read.
 
     Raises:
         MediaError: it can't be read.
@@ -112,7 +138,12 @@ def read_image(file: Path) -> np.ndarray:
     from PIL import Image, ImageOps  # OpenCV ignores the orientation of WebP
 
     try:
-        with Image.open(file) as opened:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # twice as many pixels are an error
+            opened = Image.open(file)
+        with opened:
+            if opened.format != "MPO" and getattr(opened, "is_animated", False):  # an MPO is a photo with more photos
+                on_animation(file)
             upright = ImageOps.exif_transpose(opened)
             if upright.mode.startswith("I"):  # 16 bits of grey, which Pillow cuts off at 255 instead of scaling them
                 upright = Image.fromarray((np.asarray(upright) / 256).astype(np.uint8))
@@ -120,6 +151,9 @@ def read_image(file: Path) -> np.ndarray:
                 clear = upright.convert("RGBA")
                 upright = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear)
             return np.array(upright.convert("RGB"))
+    except Image.DecompressionBombError as error:
+        what, hint = "the image has too many pixels", "scale it down, so that the face is some hundred pixels wide"
+        raise MediaError(what, where=file, hint=hint) from error
     except Exception as error:  # Pillow raises errors of many kinds for damaged files
         what = f"the image can't be read ({error})"
         raise MediaError(what, where=file, hint="copy it again, or save it as JPEG or PNG") from error
@@ -144,6 +178,8 @@ def open_folder(folder: Path, fps: float | None = None) -> Images:
     if fps is None:
         hint = f"give --fps N if they come at a steady rate; else {_TIMES_HINT}"
         raise MediaError("nothing says at what times its images were taken", where=folder, hint=hint)
+    hint = f"give a higher --fps than {fps:g}, or {_TIMES_HINT}"
+    refuse_too_long(folder, (len(files) - 1) / fps, hint)
     return Images(folder, files, (np.arange(len(files)) / fps).tolist())
 
 
@@ -157,9 +193,9 @@ def _timed(folder: Path, times: Path) -> Images:
         if after - before < 1e-4:
             what = f"'{file.name}' has the time of another image, {after:g} s"
             raise MediaError(what, where=times, hint="give each image its own time")
-    missing = [file.name for file in files if not file.is_file()]
+    missing = [file.name for file in files if not _is_file(file)]
     if missing:
-        what = f"{len(missing)} of the listed images aren't in the folder (the first is '{missing[0]}')"
+        what = f"{len(missing)} of the listed images aren't in the folder (the first is '{missing[0][:_QUOTED]}')"
         raise MediaError(what, where=times, hint="correct the names, or leave these rows out")
     images = Images(folder, files, time_s)
     unlisted = len({f.name for f in folder.iterdir() if _counts(f)} - {file.name for file in files})
@@ -178,9 +214,13 @@ def _read_times(path: Path) -> list[tuple[str, float]]:
             for number, row in enumerate(table, 1):
                 time_s = _seconds(row["time_s"])
                 if time_s is None:
-                    what = f"row {number}: '{row['time_s']}' is no time in seconds from 0 on"
-                    raise MediaError(what, where=path, hint=_TIMES_HINT)
-                rows.append((row["file"].strip(), time_s))
+                    what = f"row {number}: '{row['time_s'][:_QUOTED]}' is no time in seconds from 0 to {LONGEST_S:.0f}"
+                    raise MediaError(f"{what} ({IN_WORDS})", where=path, hint=_TIMES_HINT)
+                name = row["file"].strip()
+                if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+                    what = f"row {number}: '{name[:_QUOTED]}' lies outside the folder"
+                    raise MediaError(what, where=path, hint="list images of this folder only; copy others into it")
+                rows.append((name, time_s))
             return rows
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise MediaError(f"it can't be read as CSV ({error})", where=path, hint=_TIMES_HINT) from error
@@ -191,7 +231,14 @@ def _seconds(text: str) -> float | None:
         value = float(text)
     except ValueError:
         return None
-    return value if 0 <= value < 1e7 else None
+    return value if 0 <= value <= LONGEST_S else None
+
+
+def _is_file(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except OSError:  # such as a name that is too long
+        return False
 
 
 def _counts(file: Path) -> bool:
