@@ -136,6 +136,16 @@ def test_frames_without_a_time_follow_at_the_average_rate(tmp_path: Path, monkey
     )
 
 
+def test_frames_closer_than_a_tenth_of_a_millisecond_are_put_apart(tmp_path: Path):
+    times = [0.0, 0.00005, 0.08, 0.12]
+    options = {"video_track_timescale": "1000000"}
+    path = make_clip(tmp_path / "a.mp4", greys(4), times=times, video_options=PLAIN, container_options=options)
+    media = Media(path)
+    expected = [0.0, 0.001, 0.08, 0.12]
+    np.testing.assert_allclose(media.frame_times(), expected, atol=2e-5)
+    np.testing.assert_allclose([frame.time_s for frame in media.frames()], expected, atol=2e-5)
+
+
 def test_times_that_repeat_or_go_back_still_increase_and_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     ticks = 512  # of the 12,800 per second that the muxer takes for 25 frames per second
 

@@ -155,3 +155,21 @@ def test_wrong_use_is_an_error(tmp_path: Path):
     with pytest.raises(ValueError, match="no frame"):
         write(tmp_path / "a.mp4", SOUND)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_frames_closer_than_a_tick_follow_each_other(tmp_path: Path):
+    times = [0.0, 5e-7, 1e-6, 0.04]
+    media = Media(write(tmp_path / "a.mp4", *(VideoFrame(t, image) for t, image in zip(times, greys(4), strict=True))))
+    back = list(media.frames())
+    assert order([frame.image for frame in back]) == [0, 1, 2, 3]
+    np.testing.assert_allclose([frame.time_s for frame in back], times, atol=3e-3)
+    assert np.all(np.diff([frame.time_s for frame in back]) > 0)
+
+
+def test_a_picture_that_stays_for_days_is_repeated_so_that_the_next_one_keeps_its_time(tmp_path: Path):
+    times = [0.0, 1.0, 200_000.0, 200_001.0]
+    media = Media(write(tmp_path / "a.mp4", *(VideoFrame(t, image) for t, image in zip(times, greys(4), strict=True))))
+    seen = dict(zip(media.frame_times().tolist(), order([frame.image for frame in media.frames()]), strict=True))
+    assert [seen[t] for t in times] == [0, 1, 2, 3]
+    assert all(seen[t] == 1 for t in seen if 1 < t < 200_000)
+    assert np.diff(list(seen)).max() <= 3600

@@ -94,3 +94,17 @@ def test_images_are_a_small_video_in_which_none_is_stretched(tmp_path):
     assert upright.shape == (48, 64)
     assert (upright > 150).sum(1).mean() == pytest.approx(24, abs=3)  # half as wide as high
     assert (upright[:, :15] < 60).all()
+
+
+def test_sound_after_a_pause_of_hours_is_left_out_and_that_is_said(tmp_path):
+    recording = open_recording(write_sound(tmp_path / "a.wav", tone(1.0, SAMPLE_RATE)))
+    with Shown(recording, tmp_path) as collected:
+        for wave in (piece(0.1, 1.0, 0.0), piece(0.1, 1.0, 36_001.0), piece(0.1, 1.0, 36_002.0)):
+            collected.add_sound(wave)
+    assert collected.notes == [
+        "What is heard after 1 s can't be played in the report: a pause of 10.0 hours comes before it."
+    ]
+    assert collected.sound is not None
+    assert collected.sound.end_s == 36_003
+    (wave,) = Media(collected.video).sound()
+    assert wave.end_s == pytest.approx(1.0, abs=0.1)

@@ -148,6 +148,7 @@ def predict_one(
             if (failure := shown.failure) is not None:
                 note = f"The report shows no video. {failure.where}: {failure.what}; {failure.hint}."
                 trace = replace(trace, notes=(*trace.notes, note))
+            trace = replace(trace, notes=(*trace.notes, *shown.notes))
             write_report(trace, out / f"{name}.html", video=shown.video, still=shown.still)
             pictures = [] if shown.still is None else [VideoFrame(0.0, shown.still)]
             write_figure(trace, out / f"{name}.png", pictures, shown.sound)

@@ -20,6 +20,9 @@ from avgate.core.types import SAMPLE_RATE, VideoFrame, Waveform
 TICK = Fraction(1, 90_000)
 """Seconds per unit of the video's timestamps, fine enough for any frame rate."""
 
+_STAYS = round(3600 / TICK)
+"""Ticks after which a picture is repeated: MP4 can't hold one that stays for 2^31 of them, which are 6.6 hours."""
+
 _AUDIO_BIT_RATE = 64_000
 _SILENCE = 1 << 16  # samples per step when a gap is filled
 
@@ -64,6 +67,8 @@ class Mp4Writer:
         self._audio: Any = None
         self._waiting: tuple[deque[Any], deque[Any]] = (deque(), deque())  # encoded packets: video, audio
         self._last_pts: int | None = None
+        self._last_s = 0.0
+        self._picture: Any = None
         self._heard = 0  # end of the sound so far, in samples from time 0
 
     def __enter__(self) -> Mp4Writer:
@@ -94,19 +99,24 @@ class Mp4Writer:
         self._scope.__exit__(kind, error, trace)
 
     def add(self, frame: VideoFrame) -> None:
-        """Encode a frame, scaled to the size of the file. Times must increase.
+        """Encode a frame, scaled to the size of the file, at its time or one tick after the frame before.
 
         Raises:
             OutputError: the disk is full or gone.
         """
         pts = round(frame.time_s / TICK)
-        if self._last_pts is not None and pts <= self._last_pts:
-            raise ValueError(
-                f"the frame at {frame.time_s} s isn't later than the one before, at {float(self._last_pts * TICK)} s"
-            )
-        self._last_pts = pts
+        if self._last_pts is not None:
+            if frame.time_s <= self._last_s:
+                raise ValueError(f"the frame at {frame.time_s} s isn't later than the one before, at {self._last_s} s")
+            pts = max(pts, self._last_pts + 1)
+            for between in range(self._last_pts + _STAYS, pts, _STAYS):
+                self._encode(self._picture, between)
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame.image), format="rgb24")
-        picture = self._reformatter.reformat(picture, *self._size, "yuv420p", threads=1)
+        self._picture = self._reformatter.reformat(picture, *self._size, "yuv420p", threads=1)
+        self._encode(self._picture, pts)
+        self._last_s, self._last_pts = frame.time_s, pts
+
+    def _encode(self, picture: av.VideoFrame, pts: int) -> None:
         picture.pts, picture.time_base = pts, TICK
         self._hold(self._video.encode(picture))
 

@@ -27,10 +27,11 @@ from avgate.media.container import (
 )
 from avgate.media.info import MediaInfo, stated_info
 from avgate.media.picture import Upright
+from avgate.media.recording import CLOSEST_S
 from avgate.media.sound import Pieces
 
 NUDGE_S = 1e-3
-"""Seconds after its predecessor at which a frame is put whose own time isn't later."""
+"""Seconds after its predecessor at which a frame is put whose own time isn't later by CLOSEST_S."""
 
 _WORTH_A_NOTE_S = 0.1  # codecs delay sound by less
 _AVI_REORDER = 8  # frames; H.264 encoders rarely reorder over more than 4
@@ -117,8 +118,8 @@ class Media:
         """Every frame once, upright, in the order of display, with strictly increasing times; none of a sound file.
 
         A frame without a time is put one average frame period after its predecessor. A frame whose time isn't later
-        than its predecessor's is put 1 ms after it. Packets that can't be decoded are left out. The notes count all
-        three.
+        than its predecessor's by 0.1 ms is put 1 ms after it. Packets that can't be decoded are left out. The notes
+        count all three.
 
         Raises:
             MediaError: the file can't be read any more, or its pixels can't be converted.
@@ -153,7 +154,7 @@ class Media:
             return np.array([frame.time_s for frame in self.frames()])
         times.sort()
         for i in range(1, len(times)):
-            if times[i] <= times[i - 1]:
+            if times[i] < times[i - 1] + CLOSEST_S:
                 times[i] = times[i - 1] + NUDGE_S
         return np.array(times, np.float64)
 
@@ -204,7 +205,7 @@ class Media:
                 if time_s is None:
                     time_s = max(before_s + period_s(streams.video), 0.0)
                     events["Frames without a time, put one average frame period after their predecessor"].append(time_s)
-                if time_s <= before_s:
+                if time_s < before_s + CLOSEST_S:
                     time_s = before_s + NUDGE_S
                     events["Frames with a time not later than their predecessor's, put 1 ms after it"].append(time_s)
                 if frame.is_corrupt:

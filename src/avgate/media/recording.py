@@ -21,8 +21,8 @@ _LOUDEST = 1.5
 """Loudest sample that is accepted: resampling may overshoot 1 a little, but more means another scale."""
 
 
-_CLOSEST_S = 1e-4
-"""Frames that are closer are in another unit than seconds."""
+CLOSEST_S = 1e-4
+"""Frames in memory that are closer are in another unit than seconds; those of a file are moved apart."""
 
 
 def refuse_too_long(name: str | Path, time_s: float, hint: str) -> None:
@@ -129,8 +129,8 @@ class InMemory:
             what = f"{len(frames)} frames and times of shape {times.shape}, {times.dtype}, don't belong together"
             raise UsageError(what, where=self.name, hint="give at least one frame, and one time in seconds for each")
         times = times.astype(np.float64)
-        if not np.isfinite(times).all() or (np.diff(times) < _CLOSEST_S).any():
-            what = f"the frames' times don't increase by {_CLOSEST_S:g} s or more"
+        if not np.isfinite(times).all() or (np.diff(times) < CLOSEST_S).any():
+            what = f"the frames' times don't increase by {CLOSEST_S:g} s or more"
             raise UsageError(what, where=self.name, hint="give seconds, sorted; no two may be equal")
         if times[0] < 0 or times[-1] > LONGEST_S:
             what = f"the frames' times go from {times[0]:g} to {times[-1]:g} s"

@@ -22,6 +22,9 @@ HEIGHT = 240
 STILL_HEIGHT = 480
 """Greatest height in pixels of a still image in its report."""
 
+LONGEST_PAUSE_S = 3600.0
+"""After a longer pause in it, sound is left out of the copy: silence takes time to encode, about 2 s an hour."""
+
 WAVE_SIZE = 480, 160
 """Width and height in pixels of the picture of a waveform."""
 
@@ -35,28 +38,30 @@ class Envelope:
     RATE = 50
 
     def __init__(self):
-        self._peaks = np.zeros(0, np.float32)
+        self._peaks, self._count = np.zeros(0, np.float32), 0
 
     def add(self, piece: Waveform) -> None:
         """Take the next piece of sound."""
         size = SAMPLE_RATE // self.RATE
-        cell = (round(piece.start_s * SAMPLE_RATE) + np.arange(len(piece.samples))) // size
+        cell = np.maximum(round(piece.start_s * SAMPLE_RATE) + np.arange(len(piece.samples)), 0) // size
         if len(cell):
-            missing = max(0, int(cell[-1]) + 1 - len(self._peaks))
-            self._peaks = np.concatenate([self._peaks, np.zeros(missing, np.float32)])
-            np.maximum.at(self._peaks, np.maximum(cell, 0), np.abs(piece.samples))
+            self._count = max(self._count, int(cell[-1]) + 1)
+            if self._count > len(self._peaks):  # doubling, so that growing piece by piece copies little
+                more = max(self._count, 2 * len(self._peaks)) - len(self._peaks)
+                self._peaks = np.append(self._peaks, np.zeros(more, np.float32))
+            np.maximum.at(self._peaks, cell, np.abs(piece.samples))
 
     @property
     def end_s(self) -> float:
         """When the sound ends, in seconds."""
-        return len(self._peaks) / self.RATE
+        return self._count / self.RATE
 
     def bars(self, n: int) -> np.ndarray:
         """Height of each of n bars, float64 [n] in [0, 1]: 1 is the loudest moment of the recording."""
-        edges = np.linspace(0, len(self._peaks), n + 1)
-        first = np.minimum(edges[:-1].astype(int), max(0, len(self._peaks) - 1))
+        edges = np.linspace(0, self._count, n + 1)
+        first = np.minimum(edges[:-1].astype(int), max(0, self._count - 1))
         last = np.maximum(np.ceil(edges[1:]).astype(int), first + 1)
-        heights = np.array([self._peaks[a:b].max(initial=0.0) for a, b in zip(first, last, strict=True)])
+        heights = np.array([self._peaks[: self._count][a:b].max(initial=0.0) for a, b in zip(first, last, strict=True)])
         return heights / max(float(heights.max(initial=0.0)), 1e-6)
 
     def picture(self) -> np.ndarray:
@@ -83,6 +88,7 @@ class Shown:
         still: the still image, RGB uint8; None for everything else.
         sound: the envelope of sound alone; None for everything else.
         failure: why the copy that should be there isn't; None otherwise.
+        notes: what else the user must know of the copy.
     """
 
     def __init__(self, recording: Media | Images, folder: Path | None, reason: OutputError | None = None):
@@ -90,6 +96,8 @@ class Shown:
         self.video = None if single or folder is None else folder / "shown.mp4"
         self.still: np.ndarray | None = None
         self.failure = None if single else reason
+        self.notes: list[str] = []
+        self._heard_s = 0.0
         self.sound = None if recording.has_frames else Envelope()
         self._single, self._lock = single, threading.Lock()
         self._size = recording.size if recording.has_frames else WAVE_SIZE
@@ -124,7 +132,14 @@ class Shown:
         """Take the next piece of sound."""
         if self.sound is not None:
             self.sound.add(piece)
-        self._copy(partial(self._add_sound, piece))
+        if piece.start_s - self._heard_s <= LONGEST_PAUSE_S:
+            self._heard_s = piece.end_s
+            self._copy(partial(self._add_sound, piece))
+        elif not self.notes:
+            what = f"What is heard after {self._heard_s:,.0f} s can't be played in the report"
+            self.notes.append(
+                f"{what}: a pause of {(piece.start_s - self._heard_s) / 3600:,.1f} hours comes before it."
+            )
 
     def _begin(self) -> None:
         width, height = self._size
