@@ -84,7 +84,7 @@ def test_files_of_a_clip_with_clocks_of_their_own_are_brought_to_the_first_ones(
     edit(manifest, lambda rows: rows.__setitem__(slice(None), [{**rows[0], "labels": "joy.csv;stress.csv"}]))
     corpus = Manifest(manifest)
     labels = corpus.labels(corpus.clips()[0])
-    np.testing.assert_allclose(labels.values, [[0, 0], [0.5, 0.2], [1, np.nan]], atol=1e-6)
+    np.testing.assert_allclose(labels.values, [[0, 0], [0.5, 0.1], [1, 0.3]], atol=1e-6)
 
 
 def test_everything_that_is_wrong_is_told_at_once_with_file_and_row(manifest):

@@ -56,7 +56,7 @@ def read_features(paths: Sequence[Path], grid: Grid) -> np.ndarray:
             found.append(resample(track.values, track.present, track.grid, grid, n)[0])
         else:
             table = label_format("csv").read(path, None)
-            found.append(labels_on_grid(table, grid, steps_of([table], grid)))
+            found.append(labels_on_grid(table, grid, steps_of({str(path): table}, grid)))
     n = min(len(values) for values in found)
     return np.concatenate([values[:n] for values in found], 1)
 

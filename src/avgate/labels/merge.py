@@ -65,7 +65,7 @@ def merge_raters(
         CorpusError: a merged label is unknown everywhere, or the grid has too many steps.
     """
     merge = choose("way to merge", how, MERGES)
-    n = steps_of(tracks.values(), grid)
+    n = steps_of(tracks, grid)
     merged = {}
     for target in dict.fromkeys(t for track in tracks.values() for t in track.targets):
         raters = tuple(rater for rater, track in tracks.items() if target in track.targets)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -21,8 +21,8 @@ _PAUSE = 1.5
 _ROUNDED_S = 6e-4
 """How far rounding may move a time: files round times to milliseconds."""
 
-MOST_STEPS = 4_000_000
-"""Most steps of a grid of labels: 40 hours at 25 per second. More take minutes and gigabytes."""
+MOST_STEPS = 2_000_000
+"""Most steps of a grid of labels: 22 hours at 25 per second. Times that need more are mistakes."""
 
 
 def rate_of(time_s: np.ndarray) -> float:
@@ -67,17 +67,19 @@ def intervals(labels: LabelTrack) -> tuple[np.ndarray, np.ndarray]:
     return labels.time_s, np.where(pause, labels.time_s + usual, following)
 
 
-def steps_of(tracks: Iterable[LabelTrack], grid: Grid) -> int:
-    """How many steps of a grid it takes to hold all these labels.
+def steps_of(tracks: Mapping[str, LabelTrack], grid: Grid) -> int:
+    """How many steps of a grid it takes to hold all these labels; `tracks` has a name for each.
 
     Raises:
         CorpusError: more than MOST_STEPS; nothing of that size is made.
     """
-    end_s = max(float(intervals(track)[1][-1]) for track in tracks)
+    ends = {name: float(intervals(track)[1][-1]) for name, track in tracks.items()}
+    last = max(ends, key=ends.__getitem__)
+    end_s = ends[last]
     if not (end_s - grid.start_s) * grid.rate <= MOST_STEPS:
         what = f"labels until {end_s:g} s at {grid.rate:g} per second are {end_s * grid.rate:.3g} steps"
         hint = f"{MOST_STEPS:,} are possible: correct the times, or give a lower --rate"
-        raise CorpusError(what, hint=hint)
+        raise CorpusError(what, where=last, hint=hint)
     return grid.steps(end_s)
 
 

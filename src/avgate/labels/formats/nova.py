@@ -77,7 +77,7 @@ class Nova:
         """Write data and header, the header last, so that it never exists without its data; see LabelFormat."""
         rate = float(f"{own_rate(labels) or rate_of(labels.time_s):.6g}")
         grid = Grid(rate)
-        n = steps_of([labels], grid)
+        n = steps_of({str(path): labels}, grid)
         if labels.until_s is None:  # the step that the last one falls into is the last
             n = min(n, int(grid.index(labels.time_s[-1:] + 0.2 / rate)[0]) + 1)
         values = labels_on_grid(labels, grid, n)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +99,7 @@ class Table:
         with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow([*clocks, *labels.targets])
-            writer.writerows(["" if np.isnan(x) else f"{x:.{DECIMALS}f}" for x in row] for row in columns.tolist())
+            writer.writerows(["" if math.isnan(x) else f"{x:.{DECIMALS}f}" for x in row] for row in columns.tolist())
 
 
 def _end_of_interval(title: str, titles: list[str]) -> bool:

@@ -14,11 +14,9 @@ import numpy as np
 from avgate.core.errors import UsageError
 from avgate.core.files import atomic_write, json_values
 from avgate.core.gates import Gate
+from avgate.core.timeline import LONGEST_S
 from avgate.core.types import Trace
 from avgate.report.writers.base import TIME_DECIMALS, VALUE_DECIMALS, presence, rounded
-
-LONGEST_S = 1e10
-"""Times further from 0 than this, in seconds, aren't times of a recording; clocks that count from 1970 are below it."""
 
 
 @dataclass(frozen=True)
