@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable
 from dataclasses import fields
@@ -20,8 +21,8 @@ WINDOW = 12
 TOLERANCE = 1e-9
 MODALITIES = (("audio", "video"), ("video", "audio", "text"))
 # Settings that are numbers or names; those that are a Literal or a bool are tried in all their combinations.
-# Of a fusion with very many (hgrjca, see test_hgrjca.py) a few are: each pair of choices meets.
-MOST_COMBINATIONS = 32
+# Of a fusion with many (more in test_hgrjca.py) a few are: each pair of choices meets.
+MOST_COMBINATIONS = 12
 CHOICES: dict[str, tuple[Any, ...]] = {"leader": ("video", "audio"), "heads": (1, 2, 4)}
 DRAWS: dict[str, Callable[[np.random.Generator], Any]] = {
     "iterations": lambda rng: int(rng.integers(1, 5)),
@@ -39,6 +40,7 @@ def is_another_with_other_defaults(fusion: type[Fusion]) -> bool:
     return any(issubclass(fusion, other) for other in FUSIONS if other is not fusion)
 
 
+@functools.cache
 def combinations_of_choices(fusion: type[Fusion]) -> list[dict[str, Any]]:
     if is_another_with_other_defaults(fusion):  # the other one is tried in all ways already
         return [{f.name: f.default for f in fields(fusion.Config)}]
