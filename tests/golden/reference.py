@@ -296,7 +296,15 @@ def weight_normalised(weights: Mapping[str, ndarray], name: str) -> ndarray:
     return np.stack([g[o] * v[o] / np.sqrt((v[o] ** 2).sum()) for o in range(len(v))])
 
 
-def tcn(weights: Mapping[str, ndarray], x: ndarray, present: ndarray, channels: Sequence[int], causal: bool) -> ndarray:
+def tcn(
+    weights: Mapping[str, ndarray],
+    x: ndarray,
+    present: ndarray,
+    channels: Sequence[int],
+    causal: bool,
+    slope: float = 0.0,
+    projection: bool = True,
+) -> ndarray:
     """Linear layer and residual blocks of two dilated convolutions, on one sequence.
 
     Args:
@@ -305,17 +313,25 @@ def tcn(weights: Mapping[str, ndarray], x: ndarray, present: ndarray, channels: 
         present: bool [L]; absent steps count as zero at every layer.
         channels: of each block; block i has dilation 2^i.
         causal: see convolve_over_time.
+        slope: of the activation below zero; 0 for a ReLU.
+        projection: whether the linear layer is there.
 
     Returns:
         [L channels[-1]].
     """
+
+    def activation(z: ndarray) -> ndarray:
+        return np.where(z > 0, z, slope * z)
+
     here = present[:, None].astype(float)
-    hidden = (x @ weights["project.weight"].T + weights["project.bias"]) * here
+    hidden = x * here
+    if projection:
+        hidden = (x @ weights["project.weight"].T + weights["project.bias"]) * here
     for i in range(len(channels)):
         inner = hidden
         for half in ("first", "second"):
             name = f"blocks.{i}.{half}.conv"
-            inner = relu(
+            inner = activation(
                 convolve_over_time(inner, weight_normalised(weights, name), weights[f"{name}.bias"], 2**i, causal)
                 * here
             )
@@ -323,5 +339,5 @@ def tcn(weights: Mapping[str, ndarray], x: ndarray, present: ndarray, channels: 
         residual = hidden
         if f"{skip}.weight" in weights:
             residual = hidden @ weights[f"{skip}.weight"][:, :, 0].T + weights[f"{skip}.bias"]
-        hidden = relu(inner + residual) * here
+        hidden = activation(inner + residual) * here
     return hidden

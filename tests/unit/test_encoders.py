@@ -18,6 +18,7 @@ WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 CONFIGS = (
     TcnConfig(),
     TcnConfig(causal=True),
+    TcnConfig(causal=True, activation="leaky_relu", projection=False),
     *(kind(**changes) for kind in UNITS for changes in ({}, {"causal": True}, {"dim": 6, "layers": 2})),
 )
 
@@ -50,6 +51,24 @@ def test_tcn_agrees_with_the_equations(kernel, steps, channels, causal):
     x, present = random_batch(steps, seed=steps)
     weights = {name: value.numpy() for name, value in encoder.state_dict().items()}
     expected = [tcn(weights, x[i].numpy(), present[i].numpy(), channels, causal) for i in range(len(x))]
+    with torch.no_grad():
+        np.testing.assert_allclose(encoder(x, present).numpy(), np.stack(expected), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("causal", [True, False], ids=("causal", "centred"))
+@pytest.mark.parametrize("channels", [(4,), (IN_DIM, 4)], ids=str)
+@pytest.mark.parametrize(("activation", "slope", "projection"), [("leaky_relu", 0.01, False), ("relu", 0.0, False)])
+def test_tcn_with_other_activations_or_without_its_linear_layer_agrees_with_the_equations(
+    activation, slope, projection, channels, causal
+):
+    config = TcnConfig(channels, kernel=3, causal=causal, activation=activation, projection=projection)
+    encoder = random_encoder(config)
+    x, present = random_batch(9)
+    weights = {name: value.numpy() for name, value in encoder.state_dict().items()}
+    assert ("project.weight" in weights) == projection
+    expected = [
+        tcn(weights, x[i].numpy(), present[i].numpy(), channels, causal, slope, projection) for i in range(len(x))
+    ]
     with torch.no_grad():
         np.testing.assert_allclose(encoder(x, present).numpy(), np.stack(expected), rtol=1e-10, atol=1e-10)
 

@@ -50,7 +50,8 @@ def test_ccc_agrees_with_the_formula_from_errors(pair):
 def test_gradients_agree_with_finite_differences():
     prediction, label = random_batch()
     prediction.requires_grad_()
-    assert torch.autograd.gradcheck(lambda p: ccc_loss(p, label, mse_weight=0.3), (prediction,))
+    for spans in ("pooled", "per_sequence"):
+        assert torch.autograd.gradcheck(lambda p, s=spans: ccc_loss(p, label, mse_weight=0.3, spans=s), (prediction,))
 
 
 @pytest.mark.parametrize("constant", [0.0, 0.1])
@@ -73,6 +74,29 @@ def test_loss_sums_over_targets_what_is_missing_to_one_on_all_valid_steps_of_the
     assert float(ccc_loss(prediction, label, mse_weight=0.5)) == pytest.approx(expected + 0.5 * error, abs=1e-6)
 
 
+def test_loss_within_sequences_is_the_mean_over_those_that_have_two_valid_steps():
+    prediction, label = random_batch()
+    label[1, 1:] = torch.nan
+    by_hand = []
+    for x, y in zip(prediction.numpy(), label.numpy(), strict=True):
+        valid = np.isfinite(y).all(-1)
+        if valid.sum() > 1:
+            by_hand.append(sum(1 - metrics.ccc(x[valid][:, k], y[valid][:, k]) for k in range(2)))
+    assert len(by_hand) == 2
+    found = float(ccc_loss(prediction, label, spans="per_sequence"))
+    assert found == pytest.approx(np.mean(by_hand), abs=1e-6)
+    assert abs(found - float(ccc_loss(prediction, label))) > 0.01
+    valid = np.isfinite(label.numpy()).all(-1)
+    error = ((prediction - label).numpy()[valid] ** 2).mean()
+    assert float(ccc_loss(prediction, label, 0.5, "per_sequence")) == pytest.approx(found + 0.5 * error, abs=1e-6)
+
+
+@pytest.mark.parametrize("spans", ["pooled", "per_sequence"])
+def test_one_sequence_costs_the_same_by_itself_and_pooled(spans):
+    prediction, label = random_batch()
+    assert torch.equal(ccc_loss(prediction[:1], label[:1], spans=spans), ccc_loss(prediction[:1], label[:1]))
+
+
 def test_a_perfect_prediction_costs_nothing_and_an_inverted_one_two_per_target():
     label = torch.linspace(-1, 1, 20, dtype=torch.float64).reshape(2, 5, 2)
     label = label - label.mean((0, 1))
@@ -80,14 +104,15 @@ def test_a_perfect_prediction_costs_nothing_and_an_inverted_one_two_per_target()
     assert float(ccc_loss(-label, label)) == pytest.approx(4, abs=1e-6)
 
 
+@pytest.mark.parametrize("spans", ["pooled", "per_sequence"])
 @pytest.mark.parametrize("standing", [0.0, 1e30, float("inf"), float("nan")])
-def test_what_stands_in_invalid_steps_changes_neither_loss_nor_gradient(standing):
+def test_what_stands_in_invalid_steps_changes_neither_loss_nor_gradient(standing, spans):
     prediction, label = random_batch()
     invalid = torch.isnan(label).any(-1)
     found = []
     for p in (prediction.clone(), torch.where(invalid[..., None], standing, prediction)):
         p.requires_grad_()
-        loss = ccc_loss(p, label, mse_weight=0.2)
+        loss = ccc_loss(p, label, mse_weight=0.2, spans=spans)
         loss.backward()
         assert (p.grad[invalid] == 0).all()
         found.append((loss.detach(), p.grad))
@@ -95,13 +120,14 @@ def test_what_stands_in_invalid_steps_changes_neither_loss_nor_gradient(standing
     assert torch.equal(found[0][1], found[1][1])
 
 
+@pytest.mark.parametrize("spans", ["pooled", "per_sequence"])
 @pytest.mark.parametrize("valid", [0, 1])
-def test_fewer_than_two_valid_steps_give_zero_with_zero_gradient(valid):
+def test_fewer_than_two_valid_steps_give_zero_with_zero_gradient(valid, spans):
     prediction, label = random_batch()
     label = torch.full_like(label, torch.nan)
     label[0, :valid] = 0.5
     prediction.requires_grad_()
-    loss = ccc_loss(prediction, label, mse_weight=1.0)
+    loss = ccc_loss(prediction, label, mse_weight=1.0, spans=spans)
     loss.backward()
     assert float(loss.detach()) == 0
     assert (prediction.grad == 0).all()

@@ -126,6 +126,9 @@ def test_an_unknown_fusion_is_refused_with_the_choices():
         ("tuning=('train.lr=1e-3',)", lambda r: r.tuning, TRIED[:1]),
         ("model.fusion.time_mixing=relative", lambda r: r.model.fusion.time_mixing, "relative"),
         ("model.encoders.audio.causal=True", lambda r: r.model.encoders["audio"].causal, True),
+        ("model.encoders.audio.activation=leaky_relu", lambda r: r.model.encoders["audio"].activation, "leaky_relu"),
+        ("model.encoders.audio.projection=False", lambda r: r.model.encoders["audio"].projection, False),
+        ("loss.ccc=per_sequence", lambda r: r.loss.ccc, "per_sequence"),
         ("model.encoders.video.channels=(4, 6)", lambda r: r.model.encoders["video"].channels, (4, 6)),
         ("smooth_s=[0, 1.5]", lambda r: r.smooth_s, (0.0, 1.5)),
         ("backbones=('egemaps',)", lambda r: r.backbones, ("egemaps",)),
@@ -179,6 +182,8 @@ def test_one_changed_setting_changes_nothing_else():
         ("model.fusion.time_mixing=relativ", "did you mean 'relative'"),
         ("model.fusion.gate_sees=everything", "choose one of: attended, both, all"),
         ("model.fusion.reliability=True", "choose one of: off, scaled, fallback"),
+        ("model.encoders.audio.activation=gelu", "choose one of: relu, leaky_relu"),
+        ("loss.ccc=per_sequences", "did you mean 'per_sequence'"),
         ("train.epochs", "path=value"),
         ("train.epochs.first=1", "its value is 2"),
     ],
@@ -218,6 +223,11 @@ def test_a_group_of_settings_takes_no_value_and_names_its_parts():
     with pytest.raises(UsageError, match="a group of settings") as caught:
         override(recipe_named("smoke"), "model.fusion=concat")
     assert caught.value.hint.startswith("set its parts: iterations, tau, ")
+
+
+def test_settings_of_one_kind_of_encoder_are_refused_for_another():
+    with pytest.raises(UsageError, match=r"'model\.encoders\.audio\.activation': no"):
+        override(recipe_named("hazumi"), "model.encoders.audio.activation=leaky_relu")
 
 
 def test_settings_that_only_other_recipes_have_are_refused():
@@ -287,6 +297,30 @@ def test_a_recipe_of_an_older_version_takes_defaults_for_what_it_did_not_have():
     assert found.tuning == ()
 
 
+def test_the_released_recipe_has_what_the_released_code_has():
+    recipe, usual = recipe_named("affwild2-released"), recipe_named("affwild2-rjca")
+    fusion = recipe.model.fusion
+    assert (recipe.fusion, fusion.form, fusion.iterations, fusion.dropout) == ("rjca", "rjcma", 2, 0.6)
+    for encoder in recipe.model.encoders.values():
+        assert (encoder.causal, encoder.activation, encoder.projection) == (True, "leaky_relu", False)
+        assert (encoder.kernel, encoder.dropout, len(encoder.channels)) == (5, 0.1, 4)
+    assert recipe.loss.ccc == "per_sequence"
+    assert (recipe.window, recipe.hop, recipe.train) == (300, 200, usual.train)
+
+
+def test_settings_that_came_later_are_written_only_where_they_are_not_the_usual_ones():
+    """So that files without them are read as they always were, and earlier versions read most files of today."""
+    later = {"loss", "activation", "projection"}
+
+    def written(plain):
+        parts = plain.values() if isinstance(plain, dict) else plain if isinstance(plain, list) else ()
+        return (later & set(plain) if isinstance(plain, dict) else set()).union(*map(written, parts))
+
+    found = {recipe.name: written(to_plain(recipe)) for recipe in RECIPES}
+    assert {name: names for name, names in found.items() if names} == {"affwild2-released": later}
+    assert from_plain(to_plain(recipe_named("smoke"))).loss.ccc == "pooled"
+
+
 def test_one_encoder_is_written_only_where_it_is_asked_for():
     """So that what was trained before there was a choice counts as the same recipe."""
     recipe = recipe_named("hazumi-absence")
@@ -323,7 +357,7 @@ def test_help_names_every_recipe_every_fusion_and_every_corpus():
 def test_every_config_has_a_tag_of_its_own_that_never_changes():
     """Files name configs by their tags: what stands here is in files that people have."""
     fusions = "Audio Video Concat Ca Jca Rjca Dca Iaca Grjca Hgrjca Rhgrjca Lfan Tagf Crossmodal"
-    others = "Recipe ModelConfig TrainConfig CorruptConfig TcnConfig GruConfig LstmConfig FinetuneConfig"
+    others = "Recipe ModelConfig TrainConfig CorruptConfig LossConfig TcnConfig GruConfig LstmConfig FinetuneConfig"
     written = {f"{name}Config" for name in fusions.split()} | set(others.split())
     assert written <= set(CONFIGS)
     assert all(vars(config)["tag"] == tag for tag, config in CONFIGS.items()), "no tag is inherited"

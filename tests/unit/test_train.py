@@ -21,7 +21,7 @@ from avgate.models.encoders import TcnConfig
 from avgate.models.fusions.hgrjca import HgrjcaConfig, RhgrjcaConfig
 from avgate.models.losses import ccc_loss, reliability_loss, unimodal_loss
 from avgate.models.network import Model, ModelConfig
-from avgate.models.recipe import CorruptConfig, Recipe
+from avgate.models.recipe import CorruptConfig, LossConfig, Recipe
 from avgate.training import train as training
 from avgate.training.batches import Prepared, batches, prepare
 from avgate.training.train import _run_epoch
@@ -53,19 +53,21 @@ def recipe_with(fusion: HgrjcaConfig, **weights: float) -> Recipe:
     return replace(RECIPE, model=model, train=replace(RECIPE.train, corrupt=corrupt, **weights))
 
 
+@pytest.mark.parametrize("spans", ["pooled", "per_sequence"])
 @pytest.mark.parametrize("weights", [(0.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.0, 0.7, 0.0), (2.0, 0.3, 0.5)], ids=str)
 @pytest.mark.parametrize("fusion", [HgrjcaConfig(dropout=0.0), RhgrjcaConfig(dropout=0.0)], ids=("hgrjca", "rhgrjca"))
-def test_the_loss_of_a_step_is_the_weighted_sum_of_its_parts(prepared, fusion, weights):
+def test_the_loss_of_a_step_is_the_weighted_sum_of_its_parts(prepared, fusion, weights, spans):
     mse, unimodal, reliability = weights
     recipe = recipe_with(fusion, mse_weight=mse, unimodal_weight=unimodal, reliability_weight=reliability)
+    recipe = replace(recipe, loss=LossConfig(spans))
     torch.manual_seed(0)
     model = Model(recipe.model, modality_dims(SPECS), len(TARGETS), recipe.window).train()
     (batch,) = batches(prepared, recipe, 0, torch.device("cpu"))
     with torch.no_grad():
         out = model(batch.features, batch.present)
         parts = {
-            "fused": float(ccc_loss(out.targets, batch.labels, mse)),
-            "unimodal": float(unimodal_loss(out.unimodal, batch.labels, batch.reliable)),
+            "fused": float(ccc_loss(out.targets, batch.labels, mse, spans)),
+            "unimodal": float(unimodal_loss(out.unimodal, batch.labels, batch.reliable, spans)),
             "reliability": float(reliability_loss(out.gates, batch.reliable)),
         }
     assert parts["unimodal"] > 0.5

@@ -12,7 +12,8 @@ CORPORA = "rendered, hazumi, affwild2, cremad, emodb, ravdess, manifest (your ow
 FUSIONS = "audio, video, concat, ca, jca, rjca, dca, iaca, grjca, hgrjca, rhgrjca, lfan, tagf, crossmodal"
 RECIPES = (
     "demo, demo-absence, demo-finetune, people, hazumi, hazumi-absence, cremad, "
-    "affwild2-hgrjca, affwild2-jca, affwild2-rjca, affwild2-grjca, affwild2-lfan, affwild2-rhgrjca, smoke"
+    "affwild2-hgrjca, affwild2-jca, affwild2-rjca, affwild2-grjca, affwild2-lfan, affwild2-rhgrjca, affwild2-released, "
+    "smoke"
 )
 
 

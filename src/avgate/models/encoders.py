@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import zip_longest
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
+
+Activation = Literal["relu", "leaky_relu"]
+_ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu,
+    "leaky_relu": nn.functional.leaky_relu,
+}
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,9 @@ class TcnConfig:
         kernel: taps of each convolution.
         dropout: after each convolution.
         causal: whether a step sees only the past (for streams); else as much future as past.
+        activation: after each convolution and each block: `relu`, or `leaky_relu` with a slope of 0.01 below zero.
+        projection: whether the linear layer is there, which takes the input to the first block's features. Without it,
+            the first block reads the input itself.
     """
 
     tag: ClassVar[str] = "TcnConfig"
@@ -30,6 +39,9 @@ class TcnConfig:
     kernel: int = 5
     dropout: float = 0.1
     causal: bool = False
+    # Left out of files where they are the defaults, so that versions without these settings can still read them.
+    activation: Activation = field(default="relu", metadata={"omit_default": True})
+    projection: bool = field(default=True, metadata={"omit_default": True})
 
     def __post_init__(self):
         if (
@@ -105,7 +117,7 @@ class MaskedConv(nn.Module):
 
 
 class TcnBlock(nn.Module):
-    """Residual block: two masked convolutions, each with ReLU and dropout, and a skip connection."""
+    """Residual block: two masked convolutions, each with activation and dropout, and a skip connection."""
 
     def __init__(self, in_dim: int, out_dim: int, config: TcnConfig, dilation: int):
         super().__init__()
@@ -113,12 +125,13 @@ class TcnBlock(nn.Module):
         self.second = MaskedConv(out_dim, out_dim, config.kernel, dilation, config.causal)
         self.skip = nn.Conv1d(in_dim, out_dim, 1) if in_dim != out_dim else nn.Identity()
         self.dropout = nn.Dropout(config.dropout)
+        self.activation = _ACTIVATIONS[config.activation]
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """[b out L] from [b in L]; zero where the mask [b 1 L] is 0."""
-        hidden = self.dropout(torch.relu(self.first(x, mask)))
-        hidden = self.dropout(torch.relu(self.second(hidden, mask)))
-        return torch.relu(hidden + self.skip(x)) * mask
+        hidden = self.dropout(self.activation(self.first(x, mask)))
+        hidden = self.dropout(self.activation(self.second(hidden, mask)))
+        return self.activation(hidden + self.skip(x)) * mask
 
 
 class Tcn(nn.Module):
@@ -126,8 +139,8 @@ class Tcn(nn.Module):
 
     def __init__(self, in_dim: int, config: TcnConfig):
         super().__init__()
-        dims = (config.channels[0], *config.channels)
-        self.project = nn.Linear(in_dim, dims[0])
+        self.project = nn.Linear(in_dim, config.channels[0]) if config.projection else nn.Identity()
+        dims = (config.channels[0] if config.projection else in_dim, *config.channels)
         self.blocks = nn.ModuleList(
             TcnBlock(dims[i], dims[i + 1], config, dilation=2**i) for i in range(len(config.channels))
         )

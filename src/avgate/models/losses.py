@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+Spans = Literal["pooled", "per_sequence"]
 
 
 def ccc(prediction: Tensor, label: Tensor, eps: float = 1e-8) -> Tensor:
@@ -24,23 +27,32 @@ def ccc(prediction: Tensor, label: Tensor, eps: float = 1e-8) -> Tensor:
     return 2 * cov / (spread + (mean_x - mean_y) ** 2 + eps)
 
 
-def ccc_loss(prediction: Tensor, label: Tensor, mse_weight: float = 0.0) -> Tensor:
-    """Sum over targets of 1 - CCC, over all valid steps of the batch, plus an optional mean squared error.
+def ccc_loss(prediction: Tensor, label: Tensor, mse_weight: float = 0.0, spans: Spans = "pooled") -> Tensor:
+    """Sum over targets of 1 - CCC, plus an optional mean squared error over all valid steps of the batch.
 
     Args:
         prediction: [b L k].
         label: [b L k]; a step with NaN in any target is left out for all targets.
         mse_weight: weight of the mean squared error.
+        spans: what a CCC is computed over: `pooled` is all valid steps of the batch together; `per_sequence` is the
+            mean over sequences of the CCC within each. A sequence with fewer than two valid steps is then left out.
 
     Returns:
-        A scalar; 0 with zero gradients if fewer than two steps are valid.
+        A scalar; 0 with zero gradients if there is nothing with two valid steps to compute a CCC over.
     """
     valid = ~torch.isnan(label).any(-1)
-    if int(valid.sum()) < 2:
-        return (prediction * 0).sum()
     x, y = prediction[valid], label[valid]
-    loss = torch.stack([1 - ccc(x[:, k], y[:, k]) for k in range(x.shape[1])]).sum()
+    counts = valid.sum(1).tolist() if spans == "per_sequence" else [len(x)]
+    missing = [_missing(*part) for part in zip(x.split(counts), y.split(counts), strict=True) if len(part[0]) >= 2]
+    if not missing:
+        return (prediction * 0).sum()
+    loss = torch.stack(missing).mean()
     return loss + mse_weight * ((x - y) ** 2).mean() if mse_weight else loss
+
+
+def _missing(x: Tensor, y: Tensor) -> Tensor:
+    """Sum over the columns of [n k] of 1 - CCC."""
+    return torch.stack([1 - ccc(x[:, k], y[:, k]) for k in range(x.shape[1])]).sum()
 
 
 def beta_nll(mean: Tensor, log_variance: Tensor, label: Tensor, beta: float = 0.5) -> Tensor:
@@ -84,7 +96,9 @@ def reliability_loss(gates: Mapping[str, Tensor], reliable: Mapping[str, Tensor]
     return torch.stack(losses).mean() if losses else 0.0
 
 
-def unimodal_loss(unimodal: Mapping[str, Tensor], labels: Tensor, reliable: Mapping[str, Tensor]) -> Tensor | float:
+def unimodal_loss(
+    unimodal: Mapping[str, Tensor], labels: Tensor, reliable: Mapping[str, Tensor], spans: Spans = "pooled"
+) -> Tensor | float:
     """CCC loss of the estimates from single modalities, on steps where that modality is reliable.
 
     The losses of all estimates of one modality are added, and the sums averaged over modalities; 0 without estimates.
@@ -93,10 +107,11 @@ def unimodal_loss(unimodal: Mapping[str, Tensor], labels: Tensor, reliable: Mapp
         unimodal: estimates [b L k]; the name is the modality M, or `fallback/M` (see ModelOutput).
         labels: [b L k]; NaN where unknown.
         reliable: modality -> [b L]; 1 where it is as recorded (present and not corrupted by training).
+        spans: as for ccc_loss.
     """
     modalities = {name: name.split("/")[-1] for name in unimodal}
     losses = [
-        ccc_loss(estimate, labels.masked_fill((reliable[modalities[name]] != 1)[..., None], torch.nan))
+        ccc_loss(estimate, labels.masked_fill((reliable[modalities[name]] != 1)[..., None], torch.nan), spans=spans)
         for name, estimate in unimodal.items()
     ]
     return torch.stack(losses).sum() / len(set(modalities.values())) if losses else 0.0

@@ -15,6 +15,7 @@ from avgate.features.registry import RAW, modality_of
 from avgate.models.encoders import GruConfig, LstmConfig, TcnConfig
 from avgate.models.finetune import FinetuneConfig
 from avgate.models.fusions import FUSIONS, fusion_class, fusion_named
+from avgate.models.losses import Spans
 from avgate.models.network import ModelConfig
 
 MAX_WINDOW = 100_000
@@ -113,6 +114,20 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class LossConfig:
+    """What training minimises, beside the weights in TrainConfig.
+
+    Args:
+        ccc: what a CCC is computed over, see ccc_loss: all steps of a batch (`pooled`), or each window by itself, and
+            then the mean (`per_sequence`).
+    """
+
+    tag: ClassVar[str] = "LossConfig"
+
+    ccc: Spans = "pooled"
+
+
+@dataclass(frozen=True)
 class Recipe:
     """All settings from features to trace, under one name.
 
@@ -127,6 +142,7 @@ class Recipe:
         smooth_s: widths of the mean filter in seconds; the best on validation clips is taken; 0 is no filter.
         tuning: settings that a comparison tries for every fusion, such as "train.lr=1e-3 model.head_dropout=0.5"; the
             best on validation clips are taken.
+        loss: what training minimises.
     """
 
     tag: ClassVar[str] = "Recipe"
@@ -140,6 +156,8 @@ class Recipe:
     train: TrainConfig = field(default_factory=TrainConfig)
     smooth_s: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0, 3.0)
     tuning: tuple[str, ...] = ()
+    # Left out of files where it is the usual one, so that versions without this setting can still read them.
+    loss: LossConfig = field(default=LossConfig(), metadata={"omit_default": True})
 
     def __post_init__(self):
         if not self.backbones or len(set(self.backbones)) < len(self.backbones):
@@ -200,6 +218,7 @@ _WITHIN_RECIPES: tuple[Any, ...] = (
     Recipe,
     ModelConfig,
     TrainConfig,
+    LossConfig,
     CorruptConfig,
     TcnConfig,
     GruConfig,

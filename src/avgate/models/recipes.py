@@ -8,8 +8,9 @@ from avgate.core.errors import choose
 from avgate.models.encoders import LstmConfig, TcnConfig
 from avgate.models.finetune import FinetuneConfig
 from avgate.models.fusions.hgrjca import HgrjcaConfig
+from avgate.models.fusions.rjca import RjcaConfig
 from avgate.models.network import ModelConfig
-from avgate.models.recipe import CorruptConfig, Recipe, TrainConfig
+from avgate.models.recipe import CorruptConfig, LossConfig, Recipe, TrainConfig
 
 _SMALL_TCN = {m: TcnConfig(channels=(48, 48, 48), dropout=0.3) for m in ("audio", "video")}
 
@@ -47,15 +48,20 @@ _HAZUMI = Recipe(
 )
 
 
+# The papers' fusions and settings. "RJCMA" is https://github.com/praveena2j/RJCMA, whose main.py and configs.py say
+# what the papers leave out. "Ours" is what neither a paper nor that code has; affwild2-released is nearer to the code.
 _AFFWILD2 = Recipe(
-    # "RJCMA" below is https://github.com/praveena2j/RJCMA, whose main.py and configs.py say what the papers leave out.
     name="affwild2-hgrjca",
     label_rate=30.0,  # most of the release's videos have 30 frames per second
     window_s=10.0,  # 300 frames (RJCMA main.py, window_length)
     hop_s=20.0 / 3,  # 200 frames (RJCMA main.py, hop_length)
     model=ModelConfig(
-        fusion=HgrjcaConfig(tau=0.1),  # arXiv 2503.12261
-        encoders={  # kernel 5, dropout 0.1 (RJCMA configs.py, tcn); channels of cnn_res50 and vggish (tcn_settings)
+        # arXiv 2503.12261. Ours: a dropout of 0.1 (their earlier code has 0.6), and three iterations in the fusions of
+        # earlier papers, too (their code has one or two).
+        fusion=HgrjcaConfig(tau=0.1),
+        # Kernel 5, dropout 0.1 (RJCMA configs.py, tcn); channels of cnn_res50 and vggish (tcn_settings). Ours: centred
+        # convolutions, ReLU and a linear layer before them, and no batch normalisation behind them.
+        encoders={
             "audio": TcnConfig(channels=(128, 128, 64, 64), kernel=5, dropout=0.1),
             "video": TcnConfig(channels=(256, 256, 128, 128), kernel=5, dropout=0.1),
         },
@@ -66,8 +72,35 @@ _AFFWILD2 = Recipe(
         batch=12,  # RJCMA main.py, batch_size
         lr=1e-4,  # ours: theirs (1e-5, lowered on plateaus) is for fine-tuning a backbone at the same time
         seed=3407,  # RJCMA main.py, seed
+        # Ours: AdamW with a cosine instead of Adam with plateaus, and a CCC over all windows of a batch.
     ),
     smooth_s=(0.0, 0.5, 1.0, 2.0, 3.0),
+)
+
+
+# The TCN of https://github.com/sucv/ABAW3, models/temporal_convolutional_model.py, which RJCMA has.
+_CAUSAL_TCN = TcnConfig(kernel=5, dropout=0.1, causal=True, activation="leaky_relu", projection=False)
+
+_AFFWILD2_RELEASED = replace(
+    _AFFWILD2,
+    name="affwild2-released",
+    model=ModelConfig(
+        # RJCMA models/dense_coattn.py and models/av_crossatten.py; iterations and dropout: DCNLayer in models/model.py
+        fusion=RjcaConfig(form="rjcma", iterations=2, dropout=0.6),
+        # Channels of logmel: RJCMA configs.py, tcn. Those of video are 512 there, but models/model.py builds the fusion
+        # for 256, and wouldn't run with 512.
+        encoders={
+            "audio": replace(_CAUSAL_TCN, channels=(128,) * 4),
+            "video": replace(_CAUSAL_TCN, channels=(256,) * 4),
+        },
+        head_dropout=0.0,  # RJCMA models/model.py, LFAN
+    ),
+    # https://github.com/sucv/ABAW3, base/loss_function.py: the mean over windows of each one's CCC. Ours: variances are
+    # divided by n, as the covariance is (theirs by n - 1, which makes 0.3 % with 300 steps).
+    loss=LossConfig(ccc="per_sequence"),
+    # What stays ours: features (theirs: a ResNet-50 that learns too, VGGish), no text, no batch normalisation behind
+    # the encoders, one linear layer as the head (theirs: two, with batch normalisation and LeakyReLU between them),
+    # both targets in one model, initial weights, the optimiser and its learning rates.
 )
 
 
@@ -143,6 +176,7 @@ RECIPES: tuple[Recipe, ...] = (
     _AFFWILD2,
     *(replace(_AFFWILD2.with_fusion(fusion), name=f"affwild2-{fusion}") for fusion in ("jca", "rjca", "grjca", "lfan")),
     _for_absence(_AFFWILD2, "affwild2-rhgrjca"),
+    _AFFWILD2_RELEASED,
     Recipe(
         name="smoke",
         window_s=4.0,

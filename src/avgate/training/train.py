@@ -198,7 +198,7 @@ def _goes_on(state: RunState, recipe: Recipe) -> bool:
 
 
 def _run_epoch(fabric: Fabric, model: Any, optimizer: Any, data: Prepared, recipe: Recipe, epoch: int) -> float:
-    config = recipe.train
+    config, spans = recipe.train, recipe.loss.ccc
     torch.manual_seed(recipe.train.seed * 1_000_003 + epoch + 1)  # dropout: the same in a resumed run
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(recipe, epoch) * group.get("lr_scale", 1.0)
@@ -207,8 +207,8 @@ def _run_epoch(fabric: Fabric, model: Any, optimizer: Any, data: Prepared, recip
     losses = []
     for batch in batches(data, recipe, epoch, fabric.device):
         out = model(batch.features, batch.present)
-        loss = ccc_loss(out.targets, batch.labels, config.mse_weight)
-        loss = loss + config.unimodal_weight * unimodal_loss(out.unimodal, batch.labels, batch.reliable)
+        loss = ccc_loss(out.targets, batch.labels, config.mse_weight, spans)
+        loss = loss + config.unimodal_weight * unimodal_loss(out.unimodal, batch.labels, batch.reliable, spans)
         loss = loss + config.reliability_weight * reliability_loss(out.gates, batch.reliable)
         optimizer.zero_grad()
         fabric.backward(loss + _spread_loss(model, with_losses(batch, config.corrupt.steps, random)))
