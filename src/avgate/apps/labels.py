@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.markup import escape
 from rich.table import Table
 
 from avgate.core.console import console
@@ -123,7 +122,7 @@ def labels(
     read = [read_labels(file, frames=frames, limits=limits, target=target, targets=targets) for file in files]
     for file, track in zip(files, read, strict=True):
         for note in _notes(track):
-            console.print(f"[yellow]{escape(file.name)}:[/] {escape(note)}", soft_wrap=True)
+            console.say((f"{file.name}:", "yellow"), f" {note}")
     tracks = {name: track for name, track in zip(_names(files), read, strict=True) if track.targets}
     there = {name for track in tracks.values() for name in track.targets}
     lacking = [name for name in targets if name not in there]
@@ -148,9 +147,9 @@ def labels(
     for name, merged in found.items():
         if merged.unheard:
             what = f"not counted, because they contradict the mean of all raters: {listed(merged.unheard)}"
-            console.print(f"[yellow]{escape(name)}:[/] {escape(what)}", soft_wrap=True)
+            console.say((f"{name}:", "yellow"), f" {what}")
         for doubt in delay_doubts(merged.fit, merged.delay_s, merged.label, grid.rate):
-            console.print(f"[yellow]{escape(name)}:[/] {doubt}", soft_wrap=True)
+            console.say((f"{name}:", "yellow"), f" {doubt}")
     files_written = write_labels(
         _track(found, grid, frames() if frames and format == "affwild2" else None), out, format
     )
@@ -225,7 +224,7 @@ def agreement_table(found: Mapping[str, Merged]) -> Table | None:
         if agreed:
             lowest, highest = min(agreed.others), max(agreed.others)
             cells = [f"{agreed.pairs:.3f}", f"{lowest:.3f} to {highest:.3f}", f"{agreed.alpha:.3f}"]
-        shown.add_row(escape(target), str(len(m.raters)), *cells, f"{m.delay_s:.2f} s")
+        shown.add_row(target, str(len(m.raters)), *cells, f"{m.delay_s:.2f} s")
     return shown
 
 

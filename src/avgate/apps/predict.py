@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from rich.markup import escape
 
 from avgate.core.console import console, progress
 from avgate.core.errors import AvgateError, OutputError, UsageError, choose
@@ -116,7 +115,7 @@ def predict(
         except AvgateError as error:
             failed.append(error)
             if len(videos) > 1:
-                console.print(f"[red]{escape(video.name)} failed[/]")
+                console.say((f"{video.name} failed", "red"))
     if failed and len(videos) == 1:
         raise failed[0]
     if failed:
@@ -139,7 +138,7 @@ def predict_one(
     with progress() as bar, ExitStack() as scope:
         shown = _open_shown(recording, scope) if report else None
         total = recording.info.frames_hint if isinstance(recording, Media) else len(recording.frame_times())
-        task = bar.add_task(escape(video.name), total=total)
+        task = bar.add_task(video.name, total=total)
         extracted = _extract(recording, predictor, shown, on_frame=lambda: bar.advance(task))
         trace = predictor.trace(extracted, recording)
         for writer in writers:
@@ -153,11 +152,9 @@ def predict_one(
             pictures = [] if shown.still is None else [VideoFrame(0.0, shown.still)]
             write_figure(trace, out / f"{name}.png", pictures, shown.sound)
     rows = ("frame" if recording.has_frames else "row") + "s" * (len(trace) != 1)
-    console.print(
-        f"[bold]{escape(trace.source)}[/]: {len(trace)} {rows} -> {escape(str(out / name))}.*", soft_wrap=True
-    )
+    console.say((trace.source, "bold"), f": {len(trace)} {rows} -> {out / name}.*")
     for note in trace.notes:
-        console.print(f"  [yellow]{escape(note)}[/]", soft_wrap=True)
+        console.say((f"  {note}", "yellow"))
     return trace
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from rich.markup import escape
 
 from avgate.core.console import console
 from avgate.core.errors import UsageError
@@ -76,4 +75,4 @@ def _warn_of_another_file(video: Path, trace: Trace) -> None:
     expected = trace.provenance.get("video_fingerprint")
     if expected is not None and expected != source_fingerprint(video):
         what = f"'{video.name}' isn't the file that the trace was made of ('{trace.source}'): "
-        console.print(f"[yellow]{escape(what)}picture and curves may not belong together.[/]", soft_wrap=True)
+        console.say((f"{what}picture and curves may not belong together.", "yellow"))

@@ -14,6 +14,7 @@ from avgate.cli.models import compare, evaluate, train
 from avgate.cli.reproduce import reproduce
 from avgate.cli.videos import demo, predict, report
 from avgate.core.errors import AvgateError, UsageError, choose
+from avgate.core.text import one_line
 
 VERBS = {
     verb.__name__.replace("_", "-"): verb
@@ -39,8 +40,6 @@ ALIASES = {"benchmark": "compare"}
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line; an AvgateError becomes one message and its exit code, Ctrl-C ends with 130."""
-    from rich.markup import escape
-
     from avgate.core.console import console
 
     args = sys.argv[1:] if args is None else args
@@ -65,10 +64,11 @@ def main(args: list[str] | None = None) -> None:
             config=(tyro.conf.DisallowNone,),
         )
     except AvgateError as error:
-        console.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        console.print("error:", style="bold red", end=" ")
+        console.print(str(error), soft_wrap=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        console.print("[bold]interrupted:[/] what is finished is kept; the same command continues from there.")
+        console.say(("interrupted:", "bold"), " what is finished is kept; the same command continues from there.")
         sys.exit(130)
 
 
@@ -96,4 +96,5 @@ def _current(args: list[str]) -> list[str]:
         args = [args[0], "--corpus", *args[1:]]
     if args[:1] == ["inspect"]:
         args = [re.sub(r"^--root(?==|$)", "--data", arg) for arg in args]
-    return args
+    # tyro quotes options that don't exist; a file's name that begins with a hyphen is one, too.
+    return [one_line(arg) if re.match("-[^=]*$", arg, re.DOTALL) else arg for arg in args]

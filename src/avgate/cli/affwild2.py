@@ -27,8 +27,6 @@ def submit(
         sample: The challenge's sample file.
         out: File to write.
     """
-    from rich.markup import escape
-
     from avgate.apps.affwild2.submission import submit as run
     from avgate.core.console import console
     from avgate.core.errors import UsageError
@@ -45,8 +43,8 @@ def submit(
     loaded = [Estimator(path) for path in checkpoints]
     filled = run(loaded, open_corpus("affwild2", data), features, sample, out)
     for video, count in filled.items():
-        console.print(f"[yellow]{escape(video)}:[/] {count} frames without an estimate were interpolated")
-    console.print(f"{out} is written and has the rows of {sample}", soft_wrap=True, markup=False)
+        console.say((f"{video}:", "yellow"), f" {count} frames without an estimate were interpolated")
+    console.say(f"{out} is written and has the rows of {sample}")
 
 
 def check_submission(submission: Annotated[Path, Positional], sample: Path) -> None:
@@ -61,4 +59,4 @@ def check_submission(submission: Annotated[Path, Positional], sample: Path) -> N
     from avgate.apps.affwild2.submission import check_submission as run
     from avgate.core.console import console
 
-    console.print(f"{submission}: {run(submission, sample)} rows, as asked for", soft_wrap=True, markup=False)
+    console.say(f"{submission}: {run(submission, sample)} rows, as asked for")

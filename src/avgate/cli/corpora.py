@@ -36,11 +36,7 @@ def render(
 
     config = RenderConfig(identities=identities, clips_per_identity=clips, seconds=seconds, seed=seed)
     render_with_progress(out, config, workers)
-    console.print(
-        f"{identities * clips} clips in {out}; next: avgate extract --data {shlex.quote(str(out))}",
-        soft_wrap=True,
-        markup=False,
-    )
+    console.say(f"{identities * clips} clips in {out}; next: avgate extract --data {shlex.quote(str(out))}")
 
 
 def inspect(data: Data, corpus: Corpus = "rendered", out: Annotated[Path | None, default("none")] = None) -> None:
@@ -51,10 +47,9 @@ def inspect(data: Data, corpus: Corpus = "rendered", out: Annotated[Path | None,
     Args:
         out: JSON file to write the same to.
     """
-    from rich.console import Console
-
     from avgate.apps.inspect import as_json, corpus_table, summary
     from avgate.apps.inspect import inspect as run
+    from avgate.core.console import Terminal
     from avgate.core.files import refuse_overwriting, write_json
     from avgate.corpora import open_corpus
 
@@ -63,13 +58,13 @@ def inspect(data: Data, corpus: Corpus = "rendered", out: Annotated[Path | None,
         refuse_overwriting([data], {"--out": out})
     reports = run(opened)
     found = as_json(opened, reports)
-    console = Console(soft_wrap=True, highlight=False, emoji=False)
+    console = Terminal(soft_wrap=True)
     console.print(corpus_table(opened, reports))
     for what, says in found["about"].items():
-        console.print(f"{what}: {says}", markup=False)
+        console.say(f"{what}: {says}")
     for clip, findings in found["findings"].items():
-        console.print(f"{clip}: {'; '.join(findings)}", markup=False)
-    console.print(summary(found["findings"]))
+        console.say(f"{clip}: {'; '.join(findings)}")
+    console.say(summary(found["findings"]))
     if out:
         write_json(out, found)
 
@@ -112,11 +107,9 @@ def labels(
         plot: Figure of all raters and the result; .png, .pdf or .svg.
         report: JSON file for agreement and delays.
     """
-    from rich.console import Console
-
     from avgate.apps.labels import agreement_json, agreement_table
     from avgate.apps.labels import labels as run
-    from avgate.core.console import console
+    from avgate.core.console import Terminal, console
     from avgate.core.errors import UsageError
     from avgate.core.files import write_json
 
@@ -139,9 +132,9 @@ def labels(
         report_to=report,
     )
     if table := agreement_table(found):
-        Console(emoji=False).print(table)
+        Terminal().print(table)
     for file in written:
-        console.print(f"{file}", soft_wrap=True, markup=False)
+        console.say(f"{file}")
     if report:
         write_json(report, agreement_json(found))
 
@@ -183,9 +176,7 @@ def extract(
         if value != usual
     )
     settings = f" --set {shlex.join(set)}" if set else ""
-    console.print(
+    console.say(
         f"{done} clips extracted, {len(clips) - done} were there; "
-        f"next: avgate train --data {shlex.quote(str(data))} --out RUN{further}{settings}",
-        soft_wrap=True,
-        markup=False,
+        f"next: avgate train --data {shlex.quote(str(data))} --out RUN{further}{settings}"
     )

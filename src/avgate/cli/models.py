@@ -66,11 +66,9 @@ def train(
         precision=precision,
     ).checkpoint
     scores = checkpoint.scores["validation"]
-    console.print(
+    console.say(
         f"best epoch {checkpoint.trained_on['epoch']}: validation CCC {scores['raw']['mean']['ccc']:.3f} raw, "
-        f"{scores['smoothed']['mean']['ccc']:.3f} smoothed -> {out / 'checkpoint.safetensors'}",
-        soft_wrap=True,
-        markup=False,
+        f"{scores['smoothed']['mean']['ccc']:.3f} smoothed -> {out / 'checkpoint.safetensors'}"
     )
 
 
@@ -92,8 +90,7 @@ def evaluate(
         out: JSON file for the scores, also of each clip.
         level: Share of the true values that the intervals are made to hold, from 0.5 to 0.99.
     """
-    from rich.console import Console
-
+    from avgate.core.console import Terminal
     from avgate.core.errors import UsageError
     from avgate.core.files import refuse_overwriting
     from avgate.corpora import open_corpus
@@ -110,10 +107,10 @@ def evaluate(
     refuse_overwriting([data, *map(checkpoint_file, checkpoints)], {"--out": out})
     names = _names([estimator.recipe.fusion for estimator in loaded], checkpoints)
     results = [run(c, opened, features, split, name) for c, name in zip(loaded, names, strict=True)]
-    Console().print(scores_table(results))
+    Terminal().print(scores_table(results))
     sure = intervals_table(results)
     if sure is not None:
-        Console().print(sure)
+        Terminal().print(sure)
     if out:
         write_scores(results, out)
 
@@ -167,12 +164,11 @@ def compare(
         folds: Folds of a cross-validation by person; 0 takes the corpus' own splits.
         stress: Also test every model on clips in which voice or face is missing or misleads.
     """
-    from rich.console import Console
-
     from avgate.compare.ablations import PUBLISHED, ablations
     from avgate.compare.comparison import compare as run
     from avgate.compare.protocol import Protocol, Variant
     from avgate.compare.tables import all_tables
+    from avgate.core.console import Terminal
     from avgate.features.store import features_beside
     from avgate.models.fusions import FUSIONS, fusion_named
     from avgate.models.overrides import override
@@ -184,4 +180,4 @@ def compare(
     reference = reference or (PUBLISHED if ablate else "hgrjca")
     protocol = Protocol(corpus, data, store or features_beside(data), folds, stress, accelerator)
     results = run(protocol, variants, range(seeds), out, reference=reference, workers=workers)
-    Console().print(all_tables(results), markup=False, soft_wrap=True)
+    Terminal().print(all_tables(results), soft_wrap=True)

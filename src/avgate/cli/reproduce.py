@@ -44,8 +44,7 @@ def reproduce(
         clips: For cremad: how many clips to use, spread over the actors.
         sample: For affwild2: the challenge's sample file; then submission.csv joins the models of all folds.
     """
-    from rich.console import Console
-
+    from avgate.core.console import Terminal
     from avgate.core.errors import UsageError
     from avgate.core.files import make_folder
     from avgate.models.overrides import override
@@ -75,7 +74,7 @@ def reproduce(
             accelerator=accelerator,
             precision=precision,
         )
-        Console().print(affwild2.beside_papers(results))
+        Terminal().print(affwild2.beside_papers(results))
     else:
         from avgate.apps import cremad
         from avgate.compare.tables import all_tables
@@ -95,4 +94,4 @@ def reproduce(
             accelerator=accelerator,
         )
         tables = f"{all_tables(results)}\n{cremad.reliability_table(results['reliability'])}"
-        Console().print(tables, markup=False, soft_wrap=True)
+        Terminal().print(tables, soft_wrap=True)

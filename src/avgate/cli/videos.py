@@ -25,7 +25,7 @@ def demo(out: Path = Path("demo"), workers: Workers = None) -> None:
     from avgate.core.files import make_folder
 
     run(make_folder(out), workers=workers)
-    console.print(f"Report: {out / 'report.html'} (open it in a browser)", soft_wrap=True, markup=False)
+    console.say(f"Report: {out / 'report.html'} (open it in a browser)")
 
 
 def predict(
@@ -91,4 +91,4 @@ def report(
     from avgate.core.console import console
 
     run(trace, out, video, only)
-    console.print(f"{out}", soft_wrap=True, markup=False)
+    console.say(f"{out}")

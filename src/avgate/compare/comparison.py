@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 from lightning_fabric import Fabric
-from rich.markup import escape
 
 from avgate.compare.best import best_of
 from avgate.compare.data import PRECISION, Data, load_data
@@ -113,7 +112,7 @@ def _on_accelerator(protocol: Protocol, workers: int | None) -> tuple[Protocol, 
         return protocol, worker_count(workers)
     count = worker_count(1 if workers is None else workers)
     at_once = "one model at a time; --workers 2 trains two side by side" if count == 1 else f"{count} models at a time"
-    console.print(f"Training on {device}, {at_once}")
+    console.say(f"Training on {device}, {at_once}")
     return protocol, count
 
 
@@ -169,8 +168,8 @@ def _tell_of_outdated(protocol: Protocol, data: Data, kept: Kept, tuning: Sequen
         wanted += [(same[0], {data.identity(r, protocol) for r in same}) for same in zip(*by_setting, strict=True)]
     count = kept.outdated(wanted)
     if count:
-        console.print(
-            f"{count} of the trainings in {escape(str(kept.out))} are done again: since then the features, labels, "
+        console.say(
+            f"{count} of the trainings in {kept.out} are done again: since then the features, labels, "
             "splits, settings or the version of avgate have changed"
         )
 

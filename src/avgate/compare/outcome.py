@@ -8,16 +8,16 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
-from rich.markup import escape
 
 from avgate.compare.stress import CLEAN, curve
 from avgate.core.console import console
 from avgate.core.sealed import read_sealed, write_sealed
+from avgate.core.text import reason
 
 
 def tell_of_damage(path: Path, error: Exception) -> None:
     """Say that a file of a kept training can't be read, so that the training is done again."""
-    console.print(f"{escape(path.name)} can't be read ({escape(str(error))}): it is trained again", soft_wrap=True)
+    console.say(f"{path.name} can't be read ({reason(error)}): it is trained again")
 
 
 @dataclass(frozen=True)

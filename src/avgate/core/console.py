@@ -1,4 +1,4 @@
-"""The terminal: messages, progress bars, and no log lines of native libraries."""
+"""The terminal: messages, tables and progress bars, all as plain text; and no log lines of native libraries."""
 
 from __future__ import annotations
 
@@ -7,29 +7,63 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
-console = Console(stderr=True, highlight=False, emoji=False)
+from avgate.core.text import one_line, printable
+
+
+class Terminal(Console):
+    """Shows text as it is: control characters as escapes, and brackets in names as brackets, not as markup."""
+
+    def __init__(self, **options: Any):
+        super().__init__(markup=False, highlight=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """The way that all strings take, those in tables too."""
+        return super().render_str(printable(text), **options)
+
+    def say(self, *parts: str | tuple[str, str]) -> None:
+        """Print a message on one line, however long; its parts are texts, or texts with a style."""
+        whole = Text()
+        for part in parts:
+            text, style = (part, "") if isinstance(part, str) else part
+            whole.append(one_line(text), style)
+        self.print(whole, soft_wrap=True)
+
+
+console = Terminal(stderr=True)
 """Messages and progress go to stderr, so that the output on stdout can be piped."""
 
 _native_lock = threading.RLock()
+
+
+class _Description(ProgressColumn):
+    """What a bar is of, often a file's name."""
+
+    def render(self, task: Task) -> Text:
+        """The text of a task's bar."""
+        return Text(one_line(task.description))
 
 
 def progress() -> Progress:
     """A progress bar with count, elapsed and remaining time; shown only if stderr is a terminal."""
     return Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        _Description(),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

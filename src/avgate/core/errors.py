@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from avgate.core.text import one_line, printable
+
 
 class AvgateError(Exception):
     """A failure that the user can act on; the command line prints it as one message and exits with `exit_code`.
@@ -21,8 +23,8 @@ class AvgateError(Exception):
 
     def __init__(self, what: str, *, where: str | Path | None = None, hint: str | None = None):
         self.what, self.where, self.hint = what, None if where is None else str(where), hint
-        place = f"{self.where}: " if self.where else ""
-        super().__init__(f"{place}{what}" + (f"\n  -> {hint}" if hint else ""))
+        place = f"{one_line(self.where)}: " if self.where else ""
+        super().__init__(printable(f"{place}{what}" + (f"\n  -> {hint}" if hint else "")))
 
 
 class UsageError(AvgateError):

@@ -48,7 +48,7 @@ class Workers(Generic[_Task, _Result]):
             return
         unfinished = sum(not future.done() for future in self._running)
         if kind is KeyboardInterrupt and unfinished:
-            console.print(f"Stopping once what has begun is done, to keep it (still at work: {unfinished})")
+            console.say(f"Stopping once what has begun is done, to keep it (still at work: {unfinished})")
         self._executor.shutdown(wait=True, cancel_futures=True)
 
     def run(

@@ -1,9 +1,10 @@
-"""Text of files: numbers in it, and how an error quotes it."""
+"""Text from outside, such as names and cells of files: numbers in it, and how it is shown and quoted."""
 
 from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Iterable
 
 QUOTED = 80
@@ -12,7 +13,45 @@ QUOTED = 80
 LISTED = 200
 """Most characters of a list of names that an error or a note quotes."""
 
+_SHOWN = {"\n", "\u200c", "\u200d"}
+"""Line ends, and the joiners that scripts and emoji need."""
+
+_OBEYED = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Unicode's categories of characters that control a terminal or the direction of text, or are no text at all."""
+
 _NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+
+
+def printable(text: str) -> str:
+    r"""The same text with escapes in place of characters that a terminal would obey or that turn text around.
+
+    >>> printable("a\x1b[31mb")
+    'a\\x1b[31mb'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c in _SHOWN or unicodedata.category(c) not in _OBEYED else _escape(c) for c in text)
+
+
+def one_line(text: str) -> str:
+    """`printable`, and with escapes in place of line ends, too."""
+    return printable(text).replace("\n", _escape("\n"))
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def reason(error: object, longest: int = 200) -> str:
+    """Why something failed, in the words of the system or of another library: one line, without numbers of errors.
+
+    Args:
+        error: the exception.
+        longest: most characters of the result.
+    """
+    words = error.strerror if isinstance(error, OSError) else None
+    text = str(words or error).strip() or type(error).__name__
+    return printable(text.splitlines()[0])[:longest]
 
 
 def number(text: str, *, comma: bool = False) -> float | None:
@@ -32,9 +71,9 @@ def number(text: str, *, comma: bool = False) -> float | None:
 
 
 def quoted(text: str, most: int = QUOTED) -> str:
-    """A text of a file as an error quotes it: on one line, without control characters, and cut where it is long."""
-    shown = text if len(text) <= most else f"{text[: most - 3]}..."
-    return "".join(char if char.isprintable() else "\ufffd" for char in shown)
+    """A text of a file as an error quotes it: on one line, and cut where it is long."""
+    shown = one_line(text[: most + 1])
+    return shown if len(shown) <= most else f"{shown[: most - 3]}..."
 
 
 def listed(names: Iterable[str], most: int = LISTED) -> str:

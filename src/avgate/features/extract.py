@@ -8,8 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from rich.markup import escape
-
 from avgate.core.console import console, progress
 from avgate.core.errors import AvgateError, MediaError, OutputError
 from avgate.core.files import make_folder
@@ -98,8 +96,7 @@ def extract(
                 failed[clip.name] = missing
                 continue
             for error in filter(None, (store.damage(clip.name, key) for key in missing)):
-                what = escape(f"{error.where}: {error.what}")
-                console.print(f"[yellow]{what}; it is extracted again[/]", soft_wrap=True)
+                console.say((f"{error.where}: {error.what}; it is extracted again", "yellow"))
             if missing:
                 todo.append(clip)
     if not todo and not failed and (store.root / "manifest.csv").is_file():
@@ -118,7 +115,7 @@ def extract(
                 else:
                     done += 1
                     for note in notes:
-                        console.print(f"[yellow]{clip.name}:[/] {note}")
+                        console.say((f"{clip.name}:", "yellow"), f" {note}")
                 bar.advance(task)
     except BaseException:
         with contextlib.suppress(OutputError):  # whatever stopped it comes first

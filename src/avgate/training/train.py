@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from rich.markup import escape
 from torch import Tensor
 
 from avgate.core.console import console, progress
@@ -105,7 +104,7 @@ def train(
     state.restore(bare, optimizer)
     if run and state.epoch:
         word = "Continuing" if _goes_on(state, recipe) else "Already finished:"
-        console.print(f"{word} {escape(str(run))} after epoch {state.epoch}")
+        console.say(f"{word} {run} after epoch {state.epoch}")
     with progress() as bar:
         task = bar.add_task(f"Training {recipe.fusion}", total=recipe.train.epochs, completed=state.epoch)
         while _goes_on(state, recipe):
@@ -121,7 +120,7 @@ def train(
     if run:
         best.checkpoint.save(run / "checkpoint.safetensors")
     for doubt in () if prepared else _doubts(best, data):
-        console.print(f"[yellow]{escape(doubt)}[/]", soft_wrap=True)
+        console.say((doubt, "yellow"))
     return best
 
 
@@ -150,7 +149,7 @@ def _saturated(traces: Sequence[Trace]) -> bool:
 def _anew(model: Model, optimizer: Any, state: RunState, about: Checkpoint) -> RunState:
     """Begin again from other initial weights, which depend on the seed and on how often that was done."""
     restarts = state.restarts + 1
-    console.print(f"Estimates stand at the ends of the scale after epoch {state.epoch}: beginning anew ({restarts})")
+    console.say(f"Estimates stand at the ends of the scale after epoch {state.epoch}: beginning anew ({restarts})")
     torch.manual_seed(about.recipe.train.seed + 7919 * restarts)
     fresh = about.untrained()
     model.load_state_dict(fresh.state_dict())

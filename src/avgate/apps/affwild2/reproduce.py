@@ -65,7 +65,7 @@ def reproduce(
     extract(corpus.clips(), root, recipe.backbones, recipe.label_rate, face_model=face_model, workers=workers)
     features, estimators, scores = FeatureStore(root), [], []
     for fold in range(folds):
-        console.print(f"[bold]fold {fold}[/]" + (" (the official split)" if fold == 0 else ""))
+        console.say((f"fold {fold}", "bold"), " (the official split)" if fold == 0 else "")
         split = AffWild2(data, fold)
         run = make_folder(out / f"fold{fold}")
         estimator = train(split, features, recipe, run, accelerator=accelerator, precision=precision)
@@ -82,7 +82,7 @@ def _submission(
     estimators: Sequence[Estimator], corpus: AffWild2, features: FeatureStore, sample: Path, out: Path
 ) -> dict[str, int]:
     filled = submit(estimators, corpus, features, sample, out)
-    console.print(f"{out} joins {len(estimators)} folds", soft_wrap=True)
+    console.say(f"{out} joins {len(estimators)} folds")
     return filled
 
 
