@@ -276,7 +276,7 @@ def _draw_plane(axes: Axes, trace: Trace) -> None:
     path = trace.targets["valence"], trace.targets["arousal"]
     axes.plot(*path, "o" if len(trace) == 1 else "-", color=COLOURS["valence"], linewidth=0.5, alpha=0.8)
     for (x, y), words in QUADRANTS.items():
-        sides = {"ha": "right" if x > 0 else "left", "va": "top" if y > 0 else "bottom"}
+        sides: dict[str, Any] = {"ha": "right" if x > 0 else "left", "va": "top" if y > 0 else "bottom"}
         halo = [withStroke(linewidth=1.5, foreground="white")]  # the path may run below
         axes.text(1.05 * x, 1.05 * y, words, fontsize=6, color=GREY, path_effects=halo, **sides)
     axes.set(xlim=(-1.08, 1.08), ylim=(-1.08, 1.08), xlabel="valence", ylabel="arousal")
