@@ -54,9 +54,10 @@ check: $(INSTALLED)  ## formatting, lint, types, import layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(INSTALLED)  ## measure speed and memory, write docs/benchmarks.md and docs/benchmarks-store.md
+bench: $(INSTALLED)  ## measure speed and memory, write docs/benchmarks.md, docs/benchmarks-store.md and docs/benchmarks-length.md
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/store.py
+	$(BIN)/python benchmarks/length.py
 
 weights: $(INSTALLED)  ## train the weights that come with avgate; needs the recordings of people in ../shared/data
 	$(BIN)/avgate render --out work/weights/clips --identities 32 --clips 3 --seed 1

@@ -32,6 +32,10 @@ _TICK_S = 1e-3
 """Containers round timestamps to this; the velocity between frames that are closer would be noise."""
 
 
+_BLOCK = 4096
+"""Steps that are averaged at once; limits the memory."""
+
+
 @dataclass(frozen=True)
 class FacemeshConfig:
     """What to extract.
@@ -120,24 +124,29 @@ class FacemeshExtraction:
             if len(self._time_s) > 1:
                 for pieces in (self._time_s, self._present, self._values, self._place):
                     pieces[:] = [np.concatenate(pieces)]
-            reach_s = config.velocity_gap_s + 2 / config.rate  # of frames that have a part in velocities
-            here = slice(*np.searchsorted(self._time_s[0], (grid.start_s - reach_s, end_s + reach_s)))
-            time_s = self._time_s[0][here]
-            frames, known = self._frames(here)
-            values, _ = cell_mean(frames, known, time_s, grid, steps)
+            edge_s = 1 / config.rate
+            near = int(np.searchsorted(self._time_s[0], grid.start_s - edge_s))
+            cell = grid.index(self._time_s[0][near : np.searchsorted(self._time_s[0], end_s + edge_s)])
             seen = np.zeros(steps, bool)
-            cell = grid.index(time_s)
             seen[cell[(cell >= 0) & (cell < steps)]] = True
+            for step in range(0, steps, _BLOCK):
+                low, high = np.searchsorted(cell, (step, min(step + _BLOCK, steps)))
+                frames, known = self._frames(near + int(low), near + int(high))
+                middle_s = Grid(config.rate).centres(cell[low:high] - step)
+                values[step : step + _BLOCK] = cell_mean(
+                    frames, known, middle_s, Grid(config.rate), min(_BLOCK, steps - step)
+                )[0]
             values, _ = fill_short_gaps(values, seen, int(config.frame_gap_s * config.rate))
             present = np.isfinite(values[:, 0])
         return FeatureTrack(
             values, present, grid, self._backbone.name, "video", self._backbone.columns, self._backbone.fingerprint
         )
 
-    def _frames(self, here: slice) -> tuple[np.ndarray, np.ndarray]:
-        """Features of these frames, float64 [n d], and bool [n], True where all of them are known."""
+    def _frames(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+        """Features of frames first to last, float64 [n d], and bool [n], True where all of them are known."""
+        wide = slice(max(0, first - 2), last + 2)  # a velocity needs the frame beside, and a still the gap beside
         time_s, present, values, place = (
-            pieces[0][here] for pieces in (self._time_s, self._present, self._values, self._place)
+            pieces[0][wide] for pieces in (self._time_s, self._present, self._values, self._place)
         )
         gap = np.diff(time_s)
         longest = self._backbone.config.velocity_gap_s + _TICK_S
@@ -156,4 +165,5 @@ class FacemeshExtraction:
         before, after = np.pad(linked, (1, 0)), np.pad(linked, (0, 1))
         velocity = np.where(before[:, None], np.pad(velocity, ((1, 0), (0, 0))), np.pad(velocity, ((0, 1), (0, 0))))
         velocity[still] = 0.0
-        return np.concatenate([values, velocity], axis=1), before | after | still
+        mine = slice(first - wide.start, last - wide.start)
+        return np.concatenate([values, velocity], axis=1)[mine], (before | after | still)[mine]
