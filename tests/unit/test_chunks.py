@@ -70,9 +70,10 @@ def test_silence_of_less_than_a_tenth_of_a_second_belongs_to_the_sound():
     np.testing.assert_array_equal(chunk.samples, sound)
 
 
-def test_noise_of_one_step_of_16_bits_is_sound():
-    sound = np.random.default_rng(0).integers(-1, 2, SAMPLE_RATE).astype(np.float32) / 2**15
-    (chunk,) = cut([Waveform(sound)])
+def test_noise_of_one_step_of_16_bits_is_dither_and_that_of_three_is_sound():
+    dither = np.random.default_rng(0).integers(-1, 2, SAMPLE_RATE).astype(np.float32) / 2**15
+    assert cut([Waveform(dither)]) == []
+    (chunk,) = cut([Waveform(3 * dither)])
     assert len(chunk.samples) == SAMPLE_RATE
 
 

@@ -12,7 +12,7 @@ from avgate.media import InMemory, Media
 from tests.clips import greys, make_clip
 from tests.sounds import noise, speech
 
-THROUGHOUT = "The sound is digital silence throughout (zero samples), and counts as no sound."
+THROUGHOUT = "The sound is digital silence throughout (zero, but for dither), and counts as no sound."
 
 
 def extracted(recording: Media | InMemory) -> Extracted:
@@ -40,6 +40,16 @@ def test_a_muted_track_is_absent_and_told(tmp_path: Path, codec: str):
     assert found.notes == (THROUGHOUT,)
 
 
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+@pytest.mark.parametrize("codec", ["aac", "flac"])
+def test_dither_of_one_step_of_16_bits_is_silence(tmp_path: Path, codec: str, rate: int):
+    dither = np.random.default_rng(0).integers(-1, 2, (2, 2 * rate)) / 32767
+    sound = [(0.0, dither)]
+    found = extracted(Media(make_clip(tmp_path / "a.mkv", sound=sound, sound_rate=rate, sound_codec=codec)))
+    assert not any(track.present.any() for track in found.tracks)
+    assert found.notes == (THROUGHOUT,)
+
+
 def test_a_muted_array_is_absent_and_told():
     recording = InMemory(greys(50), np.arange(50) / 25, np.zeros((2 * 44_100, 2)), 44_100)
     found = extracted(recording)
@@ -61,7 +71,15 @@ def test_steps_of_digital_silence_are_absent_in_all_backbones(tmp_path: Path, so
     found = extracted(recording)
     for track in found.tracks:
         assert silent_steps(track) == [5, 6, 7, 15, 16, 17, 18, 19], track.backbone
-    assert found.notes == ("0.8 s of sound are digital silence (zero samples), and count as no sound.",)
+    assert found.notes == ("0.8 s of sound are digital silence (zero, but for dither), and count as no sound.",)
+
+
+@pytest.mark.parametrize("seconds", [0.04, 1.02, 31.0])
+def test_a_muted_track_of_any_length_is_absent_and_told(tmp_path: Path, seconds: float):
+    sound = [(0.0, np.zeros(round(seconds * SAMPLE_RATE)))]
+    found = extracted(Media(make_clip(tmp_path / "a.mka", sound=sound, sound_rate=SAMPLE_RATE, sound_codec="flac")))
+    assert not any(track.present.any() for track in found.tracks)
+    assert found.notes == (THROUGHOUT,)
 
 
 def test_pauses_of_less_than_a_tenth_of_a_second_are_sound(tmp_path: Path):

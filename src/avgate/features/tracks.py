@@ -185,9 +185,11 @@ def _silence(stretches: Chunks) -> list[str]:
     """What the user must know of digital silence."""
     stretches.close()
     if stretches.silent_s and not len(stretches.sounding_s):
-        return ["The sound is digital silence throughout (zero samples), and counts as no sound."]
+        return ["The sound is digital silence throughout (zero, but for dither), and counts as no sound."]
     if stretches.silent_s:
-        return [f"{stretches.silent_s:.1f} s of sound are digital silence (zero samples), and count as no sound."]
+        return [
+            f"{stretches.silent_s:.1f} s of sound are digital silence (zero, but for dither), and count as no sound."
+        ]
     return []
 
 

@@ -17,8 +17,9 @@ HOP = SAMPLE_RATE // 100
 JOIN = SAMPLE_RATE // 100
 """Pieces follow each other without a gap if their times differ by at most this many samples: containers round times."""
 
-QUIET = 2.0**-15
-"""Samples nearer to zero than this, one step of 16 bits, are digital silence if SILENCE of them follow each other."""
+QUIET = 2.0**-14
+"""Samples nearer to zero than this are digital silence if SILENCE of them follow each other: zeros, and zeros with
+dither of one step of 16 bits, which resampling raises to almost two."""
 
 SILENCE = SAMPLE_RATE // 10
 """Shortest digital silence (100 ms), as short as a gap between pieces; shorter pauses occur within synthetic speech."""
@@ -111,7 +112,11 @@ class Chunks:
 
     def close(self) -> list[Chunk]:
         """End the current stretch of sound and return its remaining chunks."""
-        chunks = [] if self._now is None else self._listen(self._quiet, self._now - len(self._quiet))
+        chunks: list[Chunk] = []
+        if self._end == self._start:  # all of the stretch is quiet, however short it is
+            self.silent_s += len(self._quiet) / SAMPLE_RATE
+        elif self._now is not None:
+            chunks = self._listen(self._quiet, self._now - len(self._quiet))
         self._quiet, self._in_silence = self._quiet[:0], False
         return chunks + self._end_stretch()
 
