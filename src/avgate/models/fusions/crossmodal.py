@@ -103,9 +103,16 @@ class Crossmodal(Fusion):
 
     If n is absent from the whole sequence, Y is X_m. If there is only one modality, the output is X_m.
 
-    Keys and values come from the source's own features in every layer, as in the paper. Unlike there, positions
-    are added to the inputs of queries and keys only, so that the output doesn't depend on a step's place in its window;
-    and there is no self-attention after the concatenation.
+    Keys and values come from the source's own features in every layer, as in the paper. The authors' code
+    (`modules` and `src/models.py` of github.com/yaohungt/Multimodal-Transformer) differs in this:
+
+    - All modalities are first projected to one width k, so that queries, keys, values and Y have k features.
+    - Y and the source begin as sqrt(k) times the features, plus positions. Values thus have positions, too; here they
+      don't, so that the output doesn't depend on a step's place in its window. The first half of a position's columns
+      are sines, the second cosines, and steps count from 1.
+    - One LayerNorm of each layer serves queries, keys and values alike; another one follows the last layer.
+    - Queries, keys, values and W_o have biases.
+    - The concatenation over n passes a transformer with self-attention, and only its last step is read.
     """
 
     name = "crossmodal"

@@ -54,9 +54,15 @@ class Lfan(Fusion):
     scaled by sqrt(k/h), and the results are concatenated. W are stored transposed, as in torch.nn.Linear, and
     have no bias; LayerNorm_m has a scale and a shift and eps 1e-5.
 
-    The authors normalise all modalities' values together; here each is normalised by itself, so that an absent one
-    doesn't shift the others. Their projections have biases, and their code for several heads another linear layer
-    before the normalisation and dropout after that layer; here one equation stands for any number of heads.
+    The authors' code (`models/model.py` and `models/transformer.py` of github.com/sucv/ABAW3) differs in this:
+
+    - One LayerNorm normalises all modalities together; here each is normalised by itself, so that an absent one doesn't
+      shift the others.
+    - The projections have biases.
+    - With one head, keys and queries change places: A_m,: = softmax over n of ( k_m q_n^T / sqrt(k) ). Since both are
+      learned in the same way, that is the same model with other names for its weights.
+    - With several heads, another linear layer over all modalities, and dropout after it, come before the normalisation;
+      here one equation stands for any number of heads.
     """
 
     name = "lfan"
