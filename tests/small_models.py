@@ -32,7 +32,8 @@ def variants() -> list[Any]:
     """Every fusion's default config, and each single departure from it that a Literal or a bool offers.
 
     Of a fusion that is another one with other defaults, the defaults will do. Departures are slow tests, but for those
-    that bring other operations, of one fusion: the fusions share their code for it. So do forms, which two will do for.
+    that bring other operations, of one fusion: the fusions share their code for it. Forms of joint cross-attention
+    are tried in two of them.
     """
     fast = ("hgrjca-time_mixing=relative", "hgrjca-reliability=scaled")
     found = []
@@ -42,7 +43,7 @@ def variants() -> list[Any]:
         if any(issubclass(fusion, other) for other in FUSIONS if other is not fusion):
             continue
         for field in fields(fusion.Config):
-            if field.name == "form" and fusion.name not in ("rjca", "hgrjca"):
+            if field.name == "form" and fusion.name not in ("rjca", "hgrjca", "lfan"):
                 continue
             kind, current = kinds[field.name], getattr(default, field.name)
             choices = get_args(kind) if get_origin(kind) is Literal else (True, False) if kind is bool else ()

@@ -199,7 +199,11 @@ def attention_of_one_query(query: ndarray, keys: ndarray, values: ndarray, prese
     return attended
 
 
-def lfan(weights: Weights, features: PerModality, present: PerModality, *, leader: str, dim: int, heads: int) -> Fused:
+def lfan(
+    weights: Weights, features: PerModality, present: PerModality, *, leader: str, dim: int, heads: int, form: str
+) -> Fused:
+    if form == "released":
+        return lfan_released(weights, features, present, leader, dim, heads)
     steps = len(features[leader])
     followers = {m: np.zeros((steps, dim)) for m in features}
     for step in range(steps):
@@ -212,6 +216,35 @@ def lfan(weights: Weights, features: PerModality, present: PerModality, *, leade
             attended = attention_of_one_query(q[i], k, v, here, heads)
             followers[m][step] = layer_norm(weights, f"norm.{m}", v[i] + attended)
     return np.concatenate([features[leader], *followers.values()], axis=1), {}
+
+
+def lfan_released(
+    weights: Weights, features: PerModality, present: PerModality, leader: str, dim: int, heads: int
+) -> Fused:
+    """Per step: each head's attention among modalities, from present ones alone, then one row of everything."""
+    rows = []
+    for step in range(len(features[leader])):
+        here = [i for i, m in enumerate(features) if present[m][step]]
+        q, k, v = (
+            np.stack(
+                [weights[f"{kind}.{m}.weight"] @ x[step] + weights[f"{kind}.{m}.bias"] for m, x in features.items()]
+            )
+            for kind in ("query", "key", "value")
+        )
+        asking, asked = (q, k) if heads > 1 else (k, q)
+        parts = []
+        for own in np.split(np.arange(dim), heads):
+            for i in range(len(features)):
+                part = v[i, own].copy()
+                if here:
+                    shares = softmax(asked[here][:, own] @ asking[i, own] / np.sqrt(len(own)))
+                    part += shares @ v[here][:, own]
+                parts.append(part)
+        row = np.concatenate(parts)
+        if heads > 1:
+            row = weights["out.weight"] @ row + weights["out.bias"]
+        rows.append(layer_norm(weights, "norm", row))
+    return np.concatenate([features[leader], np.stack(rows)], axis=1), {}
 
 
 def positions(steps: int, d: int) -> ndarray:

@@ -84,7 +84,7 @@ CASES = [
 
 def random_settings(fusion: type[Fusion], chosen: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
     """All settings but dropout, which is off in eval mode. One without a draw is a KeyError: none goes untested."""
-    if chosen.get("form", "additive") != "additive":
+    if "hidden" in {f.name for f in fields(fusion.Config)} and chosen["form"] != "additive":
         chosen = chosen | {"hidden": fusion.Config().hidden}
     return {
         f.name: chosen[f.name] if f.name in chosen else DRAWS[f.name](rng)

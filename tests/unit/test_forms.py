@@ -19,7 +19,7 @@ from avgate.models.overrides import override
 from avgate.models.recipe import from_plain, to_plain
 from avgate.models.recipes import RECIPES, recipe_named
 
-WITH_FORMS = [fusion for fusion in FUSIONS if "form" in {f.name for f in fields(fusion.Config)}]
+WITH_FORMS = [fusion for fusion in FUSIONS if "hidden" in {f.name for f in fields(fusion.Config)}]
 DIMS = {"audio": 3, "video": 4}
 WINDOW = 6
 
@@ -49,14 +49,18 @@ def test_a_form_that_does_not_exist_or_does_not_fit_is_refused_with_the_reason(n
 
 
 def test_a_form_stays_when_the_fusion_changes():
-    assert smoke("rjca", "model.fusion.form=released").with_fusion("hgrjca").model.fusion.form == "released"
+    released, rjcma = (smoke("rjca", f"model.fusion.form={form}") for form in ("released", "rjcma"))
+    assert {released.with_fusion(name).model.fusion.form for name in ("jca", "hgrjca", "lfan")} == {"released"}
+    assert rjcma.with_fusion("hgrjca").model.fusion.form == "rjcma"
+    assert rjcma.with_fusion("lfan").model.fusion.form == "plain", "lfan has no such form"
 
 
 def test_files_name_a_form_only_where_it_is_not_the_usual_one():
     """So that files without one are read as they always were, and earlier versions read those of today."""
     for recipe in RECIPES:
         plain = to_plain(recipe)["model"]["fusion"]
-        assert ("form" in plain) == (getattr(recipe.model.fusion, "form", "paper") != "paper"), recipe.name
+        usual = getattr(type(recipe.model.fusion), "form", None)
+        assert ("form" in plain) == (getattr(recipe.model.fusion, "form", None) != usual), recipe.name
         assert "hidden" not in plain
     plain = to_plain(smoke("jca", "model.fusion.form=additive", "model.fusion.hidden=8"))
     assert plain["model"]["fusion"]["form"] == "additive"

@@ -203,7 +203,7 @@ class Recipe:
         """The same recipe with another fusion.
 
         The fusion has its default settings, except those that this recipe changed and that both fusions have: a recipe
-        with more dropout has it in every fusion.
+        with more dropout has it in every fusion. A choice that the other fusion doesn't have isn't kept.
         """
         wanted, own = fusion_named(name), self.model.fusion
         if wanted.name == self.fusion:
@@ -211,6 +211,8 @@ class Recipe:
         usual, there = type(own)(), {f.name for f in fields(wanted.Config)}
         changed = {f.name: getattr(own, f.name) for f in fields(own) if getattr(own, f.name) != getattr(usual, f.name)}
         kept = {name: value for name, value in changed.items() if name in there}
+        choices = {name: choices_of(wanted.Config, name) for name in kept}
+        kept = {name: value for name, value in kept.items() if not choices[name] or value in choices[name]}
         return replace(self, model=replace(self.model, fusion=wanted.Config(**kept)))
 
 

@@ -7,8 +7,8 @@ workshops 2021, arXiv 2107.01175; with several heads in arXiv 2203.13031.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,8 @@ class LfanConfig:
         leader: the modality whose own features are part of the output.
         dim: k, features of each modality's query, key and value.
         heads: number of attention heads; each gets dim / heads features.
-        dropout: on the attended values.
+        dropout: on the attended values; in the form `released`, after the linear layer.
+        form: `plain`, which is ours, or that of the authors' code (`released`), see Lfan.
     """
 
     tag: ClassVar[str] = "LfanConfig"
@@ -35,6 +36,8 @@ class LfanConfig:
     dim: int = 32
     heads: int = 1
     dropout: float = 0.1
+    # Left out of files where it is the default, so that versions without this setting can still read them.
+    form: Literal["plain", "released"] = field(default="plain", metadata={"omit_default": True})
 
     def __post_init__(self):
         if min(self.dim, self.heads) < 1 or self.dim % self.heads or not 0 <= self.dropout < 1:
@@ -54,15 +57,16 @@ class Lfan(Fusion):
     scaled by sqrt(k/h), and the results are concatenated. W are stored transposed, as in torch.nn.Linear, and
     have no bias; LayerNorm_m has a scale and a shift and eps 1e-5.
 
-    The authors' code (`models/model.py` and `models/transformer.py` of github.com/sucv/ABAW3) differs in this:
+    That is the form `plain`. The authors' code (`models/model.py` and `models/transformer.py` of
+    github.com/sucv/ABAW3), the form `released`, differs in this:
 
-    - One LayerNorm normalises all modalities together; here each is normalised by itself, so that an absent one doesn't
-      shift the others.
-    - The projections have biases.
-    - With one head, keys and queries change places: A_m,: = softmax over n of ( k_m q_n^T / sqrt(k) ). Since both are
-      learned in the same way, that is the same model with other names for its weights.
-    - With several heads, another linear layer over all modalities, and dropout after it, come before the normalisation;
-      here one equation stands for any number of heads.
+    - q_m, k_m and v_m have biases.
+    - One LayerNorm normalises all modalities together: (f_1, ..., f_M) = LayerNorm( ... ). In the form `plain`, each is
+      normalised by itself, so that an absent one doesn't shift the others.
+    - With one head, keys and queries change places: A_m,: = softmax over n of ( k_m q_n^T / sqrt(k) ); the
+      normalisation reads v_m + a_m of all modalities, without dropout.
+    - With several heads, it reads dropout( y W_o + b_o ), where y, [M k], has v_m + a_m of all modalities, head by
+      head.
     """
 
     name = "lfan"
@@ -76,10 +80,12 @@ class Lfan(Fusion):
                 hint="choose one of these with --set model.fusion.leader=NAME, or another fusion",
             )
         self.out_dim = dims[config.leader] + len(dims) * config.dim
-        self.query = nn.ModuleDict({m: nn.Linear(dim, config.dim, bias=False) for m, dim in dims.items()})
-        self.key = nn.ModuleDict({m: nn.Linear(dim, config.dim, bias=False) for m, dim in dims.items()})
-        self.value = nn.ModuleDict({m: nn.Linear(dim, config.dim, bias=False) for m, dim in dims.items()})
-        self.norm = nn.ModuleDict({m: nn.LayerNorm(config.dim) for m in dims})
+        released, every = config.form == "released", len(dims) * config.dim
+        self.query = nn.ModuleDict({m: nn.Linear(dim, config.dim, bias=released) for m, dim in dims.items()})
+        self.key = nn.ModuleDict({m: nn.Linear(dim, config.dim, bias=released) for m, dim in dims.items()})
+        self.value = nn.ModuleDict({m: nn.Linear(dim, config.dim, bias=released) for m, dim in dims.items()})
+        self.norm = nn.LayerNorm(every) if released else nn.ModuleDict({m: nn.LayerNorm(config.dim) for m in dims})
+        self.out = nn.Linear(every, every) if released and config.heads > 1 else None
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> FusionOutput:
@@ -87,7 +93,14 @@ class Lfan(Fusion):
         query, key, value = (
             torch.stack([part[m](features[m]) for m in self.dims], dim=2) for part in (self.query, self.key, self.value)
         )
-        here = torch.stack([present[m] for m in self.dims], dim=2)
-        attended = value + self.dropout(attend(query, key, value, here, self.config.heads))  # [b L M k]
-        followers = [self.norm[m](x) for m, x in zip(self.dims, attended.unbind(2), strict=True)]
+        here, heads = torch.stack([present[m] for m in self.dims], dim=2), self.config.heads
+        if isinstance(self.norm, nn.ModuleDict):
+            attended = value + self.dropout(attend(query, key, value, here, heads))  # [b L M k]
+            followers = [self.norm[m](x) for m, x in zip(self.dims, attended.unbind(2), strict=True)]
+        elif self.out is None:
+            followers = [self.norm((value + attend(key, query, value, here, heads)).flatten(2))]
+        else:
+            attended = value + attend(query, key, value, here, heads)
+            by_head = attended.unflatten(-1, (heads, -1)).transpose(2, 3).flatten(2)  # [b L h M k/h], and in one row
+            followers = [self.norm(self.dropout(self.out(by_head)))]
         return FusionOutput(torch.cat([features[self.config.leader], *followers], dim=-1))
