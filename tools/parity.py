@@ -24,7 +24,8 @@ Row = tuple[str, str, str, float]
 """What was compared, against what, over what, and the largest absolute difference."""
 
 SECTIONS: list[tuple[str, str, Callable[[], list[Row]]]] = [
-    ("Fusions", parity_fusions.INTRO, parity_fusions.rows),
+    ("Fusions", parity_fusions.EQUATIONS, parity_fusions.equations),
+    ("Released code", parity_fusions.RELEASED, parity_fusions.as_released),
 ]
 """Title, a sentence or a few that say what is compared, and the function that compares."""
 
