@@ -113,3 +113,9 @@ class TestBackbone:
 def test_an_unknown_backbone_is_answered_with_what_there_is():
     with pytest.raises(UsageError, match="did you mean 'egemaps'"):
         build_backbones(["egemap"], RATE)
+
+
+def test_a_setting_that_is_given_twice_is_refused():
+    with pytest.raises(UsageError, match="'level' is given twice") as caught:
+        build_backbones(["egemaps?level=false&level=true"], RATE)
+    assert caught.value.where == "egemaps?level=false&level=true"

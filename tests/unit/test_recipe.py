@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import fields, is_dataclass, replace
 
 import pytest
@@ -203,6 +204,8 @@ def test_a_wrong_path_or_choice_says_what_was_meant(assignment, guess):
         ("train.lr=True", "'True' isn't a number"),
         ("train.lr=", "'' isn't a number"),
         ("train.lr=nan", "'nan' isn't a number"),
+        ("train.lr=1e999", "'1e999' isn't a number"),
+        ("train.epochs=" + "(" * 300 + ")" * 300, "isn't a whole number"),
         ("model.fusion.final_relu=1", "'1' isn't True or False"),
         ("model.fusion.final_relu=false", "'false' isn't True or False"),
         ("backbones=egemaps", "'egemaps' isn't a list of values"),
@@ -272,6 +275,12 @@ def test_a_value_that_could_never_work_is_refused_before_any_work(assignment):
         (lambda plain: plain.update(ema=0.99, aged=1), "aged, ema"),
         (lambda plain: plain["model"]["encoders"]["audio"].update(type="MambaConfig"), "MambaConfig"),
         (lambda plain: plain["model"]["fusion"].update(time_mixing="wavelet"), "time_mixing='wavelet'"),
+        (lambda plain: plain["model"]["fusion"].update(tau=math.nan), "tau=nan"),
+        (lambda plain: plain["model"]["fusion"].update(iterations=2.0), "iterations=2.0"),
+        (lambda plain: plain["model"].update(encoders=None), "encoders=None"),
+        (lambda plain: plain.update(backbones=["egemaps", 3]), "backbones=('egemaps', 3)"),
+        (lambda plain: plain.update(backbones="egemaps"), "backbones='egemaps'"),
+        (lambda plain: plain.update(smooth_s=[0, math.inf]), "smooth_s=(0, inf)"),
     ],
 )
 def test_a_recipe_of_a_newer_version_is_refused_by_naming_what_is_new(change, named):
@@ -282,6 +291,12 @@ def test_a_recipe_of_a_newer_version_is_refused_by_naming_what_is_new(change, na
         from_plain(plain)
     assert caught.value.what.endswith(f": {named}")
     assert "newer" in caught.value.hint
+
+
+@pytest.mark.parametrize("change", [{"backbones": (3,)}, {"backbones": "egemaps"}, {"tuning": (1e-3,)}])
+def test_backbones_and_tuning_that_are_no_text_are_refused(change):
+    with pytest.raises(ValueError, match="backbones are names, and its tuning is settings, all as text"):
+        replace(recipe_named("smoke"), **change)
 
 
 def test_a_recipe_of_an_older_version_takes_defaults_for_what_it_did_not_have():

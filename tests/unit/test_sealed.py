@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import os
 import shutil
 
@@ -209,6 +211,47 @@ def test_a_header_that_avgate_never_wrote_is_refused(metadata, tmp_path):
     for read in (lambda path: read_sealed(path, load), read_header):
         with pytest.raises(ValueError, match="header makes no sense"):
             read(tmp_path / "a")
+
+
+def leaves(value, path=()):
+    """Every place in JSON's dicts and lists, but within what a run may say of itself as it likes."""
+    yield path
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in inside:
+        if key not in ("trained_on", "scores", "recipe", "identity"):
+            yield from leaves(part, (*path, key))
+
+
+def with_part(value, path, part):
+    changed = copy.deepcopy(value)
+    if not path:
+        return part
+    inner = changed
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = part
+    return changed
+
+
+@pytest.mark.parametrize("part", [None, {"a": 1}, [[]], 1e999, "deep"], ids=str)
+@pytest.mark.parametrize(("make", "read"), KINDS)
+def test_a_description_of_another_kind_is_an_error_that_names_the_file(make, read, part, tmp_path):
+    path = make(tmp_path)
+    with safe_open(path, "np") as file:
+        about, held = json.loads(file.metadata()["avgate"]), load_file(path)
+    deep = "[" * 50_000 + "]" * 50_000
+    for place in leaves(about):
+        if part == 1e999 and place in (("best_score",), ("history",)):
+            continue  # a number, and before the first epoch there is none
+        text = json.dumps(with_part(about, place, part)).replace('"deep"', deep)
+        save_file(held, path, {"avgate": text})
+        assert refused(path, read), place
+
+
+def test_the_state_of_another_model_is_an_error_that_names_the_file(tmp_path):
+    state(tmp_path)
+    with pytest.raises(CheckpointError, match=r"resume\.safetensors: the run's state is of another model"):
+        read_state(tmp_path / "resume.safetensors").restore(torch.nn.Linear(3, 1), None)
 
 
 def test_a_header_tells_that_the_data_behind_it_are_cut_short(tmp_path):

@@ -11,8 +11,20 @@ import numpy as np
 
 from avgate.compare.stress import CLEAN, curve
 from avgate.core.console import console
-from avgate.core.sealed import read_sealed, write_sealed
+from avgate.core.sealed import description, read_sealed, write_sealed
 from avgate.core.text import reason
+from avgate.evaluation.sureness import SHARES
+
+_ABOUT = {
+    "validation": float,
+    "setting": str,
+    "targets": list[str],
+    "modalities": list[str],
+    "clips": list[str],
+    "auroc": dict[str, dict[str, float]],
+    "seconds": float,
+    "told": dict[str, dict[str, list[float]]],
+}
 
 
 def tell_of_damage(path: Path, error: Exception) -> None:
@@ -73,7 +85,7 @@ class Outcome:
             metadata, tensors = read_sealed(path, load)
             if metadata.get("identity") != identity:
                 return None
-            about = json.loads(metadata["outcome"])
+            about = description(metadata, _ABOUT, "outcome")
             about |= {name: tuple(about[name]) for name in ("targets", "modalities", "clips")}
             clean = tensors.pop("clean")
             stressed, sure = (
@@ -84,6 +96,8 @@ class Outcome:
             wanted = [(x, (*shape, 6)) for x in (clean, *stressed.values())] + [(x, (*shape, 8)) for x in sure.values()]
             if any(x.shape != fits or not np.isfinite(x).all() for x, fits in wanted):
                 raise ValueError("its moments are incomplete")
+            if any(len(tells) != 1 + len(SHARES) for told in about["told"].values() for tells in told.values()):
+                raise ValueError("what its widths tell of errors is incomplete")
             return cls(**about, clean=clean, stressed=stressed, sure=sure)
         except (OSError, KeyError, TypeError, ValueError) as error:
             tell_of_damage(path, error)

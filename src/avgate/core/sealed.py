@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from avgate.core.files import atomic_write
+from avgate.core.kinds import fits
 
 _Tensor = TypeVar("_Tensor")
 
@@ -111,6 +112,32 @@ def read_header(path: str | Path) -> dict[str, Any]:
     if size != wanted:
         raise ValueError(f"it has {size} bytes, not {wanted}")
     return header
+
+
+def description(
+    metadata: Mapping[str, str], kinds: Mapping[str, Any] | None = None, name: str = "avgate"
+) -> dict[str, Any]:
+    """What a file says of itself in its metadata, a JSON object.
+
+    Args:
+        metadata: the file's.
+        kinds: what must be in the object -> a type hint that it must fit; nothing unless given.
+        name: where in the metadata the object is.
+
+    Raises:
+        KeyError: it says nothing, or a part is missing.
+        ValueError: it is no JSON object, nested too deep, or a part is of another kind.
+    """
+    try:
+        found = json.loads(metadata[name])
+    except RecursionError as error:
+        raise ValueError("its description is nested too deep") from error
+    if not isinstance(found, dict):
+        raise ValueError("its description is no JSON object")
+    for part, kind in (kinds or {}).items():
+        if not fits(found[part], kind):
+            raise ValueError(f"its '{part}' is of another kind than avgate writes")
+    return found
 
 
 def _length(begin: bytes, size: int) -> int:

@@ -58,7 +58,7 @@ def build_backbones(names: Sequence[str], rate: float) -> tuple[Backbone, ...]:
     """Make the backbones of these names, with features at the label rate.
 
     Raises:
-        UsageError: a kind or setting is unknown, a value has the wrong type, or the source is missing.
+        UsageError: a kind or setting is unknown or given twice, a value has the wrong type, or the source is missing.
         ModelFileError: the weights are missing or can't be used.
     """
     return tuple(_build(name, rate) for name in names)
@@ -75,6 +75,8 @@ def _build(name: str, rate: float) -> Backbone:
         if not equals or key not in known:
             hint = f"its settings are {', '.join(sorted(known))}, as in {kind_of(name)}?{min(known)}=..."
             raise UsageError(f"unknown setting '{part}'", where=name, hint=hint)
+        if key in settings:
+            raise UsageError(f"the setting '{key}' is given twice", where=name, hint="give it once")
         settings[key] = _value(unquote(text))
     takes_source = any(field.name == "source" for field in fields(kind.config))
     if takes_source != bool(source):

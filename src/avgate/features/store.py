@@ -22,12 +22,17 @@ import numpy as np
 from avgate.core.errors import FeatureError
 from avgate.core.files import atomic_write, make_folder
 from avgate.core.scratch import PREFIX
-from avgate.core.sealed import read_header, read_sealed, write_sealed
-from avgate.core.timeline import Grid
+from avgate.core.sealed import description, read_header, read_sealed, write_sealed
+from avgate.core.timeline import LONGEST_S, Grid
 from avgate.core.types import FeatureTrack
 
 _SAMPLES, _SAMPLE_BYTES = 16, 1 << 16
-_HEADER = ("clip", "backbone", "modality", "fingerprint", "source", "rate", "start_s", "columns")
+_HEADER = dict.fromkeys(("clip", "backbone", "modality", "fingerprint", "source"), str) | {
+    "rate": float,
+    "start_s": float,
+    "columns": list[str],
+}
+"""What a file says of itself, and of which kind that is."""
 
 
 def source_fingerprint(path: Path, crops: Path | None = None) -> str:
@@ -207,6 +212,8 @@ def _read(path: Path, clip: str | None = None) -> tuple[dict[str, Any], FeatureT
         raise _unreadable(path, error) from error
     if not len(track.values):
         raise _unreadable(path, ValueError("it holds no row"))
+    if max(abs(track.grid.start_s), len(track.values) / track.grid.rate) > LONGEST_S:
+        raise _unreadable(path, ValueError("no recording is that long, or begins that late"))
     if clip not in (None, header["clip"]):
         raise FeatureError(
             f"these are the features of another clip: '{header['clip']}'",
@@ -217,7 +224,7 @@ def _read(path: Path, clip: str | None = None) -> tuple[dict[str, Any], FeatureT
 
 
 def _header(metadata: dict[str, str]) -> dict[str, Any]:
-    header = json.loads(metadata["avgate"])
+    header = description(metadata, _HEADER)
     return {name: header[name] for name in _HEADER}
 
 

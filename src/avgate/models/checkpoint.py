@@ -15,7 +15,8 @@ from torch import Tensor
 
 from avgate.core.errors import CheckpointError, FeatureError
 from avgate.core.files import make_folder
-from avgate.core.sealed import read_sealed, write_sealed
+from avgate.core.kinds import fits
+from avgate.core.sealed import description, read_sealed, write_sealed
 from avgate.core.types import FeatureTrack
 from avgate.features.stats import FeatureStats
 from avgate.models.intervals import Intervals
@@ -27,6 +28,16 @@ DEMONSTRATION_NOTE = (
     "Demonstration weights: trained on rendered clips of one face and a synthetic voice only. "
     "They show how avgate works; they do not measure real people's emotions."
 )
+_ABOUT = {
+    "recipe": dict,
+    "features": list[dict],
+    "targets": list[str],
+    "smooth_steps": int,
+    "trained_on": dict,
+    "scores": dict,
+    "demonstration": bool,
+    "avgate": str,
+}
 CHECKPOINT_NAME = "checkpoint.safetensors"
 """Name of a checkpoint in the folder of its run."""
 
@@ -47,6 +58,14 @@ class FeatureSpec:
     def of(cls, track: FeatureTrack) -> FeatureSpec:
         """The description of a track."""
         return cls(track.backbone, track.modality, track.columns, track.fingerprint)
+
+    @classmethod
+    def read(cls, plain: dict[str, Any]) -> FeatureSpec:
+        """The description in a checkpoint's file: KeyError, TypeError or ValueError where it is none."""
+        spec = cls(**(plain | {"columns": tuple(plain["columns"])}))
+        if not isinstance(plain["columns"], list) or not fits(vars(spec), dict[str, str | tuple[str, ...]]):
+            raise ValueError("its 'features' are of another kind than avgate writes")
+        return spec
 
 
 def modality_dims(features: Sequence[FeatureSpec]) -> dict[str, int]:
@@ -199,15 +218,16 @@ def load_checkpoint(path: str | Path | None = None) -> Checkpoint:
     path = DEFAULT_WEIGHTS if path is None else checkpoint_file(path)
     try:
         metadata, tensors = read_sealed(path, load)
-        about = json.loads(metadata["avgate"])
+        about = description(metadata)
         if about["format"] != FORMAT:
             raise CheckpointError(
                 f"it has format {about['format']}, and this version of avgate reads format {FORMAT}",
                 hint=f"install the version of avgate that wrote it ({about.get('avgate', 'unknown')})",
             )
+        about = description(metadata, _ABOUT)
         checkpoint = Checkpoint(
             recipe=from_plain(about["recipe"]),
-            features=tuple(FeatureSpec(**(f | {"columns": tuple(f["columns"])})) for f in about["features"]),
+            features=tuple(FeatureSpec.read(feature) for feature in about["features"]),
             targets=tuple(about["targets"]),
             stats=_stats(tensors),
             weights={k.removeprefix("weights/"): v for k, v in tensors.items() if k.startswith("weights/")},

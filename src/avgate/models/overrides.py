@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
@@ -89,7 +90,7 @@ def _value(text: str, present: Any, choices: Sequence[str], path: str) -> Any:
         raise UsageError(what, where=path, hint=f"set its parts: {', '.join(parts) or 'none in this recipe'}")
     try:
         return _like(present, ast.literal_eval(text))
-    except (ValueError, TypeError, SyntaxError):
+    except (ValueError, TypeError, SyntaxError, OverflowError, MemoryError, RecursionError):
         hint = f"its value now is {present!r}"
         if isinstance(present, tuple):
             what, hint = f"'{text}' isn't a list of values of the right kind", f"write (A, B), or (A,) for one; {hint}"
@@ -103,7 +104,7 @@ def _like(present: Any, value: Any) -> Any:
     if isinstance(present, tuple) and isinstance(value, tuple | list):
         return tuple(_like(present[0], v) for v in value) if present else tuple(value)
     if isinstance(present, float) and type(value) is int:
-        return float(value)
-    if type(value) is not type(present):
+        value = float(value)
+    if type(value) is not type(present) or (isinstance(value, float) and not math.isfinite(value)):
         raise TypeError
     return value

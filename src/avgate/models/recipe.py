@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from avgate.core.errors import CheckpointError
+from avgate.core.kinds import fits
 from avgate.core.timeline import Grid
 from avgate.features.base import kind_of
 from avgate.features.corruption import CORRUPTIONS
@@ -160,6 +162,9 @@ class Recipe:
     loss: LossConfig = field(default=LossConfig(), metadata={"omit_default": True})
 
     def __post_init__(self):
+        if not fits(self.backbones, tuple[str, ...]) or not fits(self.tuning, tuple[str, ...]):
+            what = f"not {reprlib.repr(self.backbones)} and {reprlib.repr(self.tuning)}"
+            raise ValueError(f"a recipe's backbones are names, and its tuning is settings, all as text, {what}")
         if not self.backbones or len(set(self.backbones)) < len(self.backbones):
             raise ValueError(f"a recipe needs at least one backbone, and none twice, not {self.backbones}")
         for modality, tuned in self.model.finetune.items():
@@ -264,14 +269,22 @@ def from_plain(value: Any) -> Any:
     if kind is not None:
         inner = {f.name: f.metadata["missing"] for f in fields(kind) if "missing" in f.metadata} | inner
     if kind is not None:
-        choices = {k: choices_of(kind, k) for k in set(inner) - unknown}
-        unknown |= {f"{k}={inner[k]!r}" for k, known in choices.items() if known and inner[k] not in known}
+        hints = get_type_hints(kind)
+        wrong = [k for k in set(inner) - unknown if not (fits(inner[k], hints[k]) and _finite(inner[k]))]
+        unknown |= {f"{k}={reprlib.repr(inner[k])}" for k in wrong}
     if kind is None or unknown:
         raise CheckpointError(
             f"its recipe has settings that this version of avgate doesn't know: {', '.join(sorted(unknown))}",
             hint="install the version of avgate that wrote it, or a newer one",
         )
     return kind(**inner)
+
+
+def _finite(value: Any) -> bool:
+    """Whether a setting, and each of several, is no NaN or Inf."""
+    if isinstance(value, tuple):
+        return all(map(_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def choices_of(kind: type, name: str) -> tuple[str, ...]:

@@ -14,10 +14,19 @@ from torch import Tensor, nn
 
 from avgate.core.errors import CheckpointError, UsageError
 from avgate.core.files import atomic_write
-from avgate.core.sealed import read_sealed, write_sealed
+from avgate.core.kinds import fits
+from avgate.core.sealed import description, read_sealed, write_sealed
 from avgate.core.types import Clip
 from avgate.models.checkpoint import FeatureSpec
 from avgate.models.recipe import Recipe, to_plain
+
+_ABOUT = {
+    "identity": dict,
+    "epoch": int,
+    "best_epoch": int,
+    "best_score": float,
+    "history": list[dict[str, float]],
+}
 
 
 def run_identity(recipe: Recipe, specs: Sequence[FeatureSpec], clips: Sequence[Clip], precision: str) -> dict[str, Any]:
@@ -95,14 +104,20 @@ class RunState:
         )
 
     def restore(self, model: nn.Module, optimizer: Any) -> None:
-        """Put weights and moments back."""
-        model.load_state_dict(self.last)
-        if self.moments:
-            state: dict[int, dict[str, Tensor]] = {}
+        """Put weights and moments back; CheckpointError where they are another model's."""
+        state: dict[int, dict[str, Tensor]] = {}
+        try:
+            model.load_state_dict(self.last)
             for key, value in self.moments.items():
                 index, name = key.split("/")
                 state.setdefault(int(index), {})[name] = value
-            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+            if state:
+                optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        except (RuntimeError, KeyError, ValueError) as error:
+            hint = "delete the run's resume.safetensors to start it anew"
+            raise CheckpointError(
+                "the run's state is of another model", where="resume.safetensors", hint=hint
+            ) from error
 
     def save(self, run: Path) -> None:
         """Write resume state and history, each atomically; OutputError where they can't be written."""
@@ -141,7 +156,9 @@ class RunState:
             return None
         try:
             metadata, tensors = read_sealed(path, load)
-            about = json.loads(metadata["avgate"])
+            about = description(metadata, _ABOUT)
+            if not fits(about.setdefault("restarts", 0), int):  # older files have none
+                raise ValueError("its 'restarts' is of another kind than avgate writes")
             parts: dict[str, dict[str, Tensor]] = {"last": {}, "best": {}, "moments": {}}
             for key, tensor in tensors.items():
                 kind, name = key.split("/", 1)
@@ -155,7 +172,7 @@ class RunState:
                 about["best_epoch"],
                 about["best_score"],
                 about["history"],
-                about.get("restarts", 0),
+                about["restarts"],
             )
         except (KeyError, TypeError, ValueError, OSError) as error:
             reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
