@@ -147,3 +147,28 @@ def test_heads_of_single_modalities_see_dropout_in_training(fusion):
     torch.manual_seed(3)
     one, other = (model(*batch).unimodal for _ in "12")
     assert all(not torch.equal(one[m], other[m]) for m in one)
+
+
+def without(values, name):
+    return {m: x for m, x in values.items() if m != name}
+
+
+@pytest.mark.parametrize("way", ["forward", "exact"])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda x, p: (x, {m: here.double() for m, here in p.items()}), "presence of audio must be bool"),
+        (lambda x, p: ({m: v[:, :0] for m, v in x.items()}, {m: h[:, :0] for m, h in p.items()}), "L of 1 or more"),
+        (lambda x, p: (x, p | {"video": p["video"][:, 1:]}), "presence of video must be .* alike for all"),
+        (lambda x, p: (x | {"video": x["video"][:, 1:]}, p), r"features of video must be .*\[5, 9, 4\].*\[5, 8, 4\]"),
+        (lambda x, p: (x | {"text": x["text"][..., :1]}, p), r"features of text must be .*\[5, 9, 2\].*\[5, 9, 1\]"),
+        (lambda x, p: (x | {"text": x["text"].long()}, p), "features of text must be numbers .*int64"),
+        (lambda x, p: ({m: v[0] for m, v in x.items()}, {m: h[0] for m, h in p.items()}), r"must be \[b L\]"),
+        (lambda x, p: (without(x, "text"), p), "the model also reads text"),
+        (lambda x, p: (x, without(without(p, "text"), "audio")), "the model also reads audio and text"),
+    ],
+)
+def test_a_batch_that_the_model_cannot_read_is_refused_in_plain_words(change, said, way):
+    model = make_model(ConcatConfig()).eval()
+    with pytest.raises(ValueError, match=said):
+        getattr(model, way)(*change(*make_batch()))

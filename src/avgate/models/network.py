@@ -91,6 +91,7 @@ class Model(nn.Module):
         widths = {m: tuned[m].out_dim if m in tuned else dims[m] for m in self.modalities}
         self.encoders = nn.ModuleDict({m: build_encoder(widths[m], encoders[m]) for m in self.modalities})
         self.absence = nn.ParameterDict({m: nn.Parameter(0.02 * torch.randn(encoders[m].dim)) for m in self.modalities})
+        self._dims = {m: dims[m] for m in self.modalities}
         self.fusion = build_fusion(config.fusion, {m: encoders[m].dim for m in self.modalities}, window)
         self.view_encoders = nn.ModuleDict(
             {
@@ -126,9 +127,11 @@ class Model(nn.Module):
         Args:
             features: modality -> [b L d], standardised; what stands in absent steps is never read.
             present: modality -> bool [b L].
+
+        Raises:
+            ValueError: a modality is missing, shapes disagree, there is no step, or presence isn't bool.
         """
-        features = {m: features[m] for m in self.modalities}
-        present = {m: present[m] for m in self.modalities}
+        features, present = self._checked(features, present)
         out = self._run(features, present)
         return out if self.training else _without_end(out, present)
 
@@ -140,9 +143,11 @@ class Model(nn.Module):
         Args:
             features: as for forward.
             present: as for forward.
+
+        Raises:
+            ValueError: as for forward.
         """
-        features = {m: features[m] for m in self.modalities}
-        present = {m: present[m] for m in self.modalities}
+        features, present = self._checked(features, present)
         steps = next(iter(present.values())).shape[1]
         lengths = _up_to_end(present).sum(1).tolist()
         rows = [
@@ -161,6 +166,29 @@ class Model(nn.Module):
         spreads = [row.log_variance for row in rows if row.log_variance is not None]
         both = (whole(centres), whole(spreads)) if spreads else (None, None)
         return ModelOutput(whole([row.targets for row in rows]), gates, {}, *both)
+
+    def _checked(
+        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The modalities that the model reads; ValueError where they aren't what forward asks for."""
+        missing = [m for m in self.modalities if m not in features or m not in present]
+        if missing:
+            raise ValueError(f"the model also reads {' and '.join(missing)}: give its features and its presence")
+        read, here = {m: features[m] for m in self.modalities}, {m: present[m] for m in self.modalities}
+        if torch.compiler.is_compiling():  # an exported model has the shapes that it was exported with
+            return read, here
+        wanted = next(iter(here.values())).shape
+        for m in self.modalities:
+            if here[m].dtype != torch.bool:
+                raise ValueError(f"presence of {m} must be bool, not {here[m].dtype}")
+            if here[m].shape != wanted or here[m].dim() != 2 or not here[m].shape[1]:
+                raise ValueError(f"presence of {m} must be [b L], alike for all and with L of 1 or more")
+            if read[m].shape != (*wanted, self._dims[m]) or not read[m].dtype.is_floating_point:
+                raise ValueError(
+                    f"features of {m} must be numbers [b L d] = {[*wanted, self._dims[m]]}, "
+                    f"not {read[m].dtype} {list(read[m].shape)}"
+                )
+        return read, here
 
     def encode(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """X_m [b L d_m] for every modality: encoded where present, the learned absence vector where not.
