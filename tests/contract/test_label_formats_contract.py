@@ -68,6 +68,17 @@ def test_a_value_ends_where_the_next_one_begins_if_the_format_holds_intervals(tm
 
 
 @FORMATS
+def test_names_that_a_spreadsheet_would_run_are_read_back_and_run_by_none(tmp_path, chosen):
+    labels = LabelTrack(np.arange(3) / 2, np.zeros((3, 2), np.float32), ("=x", "-y"))
+    files = write_labels(labels, tmp_path / f"clip{chosen.suffix}", chosen.name)
+    if chosen.name != "affwild2":  # which takes only names of letters
+        assert sum((part.targets for part in read_all(files, labels)), ()) == labels.targets
+    for file in files:
+        if file.suffix in (".csv", ".txt"):
+            assert not any(cell.startswith(("=", "-y")) for cell in file.read_text().replace("\n", ",").split(","))
+
+
+@FORMATS
 def test_files_of_several_targets_are_one_or_one_each(tmp_path, chosen):
     labels = LabelTrack(np.arange(3) / 2, np.zeros((3, 2), np.float32), ("valence", "arousal"))
     files = write_labels(labels, tmp_path / f"clip{chosen.suffix}", chosen.name)

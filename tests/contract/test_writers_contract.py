@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from avgate.apps.predict import writers_named
 from avgate.core.errors import OutputError
 from avgate.core.types import Trace
+from avgate.labels.formats import label_format
 from avgate.report.writers import WRITERS
 from avgate.report.writers.base import Writer
 from tests.traces import UNKNOWN_S, make_trace
@@ -122,3 +124,11 @@ def test_a_missing_folder_is_named(writer: Writer, tmp_path: Path):
 def test_a_name_that_is_no_unicode_is_written(writer: Writer, tmp_path: Path):
     writer.write(make_trace(10, source="\udcff.mp4"), tmp_path / "trace")
     assert len(READERS[writer.name](tmp_path / "trace")["time_s"]) == 10
+
+
+def test_a_target_that_a_spreadsheet_would_run_is_quoted_in_csv(tmp_path: Path):
+    trace = make_trace(3)
+    trace = replace(trace, targets={"=cmd()": trace.targets["valence"]}, raw={}, low={}, high={})
+    writers_named(["csv"])[0].write(trace, tmp_path / "a.csv")
+    assert list(pd.read_csv(tmp_path / "a.csv"))[:2] == ["time_s", "'=cmd()"]
+    assert label_format("csv").read(tmp_path / "a.csv").targets[0] == "=cmd()"

@@ -54,7 +54,7 @@ def test_one_bad_video_among_several_costs_only_itself(tmp_path, corpus, checkpo
     good = Rendered(corpus).clips()[0].video
     out = tmp_path / "out"
     said = fails(1, "predict", empty(tmp_path), good, "--checkpoint", checkpoint, "--out", out, "--no-report")
-    assert "1 of 2 videos failed" in said
+    assert "1 of 2 recordings failed" in said
     assert "empty.mp4" in said
     assert (out / f"{good.stem}.csv").is_file()
 

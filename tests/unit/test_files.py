@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import errno
 import os
 import stat
@@ -8,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from avgate.core.errors import OutputError, UsageError
-from avgate.core.files import atomic_write, make_folder, refuse_overwriting
+from avgate.core.files import atomic_write, make_folder, refuse_overwriting, write_csv
+from avgate.core.text import as_cell, from_cell
 
 
 def test_the_file_appears_only_when_it_is_complete(tmp_path: Path):
@@ -104,3 +106,16 @@ def test_a_file_in_an_input_folder_is_not_written_over_but_a_new_one_may_be_writ
     with pytest.raises(UsageError, match="part of an input"):
         refuse_overwriting([tmp_path / "corpus"], {"--out": tmp_path / "corpus" / "labels" / "a.csv"})
     refuse_overwriting([tmp_path / "corpus"], {"--out": tmp_path / "corpus" / "report.json"})
+
+
+def test_no_name_in_a_table_is_run_as_a_formula_and_numbers_stay_numbers(tmp_path):
+    write_csv(
+        tmp_path / "a.csv", ["=1+1", "@x", "valence"], [["-0.5", -1.5, ""], ["-x", "+x", "\tx"], ["\r=x", "x", "é"]]
+    )
+    rows = list(csv.reader((tmp_path / "a.csv").open(encoding="utf-8", newline="")))
+    assert rows == [["'=1+1", "'@x", "valence"], ["-0.5", "-1.5", ""], ["'-x", "'+x", "'\tx"], [" =x", "x", "é"]]
+
+
+@pytest.mark.parametrize("name", ["=x", "-x", "-0.5", "valence", "'quoted'", "'", "", "@"])
+def test_a_name_in_a_cell_is_read_as_what_it_was(name):
+    assert from_cell(as_cell(name)) == name

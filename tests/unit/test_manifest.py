@@ -307,7 +307,7 @@ class TestInspect:
         edit(manifest, lambda rows: rows[2].update(labels=""))
         main(["inspect", "--corpus", "manifest", "--data", str(manifest)])
         said = capsys.readouterr().out
-        assert "clip0: its labels end at 17.00 s, its video at 1.96 s; its first 1.00 s have no labels" in said
+        assert "clip0: its labels end at 17.00 s, its recording at 1.96 s; its first 1.00 s have no labels" in said
         assert "clip1.mp4: not a media file of a supported format" in said
         assert "clip2: it has no labels" in said
         assert "3 clips to look at" in said

@@ -7,7 +7,6 @@ OUT/reliability.csv       the same clip by clip
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from avgate.compare.kept import Kept
 from avgate.compare.protocol import Protocol, Run, Variant
 from avgate.compare.tables import markdown_table
 from avgate.core.errors import CorpusError, UsageError
-from avgate.core.files import atomic_write, write_json
+from avgate.core.files import write_csv, write_json
 from avgate.core.gates import Gate
 from avgate.core.metrics import bootstrap_groups, pcc
 from avgate.core.types import Clip
@@ -206,8 +205,10 @@ def relied_on(model: Estimator, example: Example) -> float:
 
 
 def _write_rows(rows: dict[str, list[Row]], path: Path) -> None:
-    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["fusion", "clip", "actor", "model_voice_less_face", "people_voice_less_face"])
-        for name, own in rows.items():
-            writer.writerows([name, row.clip, row.actor, f"{row.model:.6f}", f"{row.people:.6f}"] for row in own)
+    titles = ("fusion", "clip", "actor", "model_voice_less_face", "people_voice_less_face")
+    cells = (
+        [name, row.clip, row.actor, f"{row.model:.6f}", f"{row.people:.6f}"]
+        for name, own in rows.items()
+        for row in own
+    )
+    write_csv(path, titles, cells)

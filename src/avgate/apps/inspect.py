@@ -88,7 +88,7 @@ def _disagreements(labels: LabelTrack, video_s: np.ndarray) -> list[str]:
     first_s, last_s = float(labels.time_s[0]), float(intervals(labels)[1][-1])
     found = []
     if math.isfinite(last_s) and last_s > video_s[-1] + _LATE_S:
-        found.append(f"its labels end at {last_s:.2f} s, its video at {video_s[-1]:.2f} s")
+        found.append(f"its labels end at {last_s:.2f} s, its recording at {video_s[-1]:.2f} s")
     if last_s < video_s[-1] - _LATE_S:
         found.append(f"its last {video_s[-1] - last_s:.2f} s have no labels")
     if first_s > video_s[0] + _LATE_S:

@@ -83,7 +83,7 @@ def predict(
     fps: float | None = None,
     level: float = DEFAULT_LEVEL,
 ) -> list[Trace]:
-    """Write NAME.csv, NAME.json, NAME.html and NAME.png for every video; a video that fails doesn't stop the others.
+    """Write NAME.csv, NAME.json, NAME.html and NAME.png for every recording; one that fails doesn't stop the others.
 
     Args:
         videos: videos, sound files, images, or folders of images.
@@ -96,11 +96,11 @@ def predict(
         level: share of the true values that intervals are made to hold.
 
     Returns:
-        The traces of the videos that worked, in order.
+        The traces of those that worked, in order.
 
     Raises:
         UsageError: two results would have the same name, or `fps` is given without a folder.
-        AvgateError: some videos failed; it says which and why, and all others are written.
+        AvgateError: some failed; it says which and why, and all others are written.
     """
     _refuse_same_names(videos)
     if fps is not None and not any(video.is_dir() for video in videos):
@@ -119,7 +119,7 @@ def predict(
     if failed and len(videos) == 1:
         raise failed[0]
     if failed:
-        raise AvgateError(f"{len(failed)} of {len(videos)} videos failed:\n" + "\n".join(f"  {e}" for e in failed))
+        raise AvgateError(f"{len(failed)} of {len(videos)} recordings failed:\n" + "\n".join(f"  {e}" for e in failed))
     return traces
 
 

@@ -1,8 +1,9 @@
-"""Atomic writes: a file is either complete or absent. And strict JSON."""
+"""Atomic writes: a file is either complete or absent. CSV that no spreadsheet runs, and strict JSON."""
 
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import math
 import os
@@ -14,6 +15,7 @@ import numpy as np
 
 from avgate.core.errors import OutputError, UsageError
 from avgate.core.scratch import PREFIX, claim
+from avgate.core.text import as_cell
 
 
 @contextlib.contextmanager
@@ -118,6 +120,17 @@ def refuse_overwriting(inputs: Iterable[Path], outputs: Mapping[str, Path | None
         if place in taken:
             raise UsageError(f"'{path}' can't be written: {taken[place]}", where=option, hint="give another name")
         taken[place] = f"it is the output of {option}"
+
+
+def write_csv(path: Path, titles: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """Write a table as CSV, atomically: UTF-8, line feeds, and cells as `as_cell` makes them.
+
+    OutputError where it can't be written.
+    """
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([as_cell(title) for title in titles])
+        writer.writerows([as_cell(value) if isinstance(value, str) else value for value in row] for row in rows)
 
 
 def json_values(value: object) -> Any:

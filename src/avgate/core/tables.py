@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avgate.core.errors import CorpusError
-from avgate.core.text import number, quoted
+from avgate.core.text import from_cell, number, quoted, reason
 
 _SEPARATOR = re.compile(r"sep=(.)", re.IGNORECASE)
 """A first line by which spreadsheets tell the separator."""
@@ -79,21 +79,17 @@ def read_rows(path: Path, separator: str | None = None, *, blank: bool = False, 
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
         rows, lines, before = [], [], 0
         for cells in reader:
-            stripped = [cell.strip() for cell in cells]
+            stripped = [from_cell(cell.strip()) for cell in cells]
             if (blank or any(stripped)) and not (told and before == 0):
                 rows.append(stripped)
                 lines.append(before + 1)
             before = reader.line_num
     except (OSError, ValueError, csv.Error) as error:
-        reason = "it isn't UTF-8 text" if isinstance(error, UnicodeDecodeError) else _reason(error)
-        what = f"the file can't be read as a text table: {reason}"
+        why = "it isn't UTF-8 text" if isinstance(error, UnicodeDecodeError) else reason(error)
+        what = f"the file can't be read as a text table: {why}"
         raise CorpusError(what, where=path, hint=hint or "check the path, and that the file is UTF-8 text") from error
     while blank and rows and not any(rows[-1]):
         rows.pop()
     if not rows:
         raise CorpusError("the file is empty", where=path, hint=hint or "check what the program exported")
     return TextTable(path, rows, lines[: len(rows)], separator)
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or quoted(str(error))

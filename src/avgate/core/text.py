@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import unicodedata
@@ -18,6 +19,9 @@ _SHOWN = {"\n", "\u200c", "\u200d"}
 
 _OBEYED = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Unicode's categories of characters that control a terminal or the direction of text, or are no text at all."""
+
+_RUN = ("=", "+", "-", "@", "\t")
+"""What the cells of a table begin with that spreadsheets run as formulas."""
 
 _NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
@@ -40,6 +44,28 @@ def one_line(text: str) -> str:
 
 def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
+
+
+def as_cell(text: str) -> str:
+    """Text as a cell of a CSV file: a name that a spreadsheet would run gets an apostrophe before it.
+
+    Carriage returns become blanks, since many readers begin a new row there.
+
+    >>> as_cell("=1+2"), as_cell("-0.5"), as_cell("valence")
+    ("'=1+2", '-0.5', 'valence')
+    """
+    text = text.replace("\r", " ")
+    if not text.startswith(_RUN):
+        return text
+    with contextlib.suppress(ValueError):
+        float(text)
+        return text
+    return f"'{text}"
+
+
+def from_cell(text: str) -> str:
+    """What `as_cell` made a cell of."""
+    return text[1:] if text.startswith("'") and as_cell(text[1:]) == text else text
 
 
 def reason(error: object, longest: int = 200) -> str:

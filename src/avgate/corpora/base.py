@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from avgate.core.errors import CorpusError
+from avgate.core.text import from_cell
 from avgate.core.types import Clip, FeatureTrack, LabelTrack
 from avgate.labels import tracks
 
@@ -104,6 +105,6 @@ def read_table(path: Path, columns: tuple[str, ...], hint: str) -> list[dict[str
                 raise CorpusError(f"the columns {', '.join(twice)} are there twice", where=path, hint=hint)
             if missing:
                 raise CorpusError(f"the columns {', '.join(missing)} are missing", where=path, hint=hint)
-            return list(reader)
+            return [{k: from_cell(v) if isinstance(v, str) else v for k, v in row.items()} for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CorpusError(f"the file can't be read as CSV: {error}", where=path, hint=hint) from error

@@ -10,7 +10,6 @@ is extracted again.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import os
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from avgate.core.errors import FeatureError
-from avgate.core.files import atomic_write, make_folder
+from avgate.core.files import make_folder, write_csv
 from avgate.core.scratch import PREFIX
 from avgate.core.sealed import description, read_header, read_sealed, write_sealed
 from avgate.core.timeline import LONGEST_S, Grid
@@ -172,10 +171,7 @@ class FeatureStore:
             key, file = path.parent.name, path.relative_to(self.root).as_posix()
             rows.append([header["clip"], header["backbone"], key, file, header["rate"], steps, header["source"]])
         manifest = self.root / "manifest.csv"
-        with atomic_write(manifest) as temporary, temporary.open("w", newline="", encoding="utf-8") as table:
-            writer = csv.writer(table)
-            writer.writerow(["clip", "backbone", "key", "file", "rate", "steps", "source"])
-            writer.writerows(rows)
+        write_csv(manifest, ("clip", "backbone", "key", "file", "rate", "steps", "source"), rows)
         return manifest
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from avgate.core.errors import CheckpointError, UsageError
-from avgate.core.files import atomic_write
+from avgate.core.files import write_csv
 from avgate.core.kinds import fits
 from avgate.core.sealed import description, read_sealed, write_sealed
 from avgate.core.types import Clip
@@ -136,10 +135,8 @@ class RunState:
         }
         whole = save({k: v.contiguous() for k, v in tensors.items()}, {"avgate": json.dumps(about)})
         write_sealed(run / "resume.safetensors", whole)
-        with atomic_write(run / "history.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, ("epoch", "loss", "validation_ccc"), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.history)
+        titles = ("epoch", "loss", "validation_ccc")
+        write_csv(run / "history.csv", titles, ([row[title] for title in titles] for row in self.history))
 
     @classmethod
     def load(cls, run: Path, identity: dict[str, Any]) -> RunState | None:

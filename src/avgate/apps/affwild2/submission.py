@@ -18,7 +18,7 @@ from avgate.core.console import progress
 from avgate.core.errors import CorpusError, FeatureError, UsageError
 from avgate.core.files import atomic_write
 from avgate.core.tables import read_rows
-from avgate.core.text import number, quoted
+from avgate.core.text import as_cell, number, quoted
 from avgate.core.types import Clip
 from avgate.corpora.affwild2 import AffWild2
 from avgate.corpora.base import Corpus
@@ -52,6 +52,10 @@ def read_sample(path: Path) -> list[Frame]:
         found = re.fullmatch(r"(.+)/([0-9]{1,9})\.[A-Za-z]+", row[0])
         if found is None or int(found[2]) < 1:
             what = f"line {line}: '{quoted(row[0])}' is no VIDEO/NUMBER.jpg"
+            raise CorpusError(what, where=path, hint=_SAMPLE_HINT)
+        if as_cell(row[0]) != row[0]:
+            # A submission must repeat it to the letter.
+            what = f"line {line}: '{quoted(row[0])}' would be run as a formula by spreadsheets"
             raise CorpusError(what, where=path, hint=_SAMPLE_HINT)
         frames.append(Frame(row[0], found[1], int(found[2]) - 1))
     if not frames:

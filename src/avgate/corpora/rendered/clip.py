@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
-from avgate.core.files import atomic_write
+from avgate.core.files import write_csv
 from avgate.core.types import VideoFrame
 from avgate.corpora.rendered.acting import Temperament, act
 from avgate.corpora.rendered.config import RenderConfig
@@ -70,8 +67,8 @@ class Studio:
         files = {column: root / file for column, file in clip_files(clip_name(identity, take)).items()}
         time_s = np.arange(config.frames) / config.fps
         labels = np.column_stack([time_s, trajectory])
-        _write_csv(files["labels"], LABEL_COLUMNS, ([f"{value:.6f}" for value in row] for row in labels))
-        _write_csv(files["marks"], MARK_COLUMNS, (_mark_row(mark) for mark in marks))
+        write_csv(files["labels"], LABEL_COLUMNS, ([f"{value:.6f}" for value in row] for row in labels))
+        write_csv(files["marks"], MARK_COLUMNS, (_mark_row(mark) for mark in marks))
         threads = cv2.getNumThreads()
         cv2.setNumThreads(1)  # clips already run in parallel, and frames are too small to split between threads
         try:
@@ -86,10 +83,3 @@ class Studio:
 
 def _mark_row(mark: Mark) -> list[str]:
     return [f"{mark.start_s:.3f}", f"{mark.end_s:.3f}", mark.modality, mark.kind]
-
-
-def _write_csv(path: Path, columns: tuple[str, ...], rows: Iterable[list[Any]]) -> None:
-    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(rows)

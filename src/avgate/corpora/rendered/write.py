@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable
 from dataclasses import asdict
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avgate.core.errors import UsageError
-from avgate.core.files import atomic_write, make_folder
+from avgate.core.files import atomic_write, make_folder, write_csv
 from avgate.core.processes import Workers, worker_count
 from avgate.corpora.rendered.config import RenderConfig
 from avgate.corpora.rendered.read import MANIFEST_COLUMNS
@@ -67,13 +66,13 @@ def render(
         _render_all(root, config, missing, min(workers, len(missing)), lambda key: report(clip_name(*key)))
 
     manifest = root / "manifest.csv"
-    with atomic_write(manifest) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, MANIFEST_COLUMNS)
-        writer.writeheader()
-        for identity, take in takes:
-            name = clip_name(identity, take)
-            home = {"split": config.split(identity), "group": group_name(identity)}
-            writer.writerow({"clip": name, **clip_files(name), **home})
+    rows = []
+    for identity, take in takes:
+        name = clip_name(identity, take)
+        home = {"split": config.split(identity), "group": group_name(identity)}
+        row = {"clip": name, **clip_files(name), **home}
+        rows.append([row[column] for column in MANIFEST_COLUMNS])
+    write_csv(manifest, MANIFEST_COLUMNS, rows)
     return manifest
 
 

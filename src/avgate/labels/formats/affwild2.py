@@ -10,6 +10,7 @@ import numpy as np
 from avgate.core.errors import CorpusError
 from avgate.core.files import atomic_write
 from avgate.core.tables import read_rows
+from avgate.core.text import as_cell
 from avgate.core.types import LabelTrack
 from avgate.labels.formats.base import DECIMALS, Frames, checked_times, first_line
 
@@ -73,4 +74,4 @@ class AffWild2:
             for row, gone in zip(labels.values.tolist(), unknown.tolist(), strict=True)
         ]
         with atomic_write(path) as temporary:
-            temporary.write_text("\n".join([",".join(labels.targets), *rows, ""]), "utf-8")
+            temporary.write_text("\n".join([",".join(map(as_cell, labels.targets)), *rows, ""]), "utf-8")

@@ -11,7 +11,7 @@ import numpy as np
 from avgate.core.errors import CorpusError
 from avgate.core.files import atomic_write
 from avgate.core.tables import read_rows
-from avgate.core.text import listed
+from avgate.core.text import as_cell, listed
 from avgate.core.types import LabelTrack
 from avgate.labels.formats.base import DECIMALS, Frames, beginning, checked_ends, checked_times, scale
 from avgate.labels.tracks import intervals
@@ -99,7 +99,7 @@ class Carma:
             ("Minimum Value", "-1"),
             ("Maximum Value", "1"),
             ("Number of Steps", "9"),
-            ("Second", labels.targets[0]),
+            ("Second", as_cell(labels.targets[0])),
             (_RULE, _RULE),
         ]
         _, until_s = intervals(labels)

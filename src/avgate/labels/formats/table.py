@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from avgate.core.errors import CorpusError
-from avgate.core.files import atomic_write
+from avgate.core.files import write_csv
 from avgate.core.tables import TextTable, read_rows, unknown
 from avgate.core.text import listed, number
 from avgate.core.types import LabelTrack
@@ -96,10 +95,8 @@ class Table:
         """Write columns time_s, until_s (labels of intervals only) and the targets; see LabelFormat."""
         clocks = {"time_s": labels.time_s} | ({} if labels.until_s is None else {"until_s": labels.until_s})
         columns = np.stack([*clocks.values(), *labels.values.T], axis=1)
-        with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow([*clocks, *labels.targets])
-            writer.writerows(["" if math.isnan(x) else f"{x:.{DECIMALS}f}" for x in row] for row in columns.tolist())
+        rows = (["" if math.isnan(x) else f"{x:.{DECIMALS}f}" for x in row] for row in columns.tolist())
+        write_csv(path, [*clocks, *labels.targets], rows)
 
 
 def _end_of_interval(title: str, titles: list[str]) -> bool:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from avgate.core.files import atomic_write
+from avgate.core.files import write_csv
 from avgate.core.types import Trace
 from avgate.report.writers.base import TIME_DECIMALS, VALUE_DECIMALS, presence, rounded
 
@@ -24,6 +23,7 @@ class CsvWriter:
     gate. Estimates of weights that were trained on rendered people alone say so in a last column, `weights`.
 
     Times, targets and gates have six decimals; an unknown value is an empty field. UTF-8, lines end with a line feed.
+    A target whose name a spreadsheet would run as a formula, such as =x, gets an apostrophe before it.
     """
 
     name: str = "csv"
@@ -43,10 +43,7 @@ class CsvWriter:
         columns |= {gate.name: _texts(values, VALUE_DECIMALS) for gate, values in trace.gates.items()}
         if trace.provenance.get("demonstration"):
             columns["weights"] = ["demonstration"] * len(trace)
-        with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(columns)
-            writer.writerows(zip(*columns.values(), strict=True))
+        write_csv(path, columns, zip(*columns.values(), strict=True))
 
 
 def _texts(values: np.ndarray, decimals: int) -> list[str]:
