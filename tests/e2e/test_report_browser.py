@@ -111,7 +111,11 @@ def share(frame: int, start: float = TIMES[0], end: float = END) -> float:
 
 @pytest.fixture(scope="module")
 def trace() -> Trace:
-    return replace(make_trace(FRAMES), time_s=TIMES)
+    """The followed face moves from left to right; for the last ten frames it is lost."""
+    left = np.linspace(0.1, 0.6, FRAMES)
+    boxes = np.column_stack([left, np.full(FRAMES, 0.25), left + 0.2, np.full(FRAMES, 0.75)])
+    boxes[-10:] = np.nan
+    return replace(make_trace(FRAMES), time_s=TIMES, face_box=boxes)
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +191,22 @@ def test_a_link_to_a_moment_shows_that_moment_everywhere(report: Page, trace: Tr
         assert head == pytest.approx(share(frame) * width, abs=0.6)
     report.wait_for_function(f"() => {PICTURE} === {frame}")
     assert TIMES[frame] <= report.evaluate("document.querySelector('video').currentTime") < TIMES[frame + 1]
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_the_followed_face_is_marked_in_the_picture(report: Page, trace: Trace, width: int):
+    report.set_viewport_size({"width": width, "height": 900})
+    for frame in (20, 200):
+        go(report, TIMES[frame])
+        video, box = (report.locator(part).bounding_box() for part in ("video", "#followed"))
+        scale = min(video["width"] / 128, video["height"] / 96)  # it is fitted into its element, with bars beside it
+        aside = (video["width"] - 128 * scale) / 2
+        expected = video["x"] + aside + trace.face_box[frame, 0] * 128 * scale
+        assert box["x"] == pytest.approx(expected, abs=1)
+        assert box["width"] == pytest.approx(0.2 * 128 * scale, abs=1)
+        assert box["y"] - video["y"] == pytest.approx(0.25 * 96 * scale, abs=1)
+    go(report, TIMES[FRAMES - 5])
+    expect(report.locator("#followed")).to_be_hidden()
 
 
 def test_where_nothing_is_known_nothing_is_claimed(report: Page, trace: Trace):
@@ -409,13 +429,16 @@ def test_a_video_that_the_browser_cannot_play_leaves_the_rest_at_work(page: Page
 
 
 def test_a_still_image_has_no_player_and_a_mark_in_the_plane(page: Page, tmp_path: Path):
-    write_report(make_trace(1), tmp_path / "report.html", still=pictures()[0])
+    face = np.array([[0.25, 0.25, 0.5, 0.75]])
+    write_report(replace(make_trace(1), face_box=face), tmp_path / "report.html", still=pictures()[0])
     page.goto((tmp_path / "report.html").as_uri())
     assert complaints(page) == []
     assert page.evaluate("document.querySelector('#still').naturalWidth") == 128
     expect(page.locator("[data-curve]").first).to_have_text(f"{make_trace(1).targets['valence'][0]:+.2f}")
     expect(page.locator("#plane-words")).not_to_be_empty()
     expect(page.locator(".bar")).to_be_hidden()
+    image, box = (page.locator(part).bounding_box() for part in ("#still", "#followed"))
+    assert box["height"] == pytest.approx(0.5 * image["height"], abs=1)
 
 
 def test_the_waveform_of_sound_alone_plays_like_a_video(page: Page, tmp_path: Path):

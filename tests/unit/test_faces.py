@@ -14,14 +14,24 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
-from avgate.core.errors import FeatureError, ModelFileError
-from avgate.core.types import FaceTrack, VideoFrame
-from avgate.faces import FaceTracker, engines, face_fingerprint, find_face_model, model_file, tracker
+from avgate.core.errors import FeatureError, ModelFileError, UsageError
+from avgate.core.types import SAMPLE_RATE, FaceTrack, VideoFrame
+from avgate.faces import (
+    FaceTracker,
+    Person,
+    engines,
+    face_fingerprint,
+    find_face_model,
+    find_person,
+    model_file,
+    tracker,
+)
 from avgate.features.face.mesh import FacemeshExtraction
 from avgate.features.registry import build_backbones
 from avgate.features.tracks import extract_tracks
-from avgate.media import Media
-from tests.clips import greys, make_clip
+from avgate.media import Media, open_recording
+from tests.clips import greys, make_clip, tone
+from tests.recordings import write_images, write_sound
 
 CLIPS = (
     "grid_bbaf2n.mpg",
@@ -234,6 +244,14 @@ def test_a_person_hidden_for_a_moment_is_waited_for_while_another_is_in_view(ana
 
 
 @needs_face_model
+@pytest.mark.parametrize("who", ["left", "0.3,120,180"])
+def test_the_chosen_person_is_followed_whoever_is_larger(ana, bea, who):
+    frames = film((0.8, scene((ana, 20, 80, 200), (bea, 340, 40, 290))))
+    start = find_person(Person.named(who), frames)
+    assert (in_left_half(list(FaceTracker().track(frames, start=start))) == 1).all()
+
+
+@needs_face_model
 def test_the_largest_face_is_followed_once_the_person_has_been_gone_for_long(ana, bea):
     both, bea_alone = scene((ana, 20, 60, 240), (bea, 400, 80, 190)), scene((bea, 400, 80, 190))
     left = in_left_half(follow(film((2.4, both), (3.2, bea_alone))))
@@ -279,6 +297,35 @@ def test_a_leap_of_the_mesh_tracker_to_someone_else_is_taken_back(monkeypatch):
     (track,) = FaceTracker().track([VideoFrame(i / 25, np.ones((400, 400, 3), np.uint8)) for i in range(6)])
     assert track.present.all()
     assert (track.box[:, 0] < 50).all()
+
+
+@needs_face_model
+def test_a_chosen_person_is_followed_in_a_recording_and_their_box_is_in_fractions(ana, bea, tmp_path):
+    clip = make_clip(tmp_path / "two.mp4", [scene((ana, 20, 80, 200), (bea, 340, 40, 290))] * 8)
+    backbones = build_backbones(["facemesh"], FPS)
+    for who, (low, high) in {"left": (20, 220), "2": (340, 630)}.items():
+        found = extract_tracks(Media(clip), backbones, person=Person.named(who))
+        assert found.face.all()
+        assert low / 640 < found.box[:, 0].min() < found.box[:, 2].max() < high / 640
+        assert found.box[:, 3].max() < 1
+
+
+@needs_face_model
+def test_nobody_can_be_chosen_in_sound_alone(tmp_path):
+    sound = open_recording(write_sound(tmp_path / "a.wav", tone(1, SAMPLE_RATE)))
+    with pytest.raises(UsageError, match="nothing to see in sound alone"):
+        extract_tracks(sound, build_backbones(["facemesh", "egemaps"], FPS), person=Person.named("left"))
+
+
+@needs_face_model
+def test_boxes_of_images_of_another_shape_are_where_the_report_shows_them(ana, tmp_path):
+    """An upright second image stands in the middle of the first one's shape, with black beside it."""
+    images = [scene((ana, 200, 60, 220)), scene((ana, 10, 60, 220), size=(240, 360))]
+    found = extract_tracks(
+        open_recording(write_images(tmp_path / "a", images), 1.0), build_backbones(["facemesh"], FPS)
+    )
+    centres = found.box[:, [0, 2]].mean(1) * 640
+    assert centres == pytest.approx([310, 200 + 120], abs=12)
 
 
 # --- models are closed -----------------------------------------------------------------------------------------------

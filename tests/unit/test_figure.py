@@ -71,6 +71,18 @@ def test_pictures_stand_above(tmp_path: Path):
     assert share(imread(tmp_path / "without.png"), GREEN) == 0
 
 
+def test_the_followed_face_is_marked_in_pictures_where_it_was_found(tmp_path: Path):
+    frames = [VideoFrame(t, np.full((48, 64, 3), GREEN, np.uint8)) for t in (2.0, 9.0)]
+    boxes = np.tile([0.25, 0.25, 0.75, 0.75], (len(make_trace()), 1))
+    shares = []
+    for lost in (len(boxes), 125, 0):
+        boxes[lost:] = np.nan
+        write_figure(replace(make_trace(), face_box=boxes), tmp_path / "f.png", frames)
+        shares.append(share(imread(tmp_path / "f.png"), rgb("#cda5f7")))
+    assert shares[0] == pytest.approx(2 * shares[1], rel=0.1)
+    assert shares[1] > shares[2] == 0
+
+
 def test_the_curves_alone_have_no_title_notes_strips_or_plane_and_are_editable_text(tmp_path: Path):
     trace = make_trace(100)
     write_figure(trace, tmp_path / "c.svg", only_curves=True)

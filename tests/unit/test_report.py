@@ -118,6 +118,14 @@ def test_the_band_is_called_what_it_is_and_is_left_out_where_there_is_none(tmp_p
     assert [curve["low"] for curve in json.loads(text)["curves"]] == [None, None]
 
 
+def test_the_followed_face_is_in_the_page_where_there_is_a_picture(tmp_path: Path):
+    trace = replace(make_trace(2), face_box=np.array([[0.1, 0.2, 0.4, 0.6], [np.nan] * 4]))
+    picture = np.zeros((48, 64, 3), np.uint8)
+    for still, boxes in ((picture, [[100, 200, 300, 400], None]), (None, None)):
+        write_report(trace, tmp_path / "r.html", still=still)
+        assert json.loads(Page(tmp_path / "r.html").having(id="trace")[0])["boxes"] == boxes
+
+
 def test_rows_of_several_iterations_are_parted_by_modality(tmp_path: Path):
     write_report(make_trace(20), tmp_path / "r.html")
     panels = json.loads(Page(tmp_path / "r.html").having(id="trace")[0])["panels"]

@@ -84,6 +84,15 @@ def test_a_trace_comes_back_from_json_whole(tmp_path: Path):
             assert getattr(back, kind)[name].dtype == values.dtype
 
 
+def test_boxes_come_back_from_json_and_are_null_where_no_face_was_found(tmp_path: Path):
+    boxes = np.array([[0.1, 0.2, 0.3, 0.45678], [np.nan] * 4, [-0.05, 0.5, 0.9, 1.1]])
+    JsonWriter().write(replace(small_trace(), face_box=boxes), tmp_path / "t.json")
+    assert json.loads((tmp_path / "t.json").read_text())["face_box"][1] is None
+    np.testing.assert_allclose(read_json(tmp_path / "t.json").face_box, boxes, atol=5.1e-5)
+    JsonWriter().write(small_trace(), tmp_path / "t.json")
+    assert read_json(tmp_path / "t.json").face_box is None
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "[]", "{}", '{"time_s": 3}', "\x00"],
@@ -140,6 +149,10 @@ def changed(trace: Trace, path: Path, *place: str | int, value: object) -> Path:
         (("notes",), [3], "source and notes must be texts"),
         (("source",), None, "source and notes must be texts"),
         (("provenance",), 3, "not a trace"),
+        (("face_box",), [None] * 9, "unequal length"),
+        (("face_box",), [[0, 0, 1]] * 10, "face_box must be a list of boxes"),
+        (("face_box",), [[0, 0, 1, "1"]] * 10, "face_box must be a list of numbers"),
+        (("face_box",), [[0, 0, 1, 1e9]] * 10, "row 1: face_box must be from -10 to 10"),
     ],
 )
 def test_values_that_no_trace_has_are_refused_by_their_row(place, value, said, tmp_path: Path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from avgate.core.errors import AvgateError, OutputError, UsageError, choose
 from avgate.core.files import make_folder
 from avgate.core.scratch import scratch_folder
 from avgate.core.types import LabelTrack, Trace, VideoFrame
+from avgate.faces import Person
 from avgate.features.tracks import Extracted, extract_tracks
 from avgate.inference.predictor import Predictor
 from avgate.labels.formats import LABEL_FORMATS, LabelFormat, write_labels
@@ -82,6 +84,7 @@ def predict(
     formats: Sequence[str] = ("csv", "json"),
     fps: float | None = None,
     level: float = DEFAULT_LEVEL,
+    person: str | None = None,
 ) -> list[Trace]:
     """Write NAME.csv, NAME.json, NAME.html and NAME.png for every recording; one that fails doesn't stop the others.
 
@@ -94,6 +97,7 @@ def predict(
         formats: csv, json, or a label format's name or suffix.
         fps: images per second in folders without times.csv.
         level: share of the true values that intervals are made to hold.
+        person: whom to follow, as for Predictor; a point is of one video only.
 
     Returns:
         The traces of those that worked, in order.
@@ -106,12 +110,19 @@ def predict(
     if fps is not None and not any(video.is_dir() for video in videos):
         raise UsageError("only folders of images take it", where="--fps", hint="name the folder, or leave --fps out")
     writers = writers_named(formats)
+    whom = None if person is None else Person.named(person)
+    if whom is not None and whom.point is not None and len(videos) > 1:
+        raise UsageError(
+            "a moment and a point are of one video only", where="--person", hint="predict the others apart"
+        )
     predictor = Predictor(checkpoint, face_model, level)
     make_folder(out)
     traces, failed = [], []
     for video in videos:
         try:
-            traces.append(predict_one(predictor, video, out, _name(video), writers, report=report, fps=fps))
+            traces.append(
+                predict_one(predictor, video, out, _name(video), writers, report=report, fps=fps, person=whom)
+            )
         except AvgateError as error:
             failed.append(error)
             if len(videos) > 1:
@@ -132,6 +143,7 @@ def predict_one(
     *,
     report: bool,
     fps: float | None = None,
+    person: Person | None = None,
 ) -> Trace:
     """Write one video's files as out/name.*; arguments as for predict."""
     recording = open_recording(video, fps)
@@ -139,8 +151,8 @@ def predict_one(
         shown = _open_shown(recording, scope) if report else None
         total = recording.info.frames_hint if isinstance(recording, Media) else len(recording.frame_times())
         task = bar.add_task(video.name, total=total)
-        extracted = _extract(recording, predictor, shown, on_frame=lambda: bar.advance(task))
-        trace = predictor.trace(extracted, recording)
+        extracted = _extract(recording, predictor, shown, person, on_frame=lambda: bar.advance(task))
+        trace = predictor.trace(extracted, recording, person)
         for writer in writers:
             writer.write(trace, out / f"{name}{writer.suffix}")
         if shown is not None:
@@ -167,19 +179,23 @@ def _open_shown(recording: Media | Images, scope: ExitStack) -> Shown:
 
 
 def _extract(
-    recording: Media | Images, predictor: Predictor, shown: Shown | None, on_frame: Callable[[], None]
+    recording: Media | Images,
+    predictor: Predictor,
+    shown: Shown | None,
+    person: Person | None,
+    on_frame: Callable[[], None],
 ) -> Extracted:
     """Extract features and, in the same pass, collect what the report shows."""
-    model = predictor.face_model
+    extract = partial(extract_tracks, recording, predictor.backbones, predictor.face_model, person=person)
     if shown is None:
-        return extract_tracks(recording, predictor.backbones, model, on_frame=lambda frame: on_frame())
+        return extract(on_frame=lambda frame: on_frame())
 
     def add(frame: VideoFrame) -> None:
         shown.add(frame)
         on_frame()
 
     with shown:
-        return extract_tracks(recording, predictor.backbones, model, on_frame=add, on_sound=shown.add_sound)
+        return extract(on_frame=add, on_sound=shown.add_sound)
 
 
 def _name(video: Path) -> str:

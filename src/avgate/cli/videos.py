@@ -37,6 +37,7 @@ def predict(
     formats: tuple[str, ...] = ("csv", "json"),
     fps: Annotated[float | None, default("the times in the folder's times.csv")] = None,
     level: float = 0.9,
+    person: Annotated[str | None, default("the largest face", metavar="WHO")] = None,
 ) -> None:
     """Estimate valence and arousal over time in recordings of a person; writes NAME.csv, .json, .html and .png.
 
@@ -53,6 +54,9 @@ def predict(
             textgrid, nova, nova-binary, carma, muse, affwild2.
         fps: Images per second in folders of images that have no times.csv (columns file and time_s).
         level: Share of the true values that the intervals are made to hold, from 0.5 to 0.99.
+        person: Whom to follow where several are in view: left, middle, right, largest, a number from the left (1, 2,
+            ...), or time,x,y: the time in seconds, x and y from the upper left corner of the picture, as fractions of
+            its width and height where both are at most 1 (12.5,0.3,0.4), else in pixels (12.5,576,432).
     """
     from avgate.apps.predict import predict as run
     from avgate.core.errors import UsageError
@@ -68,6 +72,7 @@ def predict(
         formats=formats,
         fps=fps,
         level=level,
+        person=person,
     )
 
 

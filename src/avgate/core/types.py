@@ -235,6 +235,9 @@ class Trace:
         low: lower end of each target's interval, in [-1, 1]; NaN like the targets. Empty for models without intervals.
         high: upper end.
         level: share of the true values that intervals are made to hold, such as 0.9; None without intervals.
+        face_box: float64 [n 4], x0 y0 x1 y1 of the followed person's face as fractions of the picture's width and
+            height (pictures of another shape than the first are centred in its shape); NaN where it wasn't found. None
+            where no face was looked for.
     """
 
     time_s: np.ndarray
@@ -248,6 +251,7 @@ class Trace:
     low: Mapping[str, np.ndarray] = field(default_factory=dict)
     high: Mapping[str, np.ndarray] = field(default_factory=dict)
     level: float | None = None
+    face_box: np.ndarray | None = None
 
     def __len__(self) -> int:
         """Number of frames."""

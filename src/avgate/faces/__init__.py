@@ -2,6 +2,15 @@
 
 from avgate.faces.crop_folder import crop_files, track_crops
 from avgate.faces.model_file import find_face_model
+from avgate.faces.person import Person, find_person
 from avgate.faces.tracker import FaceTracker, face_fingerprint
 
-__all__ = ["FaceTracker", "crop_files", "face_fingerprint", "find_face_model", "track_crops"]
+__all__ = [
+    "FaceTracker",
+    "Person",
+    "crop_files",
+    "face_fingerprint",
+    "find_face_model",
+    "find_person",
+    "track_crops",
+]

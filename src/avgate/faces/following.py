@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from avgate.faces.engines import Engine
@@ -25,6 +27,19 @@ It allows for the detector's boxes being about a tenth larger than the mesh's.
 """
 
 
+@dataclass(frozen=True)
+class Start:
+    """When and where a chosen person is first in view.
+
+    Attributes:
+        time_s: nobody is followed before.
+        box: float [4], x0 y0 x1 y1 as fractions of the picture's width and height.
+    """
+
+    time_s: float
+    box: np.ndarray
+
+
 class Follower:
     """Decides in every frame which face belongs to the followed person.
 
@@ -32,20 +47,26 @@ class Follower:
     face, or jumps to another place, each frame is scanned for all faces until one is plausibly the same person's: near
     the last position, of about the same size, and none of the other people already seen. The tracker then restarts on a
     frame in which everything but that face is black.
+
+    A person who was chosen is waited for as long as it takes: nobody else is followed instead.
     """
 
-    def __init__(self, engine: Engine):
-        self._engine = engine
+    def __init__(self, engine: Engine, start: Start | None = None):
+        self._engine, self._start = engine, start
         self._following = False
         self._shape: tuple[int, ...] = (1, 1, 3)
         self._box: np.ndarray | None = None
         self._since_s = self._seen_s = self._scanned_s = 0.0
         self._others: list[np.ndarray] = []
+        if start is not None:
+            self._box, self._seen_s = start.box, start.time_s  # fractions are pixels of a picture of one pixel
 
     def step(self, image: np.ndarray, time_s: float) -> tuple[np.ndarray | None, int]:
         """The followed person's mesh in the next frame, or None, and the number of other faces in view."""
         if image.shape != self._shape:
             self._change_size(image.shape, time_s)
+        if self._start is not None and time_s < self._start.time_s:
+            return None, 0
         mesh = self._follow(image, time_s, self._box) if self._following else None
         if mesh is None:
             mesh = self._acquire(image, time_s)
@@ -59,7 +80,7 @@ class Follower:
         if mesh is None:
             return None
         box = box_of(mesh)
-        if _iou(box, expected) < SAME_FACE_IOU:
+        if iou(box, expected) < SAME_FACE_IOU:
             self._forget(time_s)
             return None
         self._box, self._seen_s = box, time_s
@@ -75,20 +96,21 @@ class Follower:
 
     def _choose(self, boxes: np.ndarray, time_s: float) -> np.ndarray | None:
         lost_s = abs(time_s - self._seen_s)
-        if self._box is None or lost_s > min(MEMORY_S, self._seen_s - self._since_s):
+        given_up = self._start is None and lost_s > min(MEMORY_S, self._seen_s - self._since_s)
+        if self._box is None or given_up:
             self._since_s = time_s
             return max(boxes, key=_size, default=None)
         costs = []
         for box in boxes:
             distance = np.linalg.norm(_centre(box) - _centre(self._box)) / _size(self._box)
             resize = abs(np.log(_size(box) / _size(self._box)))
-            known = any(_iou(box, other) > _iou(box, self._box) for other in self._others)
-            plausible = distance <= 1 + lost_s and resize <= np.log(SIZE_CHANGE) and not known
+            known = any(iou(box, other) > iou(box, self._box) for other in self._others)
+            plausible = distance <= 1 + min(lost_s, MEMORY_S) and resize <= np.log(SIZE_CHANGE) and not known
             costs.append(distance + resize if plausible else np.inf)
         return boxes[np.argmin(costs)] if costs and min(costs) < np.inf else None
 
     def _note_others(self, boxes: np.ndarray, own: np.ndarray | None, time_s: float) -> None:
-        self._others = [box for box in boxes if _iou(box, own) < SAME_FACE_IOU]
+        self._others = [box for box in boxes if iou(box, own) < SAME_FACE_IOU]
         self._scanned_s = time_s
 
     def _change_size(self, shape: tuple[int, ...], time_s: float) -> None:
@@ -120,7 +142,7 @@ def _size(box: np.ndarray) -> float:
     return float(max(1.0, np.sqrt(np.prod(box[2:] - box[:2]))))
 
 
-def _iou(a: np.ndarray, b: np.ndarray | None) -> float:
+def iou(a: np.ndarray, b: np.ndarray | None) -> float:
     """Intersection over union of two boxes; 0 if there is no second box."""
     if b is None:
         return 0.0

@@ -12,7 +12,7 @@ import numpy as np
 from avgate.core.types import BLENDSHAPES, CROP_SIZE, MESH_POINTS, FaceTrack, VideoFrame
 from avgate.faces.align import align_crop
 from avgate.faces.engines import open_engine
-from avgate.faces.following import Follower, box_of
+from avgate.faces.following import Follower, Start, box_of
 from avgate.faces.model_file import SHA256, find_face_model, sha256
 
 CODE_VERSION = 1
@@ -72,7 +72,7 @@ class FaceTracker:
         self._crops, self._blendshapes = crops, blendshapes
         self.fingerprint = face_fingerprint(self._model)
 
-    def track(self, frames: Iterable[VideoFrame], block: int = 64) -> Generator[FaceTrack]:
+    def track(self, frames: Iterable[VideoFrame], block: int = 64, start: Start | None = None) -> Generator[FaceTrack]:
         """Track one video; only one frame at a time is in memory.
 
         Read the tracks to the end, or close the iterator (`contextlib.closing`): it holds native models until then.
@@ -80,6 +80,7 @@ class FaceTracker:
         Args:
             frames: a video's frames in order, of any size and at any times.
             block: most frames per FaceTrack, at least 1.
+            start: the person to follow, see `find_person`; the largest face unless given.
 
         Yields:
             Consecutive tracks that together have one row per frame. A new frame size begins a new track.
@@ -87,7 +88,7 @@ class FaceTracker:
         if block < 1:
             raise ValueError(f"a block holds at least 1 frame, not {block}")
         with open_engine(self._model, self._blendshapes) as engine:
-            follower = Follower(engine)
+            follower = Follower(engine, start)
             rows: list[_Row] = []
             size = (0, 0)
             for frame in frames:

@@ -14,9 +14,9 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from avgate.core.errors import MediaError
+from avgate.core.errors import MediaError, UsageError
 from avgate.core.types import FaceTrack, FeatureTrack, VideoFrame, Waveform
-from avgate.faces import FaceTracker, track_crops
+from avgate.faces import FaceTracker, Person, find_person, track_crops
 from avgate.features.audio.chunks import Chunks
 from avgate.features.base import Backbone, Extraction, Need
 from avgate.media import Recording
@@ -48,6 +48,7 @@ class Extracted:
         face: bool [n], where the followed person's face was found; empty when no backbone reads faces.
         others: int [n], further faces in view.
         notes: what the user must know of the recording.
+        box: float [n 4], x0 y0 x1 y1 of the followed face; see `Trace.face_box`.
         heard_s: float64 [k 2] seconds, start and end of the stretches of sound, digital silence included.
         sounding_s: float64 [k 2] seconds, those of them that aren't digital silence.
         end_s: where the recording ends.
@@ -61,6 +62,7 @@ class Extracted:
     heard_s: np.ndarray
     sounding_s: np.ndarray
     end_s: float
+    box: np.ndarray
 
     @cached_property
     def tracks(self) -> tuple[FeatureTrack, ...]:
@@ -97,6 +99,7 @@ def extract_tracks(
     face_model: str | Path | None = None,
     *,
     crops: Path | None = None,
+    person: Person | None = None,
     on_frame: Callable[[VideoFrame], None] | None = None,
     on_sound: Callable[[Waveform], None] | None = None,
 ) -> Extracted:
@@ -111,16 +114,21 @@ def extract_tracks(
         backbones: extractors, any modalities.
         face_model: face_landmarker.task, or None for the default one.
         crops: folder of the person's face crops; then no frame is decoded, and the file gives its clock and sound.
+        person: whom to follow; the largest face unless given. To find that person, some of the frames are read twice.
         on_frame: called with every decoded frame, from the decoding thread.
         on_sound: called with every piece of sound, from the sound thread.
 
     Raises:
         MediaError: there is neither a frame nor sound, or it is longer than LONGEST_S.
+        UsageError: the person to follow isn't there.
     """
     extractions = [backbone.start() for backbone in backbones]
     for_faces = [e for e, b in zip(extractions, backbones, strict=True) if b.modality == "video"]
     for_sound = [e for e, b in zip(extractions, backbones, strict=True) if b.modality == "audio"]
     stop, seen = threading.Event(), recording.has_frames
+    if person is not None and not (seen and for_faces):
+        what = "the model doesn't look at faces" if seen else "there is nothing to see in sound alone"
+        raise UsageError(f"{what}, so nobody can be chosen", where=recording.name, hint="leave --person out")
     stretches = Chunks(1, 0)
     heard: list[list[float]] = []
 
@@ -144,18 +152,22 @@ def extract_tracks(
     time_s: list[np.ndarray] = []
     face: list[np.ndarray] = []
     others: list[np.ndarray] = []
+    boxes: list[np.ndarray] = []
+    first_size: tuple[int, int] | None = None
     with ThreadPoolExecutor(1, thread_name_prefix="sound") as pool:
         sound = pool.submit(listen)
         try:
             if seen and for_faces:
                 needs = frozenset().union(*(backbone.needs for backbone in backbones))
-                with closing(_faces(recording, needs, face_model, crops, on_frame)) as blocks:
+                with closing(_faces(recording, needs, face_model, crops, person, on_frame)) as blocks:
                     for block in blocks:
                         for extraction in for_faces:
                             extraction.push(block)
                         time_s.append(block.time_s)
                         face.append(block.present)
                         others.append(block.others)
+                        first_size = first_size or block.frame_size
+                        boxes.append(_fractions(block, first_size))
             elif seen and crops is not None:
                 time_s.append(recording.frame_times())
                 refuse_too_long(recording.name, float(time_s[-1].max(initial=0.0)), _TOO_LONG)
@@ -178,7 +190,16 @@ def extract_tracks(
         heard_s=np.array(heard or np.zeros((0, 2))),
         sounding_s=stretches.sounding_s,
         end_s=_end_s(times) if seen else recording.sound_end_s,
+        box=np.concatenate(boxes) if boxes else np.zeros((0, 4)),
     )
+
+
+def _fractions(block: FaceTrack, first_size: tuple[int, int]) -> np.ndarray:
+    """Boxes of a block as fractions of the picture, which is centred in the first one's shape where it has another."""
+    (width, height), (first_width, first_height) = block.frame_size, first_size
+    whole = max(width, height * first_width / first_height), max(height, width * first_height / first_width)
+    aside = (whole[0] - width) / 2, (whole[1] - height) / 2
+    return (block.box.astype(np.float64) + np.tile(aside, 2)) / np.tile(whole, 2)
 
 
 def _silence(stretches: Chunks) -> list[str]:
@@ -203,13 +224,18 @@ def _faces(
     needs: frozenset[Need],
     face_model: str | Path | None,
     crops: Path | None,
+    person: Person | None,
     on_frame: Callable[[VideoFrame], None] | None,
 ) -> Generator[FaceTrack]:
     """The followed person's face, found in the frames or taken from the corpus' own crops."""
     if crops is None:
+        start = None
+        if person is not None:
+            with closing(prefetch(_frames(recording, None))) as frames:
+                start = find_person(person, frames, face_model, recording.name)
         tracker = FaceTracker(face_model, crops="crop" in needs, blendshapes="blendshapes" in needs)
         with closing(prefetch(_frames(recording, on_frame))) as frames:
-            yield from tracker.track(frames)
+            yield from tracker.track(frames, start=start)
     else:
         wanted = {"mesh": "mesh" in needs, "blendshapes": "blendshapes" in needs}
         yield from track_crops(crops, recording.frame_times(), face_model, **wanted, note=recording.notes.append)

@@ -12,6 +12,7 @@ import numpy as np
 from avgate.core.errors import CheckpointError, UsageError
 from avgate.core.timeline import Grid
 from avgate.core.types import Trace
+from avgate.faces import Person
 from avgate.features.registry import build_backbones, modality_of
 from avgate.features.store import source_fingerprint
 from avgate.features.tracks import Extracted, extract_tracks
@@ -64,6 +65,7 @@ class Predictor:
         rate: int | None = None,
         *,
         fps: float | None = None,
+        person: str | None = None,
     ) -> Trace:
         """The trace of one recording, in constant memory but for features and trace.
 
@@ -76,10 +78,13 @@ class Predictor:
             sound: beside frames in memory: float [m] mono or [m 2] stereo in [-1, 1], from 0 s on; None is no sound.
             rate: of that sound, in samples per second.
             fps: images per second in a folder without times.csv.
+            person: whom to follow: left, middle, right, largest, a number from the left (1, 2, ...), or time,x,y
+                (seconds, and fractions of the picture where x and y are at most 1, else pixels). Unless given, the
+                largest face.
 
         Raises:
             MediaError: the file can't be decoded, or nothing gives the times of a folder's images.
-            UsageError: frames, times and sound don't fit together.
+            UsageError: frames, times and sound don't fit together, or that person isn't there.
         """
         if not isinstance(video, str | Path):
             recording: Recording = InMemory(video, () if times is None else times, sound, rate)
@@ -87,10 +92,12 @@ class Predictor:
             raise UsageError("a file has its own times and sound", where=video, hint="give the file alone")
         else:
             recording = open_recording(video, fps)
-        return self.trace(extract_tracks(recording, self.backbones, self.face_model), recording)
+        whom = None if person is None else Person.named(person)
+        extracted = extract_tracks(recording, self.backbones, self.face_model, person=whom)
+        return self.trace(extracted, recording, whom)
 
-    def trace(self, extracted: Extracted, recording: Recording) -> Trace:
-        """The trace of features that were extracted from a recording."""
+    def trace(self, extracted: Extracted, recording: Recording, person: Person | None = None) -> Trace:
+        """The trace of features that were extracted from a recording, of a person who may have been chosen."""
         recipe = self.estimator.recipe
         file = recording.path if isinstance(recording, Media | Images) else None
         name = file.resolve().name if file else recording.name
@@ -104,12 +111,14 @@ class Predictor:
         trace = _joined(parts)
         said = notes_of(trace, extracted, recording, recipe.label_rate)
         face = {"face": extracted.face} if len(extracted.face) else {}
+        chosen = {"person": person.text} if person else {}
         source = {"video": name, "video_fingerprint": source_fingerprint(file)} if file else {}
         return replace(
             trace,
             present={**trace.present, **face},
             notes=(*trace.notes, *extracted.notes, *said),
-            provenance={**source, **trace.provenance},
+            provenance={**source, **chosen, **trace.provenance},
+            face_box=extracted.box if len(extracted.box) else None,
         )
 
 

@@ -146,7 +146,8 @@ def _figure(trace: Trace, frames: Sequence[VideoFrame], sound: Envelope | None) 
         width = (WIDTH - LEFT) / len(frames)
         for k, frame in enumerate(frames):
             caption = f"{frame.time_s:.2f} s" if len(trace) > 1 else ""
-            _draw_picture(place(LEFT + k * width, top + TITLE, width - GAP, PICTURE), frame, caption)
+            axes = place(LEFT + k * width, top + TITLE, width - GAP, PICTURE)
+            _draw_picture(axes, frame, caption, _box_at(trace, frame.time_s))
         top += TITLE + PICTURE + GAP
     waves = []
     if sound:
@@ -193,10 +194,22 @@ def _heading(axes: Axes, title: str, more: str = "", colour: str = "black") -> N
     axes.annotate(more, (1, 1), (22, 3), "axes fraction", "offset points", ha="right", fontsize=6.5, color=GREY)
 
 
-def _draw_picture(axes: Axes, frame: VideoFrame, caption: str) -> None:
+def _box_at(trace: Trace, time_s: float) -> np.ndarray | None:
+    """The followed person's face in the frame that begins at a time or is on show then; None where it isn't known."""
+    row = max(0, int(np.searchsorted(trace.time_s, time_s + 1e-6, side="right")) - 1)
+    return None if trace.face_box is None or np.isnan(trace.face_box[row]).any() else trace.face_box[row]
+
+
+def _draw_picture(axes: Axes, frame: VideoFrame, caption: str, box: np.ndarray | None) -> None:
+    from matplotlib.patches import Rectangle
+
     axes.imshow(frame.image)
     axes.set_axis_off()
     axes.set_title(caption, fontsize=7, pad=2)
+    if box is not None:
+        x0, y0, x1, y1 = box * np.tile(frame.image.shape[1::-1], 2)
+        colour = mask_named("face").dark_colours[0]
+        axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=colour, linewidth=1))
 
 
 def _draw_waveform(axes: Axes, sound: Envelope) -> None:

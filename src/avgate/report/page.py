@@ -73,7 +73,7 @@ def page(trace: Trace, frame_size: tuple[int, int] | None, still: bytes | None =
         "panels": "".join(_panel(panel) for panel in panels),
         "provenance": _table(json_values(trace.provenance)) if trace.provenance else "<p>Nothing was recorded.</p>",
         "last_frame": str(len(trace) - 1),
-        "data": _data(trace, panels),
+        "data": _data(trace, panels, pictured=frame_size is not None or still is not None),
     }
     if len(trace) == 1:
         places["curves"] = _values(trace)
@@ -84,7 +84,7 @@ def page(trace: Trace, frame_size: tuple[int, int] | None, still: bytes | None =
     return string.Template(head).substitute(places), tail
 
 
-def _data(trace: Trace, panels: Iterable[Panel]) -> str:
+def _data(trace: Trace, panels: Iterable[Panel], *, pictured: bool) -> str:
     """What the scripts draw, as JSON that can stand inside a script element."""
     data = {
         "time": json_values(rounded(trace.time_s, TIME_DECIMALS)),
@@ -115,6 +115,7 @@ def _data(trace: Trace, panels: Iterable[Panel]) -> str:
             }
             for panel in panels
         ],
+        "boxes": _boxes(trace) if pictured else None,
         "corners": [[*signs, words] for signs, words in QUADRANTS.items()],
     }
     return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
@@ -144,6 +145,15 @@ def _numbers(values: np.ndarray) -> list[float | None]:
     return json_values(rounded(values, DRAWN_DECIMALS))
 
 
+def _boxes(trace: Trace) -> list[list[int] | None] | None:
+    """The followed face in every frame: left, top, width and height in thousandths of the picture."""
+    if trace.face_box is None:
+        return None
+    corners = np.nan_to_num(1000 * trace.face_box).round().astype(int)
+    boxes = np.column_stack([corners[:, :2], corners[:, 2:] - corners[:, :2]]).tolist()
+    return [None if gone else box for gone, box in zip(np.isnan(trace.face_box).any(1), boxes, strict=True)]
+
+
 def _summary(trace: Trace) -> list[tuple[str, str]]:
     """Names and values (HTML) of the numbers at the top."""
     edges, pairs, mean = frame_edges(trace.time_s), [], ""
@@ -168,8 +178,12 @@ def _notes(notes: tuple[str, ...]) -> str:
 
 def _picture(frame_size: tuple[int, int] | None, still: bytes | None) -> str:
     if still is not None:
-        return f'<img id="still" alt="The image" src="data:image/jpeg;base64,{base64.b64encode(still).decode()}">'
-    return "" if frame_size is None else _video(*frame_size)
+        picture = f'<img id="still" alt="The image" src="data:image/jpeg;base64,{base64.b64encode(still).decode()}">'
+    elif frame_size is not None:
+        picture = _video(*frame_size)
+    else:
+        return ""
+    return f'<div class="picture" id="picture">{picture}<div class="followed" id="followed" hidden></div></div>'
 
 
 def _values(trace: Trace) -> str:

@@ -81,12 +81,16 @@ function attachVideo(video) {
     clock.setRate(Number(element("speed").value));
     clock.seek(middleOf(frame));
   };
-  video.addEventListener("loadedmetadata", () => change(videoClock(video)));
+  video.addEventListener("loadedmetadata", () => {
+    change(videoClock(video));
+    markFace();
+  });
   video.addEventListener("error", () => {
     change(wallClock());
     element("sound").hidden = true;
     element("video-trouble").hidden = false;
     video.remove();
+    element("followed").hidden = true;
   });
   element("sound").addEventListener("click", () => {
     video.muted = !video.muted;
@@ -103,6 +107,7 @@ function show(i) {
   const seconds = trace.time[frame];
   if (seconds < view[0] || seconds >= view[1]) setView(seconds - 0.1 * (view[1] - view[0]), view[1] - view[0]);
   for (const plot of plots) plot.place(frame);
+  markFace();
   if (plane) element("plane-words").textContent = plane.words(frame);
   element("time").textContent = clockText(seconds, 3);
   element("time").href = `#t=${seconds.toFixed(3)}`;
@@ -118,6 +123,23 @@ function show(i) {
   const words = trace.curves.map((curve) => `${curve.name} ${word(curve.values[frame])}`);
   element("slider").value = frame;
   element("slider").setAttribute("aria-valuetext", [clockText(seconds, 3), ...words].join(", "));
+}
+
+// The box about the followed person's face, on the picture as it is fitted into its element.
+function markFace() {
+  const picture = document.querySelector("#picture video, #picture img");
+  const box = picture && trace.boxes && trace.boxes[frame];
+  if (!picture) return;
+  const size = [picture.videoWidth || picture.naturalWidth, picture.videoHeight || picture.naturalHeight];
+  element("followed").hidden = !box || !size[0]; // not loaded yet
+  if (!box || !size[0]) return;
+  const room = [picture.clientWidth, picture.clientHeight];
+  const scale = Math.min(room[0] / size[0], room[1] / size[1]);
+  const [left, top, width, height] = box.map((part, k) => (part / 1000) * size[k % 2] * scale);
+  const aside = [0, 1].map((k) => (room[k] - size[k] * scale) / 2);
+  Object.assign(element("followed").style, {
+    transform: `translate(${aside[0] + left}px, ${aside[1] + top}px)`, width: `${width}px`, height: `${height}px`,
+  });
 }
 
 function seek(i) {
@@ -215,6 +237,8 @@ function listen() {
   document.addEventListener("keydown", onKey);
   addEventListener("hashchange", seekFragment);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+  if (element("picture")) new ResizeObserver(markFace).observe(element("picture"));
+  for (const picture of all("#picture img")) picture.addEventListener("load", markFace);
   if (!timePlots.length) return;
   let width = timePlots[0].element.clientWidth;
   new ResizeObserver(([{ target }]) => {

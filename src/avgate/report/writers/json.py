@@ -18,14 +18,17 @@ from avgate.core.timeline import LONGEST_S
 from avgate.core.types import Trace
 from avgate.report.writers.base import TIME_DECIMALS, VALUE_DECIMALS, presence, rounded
 
+FURTHEST = 10.0
+"""Fractions of the picture further out than this are nobody's face; a face may reach beyond the picture's edges."""
+
 
 @dataclass(frozen=True)
 class JsonWriter:
     """One object with `source`, `notes`, `provenance` and `frames`, and the columns.
 
     They are `time_s`, and by name those of `targets`, `raw`, `present` and `gates`; where the model has intervals, also
-    `low` and `high`, their ends, and `level`, such as 0.9. Times, targets and gates have up to six decimals; an unknown
-    value is null. Strict JSON, ASCII only.
+    `low` and `high`, their ends, and `level`, such as 0.9; where faces were looked for, `face_box` (see Trace). Times,
+    targets and gates have up to six decimals, boxes four; an unknown value is null. Strict JSON, ASCII only.
     """
 
     name: str = "json"
@@ -46,6 +49,8 @@ class JsonWriter:
         }
         if trace.low:
             document |= {"level": trace.level, "low": _columns(trace.low), "high": _columns(trace.high)}
+        if trace.face_box is not None:
+            document["face_box"] = [None if box[0] is None else box for box in json_values(rounded(trace.face_box, 4))]
         with atomic_write(path) as temporary, temporary.open("w", encoding="ascii", newline="\n") as file:
             json.dump(document, file, allow_nan=False)
             file.write("\n")
@@ -75,10 +80,12 @@ def read_json(path: Path) -> Trace:
             source=_text(document["source"]),
             notes=tuple(_text(note) for note in document["notes"]),
             provenance=dict(document["provenance"]),
+            face_box=_boxes(document.get("face_box")),
         )
         of_targets = (trace.targets, trace.raw, trace.low, trace.high)
         columns = [column for kind in (*of_targets, trace.present, trace.gates) for column in kind.values()]
-        if any(column.shape != trace.time_s.shape for column in columns):
+        rows = [len(trace)] if trace.face_box is None else [len(trace), len(trace.face_box)]
+        if any(column.shape != trace.time_s.shape for column in columns) or len({*rows}) > 1:
             raise ValueError("its columns are of unequal length")
         if low.keys() != high.keys() or not low.keys() <= trace.targets.keys():
             raise ValueError("its intervals lack an end or a target")
@@ -124,6 +131,19 @@ def _mask(values: object, name: str) -> np.ndarray:
     if not isinstance(values, list) or not {type(value) for value in values} <= {bool}:
         raise ValueError(f"present: {name} must be a list of true and false")
     return np.array(values, bool)
+
+
+def _boxes(values: object) -> np.ndarray | None:
+    if values is None:
+        return None
+    if not isinstance(values, list) or not all(
+        box is None or (isinstance(box, list) and len(box) == 4) for box in values
+    ):
+        raise ValueError("face_box must be a list of boxes: four numbers, or null")
+    flat = _numbers([x for box in values for x in box or [None] * 4], "face_box")
+    boxes = flat.reshape(-1, 4)
+    _refuse_rows((np.abs(boxes) > FURTHEST).any(1), f"face_box must be from {-FURTHEST:g} to {FURTHEST:g}")
+    return boxes
 
 
 def _text(value: object) -> str:
