@@ -13,7 +13,7 @@ LATEST_TESTS := $(wildcard tests/unit/test_media*.py) tests/unit/test_faces.py t
 # Two processes take the tests file by file, so that what a file prepares is made once; folders with long files come first.
 SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo test test-slow test-all test-latest check bench weights real-people results ablations complementarity docs parity clean
+.PHONY: setup demo test test-slow test-all test-latest fuzz check bench weights real-people results ablations complementarity docs parity clean
 
 setup: $(INSTALLED)  ## make .venv and install avgate with the tested set of versions
 
@@ -47,6 +47,12 @@ test-all: $(INSTALLED)  ## all tests
 
 test-latest: $(LATEST)/.installed  ## the tests that depend on libraries, with today's newest releases of them
 	$(LATEST)/bin/pytest $(SPREAD) $(LATEST_TESTS)
+
+# Of each fault, the input stays in work/fuzz. SEED says which inputs; another one makes others.
+N := 3000
+SEED := 0
+fuzz: $(INSTALLED)  ## give avgate 3,000 damaged inputs: each must end in a result or one clear error; 20 minutes
+	$(BIN)/python -m tests.fuzz.run --inputs $(N) --seed $(SEED)
 
 check: $(INSTALLED)  ## formatting, lint, types, import layers
 	$(BIN)/ruff format --check .

@@ -153,3 +153,11 @@ class TestFingerprint:
             assert onnx_files(str(path)) == [path, path.parent / "weights.onnx.data"]
             prints.append(build_backbones([f"onnx_image:{path}"], 10.0)[0].fingerprint)
         assert prints[0] == prints[1] != prints[2]
+
+
+def test_a_damaged_file_is_refused_and_nothing_is_printed(tmp_path, capfd):
+    path = write(tmp_path / "a.onnx", ramp(4, axis=0), ["n", 4])
+    path.write_bytes(path.read_bytes().replace(b"Mul", b"\xca\xca\xca"))  # which the runtime puts into its error
+    with pytest.raises(ModelFileError, match="can't be read as an ONNX model"):
+        build_backbones([f"onnx_image:{path}"], 10.0)
+    assert capfd.readouterr() == ("", "")

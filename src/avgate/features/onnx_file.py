@@ -141,8 +141,11 @@ def open_onnx(source: str, outputs: tuple[str, ...], threads: int = 1) -> OnnxMo
     options.intra_op_num_threads, options.log_severity_level = threads, 4
     providers = ["CUDAExecutionProvider"] if device().startswith("cuda") else []
     available = [p for p in providers if p in onnxruntime.get_available_providers()]
+    fallback = {"enable_fallback": int(bool(available))}  # on a CPU it would only print, and fail once more
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=[*available, "CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=[*available, "CPUExecutionProvider"], **fallback
+        )
     except Exception as error:  # onnxruntime's errors share no base class
         what = f"it can't be read as an ONNX model ({first_line(error)})"
         raise ModelFileError(what, where=path, hint="export or download it again") from error
