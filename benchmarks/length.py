@@ -120,6 +120,7 @@ def measure(hours: float) -> dict[str, float]:
     timed("sound: cut, voice activity, pooled", hear)
     timed("faces: measured", see)
     extracted = Extracted(
+        name="made",
         extractions=(audio, video),
         time_s=times,
         face=np.ones(len(times), bool),

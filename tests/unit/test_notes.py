@@ -31,6 +31,7 @@ def said(
     trace = Trace(time_s, {"valence": np.where(known, 0.0, np.nan)}, masks)
     found = np.array(face or [], bool)
     extracted = Extracted(
+        name="made",
         extractions=(),
         time_s=time_s if face else time_s[:0],
         face=found,
@@ -80,7 +81,7 @@ def test_nothing_is_said_where_every_row_has_an_estimate():
 def test_sound_for_a_single_row_has_the_models_step():
     trace = Trace(np.zeros(1), {"valence": np.zeros(1)}, {"audio": np.ones(1, bool)})
     whole = np.array([[0.0, 0.1]])
-    extracted = Extracted((), np.zeros(0), np.zeros(0, bool), np.zeros(0, int), (), whole, whole, 0.1)
+    extracted = Extracted("made", (), np.zeros(0), np.zeros(0, bool), np.zeros(0, int), (), whole, whole, 0.1)
     recording: Any = SimpleNamespace(has_frames=False)
     (note,) = notes_of(trace, extracted, recording, RATE)
     assert note == "There is sound alone, and no face to see: the estimate has a row every 0.1 s."

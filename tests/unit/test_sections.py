@@ -92,6 +92,19 @@ class TestSections:
             extract_tracks(made, backbones())
 
 
+def test_features_of_days_of_pauses_are_not_stored():
+    found = extract_tracks(Made([0.0, 3 * DAY_S], [hiss(0.0)]), backbones())
+    with pytest.raises(MediaError, match=r"made\.mp4: nothing is seen or heard in 3\.0 days of it"):
+        assert found.tracks
+
+
+def test_frames_every_few_seconds_are_no_pause():
+    found = extract_tracks(
+        Made(np.arange(0, 1.2 * DAY_S, 9.0).tolist(), []), [WaveformBackbone(WaveformConfig(1.0))][:0]
+    )
+    assert found.tracks == ()
+
+
 def faces(times: np.ndarray) -> FaceTrack:
     """Faces whose crops have the brightness of their number."""
     n = len(times)

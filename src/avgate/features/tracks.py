@@ -28,6 +28,9 @@ _MOMENT_S = 1e-3
 """Seconds that an only frame lasts; less than any step."""
 
 
+_PAUSE_S, _MOST_PAUSES_S = 10.0, 86_400.0
+"""Seconds in which nothing is seen or heard that make a pause, and most seconds of pauses that are stored."""
+
 _TOO_LONG = "cut it into parts; if it isn't that long, its times are damaged: convert it with ffmpeg"
 
 
@@ -43,6 +46,7 @@ class Extracted:
     """What one pass over a recording gave.
 
     Attributes:
+        name: the recording, for messages.
         extractions: one per backbone, in the backbones' order, after the last piece.
         time_s: float64 [n], timestamps of the decoded frames; empty for sound alone.
         face: bool [n], where the followed person's face was found; empty when no backbone reads faces.
@@ -54,6 +58,7 @@ class Extracted:
         end_s: where the recording ends.
     """
 
+    name: str
     extractions: tuple[Extraction, ...]
     time_s: np.ndarray
     face: np.ndarray
@@ -66,7 +71,15 @@ class Extracted:
 
     @cached_property
     def tracks(self) -> tuple[FeatureTrack, ...]:
-        """The features of the whole recording, pauses included."""
+        """The features of the whole recording, pauses included; MediaError where these are days."""
+        starts_s, ended_s = self._stretches()
+        gaps_s = (starts_s - ended_s)[:-1]
+        pauses_s = float(gaps_s[gaps_s > _PAUSE_S].sum())
+        if pauses_s > _MOST_PAUSES_S:
+            what = (
+                f"nothing is seen or heard in {pauses_s / 86_400:,.1f} days of it; stored features would hold them all"
+            )
+            raise MediaError(what, where=self.name, hint="cut it at its pauses, into recordings of their own")
         return tuple(extraction.finish(self.end_s) for extraction in self.extractions)
 
     def sections(self, pause_s: float) -> Iterator[Section]:
@@ -75,19 +88,22 @@ class Extracted:
         Args:
             pause_s: sections are cut where nothing is seen or heard for longer than this many seconds.
         """
-        stretches = np.concatenate([self.heard_s, np.stack([self.time_s, self.time_s], axis=1)])
-        stretches = stretches[np.argsort(stretches[:, 0], kind="stable")]
-        starts_s = np.append(stretches[:, 0], np.inf)
-        ended_s = np.append(0.0, np.maximum.accumulate(stretches[:, 1]))  # what came before each
+        starts_s, ended_s = self._stretches()
         cuts = np.flatnonzero(starts_s - ended_s > pause_s)
         first_s, row = 0.0, 0
         for cut in cuts.tolist():
             rows = slice(row, int(np.searchsorted(self.time_s, ended_s[cut], side="right")))
             if rows.start < rows.stop:
                 yield self._section(first_s, _end_s(self.time_s[rows]), rows)
-            elif not len(self.time_s) and (cut or not len(stretches)):
+            elif not len(self.time_s) and (cut or len(starts_s) == 1):
                 yield self._section(first_s, self.end_s if cut == cuts[-1] else float(ended_s[cut]), rows)
             first_s, row = float(starts_s[cut]), rows.stop
+
+    def _stretches(self) -> tuple[np.ndarray, np.ndarray]:
+        """When each stretch of something seen or heard begins, and when all before it had ended; last, the end."""
+        stretches = np.concatenate([self.heard_s, np.stack([self.time_s, self.time_s], axis=1)])
+        stretches = stretches[np.argsort(stretches[:, 0], kind="stable")]
+        return np.append(stretches[:, 0], np.inf), np.append(0.0, np.maximum.accumulate(stretches[:, 1]))
 
     def _section(self, start_s: float, end_s: float, rows: slice) -> Section:
         return Section(tuple(extraction.finish(end_s, start_s) for extraction in self.extractions), rows)
@@ -182,6 +198,7 @@ def extract_tracks(
     if not seen and not recording.sound_end_s:
         raise MediaError("no sound in it could be decoded", where=recording.name)
     return Extracted(
+        name=recording.name,
         extractions=tuple(extractions),
         time_s=times,
         face=np.concatenate(face) if face else np.zeros(0, bool),
