@@ -129,6 +129,7 @@ def measure(hours: float) -> dict[str, float]:
         heard_s=np.array([[0.0, sound_s]] if hours else np.zeros((0, 2))),
         sounding_s=stretches.sounding_s,
         end_s=float(times[-1]) + 1 / FPS,
+        box=np.zeros((0, 4)),
     )
     pause_s = 10.0
     timed("features brought to the steps", lambda: sum(len(s.tracks) for s in extracted.sections(pause_s)))

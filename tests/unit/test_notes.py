@@ -40,6 +40,7 @@ def said(
         heard_s=np.array(heard).reshape(-1, 2),
         sounding_s=np.array(sounding).reshape(-1, 2),
         end_s=n / RATE,
+        box=np.zeros((0, 4)),
     )
     recording: Any = SimpleNamespace(has_frames=bool(face))
     return next((note for note in notes_of(trace, extracted, recording, RATE) if "no estimate" in note), "")
@@ -81,7 +82,9 @@ def test_nothing_is_said_where_every_row_has_an_estimate():
 def test_sound_for_a_single_row_has_the_models_step():
     trace = Trace(np.zeros(1), {"valence": np.zeros(1)}, {"audio": np.ones(1, bool)})
     whole = np.array([[0.0, 0.1]])
-    extracted = Extracted("made", (), np.zeros(0), np.zeros(0, bool), np.zeros(0, int), (), whole, whole, 0.1)
+    extracted = Extracted(
+        "made", (), np.zeros(0), np.zeros(0, bool), np.zeros(0, int), (), whole, whole, 0.1, np.zeros((0, 4))
+    )
     recording: Any = SimpleNamespace(has_frames=False)
     (note,) = notes_of(trace, extracted, recording, RATE)
     assert note == "There is sound alone, and no face to see: the estimate has a row every 0.1 s."
