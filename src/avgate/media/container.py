@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 import stat
-from collections import defaultdict
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ import av
 from av.stream import Disposition
 
 from avgate.core.errors import MediaError
+from avgate.media.clock import Clock
 
 DEMUXERS = "mov,matroska,avi,mpeg,mpegts,flv,asf,ogg,wav,w64,aiff,caf,flac,mp3,aac"
 """FFmpeg's demuxers that are allowed: containers only, none that opens further files (playlists, image series)."""
@@ -25,13 +27,14 @@ KINDS = (
 """The allowed formats, for messages."""
 
 _TS_DISCONT = 0x200  # AVFMT_TS_DISCONT: times start at an arbitrary value, and may start over
-_BACK_S = 1.0  # times that jump back by more have started over; reordered frames jump by less
-_LEAP_S = 10.0  # so have times that jump ahead by more, in containers where times may start over; as in FFmpeg's tools
+_LEAP_S = 10.0  # in containers where times may start over, times that go ahead by more have; as in FFmpeg's tools
 _ABSURD_S = 3600.0  # the same limit for other containers, and the latest start of a file that isn't a saved live stream
 _GUESSED = ("mp3", "aac")
 """Formats without an index, whose length FFmpeg estimates from the bit rate."""
 
 _SHORT_S = 0.25  # seconds that may be missing at the end before a file counts as incomplete
+
+_LOGGING = threading.Lock()  # FFmpeg has one level of messages for all threads
 
 
 class Streams(NamedTuple):
@@ -192,19 +195,18 @@ def read_packets(container: Any, streams: Streams, note: Callable[[str], None]) 
         streams: from `choose_streams`.
         note: called with a sentence for each thing that the user must know.
     """
-    clock = _Clock(container)
+    starts_over = bool(container.format.flags & _TS_DISCONT)
+    clock = Clock(origin_s(container), _LEAP_S if starts_over else _ABSURD_S, starts_over)
     used = [stream for stream in streams if stream is not None]
     ends = {stream.index: -math.inf for stream in used}
-    try:
-        for packet in container.demux(used):
-            if packet.size:  # an empty packet tells the decoder that the stream ends, so it must come once only
-                index = packet.stream.index
-                ends[index] = max(ends[index], clock.place(packet))
-                yield packet
-    except IndexError:  # raised by PyAV where streams appear in the middle of a file
+    failed: list[str] = []
+    for packet, end_s in clock.correct(_demuxed(container, used, failed)):
+        ends[packet.stream.index] = max(ends[packet.stream.index], end_s)
+        yield packet
+    for error in failed:
+        note(f"Reading stopped at {max(ends.values()):.2f} s ({error}); what came before was used.")
+    if _streams_now(container) > len(container.streams):
         note("Further streams appear in the middle of the file; they were left out.")
-    except (av.FFmpegError, OSError) as error:
-        note(f"Reading stopped at {max(ends.values()):.2f} s ({error.strerror}); what came before was used.")
     for stream in used:
         end = av.Packet()
         end.stream, end.time_base = stream, stream.time_base
@@ -212,10 +214,36 @@ def read_packets(container: Any, streams: Streams, note: Callable[[str], None]) 
     if clock.restarts:
         joints = ", ".join(f"{time_s:.2f}" for time_s in clock.restarts)
         note(f"The file's times jump (here at {joints} s); what follows was joined on.")
+    for kind, times in clock.wrong.items():
+        what = f"{kind.capitalize()} packets with a time that those around them contradict, put between these"
+        note(f"{what}: {len(times)} (the first at {times[0]:.2f} s).")
     stated_s = _stated_end_s(container, streams.main)
     reached_s = max(ends.values()) if streams.main.duration is None else ends[streams.main.index]
     if stated_s - reached_s > max(_SHORT_S, 3 * period_s(streams.main)):
         note(f"The file is incomplete: it ends at {reached_s:.2f} s, but the container states {stated_s:.2f} s.")
+
+
+def _demuxed(container: Any, used: list[Any], failed: list[str]) -> Iterator[Any]:
+    """The packets of these streams until the file ends, or reading fails, which adds the reason to `failed`."""
+    try:
+        for packet in container.demux(used):
+            if packet.size:  # an empty packet tells the decoder that the stream ends, so it must come once only
+                yield packet
+    except IndexError:  # PyAV may look up streams that appear in the middle of a file, which it doesn't know
+        pass
+    except (av.FFmpegError, OSError) as error:
+        failed.append(str(error.strerror))
+
+
+def _streams_now(container: Any) -> int:
+    """How many streams FFmpeg has found by now. PyAV lists only those that were found when the file was opened."""
+    with _LOGGING, av.logging.Capture(local=False):  # which swallows what other threads may log meanwhile
+        level = av.logging.get_level()
+        av.logging.set_level(av.logging.INFO)  # else FFmpeg's description of the file is empty
+        try:
+            return len(set(re.findall(r"^ *Stream #0:(\d+)", container.dumps_format(), re.MULTILINE)))
+        finally:
+            av.logging.set_level(level)
 
 
 def _stated_end_s(container: Any, stream: Any) -> float:
@@ -229,47 +257,3 @@ def _stated_end_s(container: Any, stream: Any) -> float:
     if length is not None:
         return start_s + length
     return math.nan if container.duration is None else container.duration / av.time_base
-
-
-class _Clock:
-    """Corrects the times of packets: they count from the container's start, and go on where the file's times jump.
-
-    A file joined from several others has parts, each with times of its own. Streams enter the next part at slightly
-    different places in the file, but must all be moved by the same amount.
-
-    Attributes:
-        restarts: times in seconds at which a further part begins.
-    """
-
-    def __init__(self, container: Any):
-        self.restarts: list[float] = []
-        self._leap_s = _LEAP_S if container.format.flags & _TS_DISCONT else _ABSURD_S
-        self._offsets = [-origin_s(container)]  # seconds, one for each part
-        self._part: dict[int, int] = defaultdict(int)  # the part that each stream is in
-        self._newest: dict[int, float] = defaultdict(lambda: -math.inf)  # latest time in each part
-        self._last: dict[int, float] = {}  # latest time in each stream
-        self._end_s = -math.inf
-
-    def place(self, packet: Any) -> float:
-        """Correct the packet's times, and return its end in seconds; -inf for a packet without times."""
-        # Between parts, a packet's decoding time may still belong to the old part, its display time to the new one.
-        mark = packet.pts if packet.pts is not None else packet.dts
-        if mark is None:
-            return -math.inf
-        stream, tick, time_s = packet.stream.index, packet.time_base, float(mark * packet.time_base)
-        last_s = self._last.get(stream, time_s)
-        newest_s = max(last_s, self._newest[self._part[stream]])
-        if time_s < last_s - _BACK_S or time_s > newest_s + self._leap_s:
-            self._part[stream] += 1
-            if self._part[stream] == len(self._offsets):
-                self.restarts.append(self._end_s)
-                self._offsets.append(self._end_s - time_s)
-        part = self._part[stream]
-        self._last[stream] = time_s
-        self._newest[part] = max(self._newest[part], time_s)
-        shift = round(self._offsets[part] / tick)
-        packet.dts = None if packet.dts is None else packet.dts + shift
-        packet.pts = None if packet.pts is None else packet.pts + shift
-        end_s = float((mark + shift + (packet.duration or 0)) * tick)
-        self._end_s = max(self._end_s, end_s)
-        return end_s
