@@ -208,8 +208,9 @@ class ReleasedJointCrossAttention(JointCrossAttention):
     J W_q + b_q in RJCA's and DCA's code. RJCMA's code computes that, too, and then takes J as it is.
 
     Source: `models/dense_coattn.py` and `models/av_crossatten.py` of
-    github.com/praveena2j/Joint-Cross-Attention-for-Audio-Visual-Fusion, which RJCA's own repository leaves out, of
-    praveena2j/Dynamic-CrossAttention and of praveena2j/RJCMA. They know no absent steps.
+    github.com/praveena2j/Joint-Cross-Attention-for-Audio-Visual-Fusion, on which RJCA's own repository
+    (praveena2j/RecurrentJointAttentionwithLSTMs) builds; `models/dense_coattn.py` of praveena2j/Dynamic-CrossAttention
+    and of praveena2j/RJCMA. They know no absent steps.
     """
 
     biased = True

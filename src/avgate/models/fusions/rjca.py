@@ -39,7 +39,8 @@ class Rjca(Fusion):
 
     X_m^(T) as in RecursiveJointCrossAttention. The paper has LSTMs before and after the fusion; here only the encoders
     before it can be LSTMs. The authors' code has the form `released`, one iteration (so no recursion) and a dropout of
-    0.6; that of RJCMA, for three modalities, the form `rjcma` and two iterations.
+    0.6; that of RJCMA, for three modalities, the form `rjcma` and two iterations. Before the fusion, RJCA's code also
+    scales every step's features to length 1, and lets the voice weigh the face's; that isn't here.
     """
 
     name = "rjca"
