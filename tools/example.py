@@ -27,7 +27,8 @@ def main() -> None:
 def text(trace: Trace) -> str:
     """The page, with every number taken from the trace."""
     rows = "\n".join(
-        f"| {name} | {np.nanmean(values):+.2f} | {np.nanmin(values):+.2f} | {np.nanmax(values):+.2f} |"
+        f"| {name} | {np.nanmean(values):+.2f} | {np.nanmin(values):+.2f} | {np.nanmax(values):+.2f} | "
+        f"{np.nanmean(trace.low[name]):+.2f} to {np.nanmean(trace.high[name]):+.2f} |"
         for name, values in trace.targets.items()
     )
     present = "\n".join(f"| {name} present | {mask.mean():.0%} of the frames |" for name, mask in trace.present.items())
@@ -47,8 +48,8 @@ with a second, smaller face in view. This is what `avgate predict` makes of it w
 
 ![Valence and arousal over time, the plane, presence and gates](example.png)
 
-| target | mean | lowest | highest |
-|---|---|---|---|
+| target | mean | lowest | highest | {trace.level:.0%} interval, its ends' means |
+|---|---|---|---|---|
 {rows}
 
 | presence | |
