@@ -15,6 +15,8 @@ from avgate import cli
 from avgate.cli import models, options
 from avgate.core.errors import UsageError
 from avgate.corpora.rendered import RenderConfig
+from avgate.labels.formats import LABEL_FORMATS
+from avgate.report.writers import WRITERS
 from tests.own_corpus import write_own_corpus
 
 every_verb = pytest.mark.parametrize("verb", cli.VERBS)
@@ -84,6 +86,12 @@ def test_options_that_verbs_share_are_the_same_in_all(verb):
     if "data" in hints and verb not in ("reproduce", "submit"):
         assert hints["corpus"] == options.Corpus
         assert inspect.signature(cli.VERBS[verb]).parameters["corpus"].default == "rendered"
+
+
+def test_the_help_of_predict_names_every_format():
+    described = re.sub(r"\s+", " ", cli.VERBS["predict"].__doc__)
+    for every_format in (*WRITERS, *LABEL_FORMATS):
+        assert re.search(rf"\b{every_format.name}\b", described), every_format.name
 
 
 def test_the_help_of_render_shows_the_defaults_of_its_config():
