@@ -18,6 +18,7 @@ from pathlib import Path
 from random import Random
 
 import psutil
+from transformers.utils.logging import get_logger
 
 from avgate.core.console import console
 from avgate.core.errors import AvgateError
@@ -27,6 +28,7 @@ from tests.fuzz.trials import TRIALS
 from tests.fuzz.uses import KINDS, Case
 
 _ALL = KINDS | TRIALS
+get_logger()  # which writes to stderr as it is when the first one is asked for
 
 _LONGEST_LINE = 1500
 """Characters that a line of an error may have; what is quoted of a file is much shorter."""

@@ -18,6 +18,7 @@ from avgate.apps.affwild2.submission import check_submission
 from avgate.apps.inspect import as_json, corpus_table, inspect
 from avgate.apps.labels import agreement_json, agreement_table, labels
 from avgate.apps.predict import predict
+from avgate.apps.report import report
 from avgate.core.errors import AvgateError
 from avgate.core.files import write_json
 from avgate.core.types import FaceTrack, VideoFrame, Waveform
@@ -31,7 +32,6 @@ from avgate.features.store import FeatureStore
 from avgate.inference.estimator import Estimator
 from avgate.labels.formats import read_labels
 from avgate.models.overrides import override
-from avgate.report.html import report
 from avgate.training.batches import load_splits
 from avgate.training.train import train
 from tests.fuzz import seeds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from pathlib import Path
 
@@ -324,6 +325,21 @@ class TestDamage:
         (folder / "preprocessor_config.json").write_text(json.dumps(wish))
         with pytest.raises(ModelFileError, match="it asks for images of size"):
             seen(f"hf_image:{folder}", faces(3))
+
+    def test_the_library_says_nothing_while_a_checkpoint_is_read(self, tmp_path):
+        said = []
+        handler = logging.Handler()
+        handler.emit = said.append
+        folder = write_image(tmp_path / "clip", "clip")
+        settings = json.loads((folder / "config.json").read_text())
+        settings["text_config"]["bos_token_id"] = 12345  # of which the library warns
+        (folder / "config.json").write_text(json.dumps(settings))
+        logging.getLogger("transformers").addHandler(handler)
+        try:
+            seen(f"hf_image:{folder}", faces(3))
+        finally:
+            logging.getLogger("transformers").removeHandler(handler)
+        assert not [record.getMessage() for record in said]
 
     def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(self, tmp_path):
         with pytest.raises(ModelFileError, match="there is no such folder"):

@@ -213,6 +213,15 @@ def test_a_large_image_is_read_quietly_and_a_larger_one_is_to_be_scaled_down(tmp
     assert "scale it down" in said
 
 
+def test_damage_beside_the_pixels_is_passed_over_quietly(tmp_path, recwarn):
+    path = write_image(tmp_path / "a.jpg", greys(1, 64, 48)[0], orientation=6)
+    orientation = b"\x01\x12\x00\x03\x00\x00\x00\x01"  # tag, type, count
+    assert orientation in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(orientation, orientation[:4] + b"\x00\xff\xff\xff"))
+    assert read_image(path).shape == (48, 64, 3)
+    assert not recwarn.list
+
+
 def test_an_empty_name_is_not_the_current_folder():
     with pytest.raises(UsageError, match="an empty name"):
         open_recording("")

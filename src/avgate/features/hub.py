@@ -75,7 +75,8 @@ def settings_of(folder: Path) -> dict[str, Any]:
     from transformers import AutoConfig
 
     try:
-        settings = AutoConfig.from_pretrained(folder, local_files_only=True).to_dict()
+        with _quiet():
+            settings = AutoConfig.from_pretrained(folder, local_files_only=True).to_dict()
     except Exception as error:  # the library raises many kinds for a damaged config.json
         hint = "give a checkpoint that transformers.AutoModel loads"
         raise ModelFileError(f"its config.json can't be read ({first_line(error)})", where=folder, hint=hint) from error
@@ -181,20 +182,13 @@ def load_encoder(folder: Path, where: str, half: bool) -> Any:
     _require("transformers", "hf")
     import torch
     from transformers import AutoModel
-    from transformers.utils import logging
 
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
     try:
-        model, loading = AutoModel.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+        with _quiet():
+            model, loading = AutoModel.from_pretrained(folder, local_files_only=True, output_loading_info=True)
     except Exception as error:  # the library raises many kinds for a damaged checkpoint
         hint = "give a checkpoint that transformers.AutoModel loads"
         raise ModelFileError(f"it can't be loaded ({first_line(error)})", where=folder, hint=hint) from error
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
     missing = [name for name in loading["missing_keys"] if not re.search(_UNUSED, name)]
     if missing:
         what = f"{len(missing)} of its weights are missing, such as {min(missing)}"
@@ -205,6 +199,22 @@ def load_encoder(folder: Path, where: str, half: bool) -> Any:
     if not all(bool(p.isfinite().all()) for p in model.parameters()):
         raise ModelFileError("its weights contain NaN or Inf", where=folder, hint="download or train it again")
     return model.to(where, torch.float16 if half and where.startswith("cuda") else torch.float32).eval()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Let the library print neither messages nor progress bars."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _require(module: str, extra: str) -> None:

@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePath
+from typing import Any
 
 import numpy as np
 
@@ -135,28 +136,34 @@ def read_image(file: Path, on_animation: Callable[[Path], object] = lambda file:
     Raises:
         MediaError: it can't be read.
     """
-    from PIL import Image, ImageOps  # OpenCV ignores the orientation of WebP
+    from PIL import Image
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # twice as many pixels are an error
-            opened = Image.open(file)
-        with opened:
-            if opened.format != "MPO" and getattr(opened, "is_animated", False):  # an MPO is a photo with more photos
-                on_animation(file)
-            upright = ImageOps.exif_transpose(opened)
-            if upright.mode.startswith("I"):  # 16 bits of grey, which Pillow cuts off at 255 instead of scaling them
-                upright = Image.fromarray((np.asarray(upright) / 256).astype(np.uint8))
-            if upright.has_transparency_data:
-                clear = upright.convert("RGBA")
-                upright = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear)
-            return np.array(upright.convert("RGB"))
+            # Up to twice as many pixels as Pillow likes are fine, and damage beside the pixels is no matter.
+            warnings.simplefilter("ignore")
+            return _upright(Image.open(file), file, on_animation)
     except Image.DecompressionBombError as error:
         what, hint = "the image has too many pixels", "scale it down, so that the face is some hundred pixels wide"
         raise MediaError(what, where=file, hint=hint) from error
     except Exception as error:  # Pillow raises errors of many kinds for damaged files
         what = f"the image can't be read ({error})"
         raise MediaError(what, where=file, hint="copy it again, or save it as JPEG or PNG") from error
+
+
+def _upright(opened: Any, file: Path, on_animation: Callable[[Path], object]) -> np.ndarray:
+    from PIL import Image, ImageOps  # OpenCV ignores the orientation of WebP
+
+    with opened:
+        if opened.format != "MPO" and getattr(opened, "is_animated", False):  # an MPO is a photo with more photos
+            on_animation(file)
+        upright = ImageOps.exif_transpose(opened)
+        if upright.mode.startswith("I"):  # 16 bits of grey, which Pillow cuts off at 255 instead of scaling them
+            upright = Image.fromarray((np.asarray(upright) / 256).astype(np.uint8))
+        if upright.has_transparency_data:
+            clear = upright.convert("RGBA")
+            upright = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear)
+        return np.array(upright.convert("RGB"))
 
 
 def open_folder(folder: Path, fps: float | None = None) -> Images:
