@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avgate.apps.affwild2.submission import interpolated
+from avgate.apps.affwild2.submission import check_submission, interpolated, read_sample
 from avgate.core.errors import CorpusError, FeatureError, UsageError
 from avgate.core.metrics import ccc
 from avgate.corpora.affwild2 import FOLDS, AffWild2
@@ -67,6 +67,24 @@ class TestCorpus:
         assert names["short"].crops is None
         assert "faces will be detected in the raw video" in found["short"][0]
 
+    def test_only_the_list_of_its_own_track_names_test_videos(self, release):
+        names = (release / "VA_test_set.txt").read_text()
+        (release / "VA_test_set.txt").unlink()
+        (release / "EXPR_test_set.txt").write_text("other\n105\n")
+        (release / "test_notes.txt").write_text("hello world\n")
+        lists = release / "TestSet" / "names_of_videos_in_each_test_set" / "names_of_videos_in_each_test_set"
+        lists.mkdir(parents=True)
+        (lists / "Expression_Classification_Challenge_test_set_release.txt").write_text("video7\n")
+        corpus = AffWild2(release)
+        assert not [clip for clip in corpus.clips() if clip.split == "test"]
+        found = " ".join(corpus.findings()["(test)"])
+        assert "not read" in found
+        assert "EXPR_test_set.txt" in found
+        assert "there is no list of test videos" in found
+        (lists / "Valence_Arousal_Estimation_Challenge_test_set_release.txt").write_text(names)
+        tests = [clip.name for clip in AffWild2(release).clips() if clip.split == "test"]
+        assert tests == ["test_a", "video3_left"]
+
     @pytest.mark.parametrize(
         ("spoil", "said"),
         [
@@ -95,7 +113,7 @@ class TestCorpus:
         path.write_text("valence,arousal\n0,0\n0,1.5\n")
         corpus = AffWild2(release)
         (clip,) = (clip for clip in corpus.clips() if clip.name == "short")
-        with pytest.raises(CorpusError, match="row 2: labels must lie in"):
+        with pytest.raises(CorpusError, match="line 3: labels must lie in"):
             corpus.labels(clip)
         path.write_text("arousal,valence\n0,0\n")
         with pytest.raises(CorpusError, match="the first line must be valence,arousal"):
@@ -163,6 +181,23 @@ class TestSubmission:
     def test_a_video_of_which_nothing_is_known_is_refused(self):
         with pytest.raises(FeatureError, match="no frame of it has an estimate"):
             interpolated(np.full((3, 2), np.nan), np.arange(3), "video")
+
+    @pytest.mark.parametrize("cell", ["0_1", "\u0663", "nan", "", "1.5", "inf", "0,1"])
+    def test_what_is_no_number_in_digits_is_refused_in_a_submission(self, tmp_path, cell):
+        sample, out = tmp_path / "sample.csv", tmp_path / "out.csv"
+        head = "image_location,valence,arousal"
+        sample.write_text(f"{head}\na/00001.jpg,-5,-5\n")
+        out.write_text(f"{head}\na/00001.jpg,0.5,-1e-3\n")
+        assert check_submission(out, sample) == 1
+        out.write_text(f"{head}\na/00001.jpg,0.5,{cell}\n")
+        with pytest.raises(CorpusError, match=r"'a/00001\.jpg' must hold two numbers"):
+            check_submission(out, sample)
+
+    @pytest.mark.parametrize("location", ["a/0_1.jpg", "a/\u0663.jpg", "a/0.jpg", "00001.jpg", "a/1e3.jpg"])
+    def test_a_sample_whose_frames_have_no_numbers_is_refused_with_the_line(self, tmp_path, location):
+        (tmp_path / "sample.csv").write_text(f"image_location,valence,arousal\na/00001.jpg,-5,-5\n{location},-5,-5\n")
+        with pytest.raises(CorpusError, match=r"line 3: .* is no VIDEO/NUMBER\.jpg"):
+            read_sample(tmp_path / "sample.csv")
 
 
 class TestEnsemble:

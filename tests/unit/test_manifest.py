@@ -87,7 +87,7 @@ def test_files_of_a_clip_with_clocks_of_their_own_are_brought_to_the_first_ones(
     np.testing.assert_allclose(labels.values, [[0, 0], [0.5, 0.1], [1, 0.3]], atol=1e-6)
 
 
-def test_everything_that_is_wrong_is_told_at_once_with_file_and_row(manifest):
+def test_everything_that_is_wrong_is_told_at_once_with_file_and_line(manifest):
     (manifest.parent / "labels" / "clip0.csv").write_text("time_s,valence,arousal\n0,0,0\n0.5,much,0\n")
 
     def change(rows):
@@ -100,15 +100,15 @@ def test_everything_that_is_wrong_is_told_at_once_with_file_and_row(manifest):
     said = problems(manifest)
     assert "manifest.csv: 7 things are wrong" in said.replace("\n", " ")
     for expected in (
-        "row 1: ",
+        "line 2: ",
         "clip0.csv: line 3, column valence: 'much' isn't a number",
-        "row 2: the clip 'clip0' is listed twice",
-        "row 3: there is no file 'videos/gone.mp4'",
-        "row 3: the split must be train, validation, test, not 'trian'",
-        "row 4: ",
+        "line 3: the clip 'clip0' is listed twice",
+        "line 4: there is no file 'videos/gone.mp4'",
+        "line 4: the split must be train, validation, test, not 'trian'",
+        "line 5: ",
         "gone.eaf: there is no such label file",
-        "row 5: 'a/b' can't be a clip's name",
-        "row 5: there is no group",
+        "line 6: 'a/b' can't be a clip's name",
+        "line 6: there is no group",
     ):
         assert expected in said, said
 
@@ -118,7 +118,7 @@ def test_everything_that_is_wrong_is_told_at_once_with_file_and_row(manifest):
     [
         (
             lambda rows: rows[2].update(group="anna"),
-            "row 3: the group 'anna' is in the validation split here, but in t",
+            "line 4: the group 'anna' is in the validation split here, but in t",
         ),
         (lambda rows: rows[0].update(labels="labels/clip0.csv; labels/clip0.csv"), "a target is there twice"),
         (lambda rows: [r.update(limits="7 1") for r in rows], "limits must be the lowest and the highest value, not"),
@@ -130,15 +130,65 @@ def test_everything_that_is_wrong_is_told_at_once_with_file_and_row(manifest):
         (lambda rows: [r.update(labels="") for r in rows], "no clip has labels"),
         (
             lambda rows: rows[2].update(video=rows[0]["video"]),
-            "row 3: the video 'videos/clip0.mp4' is in the validation split here, but in train in row 1",
+            "line 4: the video 'videos/clip0.mp4' is in the validation split here, but in train in line 2",
         ),
         (lambda rows: rows[0].update(clip="c" * 250), "can't be a clip's name"),
+        (lambda rows: rows[0].update(clip="a\0b"), "'a\ufffdb' can't be a clip's name"),
+        (lambda rows: rows[0].update(video="a\0b"), "there is no file 'a\ufffdb'"),
+        (lambda rows: rows[0].update(video="v" * 300), "there is no file 'vvvv"),
+        (
+            lambda rows: [r.update(limits="1_0 20") for r in rows],
+            "limits must be the lowest and the highest value, not",
+        ),
         (lambda rows: rows[3].update(video="labels/clip0.csv"), "not a media file of a supported format"),
     ],
 )
 def test_what_is_wrong_is_said(manifest, change, said):
     edit(manifest, change)
     assert said in problems(manifest)
+
+
+def test_a_list_of_half_of_europe_has_semicolons_and_decimal_commas(manifest):
+    (manifest.parent / "joy.csv").write_text("time_ms;joy\n0;1,0\n500;2,5\n1000;4\n")
+    rows = ["clip;video;labels;split;group;limits;weight"]
+    rows += ['a;videos/clip0.mp4;"joy.csv; stress=1,6";train;anna;1,0 4,0;0,5']
+    manifest.write_text("\n".join(rows), "utf-8")
+    corpus = Manifest(manifest)
+    (clip,) = corpus.clips()
+    assert clip.weight == 0.5
+    assert corpus.labels(clip).values == pytest.approx(np.array([[-1, -0.6], [0, -0.6], [1, -0.6]]))
+
+
+def test_a_comma_that_makes_a_cell_of_its_own_is_told(manifest):
+    manifest.write_text("clip,video,labels,split,group\na,videos/clip0.mp4,valence=0,3,train,anna\n")
+    assert "line 2: more cells than columns: put quotes" in problems(manifest)
+
+
+def test_a_long_list_of_anything_is_quoted_in_part(manifest):
+    edit(manifest, lambda rows: rows[0].update(split="s" * 5000, labels=f"valence={'x' * 5000}", group=""))
+    for line in problems(manifest).splitlines():
+        assert len(line.removeprefix(f"{manifest}: ")) < 350
+
+
+def test_what_a_label_file_has_besides_labels_is_named_as_a_finding(manifest):
+    path = manifest.parent / "labels" / "clip0.csv"
+    head, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([f"{head},mood", *(f"{row},good" for row in rows)]))
+    assert Manifest(manifest).findings() == {
+        "clip0": ["labels/clip0.csv: left out, because they hold no numbers: columns mood"]
+    }
+
+
+def test_a_pause_in_one_file_of_a_clip_stays_unknown(manifest):
+    (manifest.parent / "v.csv").write_text("time_s,valence\n" + "".join(f"{i / 10},0.1\n" for i in range(30)))
+    steps = [*range(5), *range(25, 30)]
+    (manifest.parent / "a.csv").write_text("time_s,arousal\n" + "".join(f"{i / 10},-0.8\n" for i in steps))
+    edit(manifest, lambda rows: rows.__setitem__(slice(None), [{**rows[0], "labels": "v.csv;a.csv"}]))
+    corpus = Manifest(manifest)
+    labels = corpus.labels(corpus.clips()[0])
+    assert np.flatnonzero(~np.isnan(labels.values[:, 1])).tolist() == steps
+    known = ~np.isnan(labels_on_grid(labels, Grid(10.0), 30)).any(1)
+    assert np.flatnonzero(known).tolist() == steps
 
 
 def test_missing_columns_and_empty_lists_say_which_columns_there_are(manifest):
@@ -158,7 +208,7 @@ def test_sources_and_weights_are_read_and_a_weight_that_is_none_is_said(manifest
     assert (first.source, first.weight, second.source, second.weight) == ("film", 2.5, "", 1.0)
     for wrong in ("often", "0", "-1", "nan", "1e9"):
         manifest.write_text("\n".join([f"{header},source,weight", f"{rows[0]},film,{wrong}", *rest]), encoding="utf-8")
-        assert f"row 1: weight must be a number above 0 and at most 100, not '{wrong}'" in problems(manifest)
+        assert f"line 2: weight must be a number above 0 and at most 100, not '{wrong}'" in problems(manifest)
 
 
 def test_long_lists_of_problems_are_cut(manifest):
@@ -195,6 +245,7 @@ class TestLabelsOfWholeClips:
         [
             ("emotion=anger", place("anger")),
             ("emotion = Happy", place("happiness")),
+            ("EMOTION=Happy; Intensity=1", place("happiness")),
             ("emotion=anger; intensity=0.5", place("anger", 0.5)),
             ("intensity=0; emotion=fear", (0.0, 0.0)),
         ],
@@ -220,9 +271,21 @@ class TestLabelsOfWholeClips:
     @pytest.mark.parametrize(
         ("cell", "said"),
         [
-            ("valence=1.5; arousal=0", "row 1: valence: 1.5 is not in [-1, 1]"),
-            ("valence=nan; arousal=0", "row 1: valence: 'nan' isn't a number"),
-            ("emotion=angre", "row 1: there is no emotion 'angre'"),
+            (
+                "valence=30%; arousal=0",
+                "line 2: valence: '30%' isn't a number, such as -0.3, nor a label file (.annotation",
+            ),
+            ("valence=0,3; arousal=0", "line 2: valence: '0,3' isn't a number"),
+            ("valence=\u22120.3; arousal=0", "line 2: valence: '\u22120.3' isn't a number"),
+            ("valence=0_3; arousal=0", "line 2: valence: '0_3' isn't a number"),
+            ("valence=; arousal=0", "line 2: valence: '' isn't a number"),
+            ("emotion=angryy", "did you mean 'angry'? choose one of: anger, boredom, calm"),
+            ("EMOTION=angryy", "line 2: there is no emotion 'angryy'"),
+            ("a\0b.csv", "a\ufffdb.csv: there is no such label file"),
+            (f"valence={'v' * 300}.csv; arousal=0", "there is no such label file"),
+            ("valence=1.5; arousal=0", "line 2: valence: 1.5 is not in [-1, 1]"),
+            ("valence=nan; arousal=0", "line 2: valence: 'nan' isn't a number"),
+            ("emotion=angre", "line 2: there is no emotion 'angre'"),
             ("emotion=anger; intensity=2", "an emotion's intensity must be between 0 and 1, not 2"),
             ("emotion=anger; intensity=much", "the intensity must be a number from 0 to 1, not 'much'"),
             ("intensity=0.5", "there is an intensity, but no emotion"),
@@ -270,7 +333,7 @@ class TestOtherMedia:
     def test_a_folder_without_times_is_named(self, manifest):
         write_images(manifest.parent / "c", greys(3))
         edit(manifest, lambda rows: rows[0].update(video="c"))
-        assert "row 1: the folder 'c' has no times.csv with the columns file and time_s" in problems(manifest)
+        assert "line 2: the folder 'c' has no times.csv with the columns file and time_s" in problems(manifest)
 
 
 class TestInspect:

@@ -45,7 +45,22 @@ def test_emodb_reads_speaker_and_emotion_from_a_files_name(tmp_path):
     assert found["08a01La"] == pytest.approx(PLANE["boredom"])
     assert found["16b09Nb"] == (0, 0)
     assert {clip.group for clip in corpus.clips() if clip.name.startswith("08")} == {"08"}
-    assert corpus.findings() == {"noise.wav": ["its name isn't one of EmoDB's: it is left out"]}
+    assert corpus.findings() == {"wav/noise.wav": ["its name isn't one of EmoDB's: it is left out"]}
+
+
+def test_copies_and_pointers_of_emodb_are_left_out_and_named(tmp_path):
+    write_emodb(tmp_path)
+    (tmp_path / "03a01Wa.WAV").write_bytes((tmp_path / "wav" / "03a01Wa.wav").read_bytes())
+    (tmp_path / "wav" / "16b09Nb.wav").write_text(POINTER)
+    corpus = EmoDB(tmp_path)
+    assert "16b09Nb" not in {clip.name for clip in corpus.clips()}
+    found = corpus.findings()
+    assert found["wav/03a01Wa.wav"] == ["03a01Wa.WAV has the same name: this one is left out"]
+    assert "Git LFS left a pointer" in found["wav/16b09Nb.wav"][0]
+    for file in [*tmp_path.glob("wav/*.wav"), tmp_path / "03a01Wa.WAV"]:
+        file.write_text(POINTER)
+    with pytest.raises(CorpusError, match=r"no recordings of EmoDB; 21 files can't be used, such as .*Git LFS"):
+        EmoDB(tmp_path)
 
 
 def test_emodbs_real_folder_holds_what_its_authors_say():
@@ -88,6 +103,24 @@ def test_ravdess_scales_the_place_by_the_intensity(tmp_path):
     assert found["01-01-03-02-01-01-07"] == pytest.approx(PLANE["happiness"])
     assert found["03-01-05-01-01-01-07"] == pytest.approx(np.array(PLANE["anger"]) / 2)
     assert found["02-01-02-01-01-01-07"] == pytest.approx(np.array(PLANE["calm"]) / 2)
+
+
+def test_files_of_ravdess_in_other_places_and_of_other_names_are_named(tmp_path):
+    write_ravdess(tmp_path)
+    one, two = tmp_path / "Actor_01", tmp_path / "Actor_02"
+    copied = one / "03-01-05-01-01-01-01.wav"
+    (two / copied.name).write_bytes(copied.read_bytes())
+    copied.rename(two / "03-01-06-01-01-01-01.wav")
+    (one / "03-01-05-01-01-01-77.wav").write_bytes(b"")
+    (one / "03-01-05-01-01-02-01.wav").write_text(POINTER)
+    (two / "02-01-02-01-01-01-02.mp4").rename(two / "02-01-02-01-01-01-02.MP4")
+    corpus = Ravdess(tmp_path)
+    assert {"03-01-05-01-01-01-01", "03-01-06-01-01-01-01"} <= {c.name for c in corpus.clips() if c.group == "01"}
+    assert "02-01-02-01-01-01-02" in {clip.name for clip in corpus.clips()}
+    found = corpus.findings()
+    assert found["03-01-06-01-01-01-01"] == ["it lies in Actor_02, but its name says actor 01, which counts"]
+    assert "isn't one of RAVDESS's" in found["Actor_01/03-01-05-01-01-01-77.wav"][0]
+    assert "Git LFS left a pointer" in found["Actor_01/03-01-05-01-01-02-01.wav"][0]
 
 
 def test_ravdess_is_found_within_unpacked_archives(tmp_path):
@@ -175,8 +208,14 @@ def test_an_actor_stays_in_his_split_whatever_was_fetched(cremad):
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda text: text.replace("100000,8", "100000,-8"), "row 1 can't be understood"),
-        (lambda text: text.replace("100000,8", "100000,many"), "row 1 can't be understood"),
+        (lambda text: text.replace("100000,8", "100000,-8"), "line 2 can't be understood"),
+        (lambda text: text.replace("100000,8", "100000,many"), "line 2 can't be understood"),
+        (lambda text: text.replace("100000,8", "100000,1.5"), "line 2 can't be understood"),
+        (lambda text: text.replace("100000,8", "100000,nan"), "line 2 can't be understood"),
+        (lambda text: text.replace("100000,8", "100000,1e9"), "line 2 can't be understood"),
+        (lambda text: text.replace(",80,", ",800,", 1), "line 2 can't be understood"),
+        (lambda text: text.replace("1001_IEO_ANG_HI", "1001", 1), "line 2: '1001' isn't a clip's name"),
+        (lambda text: text.replace(",A,", "x,A,", 1), r"the columns \(without a title\) are missing"),
         (lambda text: "\n".join(text.splitlines()[:-1]), "has no votes for both"),
         (lambda text: text.splitlines()[0], "there are no votes"),
         (lambda text: text.replace("1001_IEO", "9999_IEO"), "the actor of 9999_IEO_ANG_HI isn't in"),
@@ -188,6 +227,14 @@ def test_a_table_of_votes_that_is_wrong_is_refused_with_the_place(cremad, spoil,
     table.write_text(spoil(table.read_text()))
     with pytest.raises(CorpusError, match=said):
         CremaD(cremad)
+
+
+def test_a_folder_that_is_no_clone_of_cremad_is_said_in_words(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["inspect", "--corpus", "cremad", "--data", str(tmp_path)])
+    said = " ".join(capsys.readouterr().err.split())
+    assert "VideoDemographics.csv: there is no such file -> clone https://github.com" in said
+    assert "Errno" not in said
 
 
 def test_a_list_of_clips_with_emotion_words_names_their_map_and_others_do_not(tmp_path):

@@ -336,7 +336,7 @@ def change(path: Path, row: int, column: str, value: str) -> None:
         ("manifest.csv", 1, "clip", "person00_clip0", "listed twice"),
         ("manifest.csv", 1, "video", "clips/gone.mp4", "no file of video"),
         ("labels/person00_clip0.csv", 3, "valence", "1.5", r"\[-1, 1\]"),
-        ("labels/person00_clip0.csv", 3, "arousal", "high", "row 4, column arousal"),
+        ("labels/person00_clip0.csv", 3, "arousal", "high", "line 5, column arousal"),
         ("labels/person00_clip0.csv", 3, "time_s", "0.04", "increase"),
         ("marks/person00_clip0.csv", 0, "end_s", "0.0", "end after its start"),
         ("marks/person00_clip0.csv", 0, "modality", "smell", "'audio' or 'video'"),

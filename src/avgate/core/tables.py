@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avgate.core.errors import CorpusError
+from avgate.core.files import is_file
 from avgate.core.text import from_cell, number, quoted, reason
 
 _SEPARATOR = re.compile(r"sep=(.)", re.IGNORECASE)
@@ -69,6 +70,8 @@ def read_rows(path: Path, separator: str | None = None, *, blank: bool = False, 
     Raises:
         CorpusError: the file isn't text, or is empty.
     """
+    if not is_file(path):
+        raise CorpusError("there is no such file", where=path, hint=hint or "check the path")
     try:
         text = path.read_text("utf-8-sig")
         first = text.split("\n", 1)[0]

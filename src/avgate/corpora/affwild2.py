@@ -7,18 +7,24 @@ Kollias and Zafeiriou, "Expression, Affect, Action Unit Recognition: Aff-Wild2, 
     cropped_aligned/VIDEO/00001.jpg                      face crops; VIDEO_left and VIDEO_right of two people
     VA_Estimation_Challenge/Train_Set/VIDEO.txt          one line per frame, -5 where unknown
     VA_Estimation_Challenge/Validation_Set/VIDEO.txt
-    *test*.txt                                           names of the test videos, one per line
+    names_of_videos_in_each_test_set/                    names of each track's test videos, one per line; only the file
+        Valence_Arousal_Estimation_Challenge_test_set_release.txt of the track of valence and arousal counts
+
+The list of test videos may also lie in the root or beside the annotations; its name has "test" in it, and "va",
+"valence" or "arousal" as a word. Lists of other tracks aren't read.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from avgate.core.errors import AvgateError, CorpusError, UsageError
+from avgate.core.text import listed
 from avgate.core.types import Clip, FeatureTrack, LabelTrack
 from avgate.faces import crop_files
 from avgate.labels.formats.affwild2 import AffWild2 as LabelFile
@@ -32,6 +38,11 @@ FOLDS = 6
 """Number of folds: the official split, and five more."""
 
 _CHALLENGE = "VA_Estimation_Challenge"
+_LIST = "Valence_Arousal_Estimation_Challenge_test_set_release.txt"
+_LISTS = tuple(f"{above}names_of_videos_in_each_test_set" for above in ("", "*/", "*/*/"))
+"""Where the lists of test videos lie: the release nests folders of this name."""
+_TRACK = re.compile(r"(?<![a-z])(va|valence|arousal)(?![a-z])")
+"""What the name of a list has in it if it is of the track of valence and arousal."""
 _SIDES = ("_left", "_right")
 _VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 _HINT = "give the folder that holds batch1, batch2, cropped_aligned and VA_Estimation_Challenge"
@@ -81,11 +92,11 @@ class AffWild2:
             raise CorpusError(f"the video '{clip.name}' has no labels", where=self.root)
         labels = LabelFile().read(clip.labels, lambda: self._frame_times(clip))
         if labels.targets != self.targets:
-            what = f"the first line must be {','.join(self.targets)}, not {','.join(labels.targets)}"
+            what = f"the first line must be {','.join(self.targets)}, not {listed(labels.targets)}"
             raise CorpusError(what, where=clip.labels, hint="use the challenge's own file of valence and arousal")
         if (np.abs(labels.values) > 1).any():
-            row = int(np.argmax((np.abs(labels.values) > 1).any(1))) + 1
-            raise CorpusError(f"row {row}: labels must lie in [-1, 1] or be -5", where=clip.labels)
+            line = int(np.argmax((np.abs(labels.values) > 1).any(1))) + 2
+            raise CorpusError(f"line {line}: labels must lie in [-1, 1] or be -5", where=clip.labels)
         return labels
 
     def tracks(self, clip: Clip) -> list[FeatureTrack] | None:
@@ -148,7 +159,7 @@ class AffWild2:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise CorpusError(
-                f"listed in two splits: {', '.join(twice)}", where=challenge, hint="list each in one split only"
+                f"listed in two splits: {listed(twice)}", where=challenge, hint="list each in one split only"
             )
         return found
 
@@ -183,13 +194,19 @@ class AffWild2:
         return {f.name: f for folder in folders if folder.is_dir() for f in sorted(folder.iterdir()) if f.is_dir()}
 
     def _test_names(self, challenge: Path) -> list[str]:
-        files = [
-            f for folder in (self.root, challenge) for f in sorted(folder.glob("*.txt")) if "test" in f.name.lower()
-        ]
-        names = [line.strip().split("/")[0] for file in files for line in _text_of(file).splitlines()]
+        folders = {self.root, challenge}
+        for top in (self.root, challenge):
+            folders |= {folder for depth in _LISTS for folder in top.glob(depth) if folder.is_dir()}
+        lists = [f for folder in sorted(folders) for f in sorted(folder.glob("*.txt")) if "test" in f.name.lower()]
+        ours = [file for file in lists if _TRACK.search(file.stem.lower())]
+        names = [line.strip().split("/")[0] for file in ours for line in _text_of(file).splitlines()]
         names = [name for name in dict.fromkeys(names) if name and not name.startswith("image_location")]
+        others = listed(dict.fromkeys(file.name for file in lists if file not in ours))
+        if others:
+            self._findings["(test)"] = [f"not read, because they aren't of the track of valence and arousal: {others}"]
         if not names:
-            self._findings["(test)"] = ["there is no list of test videos (*test*.txt)"]
+            what = "there is no list of test videos of the track of valence and arousal"
+            self._findings.setdefault("(test)", []).append(f"{what}, such as {_LIST}")
         return names
 
 
@@ -197,7 +214,8 @@ def _text_of(file: Path) -> str:
     try:
         return file.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        what = f"the list of test videos can't be read: {error}"
+        reason = "it isn't UTF-8 text" if isinstance(error, UnicodeDecodeError) else error.strerror
+        what = f"the list of test videos can't be read: {reason}"
         raise CorpusError(what, where=file, hint="save it as UTF-8 text, one name per line") from error
 
 

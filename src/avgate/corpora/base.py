@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable
+from itertools import zip_longest
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from avgate.core.errors import CorpusError
-from avgate.core.text import from_cell
+from avgate.core.tables import read_rows
+from avgate.core.text import listed
 from avgate.core.types import Clip, FeatureTrack, LabelTrack
 from avgate.labels import tracks
 
@@ -81,8 +84,22 @@ def sexes(of_person: Iterable[str]) -> str:
     return f"{counts.total()} ({', '.join(f'{counts[sex]} {sex}' for sex in sorted(counts))})"
 
 
-def read_table(path: Path, columns: tuple[str, ...], hint: str) -> list[dict[str, str]]:
-    """Read a CSV file with a header.
+class Row(dict[str, str]):
+    """A row of a table: column -> cell, empty where the row is short.
+
+    Attributes:
+        line: the line on which it begins, as an editor counts.
+        comma: whether its numbers may have a decimal comma.
+        surplus: whether it has more cells than there are columns.
+    """
+
+    line = 0
+    comma = False
+    surplus = False
+
+
+def read_table(path: Path, columns: tuple[str, ...], hint: str) -> list[Row]:
+    """Read a CSV file with a header; cells may be separated by commas, semicolons or tabs.
 
     Args:
         path: the file, in UTF-8.
@@ -90,21 +107,73 @@ def read_table(path: Path, columns: tuple[str, ...], hint: str) -> list[dict[str
         hint: the next step, for messages.
 
     Returns:
-        One mapping of column to cell per row.
+        Its rows, without those that are empty.
 
     Raises:
         CorpusError: it can't be read, or columns are missing or there twice.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restval="")
-            missing = [column for column in columns if column not in (reader.fieldnames or ())]
-            titles = list(reader.fieldnames or ())
-            twice = [column for column in columns if titles.count(column) > 1]
-            if twice:
-                raise CorpusError(f"the columns {', '.join(twice)} are there twice", where=path, hint=hint)
-            if missing:
-                raise CorpusError(f"the columns {', '.join(missing)} are missing", where=path, hint=hint)
-            return [{k: from_cell(v) if isinstance(v, str) else v for k, v in row.items()} for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CorpusError(f"the file can't be read as CSV: {error}", where=path, hint=hint) from error
+    text = read_rows(path, hint=hint)
+    titles = text.rows[0]
+    for what, names in (
+        ("are there twice", [column for column in columns if titles.count(column) > 1]),
+        ("are missing", [column for column in columns if column not in titles]),
+    ):
+        if names:
+            shown = listed(name or "(without a title)" for name in names)
+            raise CorpusError(f"the columns {shown} {what}", where=path, hint=hint)
+    rows = []
+    for cells, line in zip(text.rows[1:], text.lines[1:], strict=True):
+        row = Row(zip_longest(titles, cells[: len(titles)], fillvalue=""))
+        row.line, row.comma, row.surplus = line, text.comma, any(cells[len(titles) :])
+        rows.append(row)
+    return rows
+
+
+_POINTER, _POINTER_SIZE = b"version https://git-lfs.github.com/spec/v1", 1024
+
+
+def is_pointer(path: Path) -> bool:
+    """Whether Git LFS left a pointer in place of a file."""
+    with contextlib.suppress(OSError):
+        if path.stat().st_size <= _POINTER_SIZE:
+            return path.read_bytes().startswith(_POINTER)
+    return False
+
+
+def usable(
+    files: Iterable[Path], root: Path, corpus: str, pattern: re.Pattern[str]
+) -> tuple[dict[str, tuple[Path, re.Match[str]]], dict[str, list[str]]]:
+    """The files of a corpus that keeps its labels in their names.
+
+    Args:
+        files: media files.
+        root: the corpus' folder.
+        corpus: its name, for findings.
+        pattern: what a name without its suffix must match.
+
+    Returns:
+        Name -> file and match, by name; and what is left out -> why: files of other names, pointers of Git LFS, and
+        copies of a name.
+    """
+    found: dict[str, tuple[Path, re.Match[str]]] = {}
+    findings: dict[str, list[str]] = {}
+    for file in sorted(files, key=lambda file: (file.name, str(file))):
+        parts = pattern.fullmatch(file.stem)
+        if parts is None:
+            why = f"its name isn't one of {corpus}'s: it is left out"
+        elif is_pointer(file):
+            why = "Git LFS left a pointer in its place: it is left out; to fetch it, run git lfs pull there"
+        elif file.stem in found:
+            why = f"{found[file.stem][0].relative_to(root)} has the same name: this one is left out"
+        else:
+            found[file.stem] = (file, parts)
+            continue
+        findings[str(file.relative_to(root))] = [why]
+    return found, findings
+
+
+def no_recordings(corpus: str, findings: dict[str, list[str]]) -> str:
+    """What is wrong where none of a corpus' recordings can be used."""
+    what = f"there are no recordings of {corpus}"
+    name = next(iter(findings), None)
+    return what if name is None else f"{what}; {len(findings)} files can't be used, such as {name}: {findings[name][0]}"

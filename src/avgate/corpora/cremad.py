@@ -18,8 +18,9 @@ from typing import Literal
 import numpy as np
 
 from avgate.core.errors import CorpusError
+from avgate.core.text import number, quoted
 from avgate.core.types import Clip, FeatureTrack, LabelTrack
-from avgate.corpora.base import read_table, sexes, splits_of, tally, whole_clip
+from avgate.corpora.base import is_pointer, read_table, sexes, splits_of, tally, whole_clip
 from avgate.labels.categories import PLANE, SOURCE
 
 Presentation = Literal["voice", "face", "both"]
@@ -48,7 +49,9 @@ FETCH = 'git lfs pull --include "VideoFlash/*"'
 _PLACES = np.array([PLANE[emotion] for emotion in EMOTIONS.values()])
 _COLUMNS = tuple(f"mean{word}Resp" for word in ("Anger", "Disgust", "Fear", "Happy", "Neutral", "Sad"))
 """Columns of the mean level at which those who chose an emotion saw or heard it, in the order of EMOTIONS."""
-_POINTER, _POINTER_SIZE = b"version https://git-lfs.github.com/spec/v1", 1024
+_MOST_VOTES = 1000
+"""Far above the number of people who judged any clip."""
+
 _CLONE = "clone https://github.com/CheyneyComputerScience/CREMA-D and give that folder"
 
 
@@ -111,7 +114,7 @@ class CremaD:
         self.votes = _read_votes(self._table)
         unknown = sorted({name for name in self.votes if name.split("_")[0] not in self.sex})
         if unknown:
-            what = f"the actor of {unknown[0]} isn't in VideoDemographics.csv"
+            what = f"the actor of {quoted(unknown[0])} isn't in VideoDemographics.csv"
             raise CorpusError(what, where=self.root, hint=_CLONE)
         splits = splits_of(self.sex)
         self._pointers = 0
@@ -162,36 +165,29 @@ class CremaD:
             for file in (self.root / "VideoFlash" / f"{name}.flv", self.root / "AudioWAV" / f"{name}.wav")
             if file.is_file()
         ]
-        real = [file for file in there if not _is_pointer(file)]
+        real = [file for file in there if not is_pointer(file)]
         self._pointers += bool(there) and not real
         return real[0] if real else None
-
-
-def _is_pointer(path: Path) -> bool:
-    """Whether Git LFS left a pointer in place of the file."""
-    if path.stat().st_size > _POINTER_SIZE:
-        return False
-    return path.read_bytes().startswith(_POINTER)
 
 
 def _read_votes(path: Path) -> dict[str, dict[Presentation, Votes]]:
     """Clip -> presentation -> votes, in the table's order."""
     found: dict[str, dict[Presentation, Votes]] = {}
-    for number, row in enumerate(read_table(path, ("", "fileName", *EMOTIONS, *_COLUMNS), _CLONE), 1):
-        try:
-            presentation = PRESENTATIONS[row[""][:1]]
-            counts = np.array([float(row[letter]) for letter in EMOTIONS])
-            levels = np.array([float(row[column]) for column in _COLUMNS]) / 100
-            levels[counts == 0] = 0  # the table has -1 there
-            wrong = counts.sum() <= 0 or counts.min() < 0 or levels.min() < 0 or levels.max() > 1
-        except (KeyError, ValueError):
-            wrong = True
-        if wrong or len(row["fileName"].split("_")) != 4:
-            raise CorpusError(f"row {number} can't be understood", where=path, hint=_CLONE)
-        found.setdefault(row["fileName"], {})[presentation] = Votes(counts, levels)
+    for row in read_table(path, ("", "fileName", *EMOTIONS, *_COLUMNS), _CLONE):
+        presentation = PRESENTATIONS.get(row[""][:1])
+        counts, levels = (np.array([number(row[c]) for c in columns], float) for columns in (EMOTIONS, _COLUMNS))
+        levels[counts == 0] = 0  # the table has -1 there
+        votes = (counts >= 0) & (counts == np.floor(counts)) & (levels >= 0) & (levels <= 100)
+        if presentation is None or not votes.all() or not 0 < counts.sum() <= _MOST_VOTES:
+            what = f"line {row.line} can't be understood: it needs a presentation, whole votes, and levels up to 100"
+            raise CorpusError(what, where=path, hint=_CLONE)
+        if len(row["fileName"].split("_")) != 4:
+            what = f"line {row.line}: '{quoted(row['fileName'])}' isn't a clip's name, such as 1001_IEO_ANG_HI"
+            raise CorpusError(what, where=path, hint=_CLONE)
+        found.setdefault(row["fileName"], {})[presentation] = Votes(counts, levels / 100)
     for name, votes in found.items():
-        if len(votes) < len(PRESENTATIONS):
-            what = f"the clip {name} has no votes for {', '.join(set(PRESENTATIONS.values()) - set(votes))}"
+        if lacking := sorted(set(PRESENTATIONS.values()) - set(votes)):
+            what = f"the clip {quoted(name)} has no votes for {', '.join(lacking)}"
             raise CorpusError(what, where=path, hint=_CLONE)
     if not found:
         raise CorpusError("there are no votes", where=path, hint=_CLONE)

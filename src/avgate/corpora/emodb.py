@@ -11,7 +11,7 @@ from pathlib import Path
 
 from avgate.core.errors import CorpusError
 from avgate.core.types import Clip, FeatureTrack, LabelTrack
-from avgate.corpora.base import sexes, splits_of, tally, whole_clip
+from avgate.corpora.base import no_recordings, sexes, splits_of, tally, usable, whole_clip
 from avgate.labels.categories import SOURCE, place
 
 SPEAKERS = {
@@ -61,13 +61,12 @@ class EmoDB:
 
     def __init__(self, root: Path):
         self.root = Path(root)
-        files = sorted([*self.root.glob("*.wav"), *self.root.glob("wav/*.wav")], key=lambda file: file.name)
-        named = {file: _NAME.fullmatch(file.stem) for file in files}
-        self._strange = [file.name for file, parts in named.items() if parts is None]
-        found = {file.stem: (file, parts[1], EMOTIONS[parts[2]]) for file, parts in named.items() if parts is not None}
+        media = [file for form in ("*", "wav/*") for file in self.root.glob(form) if file.suffix.lower() == ".wav"]
+        files, self._findings = usable(media, self.root, "EmoDB", _NAME)
+        found = {name: (file, parts[1], EMOTIONS[parts[2]]) for name, (file, parts) in files.items()}
         if not found:
             hint = "give the folder of the recordings, which are called like 03a01Fa.wav"
-            raise CorpusError("there are no recordings of EmoDB", where=self.root, hint=hint)
+            raise CorpusError(no_recordings("EmoDB", self._findings), where=self.root, hint=hint)
         splits = splits_of(SPEAKERS)
         self._clips = [Clip(name, file, splits[who], who, labels=file) for name, (file, who, _) in found.items()]
         self._emotions = {name: emotion for name, (_, _, emotion) in found.items()}
@@ -85,8 +84,8 @@ class EmoDB:
         return None
 
     def findings(self) -> dict[str, list[str]]:
-        """Sound files whose names aren't EmoDB's."""
-        return {name: ["its name isn't one of EmoDB's: it is left out"] for name in self._strange}
+        """Sound files that are left out: by their name, as copies, or because Git LFS left a pointer."""
+        return {name: list(why) for name, why in self._findings.items()}
 
     def about(self) -> dict[str, str]:
         """Speakers, emotions, and the emotions' map."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from avgate.core.errors import CorpusError
 from avgate.core.types import Clip, FeatureTrack, LabelTrack
-from avgate.corpora.base import sexes, splits_of, tally, whole_clip
+from avgate.corpora.base import no_recordings, sexes, splits_of, tally, usable, whole_clip
 from avgate.labels.categories import SOURCE, place
 
 ACTORS = tuple(f"{actor:02d}" for actor in range(1, 25))
@@ -33,7 +33,7 @@ EMOTIONS = {
 INTENSITIES = {"01": 0.5, "02": 1.0}
 """Normal is half of strong: a convention, since the corpus says no more than that there are two levels."""
 
-_NAME = re.compile(r"(0[123])-(0[12]-(0[1-8])-(0[12])-0[12]-0[12]-(\d\d))")
+_NAME = re.compile(r"(0[123])-(0[12]-(0[1-8])-(0[12])-0[12]-0[12]-(0[1-9]|1\d|2[0-4]))")
 _HINT = "give the folder that holds Actor_01, Actor_02, ..., with files like Actor_01/01-01-03-01-01-01-01.mp4"
 
 
@@ -59,17 +59,20 @@ class Ravdess:
     def __init__(self, root: Path):
         self.root = Path(root)
         folders = [path for form in ("Actor_*", "*/Actor_*") for path in self.root.glob(form) if path.is_dir()]
-        files = {file.stem: file for folder in folders for file in folder.iterdir() if file.suffix in (".mp4", ".wav")}
-        named = {name: _NAME.fullmatch(name) for name in sorted(files)}
-        found = {name: parts for name, parts in named.items() if parts is not None and parts[5] in ACTORS}
+        media = [file for folder in folders for file in folder.iterdir() if file.suffix.lower() in (".mp4", ".wav")]
+        files, self._findings = usable(media, self.root, "RAVDESS", _NAME)
+        found = {name: parts for name, (_, parts) in files.items()}
+        for name, (file, parts) in files.items():
+            if file.parent.name != f"Actor_{parts[5]}":
+                what = f"it lies in {file.parent.name}, but its name says actor {parts[5]}, which counts"
+                self._findings.setdefault(name, []).append(what)
         if not found:
-            raise CorpusError("there are no recordings of RAVDESS", where=self.root, hint=_HINT)
-        self._strange = [str(files[name].relative_to(self.root)) for name in named if name not in found]
+            raise CorpusError(no_recordings("RAVDESS", self._findings), where=self.root, hint=_HINT)
         whole = {parts[2] for parts in found.values() if parts[1] == "01"}
         self._parts = {name: p for name, p in found.items() if p[1] == "01" or p[2] not in whole}
         splits = splits_of(ACTORS)
         self._clips = [
-            Clip(name, files[name], splits[parts[5]], parts[5], labels=files[name])
+            Clip(name, files[name][0], splits[parts[5]], parts[5], labels=files[name][0])
             for name, parts in self._parts.items()
         ]
 
@@ -87,8 +90,8 @@ class Ravdess:
         return None
 
     def findings(self) -> dict[str, list[str]]:
-        """Media files whose names aren't RAVDESS's."""
-        return {name: ["its name isn't one of RAVDESS's: it is left out"] for name in self._strange}
+        """Files that are left out (by name, as copies, as pointers of Git LFS), or lie in another actor's folder."""
+        return {name: list(why) for name, why in self._findings.items()}
 
     def about(self) -> dict[str, str]:
         """Actors, emotions, modalities, and the emotions' map."""

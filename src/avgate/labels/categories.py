@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from avgate.core.errors import UsageError, choose
+from avgate.core.text import quoted
 
 SOURCE = "Russell and Mehrabian 1977, mean pleasure and arousal of emotion terms (J. Res. Pers. 11:273-294, table 1)"
 """The map in one line, for checkpoints and reports."""
@@ -69,10 +70,8 @@ def category(word: str) -> str:
     Raises:
         UsageError: the word isn't known; the message lists those that are.
     """
-    plain = word.strip().lower()
-    plain = _SYNONYMS.get(plain, plain)
-    choose("emotion", plain, PLANE)
-    return plain
+    known = {**{name: name for name in PLANE}, **_SYNONYMS}
+    return choose("emotion", quoted(word.strip().lower()), known)
 
 
 def place(word: str, intensity: float = 1.0) -> tuple[float, float]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
 
 from avgate.core.errors import CorpusError
+from avgate.core.text import number, quoted
 from avgate.core.types import Clip, FeatureTrack, LabelTrack
-from avgate.corpora.base import SPLITS, read_table
+from avgate.corpora.base import SPLITS, Row, read_table
 from avgate.corpora.rendered.trajectory import Mark
 
 TARGETS = ("valence", "arousal")
@@ -117,16 +117,14 @@ class Rendered:
         return Clip(name, files["video"], row["split"], row["group"], files["labels"])
 
 
-def _numbers(rows: list[dict[str, str]], columns: tuple[str, ...], path: Path) -> np.ndarray:
+def _numbers(rows: list[Row], columns: tuple[str, ...], path: Path) -> np.ndarray:
     """The cells of these columns as float64 [n k]; CorpusError where one isn't a finite number."""
     table = np.empty((len(rows), len(columns)))
     for i, row in enumerate(rows):
         for k, column in enumerate(columns):
-            try:
-                table[i, k] = float(row[column])
-            except ValueError:
-                table[i, k] = math.nan
-            if not math.isfinite(table[i, k]):
-                what = f"row {i + 1}, column {column}: '{row[column]}' isn't a number"
+            value = number(row[column])
+            if value is None:
+                what = f"line {row.line}, column {column}: '{quoted(row[column])}' isn't a number"
                 raise CorpusError(what, where=path, hint=_AGAIN)
+            table[i, k] = value
     return table
