@@ -113,7 +113,7 @@ stays in the middle. `tools/people.py` and `tools/perturb.py` say exactly how. K
 {", ".join([*perturb.SOUND, *perturb.PICTURE])}.
 
 Labels of people are emotion words. Each stands for a place in the plane: {emotion_map}.
-`src/avgate/labels/categories.py` has the places.
+[The places](open-corpora.md#from-emotion-words-to-valence-and-arousal) come from public transcriptions of that table.
 """
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from avgate.core.errors import UsageError
-from avgate.labels.categories import PLANE, category, place
+from avgate.labels.categories import PLANE, TERMS, category, place
 
 
 @pytest.mark.parametrize(
@@ -38,3 +40,10 @@ def test_an_unknown_word_is_answered_with_those_that_are_known():
 def test_an_intensity_outside_its_range_is_refused(intensity):
     with pytest.raises(UsageError, match="between 0 and 1"):
         place("anger", intensity)
+
+
+def test_the_page_of_open_corpora_has_every_word_and_its_place():
+    page = (Path(__file__).parents[2] / "docs" / "open-corpora.md").read_text("utf-8")
+    table = [line for line in page.splitlines() if line.count("|") == 5 and ("+" in line or "-0" in line)]
+    rows = [f"| {word} | {TERMS.get(word, '')} | {v:+.2f} | {a:+.2f} |" for word, (v, a) in sorted(PLANE.items())]
+    assert table == rows

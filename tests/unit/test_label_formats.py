@@ -13,7 +13,7 @@ from avgate.core.errors import CorpusError
 from avgate.core.timeline import Grid
 from avgate.core.types import LabelTrack
 from avgate.labels.formats import read_labels, write_labels
-from avgate.labels.tracks import labels_on_grid, own_rate, rate_of
+from avgate.labels.tracks import intervals, labels_on_grid, own_rate, rate_of, values_at
 
 NOVA = """<?xml version="1.0" ?>
 <annotation ssi-v="3">
@@ -372,6 +372,41 @@ def test_stretches_of_one_length_have_a_rate_and_others_none():
     values = np.zeros((50, 1), np.float32)
     assert own_rate(LabelTrack(np.round(start, 3), values, ("v",), np.round(start + 1 / 30, 3))) == 30
     assert own_rate(LabelTrack(start, values, ("v",), start + np.linspace(0.002, 0.03, 50))) is None
+
+
+class TestMomentsOnTheGrid:
+    """Labels of single times hold until the next one."""
+
+    def test_labels_slower_than_the_grid_hold_until_the_next_one(self):
+        labels = LabelTrack(np.arange(3.0), np.array([[0.1], [0.2], [0.3]], np.float32), ("valence",))
+        steps = labels_on_grid(labels, Grid(10.0), 35)[:, 0]
+        assert steps[:30] == pytest.approx(np.repeat([0.1, 0.2, 0.3], 10))
+        assert np.isnan(steps[30:]).all()
+        assert values_at(labels, np.array([-0.1, 0.0, 0.6, 1.0, 2.9, 3.1]))[:, 0] == pytest.approx(
+            [np.nan, 0.1, 0.1, 0.2, 0.3, np.nan], nan_ok=True
+        )
+
+    def test_samples_of_nova_hold_in_their_interval(self, tmp_path):
+        path = written(tmp_path, "a.annotation", NOVA.format(ftype="ASCII", size=3).replace('sr="25"', 'sr="2"'))
+        written(tmp_path, "a.annotation~", "0.5;1\n1;1\nNaN;0\n")
+        steps = labels_on_grid(read_labels(path), Grid(10.0), 17)[:, 0]
+        assert steps == pytest.approx([0] * 5 + [1] * 5 + [np.nan] * 7, nan_ok=True)
+
+    def test_a_pause_is_unknown_after_the_usual_distance_and_so_is_an_unknown_label(self):
+        values = np.array([[0.1], [0.2], [np.nan], [0.4], [0.5]], np.float32)
+        labels = LabelTrack(np.array([0, 0.5, 1, 1.5, 4]), values, ("valence",))
+        steps = labels_on_grid(labels, Grid(4.0), 20)[:, 0]
+        nan = np.nan
+        assert steps == pytest.approx(
+            [0.1, 0.1, 0.2, 0.2, nan, nan, 0.4, 0.4, *[nan] * 8, 0.5, 0.5, nan, nan], nan_ok=True
+        )
+        assert intervals(labels)[1].tolist() == [0.5, 1, 1.5, 2, 4.5]
+
+    @pytest.mark.parametrize("decimals", [2, 3])
+    def test_rounded_times_find_the_label_that_they_belong_to(self, decimals):
+        values = np.linspace(-1, 1, 60, dtype=np.float32)[:, None]
+        labels = LabelTrack(np.arange(60) / 25, values, ("valence",))
+        assert (values_at(labels, np.round(np.arange(60) / 25, decimals)) == values).all()
 
 
 class TestStretchesOnTheGrid:

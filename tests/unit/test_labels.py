@@ -218,9 +218,50 @@ def test_a_target_with_any_name_is_written_drawn_and_told(tmp_path, capsys):
     assert all(file in said.err for file in files)
 
 
+def test_what_is_left_out_of_a_file_is_named(tmp_path, capsys):
+    text = ",time_s,valence,mood\n0,-1,.1,good\n1,0,.1,good\n2,1,.2,bad\n3,2,.3,bad\n"
+    file = written(tmp_path / "a[x].csv", text)
+    other = written(tmp_path / "b.csv", "time_s,joy\n0,1\n1,1\n")
+    run(file, other, "--out", tmp_path / "c.csv", "--targets", "valence")
+    said = " ".join(capsys.readouterr().err.split())
+    assert "a[x].csv: left out, because they hold no numbers: columns mood" in said
+    assert "a[x].csv: left out, because it has no title: column 1" in said
+    assert "a[x].csv: left out: 1 labels before 0 s" in said
+    assert "b.csv: left out: it has none of these --targets" in said
+
+
+def test_a_rater_who_contradicts_all_others_is_named(tmp_path, capsys):
+    for name, sign in (("ann", 1), ("bob", 1), ("cy", -1)):
+        rows = "".join(f"{i / 10},{sign * value:.3f}\n" for i, value in enumerate(course(1)))
+        written(tmp_path / f"{name}.csv", f"time_s,valence\n{rows}")
+    files = [tmp_path / f"{name}.csv" for name in ("ann", "bob", "cy")]
+    run(*files, "--out", tmp_path / "gold.csv")
+    assert "valence: not counted, because they contradict the mean of all raters: cy" in capsys.readouterr().err
+    run(*files, "--out", tmp_path / "gold.csv", "--how", "mean")
+    assert "not counted" not in capsys.readouterr().err
+
+
+def test_a_pause_in_one_target_stays_unknown_in_every_format(tmp_path):
+    valence = written(tmp_path / "v.csv", "time_s,valence\n" + "".join(f"{i / 10},0.1\n" for i in range(30)))
+    steps = [*range(5), *range(25, 30)]
+    arousal = written(tmp_path / "a.csv", "time_s,arousal\n" + "".join(f"{i / 10},-0.8\n" for i in steps))
+    run(valence, arousal, "--out", tmp_path / "both.csv")
+    both = pd.read_csv(tmp_path / "both.csv")
+    assert both["valence"].notna().all()
+    assert np.flatnonzero(both["arousal"].notna()).tolist() == steps
+    run(arousal, "--out", tmp_path / "a.eaf")
+    assert len(read_labels(tmp_path / "a.eaf").time_s) == len(steps)
+
+
 @pytest.mark.parametrize(
     ("text", "args", "said"),
     [
+        (
+            "time_s,valence\n0,.1\n.001,.2\n.002,.2\n604800,.2\n",
+            ["--out", "b.csv"],
+            "a: labels until 604800 s at 1000 per second",
+        ),
+        ("time_s,valence\n0,.1\n1,.2\n", ["--out", "b.csv", "--delay", "0_1"], "the delay can't be '0_1'"),
         ("time_s,valence\n0,.1\n1,.2\n", ["--out", "a.csv"], "it is an input"),
         ("time_s,valence\n0,.1\n1,.2\n", ["--out", "b.csv", "--report", "b.csv"], "it is the output of"),
         ("time_s,valence\n0,.1\n1,.2\n", ["--out", "b.csv", "--plot", "b.xyz"], "must end in .png, .pdf, .svg"),

@@ -5,7 +5,7 @@ Russell and Mehrabian (1977), "Evidence for a three-factor theory of emotions", 
 [-1, 1]. Pleasure is valence here; dominance is left out. The table has no neutral state: neutral is the origin by
 definition. It has no calm either: calm is its "relaxed".
 
-The table itself wasn't at hand. The values were compared with public transcriptions of it. Happy, angry, disgusted,
+The values are those of public transcriptions of that table: the article itself wasn't at hand. Happy, angry, disgusted,
 fearful, sad and surprised stand in the file Emotion-PAD.md of github.com/GamSeong-HwaBaek/GamSeong-HwaBaek, with the
 terms' numbers in the table, and alike in another project's complete list. Bored stands in that list and, alike, in
 programs that quote Mehrabian's own page. The other terms were found in that list alone.
@@ -20,7 +20,10 @@ from collections.abc import Mapping
 from avgate.core.errors import UsageError, choose
 from avgate.core.text import quoted
 
-SOURCE = "Russell and Mehrabian 1977, mean pleasure and arousal of emotion terms (J. Res. Pers. 11:273-294, table 1)"
+SOURCE = (
+    "Russell and Mehrabian 1977, mean pleasure and arousal of emotion terms "
+    "(J. Res. Pers. 11:273-294, table 1, by public transcriptions)"
+)
 """The map in one line, for checkpoints and reports."""
 
 TERMS: Mapping[str, str] = {
@@ -53,7 +56,7 @@ RATINGS: Mapping[str, tuple[float, float]] = {
     "sad": (-0.63, -0.27),
     "surprised": (0.40, 0.67),
 }
-"""Term -> mean pleasure and arousal, as published."""
+"""Term -> mean pleasure and arousal, as transcribed."""
 
 PLANE: Mapping[str, tuple[float, float]] = {
     **{category: RATINGS[term] for category, term in TERMS.items()},
