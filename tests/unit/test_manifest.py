@@ -170,13 +170,16 @@ def test_a_long_list_of_anything_is_quoted_in_part(manifest):
         assert len(line.removeprefix(f"{manifest}: ")) < 350
 
 
-def test_what_a_label_file_has_besides_labels_is_named_as_a_finding(manifest):
+def test_what_a_label_file_has_besides_labels_is_named(manifest, capsys):
     path = manifest.parent / "labels" / "clip0.csv"
     head, *rows = path.read_text().splitlines()
     path.write_text("\n".join([f"{head},mood", *(f"{row},good" for row in rows)]))
     assert Manifest(manifest).findings() == {
         "clip0": ["labels/clip0.csv: left out, because they hold no numbers: columns mood"]
     }
+    open_corpus("manifest", manifest)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "label files of 1 clips hold more than labels, such as those of clip0: labels/clip0.csv: left out" in said
 
 
 def test_a_pause_in_one_file_of_a_clip_stays_unknown(manifest):

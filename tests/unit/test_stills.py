@@ -132,8 +132,8 @@ class TestFolder:
         [
             ("file,time", [("1.png", 0)], "needs the columns file and time_s"),
             ("file,time_s", [], "no image is listed"),
-            ("file,time_s", [("1.png", "soon")], "row 1: 'soon' is no time in seconds"),
-            ("file,time_s", [("1.png", -1)], "row 1: '-1' is no time in seconds"),
+            ("file,time_s", [("1.png", "soon")], "line 2: 'soon' is no time in seconds"),
+            ("file,time_s", [("1.png", -1)], "line 2: '-1' is no time in seconds"),
             ("file,time_s", [("1.png", 1), ("2.png", 1)], "has the time of another image, 1 s"),
             ("file,time_s", [("1.png", 1), ("9.png", 2)], "the first is '9.png'"),
         ],

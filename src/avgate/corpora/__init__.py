@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from rich.markup import escape
+
+from avgate.core.console import console
 from avgate.core.errors import choose
 from avgate.corpora.affwild2 import AffWild2
 from avgate.corpora.base import Corpus
@@ -28,7 +31,7 @@ CORPORA: dict[str, Callable[[Path], Corpus]] = {
 
 
 def open_corpus(name: str, root: Path) -> Corpus:
-    """Open a corpus.
+    """Open a corpus, and print its notes.
 
     Args:
         name: kind of corpus, a name in CORPORA.
@@ -38,4 +41,7 @@ def open_corpus(name: str, root: Path) -> Corpus:
         UsageError: there is no such kind.
         CorpusError: the folder doesn't hold such a corpus.
     """
-    return choose("corpus", name, CORPORA)(root)
+    corpus = choose("corpus", name, CORPORA)(root)
+    for note in getattr(corpus, "notes", ()):
+        console.print(f"[yellow]{escape(str(root))}:[/] {escape(note)}", soft_wrap=True)
+    return corpus

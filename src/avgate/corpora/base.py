@@ -24,7 +24,8 @@ class Corpus(Protocol):
     """A folder of recordings, opened for reading. Opening it raises CorpusError where it is malformed.
 
     A corpus whose labels are emotion words also has `emotion_map`, the source of the words' places in the plane; models
-    that are trained on it carry it. Any corpus may have `about()`: name -> one line for `avgate inspect`.
+    that are trained on it carry it. Any corpus may have `about()`: name -> one line for `avgate inspect`, and
+    `notes`: what the user must know before it is used.
 
     Attributes:
         name: name of this kind of corpus on the command line.

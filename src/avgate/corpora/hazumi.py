@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from avgate.core.errors import CorpusError
+from avgate.core.text import number
 from avgate.core.timeline import Grid
 from avgate.core.types import Clip, FeatureTrack, LabelTrack, Modality
 from avgate.corpora.base import splits_of
@@ -206,10 +207,8 @@ def _read_session(path: Path) -> Session:
 
 def _number(text: str) -> float:
     """Number in a cell, NaN where there is none: some cells are empty or hold a word."""
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")
+    value = number(text.strip())
+    return np.nan if value is None else value
 
 
 class _Columns:

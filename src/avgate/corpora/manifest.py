@@ -60,6 +60,7 @@ class Manifest:
         root: the file or the folder.
 
     Attributes:
+        notes: that label files hold more than labels, in one sentence; empty where they don't.
         emotion_map: where the places of emotion words come from; empty where no label is an emotion word.
 
     Raises:
@@ -80,6 +81,11 @@ class Manifest:
         self.emotion_map = ""
         self._clips = self._read()
         self.targets: tuple[str, ...] = self._common_targets()
+        self.notes: tuple[str, ...] = ()
+        if self._notes:
+            clip, notes = next(iter(self._notes.items()))
+            what = f"label files of {len(self._notes)} clips hold more than labels, such as those of {clip}: {notes[0]}"
+            self.notes = (f"{what}; avgate inspect names all",)
         if self._problems:
             count = len(self._problems)
             listed = "".join(f"\n  {problem}" for problem in self._problems[:_MOST])

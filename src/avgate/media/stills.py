@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from avgate.core.errors import MediaError
+from avgate.core.files import is_file
+from avgate.core.text import number, quoted
 from avgate.core.timeline import IN_WORDS, LONGEST_S
 from avgate.core.types import VideoFrame, Waveform
 from avgate.media.recording import refuse_too_long
@@ -22,9 +24,6 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 TIMES = "times.csv"
 """The file in a folder of images that gives their times, with the columns file and time_s."""
-
-_QUOTED = 80
-"""Most characters of a file that a message quotes."""
 
 _UNREAD = {
     "HEIC and AVIF": ((4, b"ftypheic"), (4, b"ftypheix"), (4, b"ftypmif1"), (4, b"ftypmsf1"), (4, b"ftypavif")),
@@ -200,9 +199,9 @@ def _timed(folder: Path, times: Path) -> Images:
         if after - before < 1e-4:
             what = f"'{file.name}' has the time of another image, {after:g} s"
             raise MediaError(what, where=times, hint="give each image its own time")
-    missing = [file.name for file in files if not _is_file(file)]
+    missing = [file.name for file in files if not is_file(file)]
     if missing:
-        what = f"{len(missing)} of the listed images aren't in the folder (the first is '{missing[0][:_QUOTED]}')"
+        what = f"{len(missing)} of the listed images aren't in the folder (the first is '{quoted(missing[0])}')"
         raise MediaError(what, where=times, hint="correct the names, or leave these rows out")
     images = Images(folder, files, time_s)
     unlisted = len({f.name for f in folder.iterdir() if _counts(f)} - {file.name for file in files})
@@ -218,14 +217,14 @@ def _read_times(path: Path) -> list[tuple[str, float]]:
             if not {"file", "time_s"} <= set(table.fieldnames or ()):
                 raise MediaError("it needs the columns file and time_s", where=path, hint=_TIMES_HINT)
             rows = []
-            for number, row in enumerate(table, 1):
+            for row in table:
                 time_s = _seconds(row["time_s"])
                 if time_s is None:
-                    what = f"row {number}: '{row['time_s'][:_QUOTED]}' is no time in seconds from 0 to {LONGEST_S:.0f}"
-                    raise MediaError(f"{what} ({IN_WORDS})", where=path, hint=_TIMES_HINT)
+                    what = f"line {table.line_num}: '{quoted(row['time_s'])}' is no time in seconds"
+                    raise MediaError(f"{what} from 0 to {LONGEST_S:.0f} ({IN_WORDS})", where=path, hint=_TIMES_HINT)
                 name = row["file"].strip()
                 if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
-                    what = f"row {number}: '{name[:_QUOTED]}' lies outside the folder"
+                    what = f"line {table.line_num}: '{quoted(name)}' lies outside the folder"
                     raise MediaError(what, where=path, hint="list images of this folder only; copy others into it")
                 rows.append((name, time_s))
             return rows
@@ -234,18 +233,8 @@ def _read_times(path: Path) -> list[tuple[str, float]]:
 
 
 def _seconds(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if 0 <= value <= LONGEST_S else None
-
-
-def _is_file(file: Path) -> bool:
-    try:
-        return file.is_file()
-    except OSError:  # such as a name that is too long
-        return False
+    value = number(text.strip())
+    return value if value is not None and 0 <= value <= LONGEST_S else None
 
 
 def _counts(file: Path) -> bool:
