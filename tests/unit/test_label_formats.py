@@ -334,6 +334,8 @@ class TestTable:
             ("time_s,until_s,valence\n0,2,0\n1,3,0\n", "line 2 ends after the next one begins"),
             ("time_s,valence\n1700000000,0\n1700000001,0\n", "times reach from 1.7e\\+09 to 1.7e\\+09 s"),
             ("time_s,valence\n0,0\n0,0\n", "line 3 has no time or isn't later"),
+            ("time_s,valence\n0,0\n1e-320,0\n", "line 3 has no time or isn't later"),
+            ("time_s,until_s,valence\n0,1e-320,0\n", "line 2 must end later than it begins"),
             ("time_s,valence\n0,0\n1\n", "line 3 has 1 cells, but there are 2 columns"),
             ("time_s,until_s,valence\n0,1,0\n1,1,0\n", "line 3 must end later than it begins"),
             ("time_s,valence\n,0\n", "line 2 has no time or isn't later"),

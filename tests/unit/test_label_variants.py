@@ -240,7 +240,7 @@ class TestElan:
         with pytest.raises(CorpusError, match=said):
             read(tmp_path, "a.eaf", elan(tiers, slots))
 
-    def test_the_files_of_a_second_reader_say_the_same(self, tmp_path):
+    def test_a_second_reader_finds_the_same_annotations(self, tmp_path):
         from pympi import Eaf
 
         written = LabelTrack(np.arange(9) / 4, np.linspace(-1, 1, 9, dtype=np.float32)[:, None], ("joy",))
@@ -381,6 +381,17 @@ class TestPraat:
             assert tier.name == other.name
             rows = [(start, text) for start, *_, text in other.get_intervals(sort=True)]
             assert [(start, text) for start, _, text in tier.annotations] == rows
+
+    def test_a_second_reader_finds_what_is_written_and_unknown_labels_empty(self, tmp_path):
+        import pympi
+
+        column = np.array([0.5, NAN, -1, 0.25], np.float32)[:, None]
+        (path,) = write_labels(LabelTrack(np.arange(4) / 3, column, ('joy "x"',)), tmp_path / "a.TextGrid", "textgrid")
+        (tier,) = pympi.TextGrid(str(path)).get_tiers()
+        rows = list(tier.get_all_intervals())
+        assert [text for *_, text in rows] == ["0.500000", "", "-1.000000", "0.250000"]
+        assert [end for _, end, _ in rows] == pytest.approx(np.arange(1, 5) / 3, abs=1e-6)
+        assert read_labels(path).targets == ('joy "x"',)
 
     def test_an_empty_tier_is_named_and_hides_nothing(self, tmp_path):
         text = PRAAT.replace("size = 3", "size = 4") + 'class = "TextTier" name = "notes" 0 3 size = 0\n'

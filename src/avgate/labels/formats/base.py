@@ -16,6 +16,9 @@ from avgate.core.types import LabelTrack
 DECIMALS = 6
 """Decimals of values and of seconds in the text files that are written."""
 
+_CLOSEST_S = 1e-9
+"""Times that are closer than this are the same."""
+
 Frames = Callable[[], np.ndarray]
 """Gives the timestamps of the video's frames, float64 [n] seconds, to formats without times."""
 
@@ -106,7 +109,7 @@ def checked_times(time_s: np.ndarray, path: Path, hint: str, lines: Sequence[int
     if (np.abs(time_s) > LONGEST_S).any():
         what = f"its times reach from {np.nanmin(time_s):g} to {np.nanmax(time_s):g} s"
         raise CorpusError(what, where=path, hint="times count from the beginning of the video, in the unit of the file")
-    wrong = np.flatnonzero(~(np.diff(time_s, prepend=-np.inf) > 0))
+    wrong = np.flatnonzero(~(np.diff(time_s, prepend=-np.inf) > _CLOSEST_S))
     if len(wrong):
         row = int(wrong[0])
         place = f"line {lines[row]}" if len(lines) else f"label {row + 1}"
@@ -127,7 +130,7 @@ def checked_ends(labels: LabelTrack, path: Path, hint: str, lines: Sequence[int]
             place = f"line {lines[row]}" if len(lines) else f"the label at {start_s[row]:.2f} s"
             raise CorpusError(f"{place} {what}", where=path, hint=hint)
 
-    wrong(~(until_s > start_s), "must end later than it begins")
+    wrong(~(until_s - start_s > _CLOSEST_S), "must end later than it begins")
     wrong(~(until_s <= LONGEST_S), f"ends later than {LONGEST_S:g} s")
     wrong(until_s[:-1] > start_s[1:] + 1e-6, "ends after the next one begins")
     return labels

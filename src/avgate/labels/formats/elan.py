@@ -6,6 +6,8 @@ import math
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
+from itertools import count
 from pathlib import Path
 
 from avgate.core.errors import CorpusError
@@ -18,6 +20,15 @@ from avgate.labels.formats.xml import read_xml
 from avgate.labels.tracks import intervals
 
 _HINT = "save the annotation in ELAN again, with a tier of numbers for each target"
+
+_TYPE = "default-lt"
+_SCHEMA = {
+    "AUTHOR": "avgate",
+    "FORMAT": "3.0",
+    "VERSION": "3.0",
+    "xmlns:xsi": "http://www.w3.org/2001/XMLSchema-instance",
+    "xsi:noNamespaceSchemaLocation": "http://www.mpi.nl/tools/elan/EAFv3.0.xsd",
+}
 
 Span = tuple[float, float]
 """Start and end of an annotation in seconds."""
@@ -49,18 +60,29 @@ class Elan:
 
     def write(self, labels: LabelTrack, path: Path) -> None:
         """Write one tier per target; see LabelFormat."""
-        from pympi import Eaf
-
-        document = Eaf(author="avgate")
-        document.remove_tier("default")
+        root = ET.Element(
+            "ANNOTATION_DOCUMENT", {**_SCHEMA, "DATE": f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%S+00:00}"}
+        )
+        ET.SubElement(root, "HEADER", {"MEDIA_FILE": "", "TIME_UNITS": "milliseconds"})
+        order = ET.SubElement(root, "TIME_ORDER")
+        number_of = count(1)
         for k, target in enumerate(labels.targets):
-            document.add_tier(target)
-            for start, end, value in zip(*intervals(labels), labels.values[:, k].tolist(), strict=True):
-                first, last = round(start * 1000), round(end * 1000)
-                if not math.isnan(value) and first < last:
-                    document.add_annotation(target, first, last, f"{value:.{DECIMALS}f}")
+            tier = ET.SubElement(root, "TIER", {"TIER_ID": target, "LINGUISTIC_TYPE_REF": _TYPE})
+            for *span, value in zip(*intervals(labels), labels.values[:, k].tolist(), strict=True):
+                first, last = (round(time * 1000) for time in span)
+                if math.isnan(value) or first >= last:
+                    continue
+                i = next(number_of)
+                ends = {"TIME_SLOT_REF1": f"ts{2 * i - 1}", "TIME_SLOT_REF2": f"ts{2 * i}"}
+                for slot, time in zip(ends.values(), (first, last), strict=True):
+                    ET.SubElement(order, "TIME_SLOT", {"TIME_SLOT_ID": slot, "TIME_VALUE": str(time)})
+                holder = ET.SubElement(tier, "ANNOTATION")
+                annotation = ET.SubElement(holder, "ALIGNABLE_ANNOTATION", {"ANNOTATION_ID": f"a{i}", **ends})
+                ET.SubElement(annotation, "ANNOTATION_VALUE").text = f"{value:.{DECIMALS}f}"
+        ET.SubElement(root, "LINGUISTIC_TYPE", {"LINGUISTIC_TYPE_ID": _TYPE, "TIME_ALIGNABLE": "true"})
+        ET.indent(root)
         with atomic_write(path) as temporary:
-            document.to_file(str(temporary))
+            ET.ElementTree(root).write(temporary, encoding="utf-8", xml_declaration=True)
 
 
 class _Document:

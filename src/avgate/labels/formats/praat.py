@@ -10,10 +10,11 @@ from __future__ import annotations
 import codecs
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from avgate.core.text import number, quoted
+from avgate.labels.formats.base import DECIMALS
 from avgate.labels.formats.tiers import Tier
 
 _BINARY = b"ooBinaryFile"
@@ -57,6 +58,41 @@ def tiers_of(data: bytes) -> list[Tier]:
     if not first.startswith("ooTextFile") or words.text() != "TextGrid":
         raise ValueError("it doesn't begin like a TextGrid")
     return _tiers(words)
+
+
+def text_of(tiers: Sequence[Tier], start: float, end: float) -> str:
+    """A long TextGrid from start to end, in seconds, of tiers of intervals; between these, intervals are empty.
+
+    Args:
+        tiers: their annotations follow each other and don't overlap.
+        start: where the TextGrid begins.
+        end: where it ends.
+    """
+    lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", *_bounds(start, end, "")]
+    lines += ["tiers? <exists>", f"size = {len(tiers)}", "item []:"]
+    for k, tier in enumerate(tiers, 1):
+        rows: list[tuple[float, float, str]] = []
+        for begins, ends, text in [*tier.annotations, (end, end, "")]:
+            before = rows[-1][1] if rows else start
+            if begins > before + 1e-9:
+                rows.append((before, begins, ""))
+            if ends > begins:
+                rows.append((begins, ends, text))
+        lines += [f"    item [{k}]:", f'        class = "{_INTERVALS}"', f"        name = {_in_quotes(tier.name)}"]
+        lines += [*_bounds(start, end, " " * 8), f"        intervals: size = {len(rows)}"]
+        for i, (begins, ends, text) in enumerate(rows, 1):
+            lines += [f"        intervals [{i}]:", *_bounds(begins, ends, " " * 12)]
+            lines.append(f"            text = {_in_quotes(text)}")
+    return "\n".join([*lines, ""])
+
+
+def _bounds(start: float, end: float, indent: str) -> list[str]:
+    return [f"{indent}xmin = {round(start, DECIMALS)}", f"{indent}xmax = {round(end, DECIMALS)}"]
+
+
+def _in_quotes(text: str) -> str:
+    doubled = text.replace('"', '""')
+    return f'"{doubled}"'
 
 
 def decoded(data: bytes) -> str:

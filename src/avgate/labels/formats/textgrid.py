@@ -10,8 +10,8 @@ from avgate.core.errors import CorpusError
 from avgate.core.files import atomic_write
 from avgate.core.types import LabelTrack
 from avgate.labels.formats.base import DECIMALS, Frames
-from avgate.labels.formats.praat import tiers_of
-from avgate.labels.formats.tiers import labels_of_tiers
+from avgate.labels.formats.praat import text_of, tiers_of
+from avgate.labels.formats.tiers import Tier, labels_of_tiers
 from avgate.labels.tracks import intervals
 
 _HINT = "save the TextGrid in Praat again as a text file, with a tier of numbers for each target"
@@ -45,14 +45,11 @@ class TextGrid:
 
     def write(self, labels: LabelTrack, path: Path) -> None:
         """Write one interval tier per target; see LabelFormat."""
-        import pympi
-
         start_s, until_s = intervals(labels)
-        grid = pympi.TextGrid(xmin=min(0.0, float(start_s[0])), xmax=float(until_s[-1]))
+        tiers = []
         for k, target in enumerate(labels.targets):
-            tier = grid.add_tier(target)
-            for start, end, value in zip(start_s.tolist(), until_s.tolist(), labels.values[:, k].tolist(), strict=True):
-                if not math.isnan(value):
-                    tier.add_interval(start, end, f"{value:.{DECIMALS}f}", check=False)
+            rows = zip(start_s.tolist(), until_s.tolist(), labels.values[:, k].tolist(), strict=True)
+            known = [(start, end, f"{value:.{DECIMALS}f}") for start, end, value in rows if not math.isnan(value)]
+            tiers.append(Tier(target, known))
         with atomic_write(path) as temporary:
-            grid.to_file(str(temporary))
+            temporary.write_text(text_of(tiers, min(0.0, float(start_s[0])), float(until_s[-1])), "utf-8")
