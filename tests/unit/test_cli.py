@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_type_hints
+from typing import Annotated, get_args, get_origin, get_type_hints
 
 import pytest
 
@@ -16,6 +17,8 @@ from avgate.cli import models, options
 from avgate.core.errors import UsageError
 from avgate.corpora.rendered import RenderConfig
 from avgate.labels.formats import LABEL_FORMATS
+from avgate.media.opening import FASTEST_FPS, SLOWEST_FPS
+from avgate.models.intervals import LEVELS
 from avgate.report.writers import WRITERS
 from tests.own_corpus import write_own_corpus
 
@@ -30,6 +33,7 @@ SHARED = {
     "workers": options.Workers,
     "face_model": options.FaceModel,
     "checkpoints": options.Checkpoints,
+    "level": options.Level,
 }
 """Parameter -> its one type and help, whatever the verb."""
 
@@ -171,3 +175,51 @@ def test_an_empty_argument_is_refused_and_not_taken_for_the_current_folder(tmp_p
     assert ended.value.code == 2
     assert "argument 2 is empty" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def numbers_of(verb):
+    """The options of a verb that take numbers: name -> their annotations."""
+    for name, hint in get_type_hints(cli.VERBS[verb], include_extras=True).items():
+        of, *more = (hint.__origin__, *hint.__metadata__) if get_origin(hint) is Annotated else (hint,)
+        if {int, float} & {of, *get_args(of)}:
+            yield name, more
+
+
+@every_verb
+def test_every_number_has_a_range(verb):
+    for name, more in numbers_of(verb):
+        ranges = [part for part in more if isinstance(part, options.Within)]
+        assert len(ranges) == 1, name
+        for wrong in (math.nan, math.inf, -math.inf, ranges[0].low - 1, 2 * ranges[0].high + 1):
+            with pytest.raises(UsageError, match="out of range") as caught:
+                ranges[0].refuse(name, wrong)
+            assert f"{ranges[0].low:.10g} to {ranges[0].high:.10g}" in caught.value.hint
+        ranges[0].refuse(name, ranges[0].low)
+        ranges[0].refuse(name, ranges[0].high)
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["render", "--out", "new", "--seconds", "nan"], "--seconds: nan is out of range -> give 0.64 to 3600"),
+        (["render", "--out", "new", "--seed", "-1"], "--seed: -1 is out of range -> give 0 to 4294967295"),
+        (["predict", "x.mp4", "--out", "new", "--level", "80"], "give 0.5 to 0.99; 80 % is 0.8"),
+        (["evaluate", "run", "--data", "new", "--level", "0.4"], "give 0.5 to 0.99, such as 0.9"),
+        (["predict", "x.mp4", "--out", "new", "--fps", "inf"], "--fps: inf is out of range"),
+        (["extract", "--data", "new", "--workers", "0"], "--workers: 0 is out of range -> give 1 to 1024"),
+        (["labels", "x.csv", "--out", "new", "--limits", "-1", "nan"], "--limits: nan is out of range"),
+        (["compare", "--data", "new", "--out", "new", "--seeds", "0"], "--seeds: 0 is out of range -> give 1 to 1000"),
+    ],
+)
+def test_a_number_out_of_range_is_refused_with_the_option_and_the_range(args, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert said in said_by(capsys, *args)
+    assert not list(tmp_path.iterdir())
+
+
+def test_ranges_are_those_of_what_takes_the_numbers():
+    ranges = {name: next(p for p in more if isinstance(p, options.Within)) for name, more in numbers_of("predict")}
+    assert (ranges["fps"].low, ranges["fps"].high) == (SLOWEST_FPS, FASTEST_FPS)
+    assert (ranges["level"].low, ranges["level"].high) == (LEVELS[0], LEVELS[-1])
+    (seconds,) = [more[0] for name, more in numbers_of("render") if name == "seconds"]
+    assert RenderConfig(seconds=seconds.low).frames == 16

@@ -11,6 +11,7 @@ import tyro
 from avgate.cli.affwild2 import check_submission, submit
 from avgate.cli.corpora import extract, inspect, labels, render
 from avgate.cli.models import compare, evaluate, train
+from avgate.cli.options import within_ranges
 from avgate.cli.reproduce import reproduce
 from avgate.cli.videos import demo, predict, report
 from avgate.core.errors import AvgateError, UsageError, choose
@@ -82,7 +83,7 @@ def _verbs(short: bool) -> Any:
     for name, verb in VERBS.items():
         aliases = [old for old, new in ALIASES.items() if new == name]
         text = (verb.__doc__ or "").partition("\n")[0] if short else None
-        config = tyro.conf.subcommand(name, constructor=verb, aliases=aliases, description=text)
+        config = tyro.conf.subcommand(name, constructor=within_ranges(verb), aliases=aliases, description=text)
         types.append(Annotated[Any, config])
     return Union[tuple(types)]  # noqa: UP007 (the list of types is known only here)
 

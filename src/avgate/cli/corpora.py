@@ -8,15 +8,15 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from avgate.cli.options import Corpus, Data, FaceModel, Recipe, Set, Store, Workers, default
+from avgate.cli.options import SEED, Corpus, Data, FaceModel, Recipe, Set, Store, Within, Workers, default
 
 
 def render(
     out: Path,
-    identities: int = 14,
-    clips: int = 2,
-    seconds: float = 28.0,
-    seed: int = 0,
+    identities: Annotated[int, Within(3, 10_000, 14)] = 14,
+    clips: Annotated[int, Within(1, 1000, 2)] = 2,
+    seconds: Annotated[float, Within(0.64, 3600, 28)] = 28.0,
+    seed: Annotated[int, SEED] = 0,
     workers: Workers = None,
 ) -> None:
     """Render a synthetic corpus: clips of a face and a voice, with the valence and arousal of every frame.
@@ -73,11 +73,11 @@ def labels(
     files: Annotated[tuple[Path, ...], Positional, arg(metavar="FILE...", help_behavior_hint="(one or more)")],
     out: Path,
     how: Literal["mean", "ewe", "raaw"] = "ewe",
-    rate: Annotated[float | None, default("that of the fastest rater")] = None,
+    rate: Annotated[float | None, default("that of the fastest rater"), Within(0.001, 1000, 10)] = None,
     delay: str = "0",
     features: Annotated[tuple[Path, ...], default("none")] = (),
-    longest_delay: float = 6.0,
-    limits: Annotated[tuple[float, float] | None, default("what the files say, else -1 1")] = None,
+    longest_delay: Annotated[float, Within(0.001, 60, 6)] = 6.0,
+    limits: Annotated[tuple[float, float] | None, default("what the files say, else -1 1"), Within(-1e9, 1e9)] = None,
     target: Annotated[str | None, default("as in the files")] = None,
     targets: Annotated[tuple[str, ...], default("all")] = (),
     video: Annotated[Path | None, default("none")] = None,

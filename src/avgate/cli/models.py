@@ -9,11 +9,15 @@ from typing import Annotated
 from tyro.conf import arg
 
 from avgate.cli.options import (
+    FOLDS,
+    SEED,
+    SEEDS,
     Accelerator,
     Checkpoints,
     Corpus,
     Data,
     Fusion,
+    Level,
     Precision,
     Recipe,
     Set,
@@ -29,7 +33,7 @@ def train(
     corpus: Corpus = "rendered",
     recipe: Recipe = "demo",
     fusion: Fusion = None,
-    seed: Annotated[int | None, default("the recipe's")] = None,
+    seed: Annotated[int | None, default("the recipe's"), SEED] = None,
     set: Set = (),
     store: Store = None,
     accelerator: Accelerator = "auto",
@@ -79,7 +83,7 @@ def evaluate(
     split: str = "test",
     store: Store = None,
     out: Annotated[Path | None, default("none")] = None,
-    level: float = 0.9,
+    level: Level = 0.9,
 ) -> None:
     """Score trained models on held-out clips: pooled CCC with bootstrap intervals, PCC, RMSE, raw and smoothed.
 
@@ -88,7 +92,6 @@ def evaluate(
     Args:
         split: Which clips: train, validation or test.
         out: JSON file for the scores, also of each clip.
-        level: Share of the true values that the intervals are made to hold, from 0.5 to 0.99.
     """
     from avgate.core.console import Terminal
     from avgate.core.errors import UsageError
@@ -139,8 +142,8 @@ def compare(
     fusions: tuple[str, ...] = ("audio", "video", "concat", "rjca", "hgrjca"),
     reference: Annotated[str | None, default("hgrjca")] = None,
     ablate: bool = False,
-    seeds: int = 3,
-    folds: int = 5,
+    seeds: Annotated[int, SEEDS] = 3,
+    folds: Annotated[int, FOLDS] = 5,
     stress: bool = False,
     set: Set = (),
     store: Store = None,

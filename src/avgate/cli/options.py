@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 from tyro.conf import Positional, arg
+
+from avgate.core.errors import UsageError
 
 # These names are copies, and a test compares them with the real ones: importing those takes seconds, and help doesn't.
 CORPORA = "rendered, hazumi, affwild2, cremad, emodb, ravdess, manifest (your own recordings)"
@@ -20,6 +26,53 @@ RECIPES = (
 def default(words: str, help: str | None = None, metavar: str | None = None) -> Any:
     """An option whose help gives its default in these words, where the value itself (None, ()) says nothing."""
     return arg(help=help, metavar=metavar, help_behavior_hint=f"(default: {words})")
+
+
+@dataclass(frozen=True)
+class Within:
+    """Numbers that an option takes, both ends included; NaN is in no range.
+
+    Args:
+        low: lowest.
+        high: highest.
+        such_as: an example for the error's hint.
+        percent: whether somebody may give a share in percent, and be told how to write it.
+    """
+
+    low: float
+    high: float
+    such_as: float | None = None
+    percent: bool = False
+
+    def refuse(self, option: str, value: float) -> None:
+        """UsageError where a value isn't in the range."""
+        if self.low <= value <= self.high:
+            return
+        hint = f"give {self.low:.10g} to {self.high:.10g}"
+        if self.percent and self.low <= value / 100 <= self.high:
+            hint += f"; {value:g} % is {value / 100:g}"
+        elif self.such_as is not None:
+            hint += f", such as {self.such_as:g}"
+        raise UsageError(f"{value:.10g} is out of range", where=option, hint=hint)
+
+
+def within_ranges(verb: Callable[..., None]) -> Callable[..., None]:
+    """The verb, which refuses numbers that are out of their options' ranges before it does anything."""
+    hints = get_type_hints(verb, include_extras=True)
+    ranges = {
+        name: part for name, hint in hints.items() for part in getattr(hint, "__metadata__", ()) if type(part) is Within
+    }
+
+    @functools.wraps(verb)
+    def checked(**given: Any) -> None:
+        for name, value in given.items():
+            for number in value if isinstance(value, tuple) else (value,):
+                if name in ranges and number is not None:
+                    ranges[name].refuse(f"--{name.replace('_', '-')}", number)
+        verb(**given)
+
+    checked.__annotations__, checked.__signature__ = hints, inspect.signature(verb)  # type: ignore[attr-defined]
+    return checked
 
 
 Corpus = Annotated[str, arg(help=f"Kind of corpus: {CORPORA}.", metavar="KIND")]
@@ -41,7 +94,15 @@ Accelerator = Annotated[str, arg(help="Where the model runs: auto, cpu, cuda, mp
 Precision = Annotated[
     Literal["32-true", "16-mixed", "bf16-mixed", "64-true"], arg(help="Floating-point precision of the training.")
 ]
-Workers = Annotated[int | None, default("one per core", "Processes at the same time.", "N")]
+Workers = Annotated[int | None, default("one per core", "Processes at the same time.", "N"), Within(1, 1024)]
+SEED = Within(0, 2**32 - 1)
+SEEDS = Within(1, 1000, such_as=3)
+FOLDS = Within(0, 1000, such_as=5)
+Level = Annotated[
+    float,
+    arg(help="Share of the true values that the intervals are made to hold, from 0.5 to 0.99."),
+    Within(0.5, 0.99, such_as=0.9, percent=True),
+]
 FaceModel = Annotated[
     Path | None, default("the face mesh in mediapipe, or $AVGATE_FACE_MODEL", "Path of face_landmarker.task.")
 ]

@@ -7,7 +7,19 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from avgate.cli.options import Accelerator, Data, FaceModel, Precision, Set, Store, Workers, default
+from avgate.cli.options import (
+    FOLDS,
+    SEEDS,
+    Accelerator,
+    Data,
+    FaceModel,
+    Precision,
+    Set,
+    Store,
+    Within,
+    Workers,
+    default,
+)
 
 
 def reproduce(
@@ -15,10 +27,10 @@ def reproduce(
     data: Data,
     out: Path,
     recipe: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the corpus' own)")] = None,
-    folds: Annotated[int | None, default("6 for affwild2, 5 for cremad")] = None,
+    folds: Annotated[int | None, default("6 for affwild2, 5 for cremad"), FOLDS] = None,
     fusions: Annotated[tuple[str, ...], default("all")] = (),
-    seeds: Annotated[int | None, default("1")] = None,
-    clips: Annotated[int | None, default("all")] = None,
+    seeds: Annotated[int | None, default("1"), SEEDS] = None,
+    clips: Annotated[int | None, default("all"), Within(1, 1_000_000)] = None,
     set: Set = (),
     sample: Annotated[Path | None, default("no submission")] = None,
     store: Store = None,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from avgate.cli.options import FaceModel, Workers, default
+from avgate.cli.options import FaceModel, Level, Within, Workers, default
 
 Videos = Annotated[tuple[Path, ...], Positional, arg(metavar="FILE...", help_behavior_hint="(one or more)")]
 
@@ -35,8 +35,8 @@ def predict(
     face_model: FaceModel = None,
     report: bool = True,
     formats: tuple[str, ...] = ("csv", "json"),
-    fps: Annotated[float | None, default("the times in the folder's times.csv")] = None,
-    level: float = 0.9,
+    fps: Annotated[float | None, default("the times in the folder's times.csv"), Within(1e-5, 10_000, 25)] = None,
+    level: Level = 0.9,
     person: Annotated[str | None, default("the largest face", metavar="WHO")] = None,
 ) -> None:
     """Estimate valence and arousal over time in recordings of a person; writes NAME.csv, .json, .html and .png.
@@ -53,7 +53,6 @@ def predict(
         formats: Files to write: csv and json (everything), or the estimates as labels, by format or suffix: elan (eaf),
             textgrid, nova, nova-binary, carma, muse, affwild2.
         fps: Images per second in folders of images that have no times.csv (columns file and time_s).
-        level: Share of the true values that the intervals are made to hold, from 0.5 to 0.99.
         person: Whom to follow where several are in view: left, middle, right, largest, a number from the left (1, 2,
             ...), or time,x,y: the time in seconds, x and y from the upper left corner of the picture, as fractions of
             its width and height where both are at most 1 (12.5,0.3,0.4), else in pixels (12.5,576,432).
