@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from urllib.error import URLError
 
+import av
 import pytest
 from rich.table import Table
 
@@ -68,6 +70,8 @@ def test_reasons_are_the_systems_words_without_numbers_of_errors(tmp_path):
     with pytest.raises(FileNotFoundError) as caught:
         (tmp_path / "missing").read_text()
     assert reason(caught.value) == "No such file or directory"
+    assert reason(URLError(ConnectionRefusedError(111, "Connection refused"))) == "Connection refused"
+    assert "Errno" not in reason(av.error.InvalidDataError(1, "Invalid data", "a.mp4"))
     assert reason(ValueError("one\x1b\ntwo")) == r"one\x1b"
     assert reason(ValueError()) == "ValueError"
     assert len(reason(ValueError("x" * 500))) == 200

@@ -28,6 +28,7 @@ from avgate.compare.tables import summarise, write_tables
 from avgate.core.console import console, progress
 from avgate.core.errors import UsageError
 from avgate.core.processes import Workers, worker_count
+from avgate.core.text import reason
 from avgate.evaluation.scoring import label_moments, label_traces
 from avgate.inference.estimator import Estimator
 from avgate.models.checkpoint import Checkpoint
@@ -104,7 +105,7 @@ def _on_accelerator(protocol: Protocol, workers: int | None) -> tuple[Protocol, 
     try:
         device = Fabric(accelerator=protocol.accelerator, devices=1).device.type
     except Exception as error:  # lightning-fabric raises whatever suits it
-        what = f"the accelerator '{protocol.accelerator}' can't be used: {error}"
+        what = f"the accelerator '{protocol.accelerator}' can't be used: {reason(error)}"
         raise UsageError(what, where="--accelerator", hint="use auto or cpu") from error
     if protocol.accelerator == "auto":
         protocol = replace(protocol, accelerator=device)

@@ -15,7 +15,7 @@ import numpy as np
 
 from avgate.core.errors import OutputError, UsageError
 from avgate.core.scratch import PREFIX, claim
-from avgate.core.text import as_cell
+from avgate.core.text import as_cell, reason
 
 
 @contextlib.contextmanager
@@ -55,7 +55,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         if error.filename is not None and not _same_work(Path(os.fsdecode(error.filename)), final):
             raise
         after = f" after {written:,} bytes" if written else ""
-        what = f"can't be written{after} ({error.strerror or error})"
+        what = f"can't be written{after} ({reason(error)})"
         raise OutputError(what, where=path, hint=_hint(final)) from error
 
 
@@ -92,10 +92,8 @@ def make_folder(path: str | Path) -> Path:
         with claim(path) as probe:
             probe.touch()
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(
-            f"can't write into this folder ({reason})", where=path, hint="choose another folder"
-        ) from error
+        what = f"can't write into this folder ({reason(error)})"
+        raise OutputError(what, where=path, hint="choose another folder") from error
     return path
 
 

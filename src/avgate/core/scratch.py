@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from avgate.core.errors import OutputError
+from avgate.core.text import reason
 
 fcntl: Any
 try:
@@ -78,7 +79,7 @@ def scratch_folder() -> Iterator[Path]:
             folder = scope.enter_context(claim(Path(tempfile.gettempdir())))
             folder.mkdir(mode=0o700)
         except OSError as error:
-            raise no_room(f"no temporary folder can be made ({error.strerror or error})") from error
+            raise no_room(f"no temporary folder can be made ({reason(error)})") from error
         yield folder
 
 

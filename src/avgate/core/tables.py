@@ -88,8 +88,7 @@ def read_rows(path: Path, separator: str | None = None, *, blank: bool = False, 
                 lines.append(before + 1)
             before = reader.line_num
     except (OSError, ValueError, csv.Error) as error:
-        why = "it isn't UTF-8 text" if isinstance(error, UnicodeDecodeError) else reason(error)
-        what = f"the file can't be read as a text table: {why}"
+        what = f"the file can't be read as a text table: {reason(error)}"
         raise CorpusError(what, where=path, hint=hint or "check the path, and that the file is UTF-8 text") from error
     while blank and rows and not any(rows[-1]):
         rows.pop()

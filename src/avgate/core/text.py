@@ -75,8 +75,12 @@ def reason(error: object, longest: int = 200) -> str:
         error: the exception.
         longest: most characters of the result.
     """
-    words = error.strerror if isinstance(error, OSError) else None
-    text = str(words or error).strip() or type(error).__name__
+    if isinstance(error, UnicodeDecodeError):
+        return "it isn't UTF-8 text" if error.encoding.startswith("utf-8") else f"it isn't {error.encoding} text"
+    if isinstance(error, KeyError):
+        return f"it has no {one_line(str(error))}"[:longest]
+    error = getattr(error, "reason", None) or error  # as urllib's errors have it
+    text = str(getattr(error, "strerror", None) or error).strip() or type(error).__name__
     return printable(text.splitlines()[0])[:longest]
 
 

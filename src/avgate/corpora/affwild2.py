@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from avgate.core.errors import AvgateError, CorpusError, UsageError
-from avgate.core.text import listed
+from avgate.core.text import listed, reason
 from avgate.core.types import Clip, FeatureTrack, LabelTrack
 from avgate.faces import crop_files
 from avgate.labels.formats.affwild2 import AffWild2 as LabelFile
@@ -214,8 +214,7 @@ def _text_of(file: Path) -> str:
     try:
         return file.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        reason = "it isn't UTF-8 text" if isinstance(error, UnicodeDecodeError) else error.strerror
-        what = f"the list of test videos can't be read: {reason}"
+        what = f"the list of test videos can't be read: {reason(error)}"
         raise CorpusError(what, where=file, hint="save it as UTF-8 text, one name per line") from error
 
 

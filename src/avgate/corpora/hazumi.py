@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from avgate.core.errors import CorpusError
-from avgate.core.text import number
+from avgate.core.text import number, reason
 from avgate.core.timeline import Grid
 from avgate.core.types import Clip, FeatureTrack, LabelTrack, Modality
 from avgate.corpora.base import splits_of
@@ -165,7 +165,7 @@ def _earlier_sessions(files: Sequence[Path]) -> dict[str, str]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [[cell.strip() for cell in row] for row in csv.reader(file) if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        what = f"the list of people who were recorded twice can't be read: {error}"
+        what = f"the list of people who were recorded twice can't be read: {reason(error)}"
         raise CorpusError(what, where=path, hint=_AGAIN) from error
     for row in rows:
         if len(row) != 2 or not all(row):
@@ -184,7 +184,7 @@ def _read_session(path: Path) -> Session:
         with path.open(newline="", encoding="utf-8-sig") as file:
             header, *rows = [row for row in csv.reader(file) if row] or [[]]
     except (OSError, ValueError, csv.Error) as error:
-        raise CorpusError(f"the file can't be read as CSV: {error}", where=path, hint=_AGAIN) from error
+        raise CorpusError(f"the file can't be read as CSV: {reason(error)}", where=path, hint=_AGAIN) from error
     for i, row in enumerate(rows, 1):
         if len(row) != len(header):
             what = f"row {i} has {len(row)} fields, and the header has {len(header)}"

@@ -13,6 +13,7 @@ import numpy as np
 
 from avgate.core.console import quiet_native
 from avgate.core.errors import ModelFileError
+from avgate.core.text import reason
 
 
 class Engine(Protocol):
@@ -66,7 +67,9 @@ def open_engine(model: Path | None, blendshapes: bool = False) -> Iterator[Engin
             if model is None:
                 raise
             hint = "Download the file again; it may be damaged or made for another release of mediapipe."
-            raise ModelFileError(f"mediapipe can't use this face model ({error})", where=model, hint=hint) from error
+            raise ModelFileError(
+                f"mediapipe can't use this face model ({reason(error)})", where=model, hint=hint
+            ) from error
         yield engine
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from avgate.core.console import quiet_native
 from avgate.core.errors import ModelFileError, OutputError
 from avgate.core.files import atomic_write, make_folder
+from avgate.core.text import reason
 
 URL = "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task"
 SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
@@ -79,9 +80,9 @@ def _download(target: Path) -> None:
         with atomic_write(target) as temporary:
             temporary.write_bytes(data)
     except (OSError, OutputError) as error:
-        reason = error.what if isinstance(error, OutputError) else error
+        why = error.what if isinstance(error, OutputError) else reason(error)
         raise ModelFileError(
-            f"this mediapipe has no built-in face mesh, and its model could not be downloaded from {URL} ({reason})",
+            f"this mediapipe has no built-in face mesh, and its model could not be downloaded from {URL} ({why})",
             where=target,
             hint=f"Download it by hand to that path, or give the file with {OPTION} or the variable {VARIABLE}.",
         ) from error

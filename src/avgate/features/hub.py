@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from avgate.core.errors import ModelFileError, UsageError
+from avgate.core.text import reason
 
 DEVICE = "AVGATE_DEVICE"
 """Environment variable: the device of deep backbones, such as cpu or cuda:1. Unset: the first GPU, else the CPU."""
@@ -228,5 +229,4 @@ def _require(module: str, extra: str) -> None:
 
 def first_line(error: object) -> str:
     """The first line of another library's error, at most 200 characters."""
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200]
+    return reason(error)

@@ -22,6 +22,7 @@ from avgate.core.errors import FeatureError
 from avgate.core.files import make_folder, write_csv
 from avgate.core.scratch import PREFIX
 from avgate.core.sealed import description, read_header, read_sealed, write_sealed
+from avgate.core.text import reason
 from avgate.core.timeline import LONGEST_S, Grid
 from avgate.core.types import FeatureTrack
 
@@ -225,9 +226,8 @@ def _header(metadata: dict[str, str]) -> dict[str, Any]:
 
 
 def _unreadable(path: Path, error: Exception) -> FeatureError:
-    reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
     return FeatureError(
-        f"this isn't a feature file of avgate, or it is damaged ({reason})",
+        f"this isn't a feature file of avgate, or it is damaged ({reason(error)})",
         where=path,
         hint="if it is in a store, run `avgate extract`, which makes it anew",
     )

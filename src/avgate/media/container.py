@@ -15,6 +15,7 @@ import av
 from av.stream import Disposition
 
 from avgate.core.errors import MediaError
+from avgate.core.text import reason
 from avgate.media.clock import Clock
 
 DEMUXERS = "mov,matroska,avi,mpeg,mpegts,flv,asf,ogg,wav,w64,aiff,caf,flac,mp3,aac"
@@ -90,7 +91,7 @@ def _check_regular(path: Path) -> None:
         hint = "check the name; a URL has to be downloaded first"
         raise MediaError("there is no such file", where=path, hint=hint) from error
     except (OSError, ValueError) as error:
-        raise MediaError(f"can't be opened ({error})", where=repr(str(path)), hint="check the name") from error
+        raise MediaError(f"can't be opened ({reason(error)})", where=repr(str(path)), hint="check the name") from error
     if stat.S_ISDIR(state.st_mode):
         raise MediaError("this is a folder, not a media file", where=path, hint="name a file in it")
     if not stat.S_ISREG(state.st_mode):
@@ -102,7 +103,7 @@ def _check_regular(path: Path) -> None:
 
 def _unreadable(path: Path, error: OSError) -> MediaError:
     hint = "check that you may read the file and that its disk works"
-    return MediaError(f"can't be read ({error.strerror or error})", where=path, hint=hint)
+    return MediaError(f"can't be read ({reason(error)})", where=path, hint=hint)
 
 
 def _refuse(url: str, flags: int, options: dict[str, str]) -> Any:

@@ -14,6 +14,7 @@ import av
 import numpy as np
 
 from avgate.core.errors import MediaError
+from avgate.core.text import reason
 from avgate.core.types import SAMPLE_RATE, VideoFrame, Waveform
 from avgate.media.container import (
     Streams,
@@ -182,7 +183,7 @@ class Media:
                 try:
                     done = pieces.push(frame)
                 except av.FFmpegError as error:
-                    what = f"its {frame.layout.name} sound can't be mixed to mono ({error})"
+                    what = f"its {frame.layout.name} sound can't be mixed to mono ({reason(error)})"
                     raise MediaError(what, where=self.path, hint="convert it with ffmpeg -ac 1") from error
                 yield from done
             yield from pieces.close()
@@ -216,7 +217,7 @@ class Media:
                     try:
                         image = upright(frame)
                     except av.FFmpegError as error:
-                        what = f"its {frame.format.name} pixels can't be converted ({error})"
+                        what = f"its {frame.format.name} pixels can't be converted ({reason(error)})"
                         hint = "convert it with ffmpeg -pix_fmt yuv420p"
                         raise MediaError(what, where=self.path, hint=hint) from error
                     yield VideoFrame(time_s, image)

@@ -14,7 +14,7 @@ import numpy as np
 
 from avgate.core.errors import MediaError
 from avgate.core.files import is_file
-from avgate.core.text import number, quoted
+from avgate.core.text import number, quoted, reason
 from avgate.core.timeline import IN_WORDS, LONGEST_S
 from avgate.core.types import VideoFrame, Waveform
 from avgate.media.recording import refuse_too_long
@@ -146,7 +146,7 @@ def read_image(file: Path, on_animation: Callable[[Path], object] = lambda file:
         what, hint = "the image has too many pixels", "scale it down, so that the face is some hundred pixels wide"
         raise MediaError(what, where=file, hint=hint) from error
     except Exception as error:  # Pillow raises errors of many kinds for damaged files
-        what = f"the image can't be read ({error})"
+        what = f"the image can't be read ({reason(error)})"
         raise MediaError(what, where=file, hint="copy it again, or save it as JPEG or PNG") from error
 
 
@@ -229,7 +229,7 @@ def _read_times(path: Path) -> list[tuple[str, float]]:
                 rows.append((name, time_s))
             return rows
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise MediaError(f"it can't be read as CSV ({error})", where=path, hint=_TIMES_HINT) from error
+        raise MediaError(f"it can't be read as CSV ({reason(error)})", where=path, hint=_TIMES_HINT) from error
 
 
 def _seconds(text: str) -> float | None:

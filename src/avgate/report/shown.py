@@ -13,6 +13,7 @@ import numpy as np
 
 from avgate.core.errors import OutputError
 from avgate.core.scratch import no_room
+from avgate.core.text import reason
 from avgate.core.types import SAMPLE_RATE, VideoFrame, Waveform
 from avgate.media import Images, Media, Mp4Writer
 
@@ -79,8 +80,8 @@ class Shown:
 
     Args:
         recording: what is shown.
-        folder: where the copy is written, a temporary one; None where there is none for this `reason`.
-        reason: why there is no folder.
+        folder: where the copy is written, a temporary one; None where there is none.
+        failure: why there is no folder.
 
     Attributes:
         video: an MP4 that browsers play, once the block has ended: of a video or several images their small copy, of
@@ -91,11 +92,11 @@ class Shown:
         notes: what else the user must know of the copy.
     """
 
-    def __init__(self, recording: Media | Images, folder: Path | None, reason: OutputError | None = None):
+    def __init__(self, recording: Media | Images, folder: Path | None, failure: OutputError | None = None):
         single = isinstance(recording, Images) and recording.single
         self.video = None if single or folder is None else folder / "shown.mp4"
         self.still: np.ndarray | None = None
-        self.failure = None if single else reason
+        self.failure = None if single else failure
         self.notes: list[str] = []
         self._heard_s = 0.0
         self.sound = None if recording.has_frames else Envelope()
@@ -162,8 +163,8 @@ class Shown:
             try:
                 step()
             except (OSError, OutputError) as error:
-                reason = error.what if isinstance(error, OutputError) else error.strerror or str(error)
-                self.failure = no_room(f"the report's copy of the recording can't be written there ({reason})")
+                why = error.what if isinstance(error, OutputError) else reason(error)
+                self.failure = no_room(f"the report's copy of the recording can't be written there ({why})")
                 self.video = None
                 with suppress(OSError, OutputError):
                     self._scope.__exit__(type(error), error, error.__traceback__)

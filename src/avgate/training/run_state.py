@@ -15,6 +15,7 @@ from avgate.core.errors import CheckpointError, UsageError
 from avgate.core.files import write_csv
 from avgate.core.kinds import fits
 from avgate.core.sealed import description, read_sealed, write_sealed
+from avgate.core.text import reason
 from avgate.core.types import Clip
 from avgate.models.checkpoint import FeatureSpec
 from avgate.models.recipe import Recipe, to_plain
@@ -172,9 +173,8 @@ class RunState:
                 about["restarts"],
             )
         except (KeyError, TypeError, ValueError, OSError) as error:
-            reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
             raise CheckpointError(
-                f"the run's state can't be read ({reason})", where=path, hint="delete it to start this run anew"
+                f"the run's state can't be read ({reason(error)})", where=path, hint="delete it to start this run anew"
             ) from error
         identity = json.loads(json.dumps(identity))
         different = [key for key in identity if identity[key] != state.identity.get(key)]

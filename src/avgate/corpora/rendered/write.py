@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from avgate.core.errors import UsageError
 from avgate.core.files import atomic_write, make_folder, write_csv
 from avgate.core.processes import Workers, worker_count
+from avgate.core.text import reason
 from avgate.corpora.rendered.config import RenderConfig
 from avgate.corpora.rendered.read import MANIFEST_COLUMNS
 
@@ -91,7 +92,7 @@ def _claim(root: Path, config: RenderConfig) -> None:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         hint = "choose a new folder, or delete this one"
-        raise UsageError(f"the file can't be read: {error}", where=file, hint=hint) from error
+        raise UsageError(f"the file can't be read: {reason(error)}", where=file, hint=hint) from error
     if found != wanted:
         what = f"the folder holds a corpus of another config ({_difference(found, wanted)})"
         hint = "choose a new folder, delete this one, or use the config that it was made with"
