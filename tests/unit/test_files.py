@@ -11,6 +11,7 @@ import pytest
 from avgate.core.errors import OutputError, UsageError
 from avgate.core.files import atomic_write, make_folder, refuse_overwriting, write_csv
 from avgate.core.text import as_cell, from_cell
+from tests.disks import disk
 
 
 def test_the_file_appears_only_when_it_is_complete(tmp_path: Path):
@@ -106,6 +107,14 @@ def test_a_file_in_an_input_folder_is_not_written_over_but_a_new_one_may_be_writ
     with pytest.raises(UsageError, match="part of an input"):
         refuse_overwriting([tmp_path / "corpus"], {"--out": tmp_path / "corpus" / "labels" / "a.csv"})
     refuse_overwriting([tmp_path / "corpus"], {"--out": tmp_path / "corpus" / "report.json"})
+
+
+def test_an_output_in_a_read_only_folder_is_refused_before_the_work(tmp_path):
+    with (
+        disk(tmp_path / "disk", "ro") as folder,
+        pytest.raises(OutputError, match="Read-only file system"),
+    ):
+        refuse_overwriting([], {"--out": folder / "scores.json"})
 
 
 def test_no_name_in_a_table_is_run_as_a_formula_and_numbers_stay_numbers(tmp_path):

@@ -98,7 +98,7 @@ def make_folder(path: str | Path) -> Path:
 
 
 def refuse_overwriting(inputs: Iterable[Path], outputs: Mapping[str, Path | None]) -> None:
-    """Refuse output files that would overwrite an input or each other.
+    """Refuse output files that would overwrite an input or each other, or whose folder can't be written to.
 
     Args:
         inputs: files to read, or folders: what is in them already is an input, too.
@@ -106,6 +106,7 @@ def refuse_overwriting(inputs: Iterable[Path], outputs: Mapping[str, Path | None
 
     Raises:
         UsageError: two of them are the same file, or an output is a file in an input folder.
+        OutputError: an output's folder can't be written to.
     """
     read = [Path(os.path.realpath(path)) for path in inputs]
     taken = dict.fromkeys(read, "it is an input")
@@ -118,6 +119,8 @@ def refuse_overwriting(inputs: Iterable[Path], outputs: Mapping[str, Path | None
         if place in taken:
             raise UsageError(f"'{path}' can't be written: {taken[place]}", where=option, hint="give another name")
         taken[place] = f"it is the output of {option}"
+        if place.parent.is_dir():
+            make_folder(place.parent)  # says now what would only be noticed after the work
 
 
 def write_csv(path: Path, titles: Iterable[str], rows: Iterable[Iterable[object]]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from avgate.core.errors import CorpusError
 from avgate.core.files import atomic_write
+from avgate.core.text import reason
 from avgate.core.types import LabelTrack
 from avgate.labels.formats.base import DECIMALS, Frames
 from avgate.labels.formats.praat import text_of, tiers_of
@@ -39,8 +40,7 @@ class TextGrid:
         try:
             tiers = tiers_of(path.read_bytes())
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise CorpusError(f"it can't be read as a TextGrid: {reason}", where=path, hint=_HINT) from error
+            raise CorpusError(f"it can't be read as a TextGrid: {reason(error)}", where=path, hint=_HINT) from error
         return labels_of_tiers(tiers, path, _HINT)
 
     def write(self, labels: LabelTrack, path: Path) -> None:

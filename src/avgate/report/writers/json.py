@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from avgate.core.errors import UsageError
 from avgate.core.files import atomic_write, json_values
 from avgate.core.gates import Gate
+from avgate.core.text import reason
 from avgate.core.timeline import LONGEST_S
 from avgate.core.types import Trace
 from avgate.report.writers.base import TIME_DECIMALS, VALUE_DECIMALS, presence, rounded
@@ -96,12 +96,8 @@ def read_json(path: Path) -> Trace:
     except OSError as error:
         raise UsageError(f"can't be read ({error.strerror})", where=path, hint="check the path") from error
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-        raise UsageError(
-            f"this is not a trace ({textwrap.shorten(reason, 200)})",
-            where=path,
-            hint="give the .json file that avgate predict wrote",
-        ) from error
+        hint = "give the .json file that avgate predict wrote"
+        raise UsageError(f"this is not a trace ({reason(error)})", where=path, hint=hint) from error
     return trace
 
 
