@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import csv
 import errno
 import os
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from avgate.core.errors import OutputError, UsageError
-from avgate.core.files import atomic_write, make_folder, refuse_overwriting, write_csv
+from avgate.core.files import atomic_write, make_folder, output_folder, refuse_overwriting, write_csv
 from avgate.core.text import as_cell, from_cell
 from tests.disks import disk
 
@@ -128,3 +129,33 @@ def test_no_name_in_a_table_is_run_as_a_formula_and_numbers_stay_numbers(tmp_pat
 @pytest.mark.parametrize("name", ["=x", "-x", "-0.5", "valence", "'quoted'", "'", "", "@"])
 def test_a_name_in_a_cell_is_read_as_what_it_was(name):
     assert from_cell(as_cell(name)) == name
+
+
+def blocked(tmp_path, place):
+    """An output that can't be written, for each of the reasons."""
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe.csv")
+    return tmp_path / place
+
+
+@pytest.mark.parametrize("place", ["folder.csv", "file/x.csv", "pipe.csv", "nowhere/x.csv"])
+def test_an_output_that_cannot_be_written_is_found_out_before_the_work(tmp_path, place):
+    out = blocked(tmp_path, place)
+    with pytest.raises(OutputError) as caught:
+        refuse_overwriting([], {"--out": tmp_path / "fine.csv", "--report": out})
+    assert caught.value.where == str(out)
+    assert not (tmp_path / "fine.csv").exists()
+    assert not list(tmp_path.glob(".avgate*"))
+
+
+def test_a_folder_for_results_that_an_error_leaves_empty_is_removed_again(tmp_path):
+    there = tmp_path / "there"
+    there.mkdir()
+    for folder in (tmp_path / "new" / "results", there):
+        with pytest.raises(UsageError), output_folder(folder):
+            raise UsageError("refused")
+    with contextlib.suppress(UsageError), output_folder(tmp_path / "begun") as begun:
+        (begun / "part").touch()
+        raise UsageError("refused")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["begun", "there"]

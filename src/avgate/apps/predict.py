@@ -12,7 +12,7 @@ import numpy as np
 
 from avgate.core.console import console, progress
 from avgate.core.errors import AvgateError, OutputError, UsageError, choose
-from avgate.core.files import make_folder
+from avgate.core.files import output_folder, refuse_overwriting
 from avgate.core.scratch import scratch_folder
 from avgate.core.types import LabelTrack, Trace, VideoFrame
 from avgate.faces import Person
@@ -103,7 +103,9 @@ def predict(
         The traces of those that worked, in order.
 
     Raises:
-        UsageError: two results would have the same name, or `fps` is given without a folder.
+        UsageError: two results would have the same name, one would overwrite a recording, or `fps` is given without a
+            folder.
+        OutputError: a result can't be written; found out before any recording is read, if it can be.
         AvgateError: some failed; it says which and why, and all others are written.
     """
     _refuse_same_names(videos)
@@ -116,21 +118,24 @@ def predict(
             "a moment and a point are of one video only", where="--person", hint="predict the others apart"
         )
     predictor = Predictor(checkpoint, face_model, level)
-    make_folder(out)
+    suffixes = [*(writer.suffix for writer in writers), *((".html", ".png") if report else ())]
+    files = [out / f"{_name(video)}{suffix}" for video in videos for suffix in suffixes]
     traces, failed = [], []
-    for video in videos:
-        try:
-            traces.append(
-                predict_one(predictor, video, out, _name(video), writers, report=report, fps=fps, person=whom)
-            )
-        except AvgateError as error:
-            failed.append(error)
-            if len(videos) > 1:
-                console.say((f"{video.name} failed", "red"))
-    if failed and len(videos) == 1:
-        raise failed[0]
-    if failed:
-        raise AvgateError(f"{len(failed)} of {len(videos)} recordings failed:\n" + "\n".join(f"  {e}" for e in failed))
+    with output_folder(out):
+        refuse_overwriting([v for v in videos if not v.is_dir()], {f"--out ({file.name})": file for file in files})
+        for video in videos:
+            try:
+                name = _name(video)
+                traces.append(predict_one(predictor, video, out, name, writers, report=report, fps=fps, person=whom))
+            except AvgateError as error:
+                failed.append(error)
+                if len(videos) > 1:
+                    console.say((f"{video.name} failed", "red"))
+        if failed and len(videos) == 1:
+            raise failed[0]
+        if failed:
+            each = "\n".join(f"  {error}" for error in failed)
+            raise AvgateError(f"{len(failed)} of {len(videos)} recordings failed:\n{each}")
     return traces
 
 

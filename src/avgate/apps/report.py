@@ -9,6 +9,7 @@ import numpy as np
 
 from avgate.core.console import console
 from avgate.core.errors import UsageError
+from avgate.core.files import refuse_overwriting
 from avgate.core.scratch import scratch_folder
 from avgate.core.types import Trace
 from avgate.features.store import source_fingerprint
@@ -34,7 +35,7 @@ def report(trace: Path, out: Path, video: Path | None = None, only: Literal["cur
         only: "curves" draws the curves alone, as a figure.
 
     Raises:
-        UsageError: `trace` holds no trace, or `out` is none of these, or can't hold what is asked for.
+        UsageError: `trace` holds no trace, or `out` is none of these, is an input, or can't hold what is asked for.
         MediaError: `video` can't be decoded.
         OutputError: `out` can't be written, or there is no room for a temporary copy of `video`.
     """
@@ -45,6 +46,7 @@ def report(trace: Path, out: Path, video: Path | None = None, only: Literal["cur
         raise UsageError("only an HTML report can hold a video", where=out, hint=f"leave the video out, or use {HTML}")
     if suffix == HTML and only is not None:
         raise UsageError(f"an HTML report can't be of {only} only", where=out, hint=f"use {figures}")
+    refuse_overwriting([trace, *([] if video is None else [video])], {"--out": out})
     content = read_json(trace)
     if suffix != HTML:
         write_figure(content, out, only_curves=only == "curves")

@@ -171,7 +171,7 @@ def extract(
     model = str(face_model) if face_model else None
     done = run(clips, store, wanted.backbones, wanted.label_rate, face_model=model, workers=workers)
     further = "".join(
-        f" --{name} {value}"
+        f" --{name} {shlex.quote(str(value))}"
         for name, value, usual in (("recipe", recipe, "demo"), ("corpus", corpus, "rendered"), ("store", store, beside))
         if value != usual
     )

@@ -48,7 +48,7 @@ def train(
         seed: Seed of initial weights, data order and dropout.
     """
     from avgate.core.console import console
-    from avgate.core.files import make_folder
+    from avgate.core.files import output_folder
     from avgate.corpora import open_corpus
     from avgate.features.store import FeatureStore, features_beside
     from avgate.models.overrides import override
@@ -61,14 +61,9 @@ def train(
     if seed is not None:
         wanted = override(wanted, f"train.seed={seed}")
     wanted = override(wanted, *set)
-    checkpoint = run(
-        open_corpus(corpus, data),
-        FeatureStore(store or features_beside(data)),
-        wanted,
-        make_folder(out),
-        accelerator=accelerator,
-        precision=precision,
-    ).checkpoint
+    opened, features = open_corpus(corpus, data), FeatureStore(store or features_beside(data))
+    with output_folder(out):
+        checkpoint = run(opened, features, wanted, out, accelerator=accelerator, precision=precision).checkpoint
     scores = checkpoint.scores["validation"]
     console.say(
         f"best epoch {checkpoint.trained_on['epoch']}: validation CCC {scores['raw']['mean']['ccc']:.3f} raw, "
@@ -172,6 +167,7 @@ def compare(
     from avgate.compare.protocol import Protocol, Variant
     from avgate.compare.tables import all_tables
     from avgate.core.console import Terminal
+    from avgate.core.files import output_folder
     from avgate.features.store import features_beside
     from avgate.models.fusions import FUSIONS, fusion_named
     from avgate.models.overrides import override
@@ -182,5 +178,6 @@ def compare(
     variants = ablations(wanted) if ablate else [Variant(name, wanted.with_fusion(name)) for name in names]
     reference = reference or (PUBLISHED if ablate else "hgrjca")
     protocol = Protocol(corpus, data, store or features_beside(data), folds, stress, accelerator)
-    results = run(protocol, variants, range(seeds), out, reference=reference, workers=workers)
+    with output_folder(out):
+        results = run(protocol, variants, range(seeds), out, reference=reference, workers=workers)
     Terminal().print(all_tables(results), soft_wrap=True)

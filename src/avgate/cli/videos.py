@@ -22,9 +22,10 @@ def demo(out: Path = Path("demo"), workers: Workers = None) -> None:
     """
     from avgate.apps.demo import demo as run
     from avgate.core.console import console
-    from avgate.core.files import make_folder
+    from avgate.core.files import output_folder
 
-    run(make_folder(out), workers=workers)
+    with output_folder(out):
+        run(out, workers=workers)
     console.say(f"Report: {out / 'report.html'} (open it in a browser)")
 
 

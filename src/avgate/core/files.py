@@ -38,10 +38,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     # If `path` is a link, replace the file that it points to, not the link.
     final, written = Path(os.path.realpath(path)), 0
     try:
-        if final.is_dir():
-            raise OutputError("there is a folder of this name", where=path, hint="give the name of a file")
-        if final.exists() and not final.is_file():
-            raise OutputError("this is not a regular file", where=path, hint="give the name of a file")
+        _refuse_other_kinds(path, final)
         with claim(final.parent, final.suffix) as temporary:
             try:
                 yield temporary
@@ -57,6 +54,49 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         after = f" after {written:,} bytes" if written else ""
         what = f"can't be written{after} ({reason(error)})"
         raise OutputError(what, where=path, hint=_hint(final)) from error
+
+
+def _refuse_other_kinds(path: Path, final: Path) -> None:
+    if final.is_dir():
+        raise OutputError("there is a folder of this name", where=path, hint="give the name of a file")
+    if final.exists() and not final.is_file():
+        raise OutputError("this is not a regular file", where=path, hint="give the name of a file")
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Find out before long work that a file can't be written after it: OutputError, as atomic_write would raise it."""
+    final = Path(os.path.realpath(path))
+    try:
+        _refuse_other_kinds(path, final)
+        with claim(final.parent, final.suffix) as probe:
+            probe.touch()
+    except OSError as error:
+        what = f"can't be written ({error.strerror or error})"
+        raise OutputError(what, where=path, hint=_hint(final)) from error
+
+
+@contextlib.contextmanager
+def output_folder(path: str | Path) -> Iterator[Path]:
+    """A folder for results, as of make_folder; if an error leaves it empty, it is removed again, unless it was there.
+
+    Args:
+        path: where.
+
+    Yields:
+        The same path.
+
+    Raises:
+        OutputError: it can't be created or isn't writable.
+    """
+    path = Path(path)
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        yield make_folder(path)
+    except BaseException:
+        for folder in made:
+            with contextlib.suppress(OSError):  # it isn't empty
+                folder.rmdir()
+        raise
 
 
 def _same_work(path: Path, final: Path) -> bool:
@@ -98,7 +138,7 @@ def make_folder(path: str | Path) -> Path:
 
 
 def refuse_overwriting(inputs: Iterable[Path], outputs: Mapping[str, Path | None]) -> None:
-    """Refuse output files that would overwrite an input or each other, or whose folder can't be written to.
+    """Refuse output files that would overwrite an input or each other, or that can't be written at all.
 
     Args:
         inputs: files to read, or folders: what is in them already is an input, too.
@@ -106,7 +146,7 @@ def refuse_overwriting(inputs: Iterable[Path], outputs: Mapping[str, Path | None
 
     Raises:
         UsageError: two of them are the same file, or an output is a file in an input folder.
-        OutputError: an output's folder can't be written to.
+        OutputError: an output can't be written; found out here, since the work before it may be long.
     """
     read = [Path(os.path.realpath(path)) for path in inputs]
     taken = dict.fromkeys(read, "it is an input")
@@ -119,8 +159,8 @@ def refuse_overwriting(inputs: Iterable[Path], outputs: Mapping[str, Path | None
         if place in taken:
             raise UsageError(f"'{path}' can't be written: {taken[place]}", where=option, hint="give another name")
         taken[place] = f"it is the output of {option}"
-        if place.parent.is_dir():
-            make_folder(place.parent)  # says now what would only be noticed after the work
+    for path in filter(None, outputs.values()):
+        refuse_unwritable(path)
 
 
 def write_csv(path: Path, titles: Iterable[str], rows: Iterable[Iterable[object]]) -> None:

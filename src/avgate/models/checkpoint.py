@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -192,7 +193,7 @@ def checkpoint_file(path: str | Path) -> Path:
         *path.glob(f"*/{CHECKPOINT_NAME}"),
         *path.glob("checkpoints/*.safetensors"),
     ]  # runs, a comparison's models
-    hint = f"`avgate train --out {path}` writes one, or finishes an interrupted training there"
+    hint = f"`avgate train --out {shlex.quote(str(path))}` writes one, or finishes an interrupted training there"
     raise CheckpointError(
         f"there is no {CHECKPOINT_NAME} in this folder; it holds {_listed(held) or 'nothing'}",
         where=path,
