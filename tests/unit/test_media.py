@@ -122,7 +122,7 @@ def test_h264_in_avi_which_has_no_display_times_comes_at_regular_times(tmp_path:
     assert any("which were sorted" in note for note in media.notes)
 
 
-def test_frames_without_a_time_follow_at_the_average_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_frames_without_a_time_come_between_their_neighbours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def bend(number, packet):
         if number in (3, 4):
             packet.pts = packet.dts = None
@@ -130,10 +130,7 @@ def test_frames_without_a_time_follow_at_the_average_rate(tmp_path: Path, monkey
     media = Media(make_clip(tmp_path / "a.mp4", greys(10), video_options=PLAIN))
     bend_clock(monkeypatch, bend)
     np.testing.assert_allclose(times_of(media), np.arange(10) / 25, atol=1e-9)
-    assert (
-        "Frames without a time, put one average frame period after their predecessor: 2 (the first at 0.12 s)."
-        in media.notes
-    )
+    assert "Frames without a time, placed by their neighbours: 2 (the first at 0.12 s)." in media.notes
 
 
 def test_frames_closer_than_a_tenth_of_a_millisecond_are_put_apart(tmp_path: Path):
@@ -146,7 +143,7 @@ def test_frames_closer_than_a_tenth_of_a_millisecond_are_put_apart(tmp_path: Pat
     np.testing.assert_allclose([frame.time_s for frame in media.frames()], expected, atol=2e-5)
 
 
-def test_times_that_repeat_or_go_back_still_increase_and_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_times_that_repeat_or_go_back_are_replaced_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     ticks = 512  # of the 12,800 per second that the muxer takes for 25 frames per second
 
     def bend(number, packet):
@@ -156,12 +153,22 @@ def test_times_that_repeat_or_go_back_still_increase_and_are_counted(tmp_path: P
     bend_clock(monkeypatch, bend)
     frames = list(media.frames())
     assert order([frame.image for frame in frames]) == list(range(10))
-    expected = [0, 0.04, 0.08, 0.12, 0.121, 0.122, 0.24, 0.28, 0.32, 0.36]
-    np.testing.assert_allclose([frame.time_s for frame in frames], expected, atol=1e-9)
-    assert (
-        "Frames with a time not later than their predecessor's, put 1 ms after it: 2 (the first at 0.12 s)."
-        in media.notes
-    )
+    np.testing.assert_allclose([frame.time_s for frame in frames], np.arange(10) / 25, atol=1e-9)
+    what = "Frames with a time that those around them contradict, placed by their neighbours"
+    assert f"{what}: 2 (the first at 0.16 s)." in media.notes
+
+
+def test_times_that_lastingly_go_back_still_increase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def bend(number, packet):
+        packet.pts -= 20 * 512 if number >= 25 else 0
+
+    media = Media(make_clip(tmp_path / "a.mp4", greys(50), video_options=PLAIN))
+    bend_clock(monkeypatch, bend)
+    times = times_of(media)
+    np.testing.assert_allclose(times[:25], np.arange(25) / 25, atol=1e-9)
+    np.testing.assert_allclose(times[25:40], 0.96 + 1e-3 * np.arange(1, 16), atol=1e-9)
+    assert np.diff(times).min() > 0
+    assert any(note.startswith("Frames with a time not later than their predecessor's by 0.1 ms, put") for note in media.notes)
 
 
 def test_a_transport_streams_clock_counts_from_its_start(tmp_path: Path):
@@ -206,7 +213,7 @@ def test_one_absurd_time_doesnt_stretch_the_video(tmp_path: Path):
     path.write_bytes(content)
     media = Media(path)
     np.testing.assert_allclose(times_of(media), np.arange(30) / 25, atol=1e-3)
-    what = "Video packets with a time that those around them contradict, put between these"
+    what = "Video packets with a time that those around them contradict, placed by these"
     assert f"{what}: 1 (the first at 0.40 s)." in media.notes
 
 

@@ -216,7 +216,7 @@ def read_packets(container: Any, streams: Streams, note: Callable[[str], None]) 
         joints = ", ".join(f"{time_s:.2f}" for time_s in clock.restarts)
         note(f"The file's times jump (here at {joints} s); what follows was joined on.")
     for kind, times in clock.wrong.items():
-        what = f"{kind.capitalize()} packets with a time that those around them contradict, put between these"
+        what = f"{kind.capitalize()} packets with a time that those around them contradict, placed by these"
         note(f"{what}: {len(times)} (the first at {times[0]:.2f} s).")
     stated_s = _stated_end_s(container, streams.main)
     reached_s = max(ends.values()) if streams.main.duration is None else ends[streams.main.index]

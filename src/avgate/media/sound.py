@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections import deque
+from typing import Any, NamedTuple
 
 import numpy as np
 from av import AudioFrame
@@ -12,21 +14,42 @@ from avgate.core.types import SAMPLE_RATE, Waveform
 from avgate.media.channels import Mixer
 
 SLACK_S = 0.02
-"""Seconds by which timestamps may differ from the count of samples before the time is corrected."""
+"""Seconds by which timestamps may lastingly differ from the count of samples before the time is corrected."""
 
 GAP_S = 0.1
 """Gaps of at least this many seconds start a new piece; shorter ones are filled with silence."""
 
+_AHEAD_S = 3.0
+"""Seconds of sound that are looked at before a frame is placed: the middle of so many stamps is steady."""
+
+_SOON_S = 0.5
+"""A gap or overlap of GAP_S or more lasts if most of the stamps of so many seconds agree with it."""
+
+_REMEMBERED = 100  # frames
 
 _LOUDEST = 100.0
 """No recording is louder than this many times full scale, 40 dB above it: samples beyond it are broken."""
 
 
+class _Ahead(NamedTuple):
+    """A frame that isn't placed yet, and how much later its time is than the count of samples; NaN if unknown."""
+
+    frame: Any
+    off_s: float
+    length_s: float
+
+
 class Pieces:
     """Mixes a stream of audio frames to mono, resamples it, and cuts it into pieces.
 
+    The count of samples says when a frame starts, not its own time, which may wobble or be wrong. Only where the times
+    of the frames that follow agree that sound is missing, or is there twice, is silence put in or sound cut.
+
     Args:
         longest: most samples per piece.
+
+    Attributes:
+        end_s: when the sound ends in seconds; complete after `close`.
     """
 
     def __init__(self, longest: int):
@@ -37,7 +60,11 @@ class Pieces:
         self._mixer: Mixer | None = None  # None where there is one channel
         self._resampler: AudioResampler | None = None
         self._kind: tuple[str, str, int] | None = None  # format, layout and rate of the frames that the resampler takes
-        self._due_s = 0.0  # time at which the next frame should start
+        self._ahead: deque[_Ahead] = deque()
+        self._ahead_s = self._counted_s = 0.0  # lengths of these frames, and of all
+        self._past: deque[float] = deque(maxlen=_REMEMBERED)  # how much later than due the last frames claimed to be
+        self._late_s = 0.0  # how much later than the count of samples the sound is by now
+        self.end_s = 0.0  # time at which the next frame should start
         self._start_s = 0.0  # start of the current run of sound without gaps
         self._given = 0  # samples of the run that were returned
         self._ready: list[np.ndarray] = []  # samples of the run that weren't
@@ -45,15 +72,29 @@ class Pieces:
         self._drop = 0  # number of coming samples to cut
 
     def push(self, frame: Any) -> list[Waveform]:
-        """Take the next decoded frame, and return the pieces that it completes."""
-        frame = self._mended(frame)
-        time_s = self._due_s if frame.time is None else frame.time
-        off_s = time_s - self._due_s
+        """Take the next decoded frame, and return the pieces that this completes."""
+        off_s = math.nan if frame.time is None else frame.time - self._counted_s
+        length_s = frame.samples / frame.sample_rate
+        self._ahead.append(_Ahead(self._mended(frame), off_s, length_s))
+        self._ahead_s += length_s
+        self._counted_s += length_s
+        done = []
+        while self._ahead_s - self._ahead[0].length_s >= _AHEAD_S:
+            done += self._place()
+        return done
+
+    def _place(self) -> list[Waveform]:
+        """Take the next frame at its place, and return the pieces that this completes."""
+        off_s = self._lasting_s()
+        frame, own_s, length_s = self._ahead.popleft()
+        self._ahead_s -= length_s
         done = []
         if self._kind is None:
-            self._start_s = self._due_s = time_s
-        elif abs(off_s) > SLACK_S:
+            self._late_s = self._start_s = self.end_s = off_s
+        elif off_s:
             self._drain()
+            self._late_s += off_s
+            time_s = self.end_s + off_s
             if off_s >= GAP_S:
                 done = self._take(self._waiting)
                 self._start_s, self._given = time_s, 0
@@ -63,7 +104,9 @@ class Pieces:
             else:
                 self._drop += round(-off_s * SAMPLE_RATE)
                 self._cut_s -= off_s
-            self._due_s = time_s
+            self.end_s = time_s
+        if not math.isnan(own_s):
+            self._past.append(own_s - self._late_s)
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
         if kind != self._kind:
             self._drain()
@@ -76,15 +119,45 @@ class Pieces:
             self._resample(self._resampler, frame)
         else:
             self._mixed(self._resampler, self._mixer.push(frame), frame.sample_rate)
-        self._due_s += frame.samples / frame.sample_rate
+        self.end_s += length_s
         while self._waiting >= self._longest:
             done += self._take(self._longest)
         return done
 
+    def _lasting_s(self) -> float:
+        """Seconds by which the next frame starts later than due; 0 unless the frames after it agree."""
+        lengths = np.array([ahead.length_s for ahead in self._ahead])
+        offs = np.array([ahead.off_s for ahead in self._ahead]) - self._late_s
+        known = np.isfinite(offs)
+        if self._kind is None:
+            if not known.any():
+                return 0.0
+            soon = offs[known & (np.cumsum(lengths) - lengths < max(_SOON_S, np.cumsum(lengths)[known.argmax()]))]
+            return float(np.median(soon[np.abs(soon - soon[0]) < GAP_S]))
+        head_s = offs[0]
+        if not abs(head_s) > SLACK_S:
+            return 0.0
+        soon = offs[known & (np.cumsum(lengths) - lengths < _SOON_S)]
+        if len(soon) < 2 and lengths[0] < GAP_S:
+            return 0.0  # one short frame proves nothing
+        if abs(head_s) >= GAP_S:
+            agree = soon / head_s > 0.5
+            return float(np.median(soon[np.abs(soon - head_s) < GAP_S])) if agree.mean() > 0.5 else 0.0
+        # Where the stamps are exact, the first of them that is late shows where the gap is; else it takes more of them.
+        wobble_s = max(_spread(soon), _spread(np.array(self._past)) if self._past else 0.0)
+        near = soon if wobble_s < SLACK_S / 4 else offs[known]
+        near = near[np.abs(near) < GAP_S]
+        middle_s = float(np.median(near))
+        error_s = 4 * wobble_s / math.sqrt(len(near))  # three times the standard error of a median
+        sure = abs(middle_s) > SLACK_S + error_s and abs(np.median(soon)) > SLACK_S
+        return middle_s if sure and abs(head_s - middle_s) < abs(head_s) else 0.0
+
     def close(self) -> list[Waveform]:
         """Return the remaining pieces."""
-        self._drain()
         done = []
+        while self._ahead:
+            done += self._place()
+        self._drain()
         while self._waiting:
             done += self._take(min(self._longest, self._waiting))
         return done
@@ -146,3 +219,8 @@ class Pieces:
         piece = Waveform(ready[:n], self._start_s + self._given / SAMPLE_RATE)
         self._ready, self._given, self._waiting = [ready[n:]], self._given + n, len(ready) - n
         return [piece]
+
+
+def _spread(offs: np.ndarray) -> float:
+    """Standard deviation of values without outliers, from their median absolute deviation."""
+    return 1.4826 * float(np.median(np.abs(offs - np.median(offs))))
