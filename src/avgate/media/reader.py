@@ -151,7 +151,8 @@ class Media:
                     packets.append(Seen(packet.pts, packet.is_keyframe, packet.is_discard, packet.is_corrupt))
                     tick = packet.time_base
             if countable(container, streams.video, packets):
-                return np.array(sorted(seen.pts for seen in packets)) * float(tick.numerator) / tick.denominator
+                ticks = sorted(float(seen.pts) for seen in packets if seen.pts is not None)
+                return np.array(ticks) * tick.numerator / tick.denominator
         return np.array([time_s for time_s, _ in self._every(pictures=False)])
 
     def sound(self, chunk_s: float = 30.0) -> Iterator[Waveform]:

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from avgate.media import Media, reader
+from tests.clips import greys, make_clip
+
+
+def moving(n: int) -> list[np.ndarray]:
+    """Pictures with motion, for which encoders use all kinds of frames."""
+    texture = np.random.default_rng(0).integers(0, 255, (48, 96, 3)).astype(np.uint8)
+    return [np.roll(texture, 3 * i, 1)[:, :64] // 2 + 2 * i % 90 for i in range(n)]
+
+
+def copy(source: Path, target: Path, first: int) -> Path:
+    """The video's packets from number `first` on, in another file."""
+    with av.open(str(source)) as given, av.open(str(target), "w") as out:
+        stream = out.add_stream_from_template(given.streams.video[0])
+        for number, packet in enumerate(given.demux(video=0)):
+            if packet.size and number >= first:
+                packet.stream = stream
+                out.mux(packet)
+    return target
+
+
+def full_range(stream) -> None:
+    """For make_clip's `prepare`: the pixels that MJPEG wants."""
+    stream.pix_fmt = "yuvj420p"
+
+
+def exact(path: Path) -> np.ndarray:
+    """Checks that the times are those of the decoded frames, and returns them."""
+    times = [frame.time_s for frame in Media(path).frames()]
+    np.testing.assert_array_equal(Media(path).frame_times(), times)
+    return np.array(times)
+
+
+OPEN_GOP = {
+    "g": "12",
+    "bf": "2",
+    "x264-params": "open-gop=1:keyint=12",
+    "x265-params": "open-gop=1:keyint=12:log-level=0",
+}
+
+
+def test_hidden_frames_of_vp8_arent_counted(tmp_path: Path):
+    path = make_clip(tmp_path / "a.webm", moving(30), codec="libvpx")
+    content = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    for number in (4, 17):
+        content[content.index(bytes(packets[number]))] &= ~0x10  # the flag show_frame
+    path.write_bytes(content)
+    np.testing.assert_allclose(exact(path), [i / 25 for i in range(30) if i not in (4, 17)], atol=1e-3)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+@pytest.mark.parametrize("first", [0, 5, 13])
+@pytest.mark.parametrize("codec", ["libx264", pytest.param("libx265", marks=pytest.mark.slow)])
+def test_videos_that_are_cut_between_key_frames(tmp_path: Path, suffix: str, first: int, codec: str):
+    whole = make_clip(tmp_path / f"whole.{suffix}", moving(40), codec=codec, video_options=OPEN_GOP)
+    assert len(exact(copy(whole, tmp_path / f"a.{suffix}", first))) <= 40 - first
+
+
+@pytest.mark.parametrize(("codec", "suffix"), [("mpeg1video", "mpg"), ("mpeg2video", "ts"), ("mpeg4", "avi")])
+def test_codecs_whose_packets_arent_trusted(tmp_path: Path, codec: str, suffix: str):
+    assert len(exact(make_clip(tmp_path / f"a.{suffix}", moving(40), codec=codec, video_options={"bf": "2"}))) == 40
+
+
+@pytest.mark.parametrize("times", [None, (np.arange(20) ** 2 * 0.01).tolist()])
+def test_common_videos_are_counted_without_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times):
+    for suffix, codec in (("mp4", "libx264"), ("mkv", "libx264"), ("mov", "mjpeg")):
+        path = make_clip(tmp_path / f"a.{suffix}", greys(20), codec=codec, times=times, prepare=full_range)
+        if times is None:
+            exact(path)
+            media = Media(path)
+            monkeypatch.setattr(reader, "timed", None)
+            assert len(media.frame_times()) == 20
+            monkeypatch.undo()
+        else:
+            exact(path)
+
+
+def test_fields_that_may_be_packets_of_their_own_arent_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = make_clip(tmp_path / "a.mp4", moving(20), video_options={"x264-params": "interlaced=1"})
+    assert len(exact(path)) == 20
+    media = Media(path)
+    monkeypatch.setattr(reader, "timed", lambda *args: iter(()))
+    assert len(media.frame_times()) == 0
