@@ -194,10 +194,10 @@ def test_a_person_whose_earlier_session_is_gone_keeps_the_group(root):
             lambda rows: [row.pop(VIDEO[5]) for row in rows],
             "66 columns from 17_acceleration_max to AU45_c_mean, not 65",
         ),
-        (lambda rows: rows.append(rows[0]), "row 7: an exchange must begin after the one before"),
-        (lambda rows: rows[1].update({"end(exchange)": "0"}), "row 2: .* end after its start"),
-        (lambda rows: rows[4].update({"start(exchange)": "soon"}), "row 5"),
-        (lambda rows: rows[3].update(UI_F2="8"), "row 4: ratings must lie between 1 and 7, not be 8"),
+        (lambda rows: rows.append(rows[0]), "line 8: an exchange must begin after the one before"),
+        (lambda rows: rows[1].update({"end(exchange)": "0"}), "line 3: .* end after its start"),
+        (lambda rows: rows[4].update({"start(exchange)": "soon"}), "line 6"),
+        (lambda rows: rows[3].update(UI_F2="8"), "line 5: ratings must lie between 1 and 7, not be 8"),
     ],
 )
 def test_what_is_wrong_in_a_file_is_named_with_its_place(root, change, message):
@@ -223,7 +223,7 @@ def test_a_row_with_a_field_too_many_or_too_few_is_named(root, change):
     lines = path.read_text(encoding="utf-8-sig").splitlines()
     lines[-1] = change(lines[-1])
     path.write_text("\n".join(lines), encoding="utf-8-sig")
-    with pytest.raises(CorpusError, match=r"row 6 has \d+ fields, and the header has \d+"):
+    with pytest.raises(CorpusError, match=r"line 7 has \d+ fields, and the header has \d+"):
         first_session(root)
 
 

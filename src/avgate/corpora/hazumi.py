@@ -187,7 +187,7 @@ def _read_session(path: Path) -> Session:
         raise CorpusError(f"the file can't be read as CSV: {reason(error)}", where=path, hint=_AGAIN) from error
     for i, row in enumerate(rows, 1):
         if len(row) != len(header):
-            what = f"row {i} has {len(row)} fields, and the header has {len(header)}"
+            what = f"line {i + 1} has {len(row)} fields, and the header has {len(header)}"
             raise CorpusError(what, where=path, hint=_AGAIN)
     header = [name.strip() for name in header]
     where = _Columns(header, path)
@@ -245,7 +245,7 @@ def _times(milliseconds: np.ndarray, path: Path) -> np.ndarray:
     right = np.isfinite(start) & np.isfinite(end) & (start <= end)
     right[1:] &= start[1:] >= end[:-1]
     if not right.all():
-        what = f"row {int(np.argmin(right)) + 1}: an exchange must begin after the one before, and end after its start"
+        what = f"line {int(np.argmin(right)) + 2}: an exchange must begin after the one before, and end after its start"
         raise CorpusError(what, where=path, hint=_AGAIN)
     # Some files of 2012 have the time of an exchange minutes away here, some of 2010 and 2105 have none.
     system = np.where((start <= system) & (system <= end), system, np.nan)
@@ -257,7 +257,7 @@ def _ratings(values: np.ndarray, path: Path) -> np.ndarray:
     wrong = (values < low) | (values > high)
     if wrong.any():
         row = int(np.argmax(wrong.any(1)))
-        what = f"row {row + 1}: ratings must lie between {low} and {high}, not be {values[row][wrong[row]][0]:g}"
+        what = f"line {row + 2}: ratings must lie between {low} and {high}, not be {values[row][wrong[row]][0]:g}"
         raise CorpusError(what, where=path, hint=_AGAIN)
     return values
 
