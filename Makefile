@@ -13,7 +13,7 @@ LATEST_TESTS := $(wildcard tests/unit/test_media*.py) tests/unit/test_faces.py t
 # Two processes take the tests file by file, so that what a file prepares is made once; folders with long files come first.
 SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo test test-slow test-all test-latest fuzz check bench weights real-people results ablations complementarity docs parity clean
+.PHONY: setup demo test test-slow test-all test-latest fuzz cases check bench weights real-people results ablations complementarity docs parity clean
 
 setup: $(INSTALLED)  ## make .venv and install avgate with the tested set of versions
 
@@ -53,6 +53,9 @@ N := 3000
 SEED := 0
 fuzz: $(INSTALLED)  ## give avgate 3,000 damaged inputs: each must end in a result or one clear error; 20 minutes
 	$(BIN)/python -m tests.fuzz.run --inputs $(N) --seed $(SEED)
+
+cases: $(INSTALLED)  ## look at the files in ../shared/cases that users had trouble with, and print what avgate makes of each
+	$(BIN)/python -m tests.cases.table ../shared/cases
 
 check: $(INSTALLED)  ## formatting, lint, types, import layers
 	$(BIN)/ruff format --check .
