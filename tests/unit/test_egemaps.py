@@ -200,8 +200,8 @@ def test_a_tenth_of_a_second_is_present():
     assert extract(vowel(0.1)).present.tolist() == [True]
 
 
-def test_the_faintest_noise_is_finite_and_without_voice():
-    track = extract(np.random.default_rng(0).integers(-1, 2, 2 * SAMPLE_RATE).astype(np.float32) / 2**15)
+def test_the_faintest_noise_above_dither_is_finite_and_without_voice():
+    track = extract(np.random.default_rng(0).integers(-3, 4, 2 * SAMPLE_RATE).astype(np.float32) / 2**15)
     assert track.present.all()
     assert np.isfinite(track.values).all()
     assert (track.active == 0).all()
