@@ -128,15 +128,16 @@ class Clock:
         pts, dts = packet.pts, packet.dts
         if pts is None and dts is None:
             return None
-        show = float((dts if pts is None else pts) * packet.time_base)
+        tick = float(packet.time_base)
         picture = packet.stream.type == "video"
-        mark, loose = show if dts is None or not picture else float(dts * packet.time_base), picture and dts is None
+        show = (dts if pts is None else pts) * tick
+        mark, loose = show if dts is None or not picture else dts * tick, picture and dts is None
         before, odd = line.waiting[-1] if line.waiting else line.base, False
         if before is not None:
             step, put_off = mark - before.mark, (show - mark) - (before.show - before.mark)
             back_s = _REORDER_S if loose or before.loose else _SLACK_S / 2
             odd = step < -back_s or step > self._leap_s or abs(put_off) > _REORDER_S
-        end = show + float((packet.duration or 0) * packet.time_base)
+        end = show + (packet.duration or 0) * tick
         stamp = _Stamp(serial, line.read, mark, loose, show, end, odd)
         line.waiting.append(stamp)
         line.odd += odd

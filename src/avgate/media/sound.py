@@ -126,6 +126,8 @@ class Pieces:
 
     def _lasting_s(self) -> float:
         """Seconds by which the next frame starts later than due; 0 unless the frames after it agree."""
+        if self._kind is not None and not abs(self._ahead[0].off_s - self._late_s) > SLACK_S:
+            return 0.0
         lengths = np.array([ahead.length_s for ahead in self._ahead])
         offs = np.array([ahead.off_s for ahead in self._ahead]) - self._late_s
         known = np.isfinite(offs)
@@ -135,8 +137,6 @@ class Pieces:
             soon = offs[known & (np.cumsum(lengths) - lengths < max(_SOON_S, np.cumsum(lengths)[known.argmax()]))]
             return float(np.median(soon[np.abs(soon - soon[0]) < GAP_S]))
         head_s = offs[0]
-        if not abs(head_s) > SLACK_S:
-            return 0.0
         soon = offs[known & (np.cumsum(lengths) - lengths < _SOON_S)]
         if len(soon) < 2 and lengths[0] < GAP_S:
             return 0.0  # one short frame proves nothing
