@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,6 +49,37 @@ def bend_stamps(path: Path, late_s: Callable[[str, int], float]) -> Path:
                 content[place] = (relative + late).to_bytes(2, "big", signed=True)
                 numbers[kind] += 1
     path.write_bytes(content)
+    return path
+
+
+def edit(path: Path, *spans: tuple[float, float]) -> Path:
+    """Give an MP4 whose index is at its end edit lists that play these spans, each from and to in seconds."""
+    content = path.read_bytes()
+    moov = content.rindex(b"moov") - 4
+    index = content[moov:]
+    at = index.index(b"mvhd") + 16
+    movie_scale = int.from_bytes(index[at : at + 4], "big")
+
+    def edited(atom: bytes, scale: int) -> bytes:
+        """The atom with other edit lists; `scale` is the ticks per second of its track."""
+        kind, body = atom[4:8], atom[8:]
+        if kind == b"elst":
+            begin = int.from_bytes(body[12:16], "big")
+            entries = [(round((b - a) * movie_scale), begin + round(a * scale), 1 << 16) for a, b in spans]
+            body = body[:4] + struct.pack(">I", len(spans)) + b"".join(struct.pack(">III", *entry) for entry in entries)
+        elif kind in (b"moov", b"trak", b"edts"):
+            if kind == b"trak":
+                at = atom.index(b"mdhd") + 16
+                scale = int.from_bytes(atom[at : at + 4], "big")
+            parts, at = [], 0
+            while at < len(body):
+                size = int.from_bytes(body[at : at + 4], "big")
+                parts.append(edited(body[at : at + size], scale))
+                at += size
+            body = b"".join(parts)
+        return struct.pack(">I", len(body) + 8) + kind + body
+
+    path.write_bytes(content[:moov] + edited(index, 0))
     return path
 
 

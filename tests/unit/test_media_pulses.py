@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from avgate.media import Media
-from tests.pulses import FIRST_S, bend_stamps, make_pulses, pulses
+from tests.pulses import FIRST_S, bend_stamps, edit, make_pulses, pulses
 
 
 def together(media: Media, expected: list[float], tolerance_s: float = 0.03) -> None:
@@ -99,12 +99,18 @@ def test_short_segments_that_start_the_clock_over_are_joined(tmp_path: Path, len
     assert media.sound_end_s == pytest.approx(4 * length_s, abs=0.2)
 
 
+@pytest.mark.parametrize("spans", [[(0, 2), (4, 6)], [(1, 2), (3, 4), (5, 6)]])
+def test_edit_lists_leave_sound_and_picture_together(tmp_path: Path, spans: list[tuple[float, float]]):
+    path = make_pulses(tmp_path / "a.mov", 6.0, codec="libx264", video_options={"g": "40", "bf": "0"})
+    media = Media(edit(path, *spans))
+    together(media, list(range(sum(round(b - a) for a, b in spans))))
+    times = [frame.time_s for frame in media.frames()]
+    np.testing.assert_array_equal(media.frame_times(), times)
+    assert not media.notes
+
+
 def test_times_below_zero_count_back_from_the_first_known_one(tmp_path: Path):
     path = make_pulses(tmp_path / "a.mkv", 3.0, codec="libx264")
-    content = bytearray(path.read_bytes())
-    at = content.index(b"\xe7\x81\x00", content.index(b"\x1f\x43\xb6\x75"))  # the first cluster's time
-    assert content[at + 2] == 0
-    path.write_bytes(content)
     bend_stamps(path, lambda kind, i: -0.5)
     media = Media(path)
     together(media, [-0.5, 0.5, 1.5])
