@@ -16,7 +16,7 @@ import torch
 
 from avgate import __version__
 from avgate.core.files import atomic_write
-from tools import parity_fusions
+from tools import parity_fusions, parity_labels
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -26,6 +26,9 @@ Row = tuple[str, str, str, float]
 SECTIONS: list[tuple[str, str, Callable[[], list[Row]]]] = [
     ("Fusions", parity_fusions.EQUATIONS, parity_fusions.equations),
     ("Released code", parity_fusions.RELEASED, parity_fusions.as_released),
+    ("Metrics", parity_labels.METRICS, parity_labels.metric_rows),
+    ("Merging", parity_labels.MERGING, parity_labels.merging_rows),
+    ("Label formats", parity_labels.FORMATS, parity_labels.format_rows),
 ]
 """Title, a sentence or a few that say what is compared, and the function that compares."""
 

@@ -9,7 +9,7 @@ import pytest
 
 from avgate.models.fusions import FUSIONS
 from avgate.models.recipe import choices_of
-from tools import parity, parity_fusions
+from tools import parity, parity_fusions, parity_labels
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "parity.md").read_text()
 ROUNDING = {"float64": 1e-11, "float32": 1e-3}
@@ -35,6 +35,7 @@ def assert_agreement(rows, written) -> None:
 @pytest.fixture
 def few_trials(monkeypatch):
     monkeypatch.setattr(parity_fusions, "TRIALS", 1)
+    monkeypatch.setattr(parity_labels, "TRIALS", 3)
 
 
 def test_the_page_has_every_section_and_says_how_it_was_made():
@@ -68,6 +69,15 @@ def test_differences_from_released_code_come_out_again_and_all_but_one_are_round
     # The loss begins with 1 - CCC: n - 1 in place of n makes 1 / 300 of a CCC, and our denominator is 1e-8 larger.
     assert 1e-4 < as_theirs < 1 / 300
     assert by_n < 1e-7
+
+
+@pytest.mark.parametrize("title", ["Metrics", "Merging", "Label formats"])
+def test_differences_in_metrics_merging_and_formats_come_out_again(few_trials, title):
+    written = table(title)
+    assert_agreement(next(rows for name, _, rows in parity.SECTIONS if name == title)(), written)
+    other = [what for what, against, *_ in written if "MuSe-Toolbox" in against]
+    assert other == (["EWE"] if title == "Merging" else [])
+    assert all(largest < 1e-13 for _, against, _, largest in written if "MuSe-Toolbox" not in against)
 
 
 def test_an_error_in_a_fusion_would_be_seen(monkeypatch):

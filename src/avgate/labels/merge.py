@@ -112,6 +112,7 @@ def ewe(ratings: np.ndarray) -> np.ndarray:
 
     Grimm and Kroschel, "Evaluation of natural emotions using self assessment manikins", ASRU 2005, equations 4 and 5.
     A rater with a correlation of 0 or below has weight 0. Where all have, it is the plain mean.
+    MuSe-Toolbox weighs by the mean CCC with each of the other raters instead: docs/parity.md has the difference.
 
     Args:
         ratings: float [raters n], NaN where unknown.
