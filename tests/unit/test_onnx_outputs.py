@@ -155,9 +155,20 @@ class TestFingerprint:
         assert prints[0] == prints[1] != prints[2]
 
 
-def test_a_damaged_file_is_refused_and_nothing_is_printed(tmp_path, capfd):
-    path = write(tmp_path / "a.onnx", ramp(4, axis=0), ["n", 4])
+def renamed(path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"Mul", b"\xca\xca\xca"))  # which the runtime puts into its error
+
+
+def beyond_any_memory(path: Path) -> None:
+    model = onnx.load(path)
+    model.graph.initializer[-1].dims[:] = [7, 10**9, 10**9]
+    onnx.save(model, path)
+
+
+@pytest.mark.parametrize("damage", [renamed, beyond_any_memory])
+def test_a_damaged_file_is_refused_and_nothing_is_printed(tmp_path, capfd, damage):
+    path = write(tmp_path / "a.onnx", ramp(4, axis=0), ["n", 4])
+    damage(path)
     with pytest.raises(ModelFileError, match="can't be read as an ONNX model"):
         build_backbones([f"onnx_image:{path}"], 10.0)
     assert capfd.readouterr() == ("", "")

@@ -139,6 +139,7 @@ def open_onnx(source: str, outputs: tuple[str, ...], threads: int = 1) -> OnnxMo
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 4
+    onnxruntime.set_default_logger_severity(4)  # what goes wrong before there is a session is raised all the same
     providers = ["CUDAExecutionProvider"] if device().startswith("cuda") else []
     available = [p for p in providers if p in onnxruntime.get_available_providers()]
     fallback = {"enable_fallback": int(bool(available))}  # on a CPU it would only print, and fail once more
