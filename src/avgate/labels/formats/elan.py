@@ -98,17 +98,20 @@ class _Document:
             raise self._error(f"its times are {quoted(units)}, not milliseconds")
         media = root.find("HEADER/MEDIA_DESCRIPTOR")
         origin = 0.0 if media is None else self._seconds(media, "TIME_ORIGIN") or 0.0
-        slots = {slot.get("TIME_SLOT_ID", ""): self._seconds(slot, "TIME_VALUE") for slot in root.iter("TIME_SLOT")}
+        slots = {
+            slot.get("TIME_SLOT_ID", ""): self._seconds(slot, "TIME_VALUE")
+            for slot in root.findall("TIME_ORDER/TIME_SLOT")
+        }
         self._slots = {name: origin + time for name, time in slots.items() if time is not None}
-        self._tiers = list(root.iter("TIER"))
+        self._tiers = root.findall("TIER")
         self._spans: dict[str, Span] = {}
         for tier in self._tiers:
-            self._spans |= self._aligned(list(tier.iter("ALIGNABLE_ANNOTATION")))
+            self._spans |= self._aligned(tier.findall("ANNOTATION/ALIGNABLE_ANNOTATION"))
         waiting = self._tiers
         while waiting:  # a tier may refer to one that refers to another
             before = len(self._spans)
             for tier in waiting:
-                self._spans |= self._referring(list(tier.iter("REF_ANNOTATION")))
+                self._spans |= self._referring(tier.findall("ANNOTATION/REF_ANNOTATION"))
             waiting = waiting if len(self._spans) > before else []
 
     def tiers(self) -> list[Tier]:
@@ -133,13 +136,14 @@ class _Document:
         for first in ends:
             if first not in self._slots:
                 continue
-            chain = [first]
-            while (following := ends.get(chain[-1])) is not None and following not in chain:
-                chain.append(following)
+            chain = {first: None}  # in order, and quick to look up
+            last = first
+            while (following := ends.get(last)) is not None and following not in chain:
+                chain[following], last = None, following
                 if following in self._slots:
                     start, end = self._slots[first], self._slots[following]
                     step = (end - start) / (len(chain) - 1)
-                    times |= {slot: start + i * step for i, slot in enumerate(chain[1:-1], 1)}
+                    times |= {slot: start + i * step for i, slot in enumerate(list(chain)[1:-1], 1)}
                     break
         return {
             a.get("ANNOTATION_ID", ""): (times[first], times[last])
@@ -177,18 +181,18 @@ class _Document:
 
 
 def _annotations(tier: ET.Element) -> list[ET.Element]:
-    return [a for a in tier.iter() if a.tag in ("ALIGNABLE_ANNOTATION", "REF_ANNOTATION")]
+    return [a for a in tier.findall("ANNOTATION/*") if a.tag in ("ALIGNABLE_ANNOTATION", "REF_ANNOTATION")]
 
 
 def _in_order(siblings: list[ET.Element]) -> list[ET.Element]:
     """Annotations that refer to one, each behind its PREVIOUS_ANNOTATION; the file's order where none is given."""
     after: Mapping[str, ET.Element] = {a.get("PREVIOUS_ANNOTATION", ""): a for a in siblings}
     names = {a.get("ANNOTATION_ID", "") for a in siblings}
-    ordered: list[ET.Element] = []
+    ordered: dict[ET.Element, None] = {}
     for first in siblings:
         if first.get("PREVIOUS_ANNOTATION", "") not in names:
             following: ET.Element | None = first
             while following is not None and following not in ordered:
-                ordered.append(following)
+                ordered[following] = None
                 following = after.get(following.get("ANNOTATION_ID", ""))
-    return ordered if len(ordered) == len(siblings) else siblings
+    return list(ordered) if len(ordered) == len(siblings) else siblings
