@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -71,7 +72,12 @@ def test_a_video_without_sound_and_face_has_rows_but_no_estimate_and_says_so(tmp
     assert "The file has no sound." in said
     assert "No face was found in any frame." in said
     assert "30 of 30 frames have no estimate" in said
-    assert (tmp_path / "mute.csv").read_text().splitlines()[1].startswith("0.000000,,,,,,,,,0,0,0")
+    with (tmp_path / "mute.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 30
+    for row in rows:
+        assert {row[name] for name in row if name.startswith(("valence", "arousal"))} == {""}
+        assert [row[name] for name in ("face_present", "voice_present", "audio_present")] == ["0", "0", "0"]
 
 
 def test_a_face_that_is_never_in_two_frames_in_a_row_is_left_out_and_that_is_said(tmp_path, corpus, checkpoint):

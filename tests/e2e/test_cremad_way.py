@@ -95,4 +95,4 @@ def test_what_another_corpus_has_is_refused(tmp_path, fails):
         file.unlink()
     where[1] = tmp_path / "clone"
     assert 'git lfs pull --include "VideoFlash/*"' in fails(7, "reproduce", "cremad", *where)
-    assert "1 clip or more" in fails(UsageError.exit_code, "reproduce", "cremad", *where, "--clips", 0)
+    assert "give 1 to" in fails(UsageError.exit_code, "reproduce", "cremad", *where, "--clips", 0)

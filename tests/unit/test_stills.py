@@ -168,14 +168,14 @@ class TestFolder:
 
     def test_a_time_beyond_the_longest_recording_is_refused(self, tmp_path):
         folder = write_images(tmp_path / "a", greys(2), times=[0, 604_801])
-        assert "row 2: '604801' is no time in seconds from 0 to 604800 (7 days)" in refused(folder)
+        assert "line 3: '604801' is no time in seconds from 0 to 604800 (7 days)" in refused(folder)
 
     @pytest.mark.parametrize("name", ["../b.png", "sub/../../b.png", "/etc/b.png"])
     def test_images_outside_the_folder_are_refused(self, tmp_path, name):
         folder = write_images(tmp_path / "a", greys(2))
         write_image(tmp_path / "b.png", greys(1)[0])
         write_times(folder, [("1.png", 0), (name, 1)])
-        assert f"row 2: '{name}' lies outside the folder" in refused(folder)
+        assert f"line 3: '{name}' lies outside the folder" in refused(folder)
 
     def test_a_listed_name_too_long_for_any_file_is_a_missing_one(self, tmp_path):
         folder = write_images(tmp_path / "a", greys(1))
