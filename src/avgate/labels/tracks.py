@@ -21,7 +21,7 @@ _PAUSE = 1.5
 _ROUNDED_S = 6e-4
 """How far rounding may move a time: files round times to milliseconds."""
 
-MOST_STEPS = 2_000_000
+MOST_STEPS = 1_000_000
 """Most steps of a grid of labels: 22 hours at 25 per second. Times that need more are mistakes."""
 
 
