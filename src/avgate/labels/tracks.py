@@ -22,7 +22,7 @@ _ROUNDED_S = 6e-4
 """How far rounding may move a time: files round times to milliseconds."""
 
 MOST_STEPS = 1_000_000
-"""Most steps of a grid of labels: 22 hours at 25 per second. Times that need more are mistakes."""
+"""Most steps of a grid of labels: 11 hours at 25 per second. Times that need more are mistakes."""
 
 
 def rate_of(time_s: np.ndarray) -> float:
