@@ -37,9 +37,9 @@ def test_damaged_inputs_give_a_result_or_a_clear_error(tmp_path):
 
 @pytest.mark.slow
 def test_damaged_inputs_of_every_kind_cost_a_process_nothing(any_face_model):
-    found = fuzz(range(60), 1, workers=2)
+    found = fuzz(range(40), 1, workers=1)
     assert not faults(found)
-    assert len(found) == 60
+    assert len(found) == 40
     assert len({outcome.kind for outcome in found}) > len(KINDS) / 2
 
 
@@ -71,8 +71,8 @@ def test_what_goes_wrong_is_noticed(tmp_path, trial, said):
 @pytest.mark.slow
 def test_what_ends_or_holds_up_a_process_is_noticed_and_the_next_inputs_go_on(tmp_path):
     kinds = ("crash", "spin", "ask_for_too_much")
-    found = fuzz(range(6), 0, workers=1, kinds=kinds, keep=tmp_path, limits=Limits(seconds=1))
-    assert [outcome.verdict for outcome in found] == ["fault"] * 6
+    found = fuzz(range(3), 1, workers=1, kinds=kinds, keep=tmp_path, limits=Limits(seconds=1))
+    assert [outcome.verdict for outcome in found] == ["fault"] * 3
     said = {outcome.kind: outcome.said for outcome in found}
     assert said["crash"].startswith("its process ended with -6")
     assert said["spin"].startswith("it takes more than 1 s")
