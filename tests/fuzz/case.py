@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-import onnxruntime
 import psutil
 from transformers.utils.logging import get_logger
 
@@ -29,7 +28,6 @@ from tests.fuzz.trials import TRIALS
 from tests.fuzz.uses import KINDS, Case
 
 _ALL = KINDS | TRIALS
-onnxruntime.get_available_providers()  # the import alone opens a database of its own, which stays open
 get_logger()  # which writes to stderr as it is when the first one is asked for
 
 _LONGEST_LINE = 1500

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -101,3 +103,9 @@ def test_speech_is_heard_and_music_and_pauses_arent_in_real_clips(clips_dir, mon
         voice = probability >= THRESHOLD
         assert not speaking.any() or voice[speaking].mean() > 0.85, clip
         assert voice[~speaking].mean() < 0.2, clip
+
+
+def test_onnxruntime_is_loaded_without_the_database_of_its_telemetry(tmp_path):
+    code = "from avgate.features.audio import vad; vad._network()"
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"HOME": str(tmp_path)}, timeout=60)
+    assert list(tmp_path.iterdir()) == []

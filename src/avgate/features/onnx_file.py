@@ -119,6 +119,14 @@ def _patches(count: int, side: int) -> bool:
     )
 
 
+def load_onnxruntime() -> Any:
+    """The module onnxruntime, kept from reporting to its makers: since 1.29 it does so from its import on."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime
+
+
 @cache
 def open_onnx(source: str, outputs: tuple[str, ...], threads: int = 1) -> OnnxModel:
     """Open a file, once per process.
@@ -135,8 +143,7 @@ def open_onnx(source: str, outputs: tuple[str, ...], threads: int = 1) -> OnnxMo
     path = Path(source).expanduser()
     if not path.is_file():
         raise ModelFileError("there is no such ONNX file", where=path, hint="check the path")
-    import onnxruntime
-
+    onnxruntime = load_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 4
     onnxruntime.set_default_logger_severity(4)  # what goes wrong before there is a session is raised all the same

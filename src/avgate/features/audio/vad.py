@@ -14,6 +14,7 @@ import numpy as np
 
 from avgate.core.errors import ModelFileError
 from avgate.features.audio.chunks import Chunk
+from avgate.features.onnx_file import load_onnxruntime
 
 THRESHOLD = 0.5
 """Probability from which on a frame counts as speech; the one that the network's authors use."""
@@ -78,8 +79,7 @@ class VoiceActivity:
 @cache
 def _network() -> Any:
     """The network, loaded once per process."""
-    import onnxruntime
-
+    onnxruntime = load_onnxruntime()
     # Only the file is used: the package's own code loads torch and sets it to one thread for the whole process.
     package = find_spec("silero_vad")
     if package is None or package.origin is None:
