@@ -6,17 +6,10 @@ import pytest
 
 from tests.cases.table import CASES
 
-SLOW = ("face_and_muted_track.mp4", "right_channel_inverted.mov", "frames_closer_than_a_tick.mp4", "mpeg1_open_gop.mpg")
-"""Files that take a second or more."""
 
-
-def marked(case):
-    slow = case.name in SLOW or case.room == "models"
-    return pytest.param(case, id=f"{case.room}/{case.name}", marks=pytest.mark.slow if slow else ())
-
-
+@pytest.mark.slow  # every kind has faster tests of its own, which make their own input
 @pytest.mark.usefixtures("any_face_model")
-@pytest.mark.parametrize("case", [marked(case) for case in CASES])
+@pytest.mark.parametrize("case", CASES, ids=[f"{case.room}/{case.name}" for case in CASES])
 def test_the_right_value_is_found(cases_dir, case):
     found, holds = case.look_in(cases_dir)
     if holds is None:

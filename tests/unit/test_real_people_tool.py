@@ -124,6 +124,7 @@ def shipped(folder: Path, recipe=RECIPE) -> Path:
     return replace(tiny.make_checkpoint(), recipe=recipe).save(folder / "default.safetensors")
 
 
+@pytest.mark.slow  # trains models for a tool that few run
 def test_everybody_is_estimated_once_by_a_model_that_never_saw_them(measure, work):
     measure()
     found = []
