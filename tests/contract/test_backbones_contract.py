@@ -115,6 +115,13 @@ def test_an_unknown_backbone_is_answered_with_what_there_is():
         build_backbones(["egemap"], RATE)
 
 
+@pytest.mark.parametrize("kind", BACKBONES)
+def test_an_unknown_setting_is_answered_with_those_that_there_are(kind):
+    with pytest.raises(UsageError, match="unknown setting 'nothing=1'") as caught:
+        build_backbones([f"{kind}?nothing=1"], RATE)
+    assert caught.value.hint == "it has no settings" or caught.value.hint.startswith("its settings are ")
+
+
 def test_a_setting_that_is_given_twice_is_refused():
     with pytest.raises(UsageError, match="'level' is given twice") as caught:
         build_backbones(["egemaps?level=false&level=true"], RATE)

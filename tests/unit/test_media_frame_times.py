@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 
 from avgate.media import Media, reader
+from avgate.media.display import timed
 from tests.clips import greys, make_clip
 
 
@@ -91,3 +93,14 @@ def test_fields_that_may_be_packets_of_their_own_arent_trusted(tmp_path: Path, m
     media = Media(path)
     monkeypatch.setattr(reader, "timed", lambda *args: iter(()))
     assert len(media.frame_times()) == 0
+
+
+@pytest.mark.parametrize("scale_s", [1e-5, 1e-3, 0.04, 10.0])
+def test_whatever_the_stamps_times_increase_by_a_tenth_of_a_millisecond_or_more(scale_s: float):
+    random = np.random.default_rng(0)
+    for _ in range(50):
+        stamps = np.arange(40) * 0.04 * random.integers(0, 2) + np.round(random.normal(0, 1, 40) * scale_s, 5)
+        frames = [SimpleNamespace(time=None if random.random() < 0.1 else stamp) for stamp in stamps.tolist()]
+        placed = [(time_s, frame) for time_s, frame, _ in timed(frames, 0.04, 0.0)]
+        assert [frame for _, frame in placed] == frames
+        assert np.diff([time_s for time_s, _ in placed]).min() > 0.99e-4

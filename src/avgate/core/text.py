@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -19,6 +18,9 @@ _SHOWN = {"\n", "\u200c", "\u200d"}
 
 _OBEYED = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Unicode's categories of characters that control a terminal or the direction of text, or are no text at all."""
+
+_LARGEST = 3.4e38
+"""Values are kept in 32 bits, which hold no larger ones."""
 
 _RUN = ("=", "+", "-", "@", "\t")
 """What the cells of a table begin with that spreadsheets run as formulas."""
@@ -85,7 +87,7 @@ def reason(error: object, longest: int = 200) -> str:
 
 
 def number(text: str, *, comma: bool = False) -> float | None:
-    """A text as a finite number; None if it isn't one.
+    """A text as a number that 32 bits can hold; None if it isn't one.
 
     A number is written in the digits 0 to 9, with a decimal point, and an exponent if need be. Unlike `float`, this
     takes no 1_000, no digits of other scripts, no infinity and no NaN.
@@ -97,7 +99,7 @@ def number(text: str, *, comma: bool = False) -> float | None:
     if not _NUMBER.fullmatch(text) or ("," in text and not comma):
         return None
     value = float(text.replace(",", "."))
-    return value if math.isfinite(value) else None
+    return value if abs(value) <= _LARGEST else None
 
 
 def quoted(text: str, most: int = QUOTED) -> str:

@@ -73,7 +73,9 @@ def _build(name: str, rate: float) -> Backbone:
     for part in filter(None, query.split("&")):
         key, equals, text = part.partition("=")
         if not equals or key not in known:
-            hint = f"its settings are {', '.join(sorted(known))}, as in {kind_of(name)}?{min(known)}=..."
+            hint = "it has no settings"
+            if known:
+                hint = f"its settings are {', '.join(sorted(known))}, as in {kind_of(name)}?{min(known)}=..."
             raise UsageError(f"unknown setting '{part}'", where=name, hint=hint)
         if key in settings:
             raise UsageError(f"the setting '{key}' is given twice", where=name, hint="give it once")

@@ -69,6 +69,8 @@ def timed(frames: Iterable[Any], period_s: float, first_s: float) -> Iterator[tu
             step_s = period_s if right == len(times) else (times[right] - before_s) / (right + 1)
             if last_s == -math.inf and right < len(times):
                 before_s, step_s = times[right] - (right + 1) * period_s, period_s
+            if step_s < CLOSEST_S:  # there is no room between the neighbours, such as after frames that were nudged
+                step_s = NUDGE_S
             for i in range(right):
                 frame = held.pop(0)
                 last_s = stamp_s = before_s + (i + 1) * step_s

@@ -83,8 +83,7 @@ def read_labels(
     if found is None:
         known = ", ".join(dict.fromkeys(f"{f.suffix} ({f.name})" for f in LABEL_FORMATS))
         raise CorpusError("this isn't a label file of a known format", where=path, hint=f"known formats: {known}")
-    with np.errstate(over="ignore"):  # a value too large for 32 bits becomes infinite, which is outside of any limits
-        labels = found.read(path, frames)
+    labels = found.read(path, frames)
     checked_ends(replace(labels, time_s=checked_times(labels.time_s, path, _HINT)), path, _HINT)
     if targets and target is None:
         labels = only(labels, targets)
