@@ -51,7 +51,7 @@ test-latest: $(LATEST)/.installed  ## the tests that depend on libraries, with t
 # Of each fault, the input stays in work/fuzz. SEED says which inputs; another one makes others.
 N := 3000
 SEED := 0
-fuzz: $(INSTALLED)  ## give avgate 3,000 damaged inputs: each must end in a result or one clear error; 20 minutes
+fuzz: $(INSTALLED)  ## give avgate 3,000 damaged inputs: each must end in a result or one clear error; minutes
 	$(BIN)/python -m tests.fuzz.run --inputs $(N) --seed $(SEED)
 
 cases: $(INSTALLED)  ## look at the files in ../shared/cases that users had trouble with, and print what avgate makes of each
