@@ -207,9 +207,10 @@ def test_a_prediction_is_turned_into_another_format(tmp_path):
     assert read_labels(tmp_path / "p.eaf").values[:, 0].tolist() == pytest.approx([0.1, 0.3])
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_target_with_any_name_is_written_drawn_and_told(tmp_path, capsys):
     file = written(tmp_path / "a.csv", 'time_s,val/anna,"[b]$x"\n0,.1,.2\n1,.3,.2\n')
-    second = written(tmp_path / "$c.csv", file.read_text())
+    second = written(tmp_path / "$c \x0e\u4e2d.csv", file.read_text())
     run(file, second, "--out", tmp_path / "b.annotation", "--plot", tmp_path / "b.png")
     files = {f.name for f in tmp_path.glob("b.*.annotation")}
     assert files == {"b.val_anna.annotation", "b._b__x.annotation"}

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from avgate.core.console import console
 from avgate.core.errors import UsageError, choose
+from avgate.core.figures import plain_names
 from avgate.core.files import atomic_write, json_values, refuse_overwriting
 from avgate.core.text import listed, number
 from avgate.core.timeline import Grid, resample
@@ -236,23 +237,19 @@ def plot_labels(found: Mapping[str, Merged], grid: Grid, path: Path) -> None:
     """Plot one panel per target: all raters, and the merged label."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 2.6 * len(found)), layout="constrained")
-    axes = figure.subplots(len(found), 1, sharex=True, squeeze=False)[:, 0]
-    for axis, (target, m) in zip(axes, found.items(), strict=True):
-        time_s = grid.times(len(m.label))
-        for rater, rating in zip(m.raters, m.ratings, strict=True):
-            axis.plot(time_s, rating, lw=0.9, alpha=0.7, label=_literal(rater))
-        moved = f", moved by {m.delay_s:g} s" if m.delay_s else ""
-        axis.plot(time_s, m.label, color="black", lw=1.8, label=f"label{moved}")
-        axis.set_ylabel(_literal(target))
-        axis.set_ylim(-1.05, 1.05)
-        axis.grid(alpha=0.3)
-        axis.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8, frameon=False)
-    axes[-1].set_xlabel("time (s)")
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, dpi=130)
-
-
-def _literal(text: str) -> str:
-    """A name with its dollar signs escaped, which matplotlib would read as the start of a formula."""
-    return text.replace("$", r"\$")
+    with plain_names():
+        figure = Figure(figsize=(10, 2.6 * len(found)), layout="constrained")
+        axes = figure.subplots(len(found), 1, sharex=True, squeeze=False)[:, 0]
+        for axis, (target, m) in zip(axes, found.items(), strict=True):
+            time_s = grid.times(len(m.label))
+            for rater, rating in zip(m.raters, m.ratings, strict=True):
+                axis.plot(time_s, rating, lw=0.9, alpha=0.7, label=rater)
+            moved = f", moved by {m.delay_s:g} s" if m.delay_s else ""
+            axis.plot(time_s, m.label, color="black", lw=1.8, label=f"label{moved}")
+            axis.set_ylabel(target)
+            axis.set_ylim(-1.05, 1.05)
+            axis.grid(alpha=0.3)
+            axis.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8, frameon=False)
+        axes[-1].set_xlabel("time (s)")
+        with atomic_write(path) as temporary:
+            figure.savefig(temporary, dpi=130)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from avgate.core.errors import MediaError, UsageError
+from avgate.core.figures import plain_names
 from avgate.core.files import atomic_write
 from avgate.core.modalities import mask_named
 from avgate.core.types import Trace, VideoFrame
@@ -42,7 +42,6 @@ STYLE = {
     "font.size": 7,
     "axes.linewidth": 0.6,
     "hatch.linewidth": 0.4,
-    "text.parse_math": False,  # names of files, targets and gates may have dollars in them
     "pdf.fonttype": 42,
     "svg.fonttype": "none",  # text stays text, to be edited
     "svg.hashsalt": "avgate",  # the same trace gives the same file
@@ -82,8 +81,7 @@ def write_figure(
         raise UsageError(what, where=out, hint=f"name it {out.stem}.png, say")
     if not len(trace):
         raise MediaError("there is no frame to draw", where=trace.source or out, hint="check that the video plays")
-    with mpl.rc_context(STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # a file name in another script has boxes for letters
+    with mpl.rc_context(STYLE), plain_names():
         figure = _curves(trace) if only_curves else _figure(trace, frames or (), sound)
         with atomic_write(out) as temporary:
             figure.savefig(temporary, format=suffix[1:], dpi=DPI, metadata=_metadata(trace, suffix))
