@@ -72,7 +72,7 @@ class TestTables:
         assert labels.notes == (
             "left out, because they hold no numbers: columns mood",
             "left out, because it has no title: column 1",
-            "left out, because they are ends of intervals: columns valence_low, valence_high",
+            "left out, because they belong to an estimate: columns valence_low, valence_high",
         )
 
     def test_a_line_is_named_as_an_editor_counts_it(self, tmp_path):

@@ -291,3 +291,19 @@ def test_what_would_lose_something_is_refused_before_anything_is_written(
     assert said in " ".join(capsys.readouterr().err.split())
     assert [f.name for f in tmp_path.iterdir()] == ["a.csv"]
     assert file.read_text() == text
+
+
+def test_a_table_of_predictions_has_its_estimates_alone_as_targets(tmp_path):
+    beside = "valence_low,valence_high,interval_level,valence_raw,arousal_raw,face_present,face_attended"
+    titles = f"time_s,valence,arousal,{beside}"
+    file = written(tmp_path / "p.csv", titles + "\n0,.1,.2,-.5,.5,.9,.1,.2,1,0.5\n1,.3,.2,-.5,.5,.9,.1,.2,1,0.5\n")
+    assert read_labels(file).targets == ("valence", "arousal")
+
+
+def test_raters_who_contradict_each_other_are_told_of(tmp_path, capsys):
+    anna = written(tmp_path / "anna.csv", "time_s,valence\n0,.1\n1,.5\n2,-.4\n3,.2\n")
+    dora = written(tmp_path / "dora.csv", "time_s,valence\n0,-.1\n1,-.5\n2,.4\n3,-.2\n")
+    run(anna, dora, "--out", tmp_path / "g.csv")
+    said = capsys.readouterr()
+    assert "the raters contradict each other" in said.err
+    assert "nan" not in said.out

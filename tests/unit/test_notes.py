@@ -80,7 +80,8 @@ def test_nothing_is_said_where_every_row_has_an_estimate():
 
 
 def test_sound_for_a_single_row_has_the_models_step():
-    trace = Trace(np.zeros(1), {"valence": np.zeros(1)}, {"audio": np.ones(1, bool)})
+    heard = np.ones(1, bool)
+    trace = Trace(np.zeros(1), {"valence": np.zeros(1)}, {"audio": heard, "voice": heard})
     whole = np.array([[0.0, 0.1]])
     extracted = Extracted(
         "made", (), np.zeros(0), np.zeros(0, bool), np.zeros(0, int), (), whole, whole, 0.1, np.zeros((0, 4))
@@ -88,3 +89,16 @@ def test_sound_for_a_single_row_has_the_models_step():
     recording: Any = SimpleNamespace(has_frames=False)
     (note,) = notes_of(trace, extracted, recording, RATE)
     assert note == "There is sound alone, and no face to see: the estimate has a row every 0.1 s."
+
+
+def test_rows_of_sound_alone_in_which_nobody_speaks_are_counted():
+    n = 5
+    audio, voice, face = np.ones(n, bool), np.array([1, 0, 0, 0, 0], bool), np.array([0, 0, 0, 1, 1], bool)
+    trace = Trace(np.arange(n) / RATE, {"valence": np.zeros(n)}, {"audio": audio, "voice": voice, "face": face})
+    whole = np.array([[0.0, n / RATE]])
+    extracted = Extracted(
+        "made", (), trace.time_s, face, np.zeros(n, int), (), whole, whole, n / RATE, np.zeros((0, 4))
+    )
+    recording: Any = SimpleNamespace(has_frames=True)
+    (note,) = notes_of(trace, extracted, recording, RATE)
+    assert note == "2 of 5 frames rest on sound alone in which nobody seems to speak, and mean little."

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import io
 import json
 import tracemalloc
@@ -305,7 +306,10 @@ def test_the_verb_warns_where_the_video_is_another_file(tmp_path: Path, capsys: 
         JsonWriter().write(trace, tmp_path / "t.json")
         report(tmp_path / "t.json", tmp_path / "r.html", tmp_path / "v.mp4")
         said = " ".join(capsys.readouterr().err.split())
-        assert ("'v.mp4' isn't the file that the trace was made of ('interview.mp4')" in said) == warned
+        warning = "'v.mp4' isn't the file that the trace was made of ('interview.mp4')"
+        assert (warning in said) == warned
+        page = html.unescape((tmp_path / "r.html").read_text("utf-8"))
+        assert (warning in page) == warned
 
 
 def test_the_verb_refuses_what_makes_no_sense(tmp_path: Path):

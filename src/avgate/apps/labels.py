@@ -149,6 +149,12 @@ def labels(
         if merged.unheard:
             what = f"not counted, because they contradict the mean of all raters: {listed(merged.unheard)}"
             console.say((f"{name}:", "yellow"), f" {what}")
+        agreed = _agreement(merged)
+        if agreed is not None and agreed.pairs < 0:
+            what = f"the raters contradict each other (CCC of pairs {agreed.pairs:.3f}), so their label means little"
+            console.say((f"{name}:", "yellow"), f" {what}")
+        if delay in MEASURES:
+            console.say(f"{name}: moved {merged.delay_s:g} s earlier, the delay that {delay} found")
         for doubt in delay_doubts(merged.fit, merged.delay_s, merged.label, grid.rate):
             console.say((f"{name}:", "yellow"), f" {doubt}")
     files_written = write_labels(
@@ -224,7 +230,8 @@ def agreement_table(found: Mapping[str, Merged]) -> Table | None:
         cells = ["", "", ""]
         if agreed:
             lowest, highest = min(agreed.others), max(agreed.others)
-            cells = [f"{agreed.pairs:.3f}", f"{lowest:.3f} to {highest:.3f}", f"{agreed.alpha:.3f}"]
+            alpha = "–" if agreed.alpha != agreed.alpha else f"{agreed.alpha:.3f}"
+            cells = [f"{agreed.pairs:.3f}", f"{lowest:.3f} to {highest:.3f}", alpha]
         shown.add_row(target, str(len(m.raters)), *cells, f"{m.delay_s:.2f} s")
     return shown
 

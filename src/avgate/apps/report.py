@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -57,7 +58,9 @@ def report(trace: Path, out: Path, video: Path | None = None, only: Literal["cur
             shown = _shown(video, content, scratch)
             if shown.failure is not None:
                 raise shown.failure
-            _warn_of_another_file(video, content)
+            if warning := _of_another_file(video, content):
+                console.say((warning, "yellow"))
+                content = replace(content, notes=(warning, *content.notes), face_box=None)
             write_report(content, out, video=shown.video, still=shown.still)
 
 
@@ -73,8 +76,10 @@ def _shown(file: Path, trace: Trace, folder: Path) -> Shown:
     return shown
 
 
-def _warn_of_another_file(video: Path, trace: Trace) -> None:
+def _of_another_file(video: Path, trace: Trace) -> str:
+    """What must be known of a recording that the trace isn't of; empty where it is."""
     expected = trace.provenance.get("video_fingerprint")
-    if expected is not None and expected != source_fingerprint(video):
-        what = f"'{video.name}' isn't the file that the trace was made of ('{trace.source}'): "
-        console.say((f"{what}picture and curves may not belong together.", "yellow"))
+    if expected in (None, source_fingerprint(video)):
+        return ""
+    what = f"'{video.name}' isn't the file that the trace was made of ('{trace.source}')"
+    return f"{what}: picture and curves may not belong together."

@@ -10,7 +10,7 @@ import numpy as np
 
 from avgate.core.errors import CorpusError, FeatureError, choose
 from avgate.core.types import Clip, FeatureTrack, LabelTrack
-from avgate.corpora.base import Corpus
+from avgate.corpora.base import SPLITS, Corpus
 from avgate.features.base import kind_of
 from avgate.features.registry import build_backbones
 from avgate.features.store import FeatureStore
@@ -94,11 +94,9 @@ def load_examples(
         if not splits:
             hint = f"`avgate inspect --corpus {corpus.name}` says what is missing"
             raise CorpusError("no clip has labels", where=corpus.name, hint=hint)
-        raise CorpusError(
-            f"the split '{split}' has no labelled clips",
-            where=corpus.name,
-            hint=f"mark some clips as '{split}'; splits with labelled clips: {splits}",
-        )
+        advice = "mark some clips so" if split in SPLITS else "name another one"
+        hint = f"{advice}; splits with labelled clips: {splits}"
+        raise CorpusError(f"the split '{split}' has no labelled clips", where=corpus.name, hint=hint)
     reader = Reader(corpus, store, recipe)
     examples = []
     specs: tuple[FeatureSpec, ...] = ()

@@ -45,11 +45,21 @@ def notes_of(trace: Trace, extracted: Extracted, recording: Recording, rate: flo
             "the estimate is of the one person that was followed."
         )
     unknown = ~np.isfinite(next(iter(trace.targets.values())))
+    rows = "frames" if recording.has_frames else "rows"
+    mute = _unspoken(trace) & ~unknown
+    if mute.any():
+        share = f"{np.count_nonzero(mute)} of {len(mute)} {rows}"
+        notes.append(f"{share} rest on sound alone in which nobody seems to speak, and mean little.")
     if unknown.any():
-        rows = "frames" if recording.has_frames else "rows"
         lacking = f"{np.count_nonzero(unknown)} of {len(unknown)} {rows} have no estimate"
         notes.append(f"{lacking}: {_why(trace, extracted, unknown, rate)}.")
     return notes
+
+
+def _unspoken(trace: Trace) -> np.ndarray:
+    """Which rows have sound, but neither a face nor somebody who speaks, bool [n]."""
+    found = {name: trace.present.get(name, np.zeros(len(trace), bool)) for name in ("face", "voice", "audio")}
+    return np.asarray(found["audio"] & ~found["face"] & ~found["voice"], bool)
 
 
 def _why(trace: Trace, extracted: Extracted, unknown: np.ndarray, rate: float) -> str:

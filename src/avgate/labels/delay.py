@@ -66,7 +66,7 @@ def delay_doubts(fit: Sequence[float], delay_s: float, label: np.ndarray, rate: 
     if delay_s and round(delay_s * rate) == len(fit) - 1:
         doubts.append(
             f"the best delay is the longest that was tried, {delay_s:g} s, so the true one may be longer or there may "
-            "be none: see `fit` in the report"
+            "be none: see `fit` in the file that --report writes"
         )
     seconds = float((~np.isnan(label)).sum()) / rate
     if seconds < _ENOUGH_S:

@@ -37,8 +37,8 @@ class Table:
     """One row per label, cells separated by commas, semicolons or tabs; the cell of an unknown label is empty.
 
     Where commas don't separate cells, numbers may have a decimal comma. Left out and named in the notes are columns of
-    words, columns without a title (an index), and the ends of a target's interval, such as valence_low and valence_high
-    beside valence, which `avgate predict` writes.
+    words, columns without a title (an index), and what `avgate predict` writes beside its estimates, such as
+    valence_low and valence_high beside valence.
     """
 
     name: str = "csv"
@@ -70,9 +70,9 @@ class Table:
                 what = f"line {text.lines[i]} has {len(row)} cells, but there are {len(titles)} columns"
                 raise CorpusError(what, where=path, hint=_HINT)
         nameless = [i for i, title in enumerate(titles) if _NAMELESS.fullmatch(title)]
-        ends = [i for i, title in enumerate(titles) if _end_of_interval(title, titles)]
-        words = [i for i in range(len(titles)) if _words(text, i) and i not in {clock, end, *nameless, *ends}]
-        targets = [i for i in range(len(titles)) if i not in {clock, end, *nameless, *ends, *words}]
+        beside = [i for i, title in enumerate(titles) if _beside_an_estimate(title, titles)]
+        words = [i for i in range(len(titles)) if _words(text, i) and i not in {clock, end, *nameless, *beside}]
+        targets = [i for i in range(len(titles)) if i not in {clock, end, *nameless, *beside, *words}]
         if not targets:
             raise CorpusError("there must be a named column of numbers for each target", where=path, hint=_HINT)
         times, *columns = (
@@ -87,7 +87,7 @@ class Table:
         time_s = checked_times(times * unit, path, _HINT, text.lines[1:])
         until_s = None if end is None else columns.pop() * ENDS[lower[end]]
         values = np.stack(columns, axis=1).astype(np.float32)
-        notes = left_out([titles[i] for i in words], "columns") + _further(text, nameless, ends)
+        notes = left_out([titles[i] for i in words], "columns") + _further(text, nameless, beside)
         labels = LabelTrack(time_s, values, tuple(titles[i] for i in targets), until_s, notes)
         return checked_ends(labels, path, _HINT, text.lines[1:])
 
@@ -99,10 +99,13 @@ class Table:
         write_csv(path, [*clocks, *labels.targets], rows)
 
 
-def _end_of_interval(title: str, titles: list[str]) -> bool:
-    """Whether a column is one end of the interval about another column's values."""
+def _beside_an_estimate(title: str, titles: list[str]) -> bool:
+    """Whether a column is one end of the interval about another's values, or what `avgate predict` says beside them."""
     name, _, side = title.rpartition("_")
-    return side in ("low", "high") and {name, f"{name}_low", f"{name}_high"} <= set(titles)
+    if side in ("low", "high") and {name, f"{name}_low", f"{name}_high"} <= set(titles):
+        return True
+    estimated = {title.removesuffix("_raw") for title in titles if title.endswith("_raw")} & set(titles)
+    return bool(estimated) and any(t.endswith("_present") for t in titles) and title not in estimated | {"time_s"}
 
 
 def _words(text: TextTable, column: int) -> bool:
@@ -111,9 +114,9 @@ def _words(text: TextTable, column: int) -> bool:
     return bool(filled) and not any(unknown(cell) or number(cell, comma=True) is not None for cell in filled)
 
 
-def _further(text: TextTable, nameless: list[int], ends: list[int]) -> tuple[str, ...]:
+def _further(text: TextTable, nameless: list[int], beside: list[int]) -> tuple[str, ...]:
     """Notes on columns of numbers that are no targets; an empty column without a title is no loss."""
     filled = [f"column {i + 1}" for i in nameless if any(row[i] for row in text.rows[1:])]
     notes = (f"left out, because it has no title: {listed(filled)}",) if filled else ()
-    intervals = listed(text.rows[0][i] for i in ends)
-    return notes + ((f"left out, because they are ends of intervals: columns {intervals}",) if ends else ())
+    further = listed(text.rows[0][i] for i in beside)
+    return notes + ((f"left out, because they belong to an estimate: columns {further}",) if beside else ())
