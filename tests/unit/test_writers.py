@@ -134,6 +134,8 @@ def changed(trace: Trace, path: Path, *place: str | int, value: object) -> Path:
         (("time_s", 1), 1e300, "row 2: time_s must be a number"),
         (("time_s", 1), "0.04", "time_s must be a list of numbers"),
         (("time_s", 2), 0.01, "row 3: time_s runs backwards"),
+        (("time_s", 2), 0.04, "row 3: time_s is that of the row before"),
+        (("raw", "valence", 1), 1e308, "row 2: raw: valence must be from -10 to 10"),
         (("time_s", 0), float("nan"), "row 1: time_s"),
         (("targets", "valence", 2), 55, "row 3: targets: valence must be from -1 to 1"),
         (("targets", "arousal", 0), float("-inf"), "row 1: targets: arousal"),

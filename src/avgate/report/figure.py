@@ -13,6 +13,7 @@ from avgate.core.errors import MediaError, UsageError
 from avgate.core.figures import plain_names
 from avgate.core.files import atomic_write
 from avgate.core.modalities import mask_named
+from avgate.core.text import printable, quoted
 from avgate.core.types import Trace, VideoFrame
 from avgate.report.panels import AXIS_ENDS, QUADRANTS, Panel, band_words, frame_edges, interval_words, strip_panels
 
@@ -36,6 +37,8 @@ CURVE, ROW, PICTURE, WAVE, TITLE, LINE, GAP, FOOT = 0.95, 0.15, 0.75, 0.45, 0.2,
 below all for the axis of time."""
 
 COLOURS = {"valence": "#1c5fc0", "arousal": "#b9500b"}
+_TITLED = 150  # most characters of a source's name that are drawn
+
 GREY, RULE = "#4d5966", "#d5d0c7"
 
 STYLE = {
@@ -90,13 +93,13 @@ def write_figure(
 def _metadata(trace: Trace, suffix: str) -> dict[str, str | None]:
     """Source and notes for the file's own metadata. Without its date, the same trace gives the same file."""
     about = {"Title": _title(trace), ("Subject" if suffix == ".pdf" else "Description"): " ".join(trace.notes)}
-    written = {name: text.encode("utf-8", "replace").decode() for name, text in about.items() if text}
+    written = {name: printable(text) for name, text in about.items() if text}
     return written | {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(suffix, {})
 
 
 def _title(trace: Trace) -> str:
     """What the trace is of; file names needn't be valid Unicode, and fonts need what is drawn to be."""
-    return (trace.source or "Untitled recording").encode("utf-8", "replace").decode()
+    return quoted(trace.source or "Untitled recording", _TITLED)
 
 
 def _curves(trace: Trace) -> Figure:
@@ -122,7 +125,7 @@ def _figure(trace: Trace, frames: Sequence[VideoFrame], sound: Envelope | None) 
     from matplotlib.figure import Figure
 
     panels = strip_panels(trace)
-    notes = [line for note in trace.notes for line in textwrap.wrap(note, 130)]
+    notes = [line for note in trace.notes for line in textwrap.wrap(printable(note), 130)]
     height = 2 * GAP + TITLE + len(notes) * LINE + (PICTURE + TITLE + GAP if frames else 0)
     height += WAVE + TITLE + GAP if sound else 0
     height += len(trace.targets) * (CURVE + TITLE + GAP) + sum(_height(panel) + TITLE + GAP for panel in panels) + FOOT

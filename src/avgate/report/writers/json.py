@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from avgate.core.errors import UsageError
 from avgate.core.files import atomic_write, json_values
 from avgate.core.gates import Gate
-from avgate.core.text import reason
+from avgate.core.text import printable, reason
 from avgate.core.timeline import LONGEST_S
 from avgate.core.types import Trace
 from avgate.report.writers.base import TIME_DECIMALS, VALUE_DECIMALS, presence, rounded
@@ -71,7 +70,7 @@ def read_json(path: Path) -> Trace:
         trace = Trace(
             time_s=_times(document["time_s"]),
             targets=_arrays(document["targets"], "targets", (-1, 1)),
-            raw=_arrays(document["raw"], "raw", (-sys.float_info.max, sys.float_info.max)),
+            raw=_arrays(document["raw"], "raw", (-10, 10)),  # before post-processing, which may clip
             low=low,
             high=high,
             level=document.get("level"),
@@ -104,13 +103,15 @@ def read_json(path: Path) -> Trace:
 def _times(values: object) -> np.ndarray:
     times = _numbers(values, "time_s")
     _refuse_rows(~(np.abs(times) <= LONGEST_S), f"time_s must be a number of seconds, at most {LONGEST_S:g}")
-    _refuse_rows(np.diff(times, prepend=-np.inf) < 0, "time_s runs backwards")
+    steps = np.diff(times, prepend=-np.inf)
+    _refuse_rows(steps < 0, "time_s runs backwards")
+    _refuse_rows(steps == 0, "time_s is that of the row before")
     return times
 
 
 def _arrays(columns: Mapping[str, object], kind: str, limits: tuple[float, float]) -> dict[str, np.ndarray]:
     """Columns of numbers; ValueError where one isn't within the limits. An unknown value (null) is NaN."""
-    arrays = {name: _numbers(values, f"{kind}: {name}") for name, values in columns.items()}
+    arrays = {_text(name): _numbers(values, f"{kind}: {name}") for name, values in columns.items()}
     for name, values in arrays.items():
         outside = (values < limits[0]) | (values > limits[1])
         _refuse_rows(outside, f"{kind}: {name} must be from {limits[0]:g} to {limits[1]:g}")
@@ -145,7 +146,7 @@ def _boxes(values: object) -> np.ndarray | None:
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError("source and notes must be texts")
-    return value
+    return printable(value)
 
 
 def _refuse_rows(wrong: np.ndarray, what: str) -> None:
