@@ -94,6 +94,17 @@ class TestBackbone:
         assert np.array_equal(whole.values, parts.values, equal_nan=True)
         assert np.array_equal(whole.present, parts.present)
 
+    def test_a_part_of_a_clip_is_that_part_of_the_whole(self, name, face, named):
+        (backbone,) = build_backbones([named[name]], RATE)
+        extraction = backbone.start()
+        for piece in pieces(backbone, face, 1.0):
+            extraction.push(piece)
+        part = extraction.finish(SECONDS, 2.0)
+        whole = extracted(backbone, pieces(backbone, face, 1.0))
+        assert part.grid.start_s == 2.0
+        assert np.array_equal(part.present, whole.present[int(2 * RATE) :])
+        assert np.array_equal(part.values, whole.values[int(2 * RATE) :], equal_nan=True)
+
     def test_an_empty_clip_is_absent_throughout(self, name, face, named):
         (backbone,) = build_backbones([named[name]], RATE)
         track = extracted(backbone, [])

@@ -79,17 +79,16 @@ class CropsExtraction:
                     crop = cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
                 self._rows[cell] = crop.reshape(-1)
 
-    def finish(self, end_s: float) -> FeatureTrack:
+    def finish(self, end_s: float, start_s: float = 0.0) -> FeatureTrack:
         """See Extraction."""
         backbone = self._backbone
-        n = backbone.grid.steps(end_s)
+        grid, first, last = backbone.grid.part(start_s, end_s)
+        n = last - first
         values, seen = np.full((n, len(backbone.columns)), np.nan, np.float32), np.zeros(n, bool)
         for cell, row in self._rows.items():
-            if 0 <= cell < n:
-                values[cell] = row
-        seen[[cell for cell in self._seen if 0 <= cell < n]] = True
+            if first <= cell < last:
+                values[cell - first] = row
+        seen[[cell - first for cell in self._seen if first <= cell < last]] = True
         values, _ = fill_short_gaps(values, seen, int(FRAME_GAP_S * backbone.config.rate))
         present = np.isfinite(values[:, 0])
-        return FeatureTrack(
-            values, present, backbone.grid, backbone.name, "video", backbone.columns, backbone.fingerprint
-        )
+        return FeatureTrack(values, present, grid, backbone.name, "video", backbone.columns, backbone.fingerprint)
