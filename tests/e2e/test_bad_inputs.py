@@ -17,8 +17,9 @@ from avgate.corpora.rendered import Rendered
 from avgate.features.store import FeatureStore
 from avgate.media import Media
 from avgate.models.checkpoint import load_checkpoint
-from tests.clips import as_cover, cut, greys, make_clip
+from tests.clips import as_cover, cut, greys, make_clip, tone
 from tests.own_corpus import edit
+from tests.recordings import write_sound
 
 
 def missing(folder: Path) -> Path:
@@ -207,3 +208,16 @@ def test_labels_that_lie_beyond_their_clips_train_nothing(corpus, three, tmp_pat
     where = ["--corpus", "manifest", "--data", three, "--store", corpus / "features", "--recipe", "smoke"]
     said = fails(7, "train", *where, "--out", tmp_path / "run")
     assert "in the split 'train', no step of any clip has a label for all of valence, arousal" in said
+
+
+def test_predictions_replace_earlier_ones_and_nobody_elses_files(tmp_path, checkpoint, fails):
+    sound = write_sound(tmp_path / "talk.wav", tone(1.0))
+    command = ["predict", sound, "--checkpoint", checkpoint, "--out", tmp_path, "--no-report"]
+    for name, formats in (("talk.csv", ["csv"]), ("talk.json", ["csv", "json"]), ("talk.eaf", ["eaf"])):
+        (tmp_path / name).write_text("time_s,valence\n0,0.5\n")
+        said = fails(OutputError.exit_code, *command, "--formats", *formats)
+        assert f"{name}: there is another file of this name" in said
+        assert (tmp_path / name).read_text() == "time_s,valence\n0,0.5\n"
+        (tmp_path / name).unlink()
+    for _ in range(2):
+        main([str(part) for part in command])

@@ -12,13 +12,13 @@ import numpy as np
 
 from avgate.core.console import console, progress
 from avgate.core.errors import AvgateError, OutputError, UsageError, choose
-from avgate.core.files import output_folder, refuse_overwriting
+from avgate.core.files import is_file, output_folder, refuse_overwriting
 from avgate.core.scratch import scratch_folder
 from avgate.core.types import LabelTrack, Trace, VideoFrame
 from avgate.faces import Person
 from avgate.features.tracks import Extracted, extract_tracks
 from avgate.inference.predictor import Predictor
-from avgate.labels.formats import LABEL_FORMATS, LabelFormat, write_labels
+from avgate.labels.formats import LABEL_FORMATS, LabelFormat, files_of, write_labels
 from avgate.media import Images, Media, open_recording
 from avgate.models.intervals import DEFAULT_LEVEL
 from avgate.report.figure import write_figure
@@ -105,7 +105,8 @@ def predict(
     Raises:
         UsageError: two results would have the same name, one would overwrite a recording, or `fps` is given without a
             folder.
-        OutputError: a result can't be written; found out before any recording is read, if it can be.
+        OutputError: a result can't be written, or would replace a file that predict didn't write; found out before
+            any recording is read, if it can be.
         AvgateError: some failed; it says which and why, and all others are written.
     """
     _refuse_same_names(videos)
@@ -123,6 +124,7 @@ def predict(
     traces, failed = [], []
     with output_folder(out):
         refuse_overwriting([v for v in videos if not v.is_dir()], {f"--out ({file.name})": file for file in files})
+        _refuse_strangers(files, [w for w in writers if isinstance(w, LabelWriter)], predictor.estimator.targets)
         for video in videos:
             try:
                 name = _name(video)
@@ -137,6 +139,29 @@ def predict(
             each = "\n".join(f"  {error}" for error in failed)
             raise AvgateError(f"{len(failed)} of {len(videos)} recordings failed:\n{each}")
     return traces
+
+
+_OURS = {".csv": b"_present", ".json": b'"provenance"', ".html": b"avgate", ".png": b"Matplotlib"}
+"""Suffix -> what files that predict wrote have near their beginning."""
+
+_NEAR = 1 << 16
+
+
+def _refuse_strangers(files: Sequence[Path], writers: Sequence[LabelWriter], targets: Sequence[str]) -> None:
+    """Refuse to replace files that predict didn't write, such as transcripts or a person's own annotation.
+
+    Label files don't say who wrote them, so none is replaced.
+    """
+    for file in files:
+        labels = next((writer for writer in writers if file.name.endswith(writer.suffix)), None)
+        for place in [file] if labels is None else files_of(file, targets, labels.name):
+            if not is_file(place):
+                continue
+            with place.open("rb") as opened:
+                ours = labels is None and _OURS[place.suffix] in opened.read(_NEAR)
+            if not ours:
+                what = "there is another file of this name, which may be someone's work"
+                raise OutputError(what, where=place, hint="choose another --out, or move it away")
 
 
 def predict_one(
