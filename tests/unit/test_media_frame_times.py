@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,8 @@ import pytest
 from avgate.media import Media, reader
 from avgate.media.display import timed
 from tests.clips import greys, make_clip
+
+SLOW = pytest.mark.slow
 
 
 def moving(n: int) -> list[np.ndarray]:
@@ -93,6 +96,59 @@ def test_fields_that_may_be_packets_of_their_own_arent_trusted(tmp_path: Path, m
     media = Media(path)
     monkeypatch.setattr(reader, "timed", lambda *args: iter(()))
     assert len(media.frame_times()) == 0
+
+
+def in_ms(stream) -> None:
+    """For make_clip's `prepare`: a unit of time that MPEG-4 can have."""
+    stream.codec_context.time_base = Fraction(1, 1000)
+
+
+def decoded(path: Path) -> list[float]:
+    """Times of the frames in seconds as the decoder gives them; in MPEG-TS, after the first one."""
+    with av.open(str(path)) as container:
+        times = [frame.time for frame in container.decode(video=0)]
+    return [time - times[0] for time in times] if path.suffix == ".ts" else times
+
+
+def untouched(path: Path) -> None:
+    """Checks that the frames have their own times, and that nothing is said against these."""
+    np.testing.assert_allclose(exact(path), decoded(path), rtol=0, atol=1e-6)
+    media = Media(path)
+    list(media.frames())
+    assert not [note for note in media.notes if "start at" not in note and "no sound" not in note]
+
+
+FRAME_S = 1 / 30
+STEPS = {
+    "one pause": [FRAME_S] * 20 + [2.0] + [FRAME_S] * 20,
+    "one long pause": [FRAME_S] * 20 + [30.0] + [FRAME_S] * 20,
+    "pauses": ([FRAME_S] * 9 + [0.6]) * 4,
+    "early pauses": [3.0, 12.0, 3.0, 0.5, 0.1, 0.5, 0.5] + [0.04] * 20,
+    "a late last frame": [FRAME_S] * 20 + [5.0],
+    "frames on change": np.random.default_rng(5).choice([FRAME_S, 0.1, 0.5, 1, 3], 50, p=[0.6, 0.2, 0.1, 0.07, 0.03]),
+    "dropped frames": np.random.default_rng(5).choice([1 / 15, 2 / 15, 3 / 15, 0.4], 50),
+    "any": np.random.default_rng(5).exponential(0.3, 50) + 0.002,
+}
+"""Seconds between frames of videos at a variable rate."""
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", *(pytest.param(s, marks=SLOW) for s in ("mov", "flv"))])
+@pytest.mark.parametrize("steps", STEPS)
+@pytest.mark.parametrize("bf", ["3", pytest.param("0", marks=SLOW), pytest.param("2", marks=SLOW)])
+def test_frames_of_a_whole_file_keep_their_times_however_long_the_picture_stands_still(
+    tmp_path: Path, suffix: str, steps: str, bf: str
+):
+    longest_s = 9.0 if suffix == "ts" else np.inf  # there, a longer pause looks as if times had started over
+    times = np.round(np.cumsum([0.0, *np.minimum(STEPS[steps], longest_s)]), 3).tolist()
+    options = {"bf": bf, "x264-params": "b-adapt=0:threads=1"}
+    untouched(make_clip(tmp_path / f"a.{suffix}", moving(len(times)), times=times, video_options=options))
+
+
+@pytest.mark.parametrize("suffix", ["mp4", pytest.param("mkv", marks=SLOW), pytest.param("ts", marks=SLOW)])
+def test_so_do_those_of_mpeg_4(tmp_path: Path, suffix: str):
+    times = np.round(np.cumsum([0.0, *STEPS["frames on change"]]), 3).tolist()
+    given = {"codec": "mpeg4", "video_options": {"bf": "2"}, "prepare": in_ms}
+    untouched(make_clip(tmp_path / f"a.{suffix}", moving(len(times)), times=times, **given))
 
 
 @pytest.mark.parametrize("scale_s", [1e-5, 1e-3, 0.04, 10.0])

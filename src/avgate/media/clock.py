@@ -19,6 +19,7 @@ _SLACK = 1.5  # or by that many packets
 _OVERLAP_S = 1.0  # where times don't start over as a rule, going back by less is an overlap
 _REORDER_S = 0.5  # the display of a frame may be put off by that much more than that of the frames around it
 _REORDER = 8  # or by that many packets
+_MIXED = 16  # packets; a frame is never decoded further from those that are shown beside it
 
 # What an explanation of stamps costs. The cheapest one of a whole window is taken.
 _WRONG = 1.0  # a stamp is wrong
@@ -55,7 +56,7 @@ class _Line:
     Attributes:
         part: the part of the file that it is in; None before its first packet.
         first: its first mark in that part.
-        base: the last stamp that was believed; None before the first one.
+        believed: the last stamps that were believed in that part, the newest last.
         due: where its next packet should begin, in seconds on the corrected clock.
         waiting: stamps that weren't placed yet, in the file's order.
         odd: how many of these are odd.
@@ -66,10 +67,15 @@ class _Line:
     def __init__(self) -> None:
         self.part: int | None = None
         self.first, self.due = math.nan, 0.0
-        self.base: _Stamp | None = None
+        self.believed: deque[_Stamp] = deque(maxlen=_WINDOW)
         self.waiting: deque[_Stamp] = deque()
         self.verdicts: deque[str] = deque()
         self.odd = self.read = 0
+
+    @property
+    def base(self) -> _Stamp | None:
+        """The last stamp that was believed; None before the first one."""
+        return self.believed[-1] if self.believed else None
 
 
 class Clock:
@@ -163,7 +169,8 @@ class Clock:
             line.part, line.first = len(self._offsets) - 1, stamp.mark
         elif verdict == "anew" and self._begins_part(stamp, line.base, line.first):
             self._turn(stamp, line, line.part)
-        line.base = stamp
+            line.believed.clear()
+        line.believed.append(stamp)
         self._newest[line.part] = max(self._newest[line.part], stamp.mark)
         line.due = stamp.end + self._move(packet, line)
         self._end_s = max(self._end_s, line.due)
@@ -208,17 +215,19 @@ class Clock:
         if not line.odd:
             return ["right"] * len(window)
         newest = -math.inf if line.part is None else self._newest[line.part]
-        return _simplest(window, line.base, newest, self._leap_s)
+        return _simplest(window, list(line.believed), newest, self._leap_s)
 
 
-def _simplest(window: list[_Stamp], base: _Stamp | None, newest: float, leap_s: float) -> list[str]:
-    """The cheapest explanation of stamps after a base, by dynamic programming over the last stamp that is right."""
-    known = ([] if base is None else [base]) + window
+def _simplest(window: list[_Stamp], believed: list[_Stamp], newest: float, leap_s: float) -> list[str]:
+    """The cheapest explanation of stamps after others, by dynamic programming over the last stamp that is right."""
+    base = believed[-1] if believed else None
+    everything = _sorted_out(believed + window)
+    known = everything[max(0, len(believed) - 1) :]
     rises = [b.mark - a.mark for a, b in pairwise(known) if b.mark > a.mark]
     typical_s = median(rises) if rises else 0.0
     reorder_s = max(_REORDER_S, _REORDER * typical_s)
     slack_s = reorder_s if any(stamp.loose for stamp in known) else max(_SLACK_S, _SLACK * typical_s)
-    put_off = median(stamp.show - stamp.mark for stamp in known)
+    misplaced = _misplaced(everything, reorder_s)
     levels = [stamp.mark - typical_s * stamp.number for stamp in known]  # constant where the rate is steady
     n, first = len(known), 0 if base is None else 1
     # The best explanation in which known[i] is right: its cost, the right one before it, and the verdict on it.
@@ -226,7 +235,7 @@ def _simplest(window: list[_Stamp], base: _Stamp | None, newest: float, leap_s: 
     if base is not None:
         cost[0] = 0.0
     for j in range(first, n):
-        if abs(known[j].show - known[j].mark - put_off) > reorder_s:
+        if known[j].number in misplaced:
             continue
         if base is None:
             cost[j] = _WRONG * j
@@ -245,3 +254,36 @@ def _simplest(window: list[_Stamp], base: _Stamp | None, newest: float, leap_s: 
         verdicts[at] = verdict[at]
         at = back[at]
     return verdicts[first:]
+
+
+def _sorted_out(stamps: list[_Stamp]) -> list[_Stamp]:
+    """The stamps, with an unknown decoding time not later than the next one that is known, as in Matroska's first ones.
+
+    There, FFmpeg makes decoding times of the display times, for which it has to see some of these.
+    """
+    out, limit = [], math.inf
+    for stamp in reversed(stamps):
+        limit = limit if stamp.loose else stamp.mark
+        out.append(stamp._replace(mark=min(stamp.mark, limit)) if stamp.loose else stamp)
+    return out[::-1]
+
+
+def _misplaced(stamps: list[_Stamp], reorder_s: float) -> set[int]:
+    """Numbers of pictures whose display time those decoded well before or after them contradict.
+
+    A display time far from the decoding time proves nothing. Decoding times are made of the sorted display times, some
+    frames late, so that the first frames after a pause are put off by as long as the pause is.
+    """
+    put_off = median(stamp.show - stamp.mark for stamp in stamps)
+    plain = [abs(stamp.show - stamp.mark - put_off) <= reorder_s for stamp in stamps]
+    sure = [stamp for stamp, good in zip(stamps, plain, strict=True) if good]
+    return {
+        stamp.number
+        for stamp, good in zip(stamps, plain, strict=True)
+        if not good and any(_contradict(stamp, other) or _contradict(other, stamp) for other in sure)
+    }
+
+
+def _contradict(one: _Stamp, later: _Stamp) -> bool:
+    """Whether the later one in the file is shown earlier, though too many packets are between them."""
+    return later.number - one.number > _MIXED and later.show < one.show and later.mark > one.mark
