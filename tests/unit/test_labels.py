@@ -13,6 +13,7 @@ from avgate.core.timeline import Grid
 from avgate.core.types import FeatureTrack, LabelTrack
 from avgate.features.store import FeatureStore
 from avgate.labels.formats import read_labels, write_labels
+from avgate.labels.tracks import intervals
 from tests.clips import greys, make_clip
 
 RATE, N = 10.0, 600
@@ -307,3 +308,75 @@ def test_raters_who_contradict_each_other_are_told_of(tmp_path, capsys):
     said = capsys.readouterr()
     assert "the raters contradict each other" in said.err
     assert "nan" not in said.out
+
+
+class TestTimesStay:
+    """No label moves further than 50 ms without a word."""
+
+    INTERVALS = "time_s,until_s,valence\n0.6,2.6,-0.5\n3.0,5.0,0.5\n"
+    PHASE = "time_s,until_s,valence\n0.4,1.4,-0.5\n1.4,2.4,0.5\n2.4,3.4,0.9\n"
+
+    def edges(self, tmp_path, name, *files, args=()):
+        run(*files, "--out", tmp_path / name, *args)
+        track = read_labels(tmp_path / name)
+        known = np.isfinite(track.values[:, 0])
+        spans = np.stack([*intervals(track), track.values[:, 0]], 1)[known]
+        merged = [spans[0].tolist()]
+        for start, end, value in spans[1:].tolist():
+            if value == merged[-1][2] and abs(start - merged[-1][1]) < 1e-6:
+                merged[-1][1] = end
+            else:
+                merged.append([start, end, value])
+        return np.array(merged)
+
+    @pytest.mark.parametrize("suffix", [".csv", ".eaf", ".TextGrid", ".annotation"])
+    def test_of_one_file_in_every_format(self, tmp_path, suffix):
+        for text in (self.INTERVALS, self.PHASE):
+            file = written(tmp_path / "a.csv", text)
+            expected = np.array([row.split(",") for row in text.splitlines()[1:]], float)
+            found = self.edges(tmp_path, f"b{suffix}", file)
+            np.testing.assert_allclose(found, expected, atol=2e-6)
+
+    def test_in_carmas_bins(self, tmp_path):
+        file = written(tmp_path / "a.csv", self.INTERVALS)
+        found = self.edges(tmp_path, "b.csv", file, args=["--format", "carma"])
+        np.testing.assert_allclose(found, [[0.6, 2.6, -0.5], [3, 5, 0.5]], atol=2e-6)
+
+    @pytest.mark.parametrize("form", ["csv", "muse"])
+    def test_of_moments(self, tmp_path, form):
+        file = written(tmp_path / "a.csv", "time_s,valence\n0.9,.1\n1.9,.5\n2.95,.9\n")
+        run(file, "--out", tmp_path / "b.csv", "--format", form)
+        assert read_labels(tmp_path / "b.csv").time_s.tolist() == pytest.approx([0.9, 1.9, 2.95])
+
+    def test_of_raters_who_share_a_phase_at_their_own_rate(self, tmp_path):
+        files = [written(tmp_path / f"{name}.csv", self.PHASE) for name in ("ann", "bob")]
+        run(*files, "--out", tmp_path / "gold.csv")
+        gold = pd.read_csv(tmp_path / "gold.csv")
+        assert gold["time_s"].tolist() == pytest.approx([0.4, 1.4, 2.4])
+        assert gold["valence"].tolist() == pytest.approx([-0.5, 0.5, 0.9])
+
+    def test_of_raters_whose_steps_differ_at_a_rate_that_fits_both(self, tmp_path):
+        for name, phase in (("ann", 0), ("bob", 0.25)):
+            rows = "".join(f"{i / 2 + phase},0.{i}\n" for i in range(8))
+            written(tmp_path / f"{name}.csv", f"time_s,valence\n{rows}")
+        run(tmp_path / "ann.csv", tmp_path / "bob.csv", "--out", tmp_path / "gold.csv", "--how", "mean")
+        gold = pd.read_csv(tmp_path / "gold.csv")
+        assert gold["time_s"].tolist()[:3] == [0, 0.25, 0.5]
+        assert gold["valence"].tolist()[:4] == pytest.approx([0, 0, 0.05, 0.1])
+
+    def test_after_a_delay_that_is_no_whole_step(self, tmp_path):
+        file = written(tmp_path / "a.csv", "time_s,until_s,valence\n0,1,0.1\n1,2,0.2\n2,3,0.3\n")
+        found = self.edges(tmp_path, "b.csv", file, args=["--delay", "0.5"])
+        np.testing.assert_allclose(found[1:, :2], [[0.5, 1.5], [1.5, 2.5]], atol=1e-6)
+
+    def test_or_the_user_is_told_by_how_much_they_moved(self, tmp_path, capsys):
+        file = written(tmp_path / "a.csv", self.INTERVALS)
+        run(file, "--out", tmp_path / "b.csv", "--rate", "0.5")
+        assert "a: labels were moved by up to 1 s, onto steps of 2 s" in " ".join(capsys.readouterr().err.split())
+        run(file, "--out", tmp_path / "b.csv", "--rate", "5")
+        assert "moved" not in capsys.readouterr().err
+
+    def test_and_what_holds_across_the_beginning_begins_there(self, tmp_path):
+        file = written(tmp_path / "a.csv", "time_s,until_s,valence\n-2,-1,0.1\n-0.4,0.6,0.2\n0.6,1.6,0.3\n")
+        found = self.edges(tmp_path, "b.csv", file)
+        np.testing.assert_allclose(found, [[0, 0.6, 0.2], [0.6, 1.6, 0.3]], atol=1e-6)

@@ -19,14 +19,22 @@ from avgate.core.timeline import Grid, resample
 from avgate.core.types import LabelTrack
 from avgate.labels.agreement import Agreement, agreement
 from avgate.labels.delay import MEASURES, delay_doubts
-from avgate.labels.formats import LABEL_FORMATS, files_of, label_format, read_labels, write_labels
+from avgate.labels.formats import LABEL_FORMATS, files_of, keeps_times, label_format, read_labels, write_labels
 from avgate.labels.merge import Merged, merge_raters
-from avgate.labels.tracks import intervals, labels_on_grid, own_rate, steps_of, values_at
+from avgate.labels.tracks import (
+    FARTHEST_S,
+    from_zero,
+    grid_for,
+    intervals,
+    labels_on_grid,
+    moved_s,
+    own_rate,
+    steps_of,
+    values_at,
+)
 from avgate.media import Media
 
 _HIGHEST_RATE = 1000.0
-_DEFAULT_RATE = 10.0
-"""Labels per second in the result where no file has a regular rate of its own."""
 
 PLOTS = (".png", ".pdf", ".svg")
 """Suffixes that a plot's file name may have."""
@@ -84,7 +92,7 @@ def labels(
         files: label files, one or more per rater.
         out: file to write; its suffix says the format.
         how: a name in `labels.merge.MERGES`.
-        rate: labels per second in the result; the highest of the files' own rates unless given.
+        rate: labels per second in the result; unless given, one file keeps its times, and several have `grid_for`'s.
         delay: seconds as text, or a name in `labels.delay.MEASURES`.
         features: files of features, to find the delay.
         longest_s: longest delay to try, in seconds.
@@ -124,7 +132,7 @@ def labels(
     for file, track in zip(files, read, strict=True):
         for note in _notes(track):
             console.say((f"{file.name}:", "yellow"), f" {note}")
-    tracks = {name: track for name, track in zip(_names(files), read, strict=True) if track.targets}
+    tracks = {name: from_zero(track) for name, track in zip(_names(files), read, strict=True) if track.targets}
     there = {name for track in tracks.values() for name in track.targets}
     lacking = [name for name in targets if name not in there]
     if lacking:
@@ -132,16 +140,23 @@ def labels(
         raise UsageError(what, where="--targets", hint=f"the files have {listed(sorted(there)) or 'none of them'}")
     written = {f"--out ({file.name})": file for file in files_of(out, tuple(there), format)}
     refuse_overwriting([*files, *features], {**written, "--plot": plot, "--report": report_to})
-    rates = [own for track in tracks.values() if (own := own_rate(track)) is not None]
-    rate = (float(f"{max(rates):.6g}") if rates else _DEFAULT_RATE) if rate is None else rate
-    if not 0 < rate <= _HIGHEST_RATE:
+    if rate is not None and not 0 < rate <= _HIGHEST_RATE:
         raise UsageError(f"{rate:g} labels per second can't be written", hint=f"--rate is up to {_HIGHEST_RATE:g}")
-    grid = Grid(rate)
+    late = _checked_delay(delay, features)
+    begins_at_zero = label_format(format).suffix == ".annotation"
+    grid = grid_for(tracks, rate, delay_s=0.0 if isinstance(late, str) else late, at_zero=begins_at_zero)
+    # One file's labels keep their times, unless these are to change, or the format has regular steps.
+    alone = next(iter(tracks.values())) if len(tracks) == 1 and rate is None and late == 0 else None
+    if alone is None or not (format == "affwild2" or keeps_times(alone, format)):
+        alone = None
+        for name, track in tracks.items():
+            if moved := _moved(track, grid):
+                console.say((f"{name}:", "yellow"), f" {moved}")
     found = merge_raters(
         tracks,
         grid,
         how=how,
-        delay=_checked_delay(delay, features),
+        delay=late,
         features=read_features(features, grid) if features else None,
         longest_s=longest_s,
     )
@@ -157,9 +172,10 @@ def labels(
             console.say(f"{name}: moved {merged.delay_s:g} s earlier, the delay that {delay} found")
         for doubt in delay_doubts(merged.fit, merged.delay_s, merged.label, grid.rate):
             console.say((f"{name}:", "yellow"), f" {doubt}")
-    files_written = write_labels(
-        _track(found, grid, frames() if frames and format == "affwild2" else None), out, format
-    )
+    result = _track(found, grid) if alone is None else alone
+    if frames and format == "affwild2":
+        result = LabelTrack(frames(), values_at(result, frames()).astype(np.float32), result.targets)
+    files_written = write_labels(result, out, format)
     if plot:
         plot_labels(found, grid, plot)
     return found, files_written
@@ -192,14 +208,20 @@ def _names(files: Sequence[Path]) -> list[str]:
     return stems if len(set(stems)) == len(stems) else [str(file) for file in files]
 
 
-def _track(found: Mapping[str, Merged], grid: Grid, frames: np.ndarray | None) -> LabelTrack:
-    """The merged labels of all targets: one interval per grid step, or one label per video frame."""
+def _moved(track: LabelTrack, grid: Grid) -> str | None:
+    """By how much a grid moves labels that are no denser than its steps; None where it is next to nothing."""
+    moved = moved_s(track, grid)
+    if moved <= FARTHEST_S + 1e-6 or (own_rate(track) or 0) > 1.01 * grid.rate:
+        return None
+    what = f"labels were moved by up to {moved:.2g} s, onto steps of {1 / grid.rate:g} s"
+    return f"{what}: a higher --rate moves them less"
+
+
+def _track(found: Mapping[str, Merged], grid: Grid) -> LabelTrack:
+    """The merged labels of all targets: one interval per grid step."""
     values = np.stack([merged.label for merged in found.values()], 1).astype(np.float32)
-    start_s = np.arange(len(values)) / grid.rate
-    whole = LabelTrack(start_s, values, tuple(found), np.append(start_s[1:], len(values) / grid.rate))
-    if frames is None:
-        return whole
-    return LabelTrack(frames, values_at(whole, frames).astype(np.float32), whole.targets)
+    edges = grid.start_s + np.arange(len(values) + 1) / grid.rate
+    return LabelTrack(edges[:-1], values, tuple(found), edges[1:])
 
 
 def agreement_json(found: Mapping[str, Merged]) -> dict[str, Any]:

@@ -21,6 +21,15 @@ _PAUSE = 1.5
 _ROUNDED_S = 6e-4
 """How far rounding may move a time: files round times to milliseconds."""
 
+FARTHEST_S = 0.05
+"""Furthest that a grid may move the beginning or the end of a label without a word: half a step at 10 per second."""
+
+_RATES = (1.0, 2.0, 4.0, 5.0, 10.0, 20.0, 25.0)
+"""Rates to try where labels' own rate would move them; the last one moves none further than FARTHEST_S."""
+
+_DEFAULT_RATE = 10.0
+"""Labels per second where no track has a regular rate of its own."""
+
 MOST_STEPS = 1_000_000
 """Most steps of a grid of labels: 11 hours at 25 per second. Times that need more are mistakes."""
 
@@ -81,6 +90,59 @@ def steps_of(tracks: Mapping[str, LabelTrack], grid: Grid) -> int:
         hint = f"{MOST_STEPS:,} are possible: correct the times, or give a lower --rate"
         raise CorpusError(what, where=last, hint=hint)
     return grid.steps(end_s)
+
+
+def from_zero(labels: LabelTrack) -> LabelTrack:
+    """The labels from 0 s on: those that hold only before are left out, unless all do; others begin at 0."""
+    kept = intervals(labels)[1] > 0
+    if labels.time_s[0] >= 0 or not kept.any():
+        return labels
+    until_s = None if labels.until_s is None else labels.until_s[kept]
+    return replace(labels, time_s=np.maximum(labels.time_s[kept], 0), values=labels.values[kept], until_s=until_s)
+
+
+def moved_s(labels: LabelTrack, grid: Grid) -> float:
+    """The most seconds by which `labels_on_grid` moves the beginning or the end of a label."""
+    start_s, until_s = intervals(labels)
+    begins, ends = (grid.index(edge + 0.5 / grid.rate - 2e-6) for edge in (start_s, until_s))
+    if labels.until_s is None:
+        begins = grid.index(start_s + _rounding(start_s, grid))
+    else:  # one that holds in the middle of no step has the step in which it begins
+        begins = np.where(ends <= begins, grid.index(start_s), begins)
+    ends = np.maximum(ends, begins + 1)
+    edges = ((begins, start_s), (ends, until_s))
+    return max(float(np.abs(grid.start_s + step / grid.rate - edge).max()) for step, edge in edges)
+
+
+def grid_for(
+    tracks: Mapping[str, LabelTrack], rate: float | None = None, *, delay_s: float = 0.0, at_zero: bool = False
+) -> Grid:
+    """A grid that moves no label and no delay further than FARTHEST_S, where there is one.
+
+    It has the highest of the labels' own rates, and begins at 0 or where the labels' own steps begin. Where these would
+    move a label, it is the first of the rates up to 25 per second that moves none, or else 25 per second.
+
+    Args:
+        tracks: labels by name.
+        rate: the grid's rate, if it is given: then labels may be moved further, see `moved_s`.
+        delay_s: seconds by which labels will be moved to an earlier time.
+        at_zero: whether the grid must begin at 0.
+    """
+    rates = [own for track in tracks.values() if (own := own_rate(track)) is not None]
+    usual = rate or (float(f"{max(rates):.6g}") if rates else _DEFAULT_RATE)
+    end_s = max(float(intervals(track)[1][-1]) for track in tracks.values())
+
+    def moved(grid: Grid) -> float:
+        late = abs(delay_s - round(delay_s * grid.rate) / grid.rate)
+        return max(late, *(moved_s(track, grid) for track in tracks.values()))
+
+    phase = min(float(track.time_s[0]) for track in tracks.values()) % (1 / usual)
+    for grid in (Grid(usual), *([] if at_zero else [Grid(usual, phase)])):
+        if moved(grid) <= FARTHEST_S + 1e-6:
+            return grid
+    finer = [Grid(r) for r in _RATES if rate is None and r > usual and r * end_s <= MOST_STEPS]
+    exact = (grid for grid in finer if moved(grid) <= 2e-3)
+    return next(exact, finer[-1] if finer else Grid(usual))
 
 
 def only(labels: LabelTrack, targets: Sequence[str]) -> LabelTrack:

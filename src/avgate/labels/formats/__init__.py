@@ -24,7 +24,7 @@ from avgate.labels.formats.table import Table
 from avgate.labels.formats.textgrid import TextGrid
 from avgate.labels.tracks import only
 
-__all__ = ["LABEL_FORMATS", "LabelFormat", "label_format", "read_labels", "write_labels"]
+__all__ = ["LABEL_FORMATS", "LabelFormat", "keeps_times", "label_format", "read_labels", "write_labels"]
 
 LABEL_FORMATS: tuple[LabelFormat, ...] = (
     Nova(),
@@ -37,6 +37,9 @@ LABEL_FORMATS: tuple[LabelFormat, ...] = (
     Table(),
 )
 """Where several formats share a suffix, the first one that recognises a file reads it."""
+
+_INTERVALS = ("elan", "textgrid", "csv")
+"""Formats whose files hold intervals of any length, wherever they begin."""
 
 _HINT = "check what the program exported"
 
@@ -153,6 +156,11 @@ def write_labels(labels: LabelTrack, path: Path, name: str) -> list[Path]:
     for file, part in zip(files, parts, strict=True):
         chosen.write(part, file)
     return files
+
+
+def keeps_times(labels: LabelTrack, name: str) -> bool:
+    """Whether files of a format can hold these labels at the times that they have, rather than on regular steps."""
+    return name in _INTERVALS or (name == "muse" and labels.until_s is None)
 
 
 def files_of(path: Path, targets: Sequence[str], name: str) -> list[Path]:

@@ -12,11 +12,11 @@ from avgate.core.errors import CorpusError
 from avgate.core.files import atomic_write
 from avgate.core.tables import read_rows
 from avgate.core.text import number, quoted
-from avgate.core.timeline import LONGEST_S, Grid
+from avgate.core.timeline import LONGEST_S
 from avgate.core.types import LabelTrack
 from avgate.labels.formats.base import DECIMALS, Frames, checked_ends, scale
 from avgate.labels.formats.xml import read_xml
-from avgate.labels.tracks import labels_on_grid, own_rate, rate_of, steps_of
+from avgate.labels.tracks import grid_for, labels_on_grid, steps_of
 
 _HINT = "export a continuous annotation from NOVA, header and data side by side"
 
@@ -75,8 +75,8 @@ class Nova:
 
     def write(self, labels: LabelTrack, path: Path) -> None:
         """Write data and header, the header last, so that it never exists without its data; see LabelFormat."""
-        rate = float(f"{own_rate(labels) or rate_of(labels.time_s):.6g}")
-        grid = Grid(rate)
+        grid = grid_for({str(path): labels}, at_zero=True)
+        rate = grid.rate
         n = steps_of({str(path): labels}, grid)
         if labels.until_s is None:  # the step that the last one falls into is the last
             n = min(n, int(grid.index(labels.time_s[-1:] + 0.2 / rate)[0]) + 1)
