@@ -81,15 +81,34 @@ class TestTables:
 
     @pytest.mark.parametrize(
         ("title", "step", "unit"),
-        [("time", 0.04, 1), ("time", 1, 1), ("time", 500, 1e-3), ("t", 100, 1e-3), ("T", 0.5, 1), ("time", 40, 0)],
+        [
+            ("time", 0.04, 1),
+            ("time", 1, 1),
+            ("time", 500, 1e-3),
+            ("t", 100, 1e-3),
+            ("T", 0.5, 1),
+            ("time", 40, 0),
+            ("timestamp", 40_000, 0),
+        ],
     )
     def test_the_unit_of_plain_times_follows_from_their_distance_or_is_asked_for(self, tmp_path, title, step, unit):
         text = f"{title},joy\n" + "".join(f"{i * step:g},0.1\n" for i in range(5))
         if unit:
             assert read(tmp_path, "a.csv", text).time_s == pytest.approx(np.arange(5) * step * unit)
         else:
-            with pytest.raises(CorpusError, match=r"may be seconds or milliseconds\n.*call it time_s or time_ms"):
+            with pytest.raises(CorpusError, match=r"may be seconds or another unit\n.*call it time_s or time_ms"):
                 read(tmp_path, "a.csv", text)
+
+
+@pytest.mark.parametrize(("step", "segment", "unit"), [(6, "", 0), (10, "", 0), (40_000, ",1", 0), (10, ",1", 1e-3)])
+def test_muse_in_a_unit_that_cant_be_told_is_asked_for(tmp_path, step, segment, unit):
+    titles = "timestamp,value" + (",segment_id" if segment else "")
+    text = f"{titles}\n" + "".join(f"{i * step:g},0.1{segment}\n" for i in range(5))
+    if unit:
+        assert read(tmp_path, "a.csv", text).time_s == pytest.approx(np.arange(5) * step * unit)
+    else:
+        with pytest.raises(CorpusError, match=r"may be seconds or another unit\n.*call it time_s or time_ms"):
+            read(tmp_path, "a.csv", text)
 
 
 @pytest.mark.parametrize(("step", "unit"), [(500, 1e-3), (40, 1e-3), (0.5, 1)])

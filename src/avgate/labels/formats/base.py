@@ -146,16 +146,17 @@ def left_out(names: Sequence[str], what: str) -> tuple[str, ...]:
     return (f"left out, because they hold no numbers: {what} {listed(names)}",) if names else ()
 
 
-def seconds_per_unit(times: np.ndarray) -> float | None:
+def seconds_per_unit(times: np.ndarray, least_ms: float = 100) -> float | None:
     """The unit of times whose file doesn't say it, by the usual distance between labels.
 
     Args:
         times: float [n], in the file's unit.
+        least_ms: least distance that is taken for milliseconds. In seconds, 100 were one label in two minutes or so.
 
     Returns:
-        1 where labels are up to 5 apart: in milliseconds, that were 200 a second or more. 1e-3 where they are 100 or
-        more apart: in seconds, that were one in two minutes or so. None in between, where it may be either.
+        1 where labels are up to 5 apart: in milliseconds, that were 200 a second or more. 1e-3 where they are from
+        `least_ms` to 10,000 apart. None in between, where it may be either, and above, where it may be microseconds.
     """
     finite = times[np.isfinite(times)]
     usual = float(np.median(np.abs(np.diff(finite)))) if len(finite) > 1 else float(np.abs(finite).sum())
-    return 1.0 if usual <= 5 else 1e-3 if usual >= 100 else None
+    return 1.0 if usual <= 5 else 1e-3 if least_ms <= usual <= 10_000 else None

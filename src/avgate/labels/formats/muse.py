@@ -16,13 +16,17 @@ from avgate.labels.formats.base import DECIMALS, Frames, checked_times, first_li
 
 _HINT = "columns are timestamp, value and, in some releases, segment_id"
 
+_LEAST_MS = 20.0
+"""Least distance in milliseconds without a `segment_id`: labels of these corpora are never that many seconds apart."""
+
 
 @dataclass(frozen=True)
 class Muse:
     """Columns `timestamp`, `value`, and `segment_id` in some releases.
 
-    The challenges write whole milliseconds, their toolbox seconds: the distance between labels tells which. The target
-    is the name of the file's folder, as in the challenges' data: `label_segments/arousal/17.csv`.
+    The challenges write whole milliseconds, their toolbox seconds: the distance between labels tells which. Where it
+    may be either, `segment_id` speaks for milliseconds. The target is the name of the file's folder, as in the
+    challenges' data: `label_segments/arousal/17.csv`.
     """
 
     name: str = "muse"
@@ -42,7 +46,11 @@ class Muse:
             raise CorpusError(f"line {text.lines[short]} has no value", where=path, hint=_HINT)
         numbers = [[text.number(i, k, text.rows[0][k]) for k in (0, 1)] for i in range(1, len(text.rows))]
         times, values = np.array(numbers).reshape(-1, 2).T
-        unit = seconds_per_unit(times) or 1e-3
+        segments = "segment_id" in map(str.lower, text.rows[0])
+        unit = seconds_per_unit(times, least_ms=5 if segments else _LEAST_MS)
+        if unit is None:
+            what = "the column 'timestamp' may be seconds or another unit"
+            raise CorpusError(what, where=path, hint="call it time_s or time_ms, in seconds or milliseconds")
         time_s = checked_times(times * unit, path, _HINT, text.lines[1:])
         return LabelTrack(time_s, values[:, None].astype(np.float32), (path.resolve().parent.name or "value",))
 

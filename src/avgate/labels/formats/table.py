@@ -82,8 +82,8 @@ class Table:
         unit = UNITS[lower[clock]]
         unit = seconds_per_unit(times) if unit is None else unit
         if unit is None:
-            what = f"the column '{titles[clock]}' may be seconds or milliseconds"
-            raise CorpusError(what, where=path, hint="call it time_s or time_ms")
+            what = f"the column '{titles[clock]}' may be seconds or another unit"
+            raise CorpusError(what, where=path, hint="call it time_s or time_ms, in seconds or milliseconds")
         time_s = checked_times(times * unit, path, _HINT, text.lines[1:])
         until_s = None if end is None else columns.pop() * ENDS[lower[end]]
         values = np.stack(columns, axis=1).astype(np.float32)
