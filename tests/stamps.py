@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from types import SimpleNamespace
 
+from avgate.core.timeline import LONGEST_S
 from avgate.media.clock import Clock
 
 MS = Fraction(1, 1000)
@@ -70,5 +71,5 @@ def off(packets: Iterable[Stamped], wrong: Callable[[Stamped, int], float]) -> l
 
 def corrected(packets: Sequence[Stamped], starts_over: bool = False) -> tuple[list[Stamped], Clock]:
     """The packets as the clock corrects them, and the clock."""
-    clock = Clock(0.0, 10.0 if starts_over else 3600.0, starts_over)
+    clock = Clock(0.0, 10.0 if starts_over else LONGEST_S, starts_over)
     return [packet for packet, _ in clock.correct([replace(packet) for packet in packets])], clock

@@ -86,15 +86,18 @@ def test_streams_that_enter_the_next_part_apart_move_by_the_same_amount():
     assert not untrue(out, 0.03)
 
 
-def test_times_that_leap_are_joined_where_times_may_start_over():
+def test_times_that_leap_are_joined_only_where_times_may_start_over():
     packets = steady(2.0) + [
         replace(p, pts=p.pts + 50_000, dts=p.dts + 50_000, true_s=p.true_s + 2) for p in steady(2.0)
     ]
     out, clock = corrected(packets, starts_over=True)
     assert not untrue(out)
     assert clock.restarts == [pytest.approx(2.0)]
-    out, clock = corrected(packets)
-    assert out == packets
+    for leap_s in (50, 7200, 3 * 86_400):
+        packets = steady(2.0) + steady(2.0, 2.0 + leap_s)
+        out, clock = corrected(packets)
+        assert out == packets
+        assert not clock.restarts
 
 
 def test_packets_that_arent_shown_decide_nothing():

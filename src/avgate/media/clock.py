@@ -26,6 +26,8 @@ _WRONG = 1.0  # a stamp is wrong
 _WRONG_TOO = 0.25  # so is the one after it, where the next good one is where it would be if they hadn't been
 _RESTART = 4.0  # the times start over, or leap
 _GAP = 0.5  # a gap; less than _WRONG, since a picture may stand still until the last frame
+_LONG_GAP = 1.5  # a gap of more than _LONG_S; more than _WRONG, so that a single stamp doesn't make one
+_LONG_S = 86_400.0
 
 
 class _Stamp(NamedTuple):
@@ -142,7 +144,7 @@ class Clock:
         if before is not None:
             step, put_off = mark - before.mark, (show - mark) - (before.show - before.mark)
             back_s = _REORDER_S if loose or before.loose else _SLACK_S / 2
-            odd = step < -back_s or step > self._leap_s or abs(put_off) > _REORDER_S
+            odd = step < -back_s or step > min(self._leap_s, _LONG_S) or abs(put_off) > _REORDER_S
         end = show + (packet.duration or 0) * tick
         stamp = _Stamp(serial, line.read, mark, loose, show, end, odd)
         line.waiting.append(stamp)
@@ -242,7 +244,8 @@ def _simplest(window: list[_Stamp], believed: list[_Stamp], newest: float, leap_
         for i in range(j):
             off = levels[j] - levels[i]
             anew = off < -slack_s or known[j].mark > max(known[i].mark, newest) + leap_s
-            step = _RESTART if anew else _GAP if off > slack_s else min(abs(off), 1e-3)
+            gap = _GAP if known[j].mark - known[i].mark < _LONG_S else _LONG_GAP
+            step = _RESTART if anew else gap if off > slack_s else min(abs(off), 1e-3)
             wrong = j - i - 1
             if wrong:
                 step += _WRONG + (wrong - 1) * (_WRONG_TOO if abs(off) <= slack_s else _WRONG)

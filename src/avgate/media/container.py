@@ -16,6 +16,7 @@ from av.stream import Disposition
 
 from avgate.core.errors import MediaError
 from avgate.core.text import reason
+from avgate.core.timeline import LONGEST_S
 from avgate.media.clock import Clock
 
 DEMUXERS = "mov,matroska,avi,mpeg,mpegts,flv,asf,ogg,wav,w64,aiff,caf,flac,mp3,aac"
@@ -29,7 +30,7 @@ KINDS = (
 
 _TS_DISCONT = 0x200  # AVFMT_TS_DISCONT: times start at an arbitrary value, and may start over
 _LEAP_S = 10.0  # in containers where times may start over, times that go ahead by more have; as in FFmpeg's tools
-_ABSURD_S = 3600.0  # the same limit for other containers, and the latest start of a file that isn't a saved live stream
+_LATEST_S = 3600.0  # the latest start of a file that isn't a saved live stream
 _GUESSED = ("mp3", "aac")
 """Formats without an index, whose length FFmpeg estimates from the bit rate."""
 
@@ -172,7 +173,7 @@ def origin_s(container: Any) -> float:
     videos = video_streams(container)
     streams = [*videos, *container.streams.audio]
     start_s = min((float(s.start_time * s.time_base) for s in streams if s.start_time is not None), default=0.0)
-    arbitrary = container.format.flags & _TS_DISCONT or abs(start_s) > _ABSURD_S
+    arbitrary = container.format.flags & _TS_DISCONT or abs(start_s) > _LATEST_S
     return start_s if arbitrary or not videos else 0.0  # sound alone starts later where its codec has a delay
 
 
@@ -197,7 +198,7 @@ def read_packets(container: Any, streams: Streams, note: Callable[[str], None]) 
         note: called with a sentence for each thing that the user must know.
     """
     starts_over = bool(container.format.flags & _TS_DISCONT)
-    clock = Clock(origin_s(container), _LEAP_S if starts_over else _ABSURD_S, starts_over)
+    clock = Clock(origin_s(container), _LEAP_S if starts_over else LONGEST_S, starts_over)
     used = [stream for stream in streams if stream is not None]
     ends = {stream.index: -math.inf for stream in used}
     failed: list[str] = []
