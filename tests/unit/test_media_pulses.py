@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from avgate.core.types import SAMPLE_RATE
 from avgate.media import Media
 from tests.pulses import FIRST_S, bend_stamps, edit, make_pulses, pulses
 
@@ -54,6 +55,41 @@ def test_stamps_that_wobble_around_the_count_of_samples_are_smoothed(tmp_path: P
     together(media, list(range(10)))
     (piece,) = media.sound()
     assert len(piece.samples) == 160_000
+    assert not media.notes
+
+
+@pytest.mark.parametrize("wobble_s", [pytest.param(0.1, marks=pytest.mark.slow), 0.15])
+def test_stamps_that_wobble_much_cost_little(tmp_path: Path, wobble_s: float):
+    rng = random.Random(0)
+    path = bend_stamps(
+        make_pulses(tmp_path / "a.mkv", 8.0, codec="mpeg4"),
+        lambda kind, i: rng.uniform(-wobble_s, wobble_s) if kind == "audio" and i else 0.0,
+    )
+    media = Media(path)
+    together(media, list(range(8)), wobble_s / 2)
+    assert sum(len(piece.samples) for piece in media.sound()) / SAMPLE_RATE == pytest.approx(8.0, abs=wobble_s / 2)
+    assert not [note for note in media.notes if "jump" in note]
+
+
+@pytest.mark.parametrize(
+    "burst_s", [pytest.param(0.2, marks=pytest.mark.slow), pytest.param(0.5, marks=pytest.mark.slow), 1.0]
+)
+@pytest.mark.parametrize("stamp", ["first", "last"])
+@pytest.mark.parametrize("gap_s", [0.0, 2.0])
+def test_sound_with_the_stamps_of_its_bursts_stays_unbroken(tmp_path: Path, burst_s: float, stamp: str, gap_s: float):
+    n = round(burst_s / 0.02)  # packets per burst
+
+    def late(kind, i):
+        gap = gap_s if i >= (200 if kind == "audio" else 100) else 0.0
+        return gap if kind == "video" else gap + 0.02 * ((n - 1 if stamp == "last" else 0) - i % n)
+
+    media = Media(bend_stamps(make_pulses(tmp_path / "a.mkv", 8.0, codec="mpeg4"), late))
+    pieces = list(media.sound())
+    assert sum(len(piece.samples) for piece in pieces) == 8 * SAMPLE_RATE
+    assert len(pieces) == (2 if gap_s else 1)
+    _, clicks = pulses(media)
+    expected = FIRST_S + np.arange(8) + np.where(np.arange(8) < 4, 0, gap_s)
+    np.testing.assert_allclose(clicks, expected, atol=burst_s / 2 + 0.03)
     assert not media.notes
 
 

@@ -16,6 +16,7 @@ _FIRM = 4  # the explanation is kept for one packet of so many; the others show 
 
 _SLACK_S = 0.15  # stamps that wobble differ by less from a steady rate
 _SLACK = 1.5  # or by that many packets
+_SLACK_SOUND = 4.0  # or, in sound, by that many times as much as they usually do from packet to packet
 _OVERLAP_S = 1.0  # where times don't start over as a rule, going back by less is an overlap
 _REORDER_S = 0.5  # the display of a frame may be put off by that much more than that of the frames around it
 _REORDER = 8  # or by that many packets
@@ -64,6 +65,7 @@ class _Line:
         odd: how many of these are odd.
         verdicts: what is already known of the first of these: whether each is "right", "wrong", or begins "anew".
         read: number of its packets that were read.
+        sound: whether its packets have sound, at a steady rate.
     """
 
     def __init__(self) -> None:
@@ -73,6 +75,7 @@ class _Line:
         self.waiting: deque[_Stamp] = deque()
         self.verdicts: deque[str] = deque()
         self.odd = self.read = 0
+        self.sound = False
 
     @property
     def base(self) -> _Stamp | None:
@@ -132,7 +135,7 @@ class Clock:
         if packet.is_discard:
             return None
         line = self._lines[packet.stream.index]
-        line.read += 1
+        line.read, line.sound = line.read + 1, packet.stream.type == "audio"
         pts, dts = packet.pts, packet.dts
         if pts is None and dts is None:
             return None
@@ -217,20 +220,25 @@ class Clock:
         if not line.odd:
             return ["right"] * len(window)
         newest = -math.inf if line.part is None else self._newest[line.part]
-        return _simplest(window, list(line.believed), newest, self._leap_s)
+        return _simplest(window, list(line.believed), newest, self._leap_s, line.sound)
 
 
-def _simplest(window: list[_Stamp], believed: list[_Stamp], newest: float, leap_s: float) -> list[str]:
+def _simplest(window: list[_Stamp], believed: list[_Stamp], newest: float, leap_s: float, sound: bool) -> list[str]:
     """The cheapest explanation of stamps after others, by dynamic programming over the last stamp that is right."""
     base = believed[-1] if believed else None
     everything = _sorted_out(believed + window)
     known = everything[max(0, len(believed) - 1) :]
     rises = [b.mark - a.mark for a, b in pairwise(known) if b.mark > a.mark]
     typical_s = median(rises) if rises else 0.0
+    lengths = [stamp.end - stamp.show for stamp in known]
+    if sound and min(lengths) > 0:  # which stamps that wobble say better than their steps do
+        typical_s = median(lengths)
     reorder_s = max(_REORDER_S, _REORDER * typical_s)
     slack_s = reorder_s if any(stamp.loose for stamp in known) else max(_SLACK_S, _SLACK * typical_s)
     misplaced = _misplaced(everything, reorder_s)
     levels = [stamp.mark - typical_s * stamp.number for stamp in known]  # constant where the rate is steady
+    if sound and len(levels) > 2:
+        slack_s = max(slack_s, _SLACK_SOUND * median(abs(b - a) for a, b in pairwise(levels)))
     n, first = len(known), 0 if base is None else 1
     # The best explanation in which known[i] is right: its cost, the right one before it, and the verdict on it.
     cost, back, verdict = [math.inf] * n, [-1] * n, ["right"] * n

@@ -23,7 +23,10 @@ _AHEAD_S = 3.0
 """Seconds of sound that are looked at before a frame is placed: the middle of so many stamps is steady."""
 
 _SOON_S = 0.5
-"""A gap or overlap of GAP_S or more lasts if most of the stamps of so many seconds agree with it."""
+"""A gap or overlap of GAP_S or more lasts if most of the stamps of so many seconds agree with it, .."""
+
+_LASTS = 0.9
+""".. and this part of all that are looked at. Stamps that come in bursts, as packets arrive, come back to the count."""
 
 _REMEMBERED = 100  # frames
 
@@ -134,6 +137,10 @@ class Pieces:
         if self._kind is None:
             if not known.any():
                 return 0.0
+            returns = offs[known]
+            returns = returns[: np.flatnonzero(np.abs(returns - returns[0]) < GAP_S)[-1] + 1]
+            if np.ptp(returns) >= 1.5 * GAP_S:  # they come in bursts, or wobble much
+                return float(np.median(returns))
             soon = offs[known & (np.cumsum(lengths) - lengths < max(_SOON_S, np.cumsum(lengths)[known.argmax()]))]
             return float(np.median(soon[np.abs(soon - soon[0]) < GAP_S]))
         head_s = offs[0]
@@ -141,8 +148,13 @@ class Pieces:
         if len(soon) < 2 and lengths[0] < GAP_S:
             return 0.0  # one short frame proves nothing
         if abs(head_s) >= GAP_S:
-            agree = soon / head_s > 0.5
-            return float(np.median(soon[np.abs(soon - head_s) < GAP_S])) if agree.mean() > 0.5 else 0.0
+            if np.mean(soon / head_s > 0.5) <= 0.5 or np.mean(offs[known] / head_s > 0.5) < _LASTS:
+                return 0.0  # the stamps come back to the count
+            if self._past and np.mean(np.array(self._past) / head_s > 0.5) > 1 - _LASTS:
+                return 0.0  # they were there before, and came back
+            if self._past and _spread(np.array(self._past)) > GAP_S / 2:
+                return float(np.median(offs[known]))
+            return float(np.median(soon[np.abs(soon - head_s) < GAP_S]))
         # Where the stamps are exact, the first of them that is late shows where the gap is; else it takes more of them.
         wobble_s = max(_spread(soon), _spread(np.array(self._past)) if self._past else 0.0)
         near = soon if wobble_s < SLACK_S / 4 else offs[known]
