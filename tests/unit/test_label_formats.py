@@ -348,12 +348,12 @@ class TestTable:
 
 
 def test_columns_of_words_are_passed_over_and_only_what_is_asked_for_must_be_in_range(tmp_path):
-    text = "time_s,valence,frame,weights\n0,0.5,17,demonstration\n1,,18,demonstration\n"
+    text = "time_s,valence,age,weights\n0,0.5,17,demonstration\n1,,18,demonstration\n"
     path = written(tmp_path, "interview.csv", text)
     labels = read_labels(path, targets=["valence"])
     assert labels.targets == ("valence",)
     np.testing.assert_array_equal(labels.values[:, 0], np.float32([0.5, np.nan]))
-    with pytest.raises(CorpusError, match=r"frame at 0\.00 s: 17 is not in"):
+    with pytest.raises(CorpusError, match=r"age at 0\.00 s: 17 is not in"):
         read_labels(path)
 
 

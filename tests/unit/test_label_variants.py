@@ -75,6 +75,27 @@ class TestTables:
             "left out, because they belong to an estimate: columns valence_low, valence_high",
         )
 
+    def test_columns_that_number_rows_or_say_how_sure_a_label_is_are_no_targets(self, tmp_path):
+        labels = read(tmp_path, "a.csv", "Frame,id,time_s,valence,confidence\n0,7,0,0.5,0.9\n1,7,1,0.4,7\n")
+        assert labels.targets == ("valence",)
+        assert labels.notes == (
+            "left out, because they number rows or say how sure a label is: columns Frame, id, confidence",
+        )
+
+    @pytest.mark.parametrize(
+        "titles_and_rows",
+        [
+            "start_s,duration_s,valence\n0,0.5,0.1\n1,0.25,0.2\n",
+            "start_ms,duration_ms,valence\n0,500,0.1\n1000,250,0.2\n",
+            "time_s,Duration,valence\n0,0.5,0.1\n1,0.25,0.2\n",
+            "start_s,duration_s,end_s,valence\n0,0.5,0.5,0.1\n1,0.25,1.25,0.2\n",
+        ],
+    )
+    def test_lengths_are_ends_and_no_target(self, tmp_path, titles_and_rows):
+        labels = read(tmp_path, "a.csv", titles_and_rows)
+        assert labels.targets == ("valence",)
+        assert labels.until_s.tolist() == pytest.approx([0.5, 1.25])
+
     def test_a_line_is_named_as_an_editor_counts_it(self, tmp_path):
         with pytest.raises(CorpusError, match="line 6, column valence: 'x' isn't a number"):
             read(tmp_path, "a.csv", 'time_s,valence,word\n\n0,0.5,"two\nlines"\n\n1,x,\n')

@@ -26,6 +26,12 @@ UNITS: dict[str, float | None] = {
 ENDS = {"until_s": 1.0, "end_s": 1.0, "until_ms": 1e-3, "end_ms": 1e-3}
 """Names of the column of end times, for labels of intervals -> seconds per unit."""
 
+LENGTHS: dict[str, float | None] = {"duration_s": 1.0, "duration_ms": 1e-3, "duration": None}
+"""Names of the column of lengths, in place of end times -> seconds per unit, None for that of the column of times."""
+
+_COUNTED = ("frame", "frame_index", "frame_number", "index", "id", "confidence")
+"""Columns that number rows or say how sure a label is; none is a target."""
+
 _NAMELESS = re.compile(r"|Unnamed: \d+")
 """Titles of an index, as pandas writes and reads it."""
 
@@ -37,8 +43,8 @@ class Table:
     """One row per label, cells separated by commas, semicolons or tabs; the cell of an unknown label is empty.
 
     Where commas don't separate cells, numbers may have a decimal comma. Left out and named in the notes are columns of
-    words, columns without a title (an index), and what `avgate predict` writes beside its estimates, such as
-    valence_low and valence_high beside valence.
+    words, columns without a title (an index), columns that number rows, such as frame, or say how sure a label is, and
+    what `avgate predict` writes beside its estimates, such as valence_low and valence_high beside valence.
     """
 
     name: str = "csv"
@@ -62,6 +68,8 @@ class Table:
             raise CorpusError(what, where=path, hint=_HINT)
         clock = clocks[0]
         end = next((i for i, title in enumerate(lower) if title in ENDS), None)
+        lengths = [i for i, title in enumerate(lower) if title in LENGTHS]
+        length = lengths[0] if lengths and end is None else None  # ends say it already, where there are both
         twice = {title for title in titles if title and titles.count(title) > 1}
         if twice:
             raise CorpusError(f"these columns are there twice: {listed(sorted(twice))}", where=path, hint=_HINT)
@@ -70,14 +78,16 @@ class Table:
                 what = f"line {text.lines[i]} has {len(row)} cells, but there are {len(titles)} columns"
                 raise CorpusError(what, where=path, hint=_HINT)
         nameless = [i for i, title in enumerate(titles) if _NAMELESS.fullmatch(title)]
-        beside = [i for i, title in enumerate(titles) if _beside_an_estimate(title, titles)]
-        words = [i for i in range(len(titles)) if _words(text, i) and i not in {clock, end, *nameless, *beside}]
-        targets = [i for i in range(len(titles)) if i not in {clock, end, *nameless, *beside, *words}]
+        counted = [i for i, title in enumerate(lower) if title in _COUNTED]
+        beside = [i for i, t in enumerate(titles) if i not in counted and _beside_an_estimate(t, titles)]
+        known = {clock, end, *lengths, *nameless, *counted, *beside}
+        words = [i for i in range(len(titles)) if _words(text, i) and i not in known]
+        targets = [i for i in range(len(titles)) if i not in {*known, *words}]
         if not targets:
             raise CorpusError("there must be a named column of numbers for each target", where=path, hint=_HINT)
         times, *columns = (
             np.array([text.number(n, i, titles[i]) for n in range(1, len(text.rows))], np.float64)
-            for i in (clock, *targets, *([] if end is None else [end]))
+            for i in (clock, *targets, *(i for i in (end, length) if i is not None))
         )
         unit = UNITS[lower[clock]]
         unit = seconds_per_unit(times) if unit is None else unit
@@ -86,8 +96,10 @@ class Table:
             raise CorpusError(what, where=path, hint="call it time_s or time_ms, in seconds or milliseconds")
         time_s = checked_times(times * unit, path, _HINT, text.lines[1:])
         until_s = None if end is None else columns.pop() * ENDS[lower[end]]
+        if length is not None:
+            until_s = time_s + columns.pop() * (LENGTHS[lower[length]] or unit)
         values = np.stack(columns, axis=1).astype(np.float32)
-        notes = left_out([titles[i] for i in words], "columns") + _further(text, nameless, beside)
+        notes = left_out([titles[i] for i in words], "columns") + _further(text, nameless, counted, beside)
         labels = LabelTrack(time_s, values, tuple(titles[i] for i in targets), until_s, notes)
         return checked_ends(labels, path, _HINT, text.lines[1:])
 
@@ -114,9 +126,13 @@ def _words(text: TextTable, column: int) -> bool:
     return bool(filled) and not any(unknown(cell) or number(cell, comma=True) is not None for cell in filled)
 
 
-def _further(text: TextTable, nameless: list[int], beside: list[int]) -> tuple[str, ...]:
+def _further(text: TextTable, nameless: list[int], counted: list[int], beside: list[int]) -> tuple[str, ...]:
     """Notes on columns of numbers that are no targets; an empty column without a title is no loss."""
-    filled = [f"column {i + 1}" for i in nameless if any(row[i] for row in text.rows[1:])]
-    notes = (f"left out, because it has no title: {listed(filled)}",) if filled else ()
-    further = listed(text.rows[0][i] for i in beside)
-    return notes + ((f"left out, because they belong to an estimate: columns {further}",) if beside else ())
+    titles = text.rows[0]
+    left = {
+        "it has no title": [f"column {i + 1}" for i in nameless if any(row[i] for row in text.rows[1:])],
+        "they number rows or say how sure a label is": [titles[i] for i in counted],
+        "they belong to an estimate": [titles[i] for i in beside],
+    }
+    lists = {why: listed(names) if why.startswith("it") else f"columns {listed(names)}" for why, names in left.items()}
+    return tuple(f"left out, because {why}: {lists[why]}" for why, names in left.items() if names)
