@@ -12,7 +12,7 @@ import pytest
 from avgate.core.errors import CorpusError
 from avgate.core.timeline import Grid
 from avgate.core.types import LabelTrack
-from avgate.labels.formats import read_labels, write_labels
+from avgate.labels.formats import label_format, read_labels, write_labels
 from avgate.labels.tracks import intervals, labels_on_grid, own_rate, rate_of, values_at
 
 NOVA = """<?xml version="1.0" ?>
@@ -445,3 +445,13 @@ def test_ends_of_intervals_in_a_table_are_no_targets(tmp_path):
     labels = read_labels(tmp_path / "trace.csv")
     assert labels.targets == ("valence", "mood_low"), "mood_low is the end of nothing"
     assert labels.values[0] == pytest.approx([0.1, 0.5])
+
+
+@pytest.mark.parametrize("chosen", ["elan", "textgrid", "csv", "nova", "carma"])
+def test_control_characters_in_a_targets_name_are_written_as_escapes(tmp_path, chosen):
+    labels = LabelTrack(np.arange(3.0), np.zeros((3, 1), np.float32), ("a\x01b\uffff",))
+    path = tmp_path / f"a{label_format(chosen).suffix}"
+    write_labels(labels, path, chosen)
+    again = read_labels(path)
+    assert len(again.time_s) == 3
+    assert again.targets == ("a\\x01b\\uffff",)

@@ -19,6 +19,9 @@ _SHOWN = {"\n", "\u200c", "\u200d"}
 _OBEYED = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Unicode's categories of characters that control a terminal or the direction of text, or are no text at all."""
 
+_NONE = {"\ufffe", "\uffff"}
+"""Unicode's places for no character; XML forbids them."""
+
 _LARGEST = 3.4e38
 """Values are kept in 32 bits, which hold no larger ones."""
 
@@ -42,6 +45,15 @@ def printable(text: str) -> str:
 def one_line(text: str) -> str:
     """`printable`, and with escapes in place of line ends, too."""
     return printable(text).replace("\n", _escape("\n"))
+
+
+def as_name(text: str) -> str:
+    r"""A name as a file of any kind can hold it: as `one_line` shows it, and without characters that XML can't hold.
+
+    >>> as_name("a\x01b")
+    'a\\x01b'
+    """
+    return "".join(_escape(c) if c in _NONE else c for c in one_line(text))
 
 
 def _escape(character: str) -> str:

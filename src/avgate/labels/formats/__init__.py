@@ -12,7 +12,7 @@ import numpy as np
 
 from avgate.core.errors import CorpusError, UsageError, choose
 from avgate.core.files import is_file
-from avgate.core.text import listed, quoted
+from avgate.core.text import as_name, listed, quoted
 from avgate.core.types import LabelTrack
 from avgate.labels.formats.affwild2 import AffWild2
 from avgate.labels.formats.base import Frames, LabelFormat, checked_ends, checked_times, scale
@@ -139,6 +139,8 @@ def scaled(
 def write_labels(labels: LabelTrack, path: Path, name: str) -> list[Path]:
     """Write labels in a format: one file, or NAME.TARGET.SUFFIX per target where a file holds one target only.
 
+    Control characters in a target's name are written as escapes, see `as_name`.
+
     Args:
         labels: what to write; at least one row.
         path: the file; its suffix is the format's.
@@ -154,7 +156,7 @@ def write_labels(labels: LabelTrack, path: Path, name: str) -> list[Path]:
     chosen, files = label_format(name), files_of(path, labels.targets, name)
     parts = [only(labels, [target]) for target in labels.targets] if len(files) > 1 else [labels]
     for file, part in zip(files, parts, strict=True):
-        chosen.write(part, file)
+        chosen.write(replace(part, targets=tuple(map(as_name, part.targets))), file)
     return files
 
 
