@@ -148,6 +148,18 @@ def test_what_is_wrong_is_said(manifest, change, said):
     assert said in problems(manifest)
 
 
+@pytest.mark.parametrize(("first", "second"), [("Anna", "anna"), ("Zo\u00e9", "Zoe\u0301")])
+def test_a_person_is_one_however_their_name_is_written(manifest, first, second):
+    def name(rows, split):
+        rows[0].update(group=first, split="train")
+        rows[1].update(group=second, split=split)
+
+    edit(manifest, lambda rows: name(rows, "test"))
+    assert f"the group '{first}' is in the test split here, but in train in line 2" in problems(manifest)
+    edit(manifest, lambda rows: name(rows, "train"))
+    assert [clip.group for clip in Manifest(manifest).clips()[:2]] == [first, first]
+
+
 def test_a_list_of_half_of_europe_has_semicolons_and_decimal_commas(manifest):
     (manifest.parent / "joy.csv").write_text("time_ms;joy\n0;1,0\n500;2,5\n1000;4\n")
     rows = ["clip;video;labels;split;group;limits;weight"]

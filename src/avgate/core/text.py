@@ -56,6 +56,15 @@ def as_name(text: str) -> str:
     return "".join(_escape(c) if c in _NONE else c for c in one_line(text))
 
 
+def spelling_apart(name: str) -> str:
+    """A name without what is only its spelling: blanks around it, case, and how accents are encoded.
+
+    >>> spelling_apart("Zoé") == spelling_apart(" ZOE\u0301")
+    True
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold()).strip()
+
+
 def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 

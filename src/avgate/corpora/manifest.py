@@ -27,7 +27,7 @@ import numpy as np
 
 from avgate.core.errors import AvgateError, CorpusError, UsageError
 from avgate.core.files import is_file, is_there
-from avgate.core.text import LISTED, listed, number, quoted
+from avgate.core.text import LISTED, listed, number, quoted, spelling_apart
 from avgate.core.types import Clip, FeatureTrack, LabelTrack
 from avgate.corpora.base import SPLITS, Row, read_table
 from avgate.labels.categories import SOURCE, place
@@ -122,6 +122,7 @@ class Manifest:
         if not rows:
             raise CorpusError("no clip is listed", where=self.path, hint=_COLUMNS_HINT)
         clips: dict[str, Clip] = {}
+        spelled: dict[str, str] = {}
         home: dict[str, tuple[str, int]] = {}
         shown: dict[str, tuple[str, int]] = {}
         for row in rows:
@@ -131,6 +132,8 @@ class Manifest:
                 self._wrong(line, what)
                 continue
             clip = self._clip(row)
+            # A person is one however their name is written: as it is in the first of their lines.
+            clip = replace(clip, group=spelled.setdefault(spelling_apart(clip.group), clip.group))
             if clip.name in clips:
                 self._wrong(line, f"the clip '{quoted(clip.name)}' is listed twice")
             elif clip.name:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from avgate.core.errors import CorpusError, FeatureError
+from avgate.core.text import spelling_apart
 from avgate.corpora.base import Corpus
 from avgate.evaluation.examples import Example, by_source, groups, load_examples
 from avgate.features.base import kind_of
@@ -81,7 +82,8 @@ def prepare(train: list[Example], validation: list[Example], specs: tuple[Featur
         CorpusError: a person is in both splits, or a modality never occurs.
         FeatureError: features are too large to be standardised.
     """
-    shared = groups(train) & groups(validation)
+    known = set(map(spelling_apart, groups(train)))
+    shared = {group for group in groups(validation) if spelling_apart(group) in known}
     if shared:
         raise CorpusError(
             f"these groups are in the training and in the validation split: {', '.join(sorted(shared))}",
