@@ -96,6 +96,11 @@ class TestTables:
         assert labels.targets == ("valence",)
         assert labels.until_s.tolist() == pytest.approx([0.5, 1.25])
 
+    @pytest.mark.parametrize("text", ["nan", "NaN", "-nan", "-nan(ind)", "nan(ind)", "nan(0x8)", "-1.#IND", "1.#QNAN0"])
+    def test_unknown_is_unknown_as_any_program_writes_it(self, tmp_path, text):
+        labels = read(tmp_path, "a.csv", f"time_s,valence\n0,{text}\n1,0.5\n")
+        assert values(labels, "valence") == pytest.approx([NAN, 0.5], nan_ok=True)
+
     def test_a_line_is_named_as_an_editor_counts_it(self, tmp_path):
         with pytest.raises(CorpusError, match="line 6, column valence: 'x' isn't a number"):
             read(tmp_path, "a.csv", 'time_s,valence,word\n\n0,0.5,"two\nlines"\n\n1,x,\n')

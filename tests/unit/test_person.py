@@ -118,7 +118,24 @@ def test_nobody_can_be_chosen_where_no_face_is_in_view(monkeypatch):
         found(monkeypatch, "left", lambda time_s: [])
 
 
-@pytest.mark.parametrize("text", ["", "lefty", "0", "-1", "1.5", "1,2", "1,2,x", "nan,0,0", "-1,0.5,0.5", "1,2,3,4"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "lefty",
+        "0",
+        "-1",
+        "1.5",
+        "1,2",
+        "1,2,x",
+        "nan,0,0",
+        "-1,0.5,0.5",
+        "1,2,3,4",
+        "1_0,.5,.5",
+        "\u0661",
+        "\u0661,.5,.5",
+    ],
+)
 def test_what_names_no_person_is_refused_with_what_does(text):
     with pytest.raises(UsageError, match="names no person") as caught:
         Person.named(text)

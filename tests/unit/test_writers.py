@@ -95,14 +95,21 @@ def test_boxes_come_back_from_json_and_are_null_where_no_face_was_found(tmp_path
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "{}", '{"time_s": 3}', "\x00"],
-    ids=["empty", "list", "other object", "no columns", "binary"],
+    ["", "{}", '{"time_s": 3}', "\x00"],
+    ids=["empty", "other object", "no columns", "binary"],
 )
 def test_what_is_no_trace_is_refused(text: str, tmp_path: Path):
     (tmp_path / "t.json").write_text(text)
     with pytest.raises(UsageError, match="not a trace") as caught:
         read_json(tmp_path / "t.json")
     assert caught.value.where == str(tmp_path / "t.json")
+
+
+@pytest.mark.parametrize("text", ["[]", "3", '"trace"', "null"])
+def test_what_is_no_object_is_said_in_words(text: str, tmp_path: Path):
+    (tmp_path / "t.json").write_text(text)
+    with pytest.raises(UsageError, match=r"this is not a trace \(it holds no JSON object\)"):
+        read_json(tmp_path / "t.json")
 
 
 def test_a_trace_with_a_short_column_is_refused(tmp_path: Path):
@@ -150,7 +157,8 @@ def changed(trace: Trace, path: Path, *place: str | int, value: object) -> Path:
         (("present", "face", 0), "yes", "present: face must be a list of true and false"),
         (("notes",), [3], "source and notes must be texts"),
         (("source",), None, "source and notes must be texts"),
-        (("provenance",), 3, "not a trace"),
+        (("provenance",), 3, "its 'provenance' is no JSON object"),
+        (("targets",), [], "its 'targets' is no JSON object"),
         (("face_box",), [None] * 9, "unequal length"),
         (("face_box",), [[0, 0, 1]] * 10, "face_box must be a list of boxes"),
         (("face_box",), [[0, 0, 1, "1"]] * 10, "face_box must be a list of numbers"),
@@ -167,7 +175,7 @@ def test_values_that_no_trace_has_are_refused_by_their_row(place, value, said, t
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000], ids=["lists", "objects"])
 def test_endless_nesting_is_refused(text: str, tmp_path: Path):
     (tmp_path / "t.json").write_text(text)
-    with pytest.raises(UsageError, match="not a trace"):
+    with pytest.raises(UsageError, match=r"not a trace \(it is nested too deep\)"):
         read_json(tmp_path / "t.json")
 
 

@@ -16,6 +16,9 @@ from avgate.core.text import from_cell, number, quoted, reason
 _SEPARATOR = re.compile(r"sep=(.)", re.IGNORECASE)
 """A first line by which spreadsheets tell the separator."""
 
+_UNKNOWN = re.compile(r"na|[+-]?nan(\(\w*\))?|[+-]?1\.#(qnan|snan|ind)0*", re.ASCII | re.IGNORECASE)
+"""NaN may have a sign and a kind, such as -nan(ind); programs of older Windows write 1.#QNAN."""
+
 
 @dataclass(frozen=True)
 class TextTable:
@@ -54,8 +57,8 @@ class TextTable:
 
 
 def unknown(text: str) -> bool:
-    """Whether a cell says that a value is unknown: it is empty, NaN or NA."""
-    return not text or text.lower() in ("nan", "na")
+    """Whether a cell says that a value is unknown: it is empty, NA, or NaN as any program writes it."""
+    return not text or _UNKNOWN.fullmatch(text) is not None
 
 
 def read_rows(path: Path, separator: str | None = None, *, blank: bool = False, hint: str | None = None) -> TextTable:

@@ -100,6 +100,8 @@ def reason(error: object, longest: int = 200) -> str:
     """
     if isinstance(error, UnicodeDecodeError):
         return "it isn't UTF-8 text" if error.encoding.startswith("utf-8") else f"it isn't {error.encoding} text"
+    if isinstance(error, RecursionError):
+        return "it is nested too deep"
     if isinstance(error, KeyError):
         return f"it has no {one_line(str(error))}"[:longest]
     error = getattr(error, "reason", None) or error  # as urllib's errors have it

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from avgate.core.errors import UsageError
+from avgate.core.text import number
 from avgate.core.types import VideoFrame
 from avgate.faces.engines import open_engine
 from avgate.faces.following import SAME_FACE_IOU, Start, iou
@@ -45,13 +46,10 @@ class Person:
         """Who is meant by `left`, `2` or `12.5,0.3,0.4`; UsageError where that is nobody."""
         if text in PLACES:
             return cls(text, text)
-        if text.isdecimal() and 1 <= int(text) <= 99:
+        if text.isascii() and text.isdecimal() and 1 <= int(text) <= 99:
             return cls(text, int(text))
-        try:
-            numbers = [float(part) for part in text.split(",")]
-        except ValueError:
-            numbers = []
-        if len(numbers) != 3 or not all(math.isfinite(x) and x >= 0 for x in numbers):
+        numbers = [x for part in text.split(",") if (x := number(part.strip())) is not None and x >= 0]
+        if len(numbers) != 3 or text.count(",") != 2:
             raise UsageError(f"'{text[:40]}' names no person", where="--person", hint=_HINT)
         return cls(text, None, (numbers[0], numbers[1], numbers[2]))
 

@@ -66,6 +66,11 @@ def read_json(path: Path) -> Trace:
             hint = "give the .json file that avgate predict wrote"
             raise UsageError("this is no regular file but a folder, device, pipe or socket", where=path, hint=hint)
         document = json.loads(path.read_text("utf-8"))
+        if not isinstance(document, dict):
+            raise ValueError("it holds no JSON object")
+        for part in ("targets", "raw", "low", "high", "present", "gates", "provenance"):
+            if not isinstance(document.get(part, {}), dict):
+                raise ValueError(f"its '{part}' is no JSON object")
         low, high = (_arrays(document.get(end, {}), end, (-1, 1)) for end in ("low", "high"))
         trace = Trace(
             time_s=_times(document["time_s"]),
