@@ -102,6 +102,11 @@ def test_a_name_that_is_too_long_is_an_output_error(tmp_path: Path):
         temporary.write_text("x")
 
 
+def test_an_output_whose_name_is_too_long_is_refused_before_the_work(tmp_path):
+    with pytest.raises(OutputError, match=r"can't be written \(File name too long\)\n.*give it a shorter name"):
+        refuse_overwriting([tmp_path], {"--out": tmp_path / f"{'x' * 252}.eaf"})
+
+
 def test_a_file_in_an_input_folder_is_not_written_over_but_a_new_one_may_be_written_there(tmp_path):
     (tmp_path / "corpus" / "labels").mkdir(parents=True)
     (tmp_path / "corpus" / "labels" / "a.csv").touch()

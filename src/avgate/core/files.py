@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import json
 import math
 import os
@@ -53,10 +54,13 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
             raise
         after = f" after {written:,} bytes" if written else ""
         what = f"can't be written{after} ({reason(error)})"
-        raise OutputError(what, where=path, hint=_hint(final)) from error
+        raise OutputError(what, where=path, hint=_hint(final, error)) from error
 
 
 def _refuse_other_kinds(path: Path, final: Path) -> None:
+    if not is_there(final):
+        with contextlib.suppress(FileNotFoundError):
+            final.lstat()  # raises for a name that no file can have
     if final.is_dir():
         raise OutputError("there is a folder of this name", where=path, hint="give the name of a file")
     if final.exists() and not final.is_file():
@@ -72,7 +76,7 @@ def refuse_unwritable(path: Path) -> None:
             probe.touch()
     except OSError as error:
         what = f"can't be written ({error.strerror or error})"
-        raise OutputError(what, where=path, hint=_hint(final)) from error
+        raise OutputError(what, where=path, hint=_hint(final, error)) from error
 
 
 @contextlib.contextmanager
@@ -104,7 +108,9 @@ def _same_work(path: Path, final: Path) -> bool:
     return path == final or (path.parent == final.parent and path.name.startswith(PREFIX))
 
 
-def _hint(path: Path) -> str:
+def _hint(path: Path, error: OSError) -> str:
+    if error.errno == errno.ENAMETOOLONG:
+        return "give it a shorter name"
     if not path.parent.is_dir():
         return f"create the folder {path.parent} first, or choose another one"
     return "check the folder's permissions and the free space on the disk, or choose another folder"
@@ -154,7 +160,7 @@ def refuse_overwriting(inputs: Iterable[Path], outputs: Mapping[str, Path | None
         if path is None:
             continue
         place = Path(os.path.realpath(path))
-        if place.exists() and any(folder in place.parents for folder in read):
+        if is_there(place) and any(folder in place.parents for folder in read):
             taken[place] = "it is part of an input"
         if place in taken:
             raise UsageError(f"'{path}' can't be written: {taken[place]}", where=option, hint="give another name")
