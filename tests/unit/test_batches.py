@@ -39,6 +39,11 @@ def data(lengths: tuple[int, ...] = (95, 40, 12), absent: Mapping[str, range] | 
     return prepare(train, [example(30, 9, "somebody else")], SPECS, "tiny")
 
 
+def test_nobody_is_in_both_splits_however_their_name_is_written():
+    with pytest.raises(CorpusError, match="these groups are in the training and in the validation split: ANNA"):
+        prepare([example(20, 0, "Anna")], [example(20, 1, "ANNA")], SPECS, "tiny")
+
+
 def corrupting(**changes: object) -> Recipe:
     return replace(RECIPE, train=replace(RECIPE.train, corrupt=CorruptConfig(**changes)))
 

@@ -375,6 +375,9 @@ class TestTimesStay:
         assert "a: labels were moved by up to 1 s, onto steps of 2 s" in " ".join(capsys.readouterr().err.split())
         run(file, "--out", tmp_path / "b.csv", "--rate", "5")
         assert "moved" not in capsys.readouterr().err
+        run(file, "--out", tmp_path / "b.csv", "--rate", "1", "--delay", "1.3")
+        said = " ".join(capsys.readouterr().err.split())
+        assert "valence: moved by 1 s, not 1.3, since steps are 1 s: give a higher --rate" in said
 
     def test_and_what_holds_across_the_beginning_begins_there(self, tmp_path):
         file = written(tmp_path / "a.csv", "time_s,until_s,valence\n-2,-1,0.1\n-0.4,0.6,0.2\n0.6,1.6,0.3\n")

@@ -143,8 +143,8 @@ def labels(
     if rate is not None and not 0 < rate <= _HIGHEST_RATE:
         raise UsageError(f"{rate:g} labels per second can't be written", hint=f"--rate is up to {_HIGHEST_RATE:g}")
     late = _checked_delay(delay, features)
-    begins_at_zero = label_format(format).suffix == ".annotation"
-    grid = grid_for(tracks, rate, delay_s=0.0 if isinstance(late, str) else late, at_zero=begins_at_zero)
+    late_s = 0.0 if isinstance(late, str) else late
+    grid = grid_for(tracks, rate, delay_s=late_s, at_zero=label_format(format).suffix == ".annotation")
     # One file's labels keep their times, unless these are to change, or the format has regular steps.
     alone = next(iter(tracks.values())) if len(tracks) == 1 and rate is None and late == 0 else None
     if alone is None or not (format == "affwild2" or keeps_times(alone, format)):
@@ -161,6 +161,9 @@ def labels(
         longest_s=longest_s,
     )
     for name, merged in found.items():
+        if late_s and abs(merged.delay_s - late_s) > FARTHEST_S + 1e-6:
+            what = f"moved by {merged.delay_s:g} s, not {late_s:g}, since steps are {1 / grid.rate:g} s"
+            console.say((f"{name}:", "yellow"), f" {what}: give a higher --rate")
         if merged.unheard:
             what = f"not counted, because they contradict the mean of all raters: {listed(merged.unheard)}"
             console.say((f"{name}:", "yellow"), f" {what}")
