@@ -43,6 +43,7 @@ def test_damaged_inputs_of_every_kind_cost_a_process_nothing(any_face_model):
     assert len({outcome.kind for outcome in found}) > len(KINDS) / 2
 
 
+@pytest.mark.slow
 def test_the_same_number_is_the_same_damage(tmp_path):
     first, second = (outcomes(tmp_path / name, range(12), 5, ("labels",)) for name in ("a", "b"))
     assert [(o.seed, o.how, o.verdict) for o in first] == [(o.seed, o.how, o.verdict) for o in second]
