@@ -69,7 +69,9 @@ def off(packets: Iterable[Stamped], wrong: Callable[[Stamped, int], float]) -> l
     return out
 
 
-def corrected(packets: Sequence[Stamped], starts_over: bool = False) -> tuple[list[Stamped], Clock]:
+def corrected(
+    packets: Sequence[Stamped], starts_over: bool = False, guessed: bool = False
+) -> tuple[list[Stamped], Clock]:
     """The packets as the clock corrects them, and the clock."""
-    clock = Clock(0.0, 10.0 if starts_over else LONGEST_S, starts_over)
+    clock = Clock(0.0, 10.0 if starts_over else LONGEST_S, starts_over, guessed)
     return [packet for packet, _ in clock.correct([replace(packet) for packet in packets])], clock

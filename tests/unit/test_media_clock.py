@@ -102,6 +102,17 @@ def test_times_that_leap_are_joined_only_where_times_may_start_over():
         assert not clock.restarts
 
 
+def test_decoding_times_that_are_guessed_out_of_order_change_nothing():
+    # As FFmpeg reads a Matroska file in which x264 refers to B-frames after some without.
+    pts = [0, 133, 67, 33, 100, 267, 200, 167, 233, 3130, 2000, 300, 3100, 15_000, 9030, 9000, 9060]
+    dts = [0, 133, 67, 33, 67, 100, 200, 167, 233, 267, 2000, 300, 3100, 3130, 9030, 9000, 9060]
+    packets = [Stamped(VIDEO, p / 1000, p, d, 33) for p, d in zip(pts, dts, strict=True)]
+    out, clock = corrected(packets, guessed=True)
+    assert out == packets
+    assert not clock.wrong
+    assert not clock.restarts
+
+
 def test_packets_that_arent_shown_decide_nothing():
     packets = steady(2.0)
     hidden = [replace(p, pts=p.pts - 700, dts=p.dts - 700, is_discard=True) for p in packets[40:80]]

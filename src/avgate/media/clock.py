@@ -99,16 +99,17 @@ class Clock:
         leap_s: times that go ahead by more have leapt.
         starts_over: whether the container's times may start over (MPEG-PS, MPEG-TS, Ogg). In others, times that go
             back by less than a second, and not to the start of the part, are an overlap.
+        guessed: whether FFmpeg makes decoding times of the display times (Matroska), which may then be out of order.
 
     Attributes:
         restarts: times in seconds at which a further part begins.
         wrong: kind of stream -> where its packets with a wrong stamp should begin, in seconds.
     """
 
-    def __init__(self, origin_s: float, leap_s: float, starts_over: bool):
+    def __init__(self, origin_s: float, leap_s: float, starts_over: bool, guessed: bool = False):
         self.restarts: list[float] = []
         self.wrong: dict[str, list[float]] = defaultdict(list)
-        self._leap_s, self._starts_over = leap_s, starts_over
+        self._leap_s, self._starts_over, self._guessed = leap_s, starts_over, guessed
         self._offsets = [-origin_s]  # seconds, one for each part
         self._begins = [0]  # number of the packet that began each part
         self._newest = [-math.inf]  # latest mark in each part
@@ -165,6 +166,8 @@ class Clock:
         verdict = line.verdicts.popleft()
         line.waiting.popleft()
         line.odd -= stamp.odd
+        if verdict == "wrong" and self._guessed and not line.sound and line.base and not _far(stamp, line):
+            return packet, stamp.end + self._move(packet, line)  # frames tell when they are in the order of display
         if verdict == "wrong":
             self.wrong[packet.stream.type].append(line.due)
             packet.pts = packet.dts = None
@@ -293,6 +296,12 @@ def _misplaced(stamps: list[_Stamp], reorder_s: float) -> set[int]:
         for stamp, good in zip(stamps, plain, strict=True)
         if not good and any(_contradict(stamp, other) or _contradict(other, stamp) for other in sure)
     }
+
+
+def _far(stamp: _Stamp, line: _Line) -> bool:
+    """Whether pictures decoded well before or after this one contradict its display time."""
+    before = any(stamp.number - each.number > _MIXED and each.show > stamp.show for each in line.believed)
+    return before or any(each.number - stamp.number > _MIXED and each.show < stamp.show for each in line.waiting)
 
 
 def _contradict(one: _Stamp, later: _Stamp) -> bool:

@@ -198,7 +198,8 @@ def read_packets(container: Any, streams: Streams, note: Callable[[str], None]) 
         note: called with a sentence for each thing that the user must know.
     """
     starts_over = bool(container.format.flags & _TS_DISCONT)
-    clock = Clock(origin_s(container), _LEAP_S if starts_over else LONGEST_S, starts_over)
+    guessed = container.format.name.startswith("matroska")
+    clock = Clock(origin_s(container), _LEAP_S if starts_over else LONGEST_S, starts_over, guessed)
     used = [stream for stream in streams if stream is not None]
     ends = {stream.index: -math.inf for stream in used}
     failed: list[str] = []
