@@ -80,6 +80,7 @@ def test_a_delay_that_may_be_chance_is_doubted(raters, tmp_path, capsys):
     args = ["--delay", "ccc", "--features", features, "--targets", "valence"]
     run(*files, "--out", tmp_path / "gold.csv", *args, "--longest-delay", "1.5")
     said = " ".join(capsys.readouterr().err.split())
+    assert "valence: moved 1.5 s earlier, the delay that ccc found" in said
     assert "the best delay is the longest that was tried, 1.5 s" in said
     assert "58 s of labels are too few to find a delay reliably" in said
 
