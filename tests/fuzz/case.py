@@ -20,7 +20,7 @@ from random import Random
 import psutil
 from transformers.utils.logging import get_logger
 
-from avgate.core.console import console
+from avgate.core.console import quiet
 from avgate.core.errors import AvgateError
 from tests.fuzz.mutations import damage
 from tests.fuzz.seeds import trained
@@ -61,7 +61,7 @@ class Outcome:
 
 def write_seeds(root: Path, kinds: Sequence[str]) -> None:
     """Write the sound inputs of these kinds, and what their use needs."""
-    with _quiet():
+    with quiet():
         if set(kinds) & set(KINDS):
             trained(root / "_trained")
         for name in kinds:
@@ -108,7 +108,7 @@ def run_case(seeds: Path, folder: Path, seed: int, number: int, kinds: Sequence[
             _ALL[kind].use(case)
         except AvgateError as error:
             verdict, said = "error", str(error)
-        except Exception:
+        except Exception:  # whatever isn't an AvgateError is a fault, and reported
             faults.append(traceback.format_exc())
         seconds, memory = time.process_time() - start, _peak()
     if any(len(line) > _LONGEST_LINE for line in said.splitlines()):
@@ -188,15 +188,6 @@ def _peak() -> int:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    before, console.quiet = console.quiet, True
-    try:
-        yield
-    finally:
-        console.quiet = before
-
-
-@contextlib.contextmanager
 def _temporary(folder: Path) -> Iterator[None]:
     """Temporary files go into a folder of their own."""
     before, tempfile.tempdir = tempfile.tempdir, str(folder)
@@ -213,7 +204,7 @@ def _captured(path: Path) -> Iterator[None]:
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)
     streams = sys.stdout, sys.stderr
-    with path.open("w", encoding="utf-8", errors="backslashreplace", buffering=1) as file, _quiet():
+    with path.open("w", encoding="utf-8", errors="backslashreplace", buffering=1) as file, quiet():
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
         sys.stdout = sys.stderr = file

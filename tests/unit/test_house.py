@@ -46,7 +46,7 @@ def test_every_public_name_can_be_imported(name):
 
 def test_a_name_that_is_not_public_is_refused():
     with pytest.raises(AttributeError, match="'avgate' has no attribute 'Predictr'"):
-        avgate.Predictr  # noqa: B018
+        avgate.Predictr  # noqa: B018 (looking the name up is the test)
 
 
 def test_the_star_imports_what_is_public():

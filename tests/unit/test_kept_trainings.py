@@ -113,7 +113,7 @@ def test_ctrl_c_keeps_the_trainings_that_have_begun_and_begins_no_other(tmp_path
 
     monkeypatch.setattr(processes, "ProcessPoolExecutor", Pool)
     monkeypatch.setattr(processes, "wait", ctrl_c)
-    monkeypatch.setattr(comparison, "_quiet", nullcontext)  # a worker of its own silences itself alone
+    monkeypatch.setattr(comparison, "quiet", nullcontext)  # a worker of its own silences itself alone
     monkeypatch.setattr(comparison, "train_and_measure", train)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, workers=2)

@@ -44,14 +44,18 @@ def test_one_wrong_stamp_moves_nothing_else(tmp_path: Path, name: str, codec: st
     np.testing.assert_array_equal(media.frame_times(), [frame.time_s for frame in media.frames()])
 
 
-@pytest.mark.parametrize("wobble_s", [0.03, 0.06])
-def test_stamps_that_wobble_around_the_count_of_samples_are_smoothed(tmp_path: Path, wobble_s: float):
+def wobbling(path: Path, length_s: float, wobble_s: float) -> Path:
+    """Pulses whose sound has stamps up to wobble_s too early or too late."""
     rng = random.Random(0)
-    path = bend_stamps(
-        make_pulses(tmp_path / "a.mkv", 10.0, codec="mpeg4"),
+    return bend_stamps(
+        make_pulses(path, length_s, codec="mpeg4"),
         lambda kind, i: rng.uniform(-wobble_s, wobble_s) if kind == "audio" and i else 0.0,
     )
-    media = Media(path)
+
+
+@pytest.mark.parametrize("wobble_s", [0.03, 0.06])
+def test_stamps_that_wobble_around_the_count_of_samples_are_smoothed(tmp_path: Path, wobble_s: float):
+    media = Media(wobbling(tmp_path / "a.mkv", 10.0, wobble_s))
     together(media, list(range(10)))
     (piece,) = media.sound()
     assert len(piece.samples) == 160_000
@@ -60,12 +64,7 @@ def test_stamps_that_wobble_around_the_count_of_samples_are_smoothed(tmp_path: P
 
 @pytest.mark.parametrize("wobble_s", [pytest.param(0.1, marks=pytest.mark.slow), 0.15])
 def test_stamps_that_wobble_much_cost_little(tmp_path: Path, wobble_s: float):
-    rng = random.Random(0)
-    path = bend_stamps(
-        make_pulses(tmp_path / "a.mkv", 8.0, codec="mpeg4"),
-        lambda kind, i: rng.uniform(-wobble_s, wobble_s) if kind == "audio" and i else 0.0,
-    )
-    media = Media(path)
+    media = Media(wobbling(tmp_path / "a.mkv", 8.0, wobble_s))
     together(media, list(range(8)), wobble_s / 2)
     assert sum(len(piece.samples) for piece in media.sound()) / SAMPLE_RATE == pytest.approx(8.0, abs=wobble_s / 2)
     assert not [note for note in media.notes if "jump" in note]

@@ -9,7 +9,7 @@ import pytest
 
 from avgate.core.types import SAMPLE_RATE, Waveform
 from avgate.media import Media, open_recording
-from avgate.report.shown import STILL_HEIGHT, WAVE_COLOUR, Envelope, Shown
+from avgate.report.shown import STILL_HEIGHT, WAVE_COLOUR, Envelope, Shown, show
 from tests.clips import greys, tone
 from tests.disks import disk
 from tests.recordings import write_image, write_images, write_sound
@@ -18,13 +18,7 @@ INK = np.array(WAVE_COLOUR)
 
 
 def shown(path: Path, folder: Path, fps: float | None = None) -> Shown:
-    recording = open_recording(path, fps)
-    with Shown(recording, folder) as collected:
-        for frame in recording.frames():
-            collected.add(frame)
-        for piece in recording.sound():
-            collected.add_sound(piece)
-    return collected
+    return show(open_recording(path, fps), folder)
 
 
 def piece(level: float, seconds: float, start_s: float) -> Waveform:

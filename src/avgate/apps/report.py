@@ -19,7 +19,7 @@ from avgate.media.opening import FASTEST_FPS, SLOWEST_FPS
 from avgate.report.figure import SUFFIXES as FIGURE_SUFFIXES
 from avgate.report.figure import write_figure
 from avgate.report.html import write_report
-from avgate.report.shown import Shown
+from avgate.report.shown import Shown, show
 from avgate.report.writers.json import read_json
 
 HTML = ".html"
@@ -68,12 +68,7 @@ def _shown(file: Path, trace: Trace, folder: Path) -> Shown:
     """What a report shows of a recording, read once more."""
     step_s = float(np.median(np.diff(trace.time_s))) if len(trace) > 1 and file.is_dir() else 0.0
     recording = open_recording(file, min(max(1 / step_s, SLOWEST_FPS), FASTEST_FPS) if step_s > 0 else None)
-    with Shown(recording, folder) as shown:
-        for frame in recording.frames():
-            shown.add(frame)
-        for piece in recording.sound():
-            shown.add_sound(piece)
-    return shown
+    return show(recording, folder)
 
 
 def _of_another_file(video: Path, trace: Trace) -> str:

@@ -71,7 +71,7 @@ def within_ranges(verb: Callable[..., None]) -> Callable[..., None]:
                     ranges[name].refuse(f"--{name.replace('_', '-')}", number)
         verb(**given)
 
-    checked.__annotations__, checked.__signature__ = hints, inspect.signature(verb)  # type: ignore[attr-defined]
+    checked.__annotations__, checked.__signature__ = hints, inspect.signature(verb)  # type: ignore[attr-defined]  # tyro reads it
     return checked
 
 

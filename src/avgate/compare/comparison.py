@@ -7,9 +7,8 @@ OUT/curves.png                 scores over the corrupted share, where models are
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +24,7 @@ from avgate.compare.outcome import Outcome
 from avgate.compare.protocol import Protocol, Run, Variant
 from avgate.compare.stress import CLEAN, measure_intervals, stress
 from avgate.compare.tables import summarise, write_tables
-from avgate.core.console import console, progress
+from avgate.core.console import console, progress, quiet
 from avgate.core.errors import UsageError
 from avgate.core.processes import Workers, worker_count
 from avgate.core.text import reason
@@ -188,20 +187,10 @@ def _train_in_worker(protocol: Protocol, kept: Kept, recipe: Recipe, run: Run) -
 
 
 def _train_and_keep(protocol: Protocol, kept: Kept, data: Data, run: Run) -> Outcome:
-    with _quiet():
+    with quiet():  # there is one bar for all trainings
         outcome, checkpoint = train_and_measure(protocol, data, run)
     kept.save(run, data.identity(run, protocol), outcome, checkpoint)
     return outcome
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide messages and progress bars of single trainings: there is one bar for all of them."""
-    before, console.quiet = console.quiet, True
-    try:
-        yield
-    finally:
-        console.quiet = before
 
 
 def train_and_measure(protocol: Protocol, data: Data, run: Run) -> tuple[Outcome, Checkpoint]:

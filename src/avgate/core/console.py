@@ -75,6 +75,16 @@ def progress() -> Progress:
 
 
 @contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Hide messages and progress bars, such as those of work that has one bar for all of it."""
+    before, console.quiet = console.quiet, True
+    try:
+        yield
+    finally:
+        console.quiet = before
+
+
+@contextlib.contextmanager
 def quiet_native() -> Iterator[None]:
     """Discard what native libraries log to stderr while a model loads, runs for the first time or closes.
 

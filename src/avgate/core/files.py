@@ -75,7 +75,7 @@ def refuse_unwritable(path: Path) -> None:
         with claim(final.parent, final.suffix) as probe:
             probe.touch()
     except OSError as error:
-        what = f"can't be written ({error.strerror or error})"
+        what = f"can't be written ({reason(error)})"
         raise OutputError(what, where=path, hint=_hint(final, error)) from error
 
 
@@ -118,12 +118,12 @@ def _hint(path: Path, error: OSError) -> str:
 
 def is_file(path: str | Path) -> bool:
     """Whether there is a file of this name; False for names that no file can have, at which Path's own raises."""
-    return os.path.isfile(path)  # noqa: PTH113
+    return os.path.isfile(path)  # noqa: PTH113 (Path's raises for some names)
 
 
 def is_there(path: str | Path) -> bool:
     """Whether there is a file or a folder of this name; False for names that none can have."""
-    return os.path.exists(path)  # noqa: PTH110
+    return os.path.exists(path)  # noqa: PTH110 (Path's raises for some names)
 
 
 def make_folder(path: str | Path) -> Path:

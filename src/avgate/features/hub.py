@@ -58,7 +58,7 @@ def find_model(source: str) -> Path:
             if (folder / "config.json").is_file() and list(folder.glob(weights)):
                 return folder
     raise ModelFileError(
-        f"the model isn't in the hub's cache and can't be downloaded ({first_line(failure)})",
+        f"the model isn't in the hub's cache and can't be downloaded ({reason(failure)})",
         where=source,
         hint=f"go online once and run `hf download {source}`, or give a folder with the checkpoint",
     )
@@ -80,7 +80,7 @@ def settings_of(folder: Path) -> dict[str, Any]:
             settings = AutoConfig.from_pretrained(folder, local_files_only=True).to_dict()
     except Exception as error:  # the library raises many kinds for a damaged config.json
         hint = "give a checkpoint that transformers.AutoModel loads"
-        raise ModelFileError(f"its config.json can't be read ({first_line(error)})", where=folder, hint=hint) from error
+        raise ModelFileError(f"its config.json can't be read ({reason(error)})", where=folder, hint=hint) from error
     return settings.get("vision_config") or settings
 
 
@@ -94,7 +94,7 @@ def preprocessor_of(folder: Path) -> dict[str, Any]:
         found = json.loads(file.read_text("utf-8")) if file.is_file() else {}
     except (OSError, ValueError) as error:
         hint = "download the checkpoint again"
-        raise ModelFileError(f"it can't be read ({first_line(error)})", where=file, hint=hint) from error
+        raise ModelFileError(f"it can't be read ({reason(error)})", where=file, hint=hint) from error
     if not isinstance(found, dict):
         return {}
     if named := found.get("image_processor_type") or found.get("feature_extractor_type"):
@@ -152,7 +152,7 @@ def device() -> str:
         torch.empty(0, device=wanted)
     except (RuntimeError, AssertionError) as error:
         hint = "give cpu, or a device that this machine and its PyTorch have, such as cuda:0"
-        raise UsageError(f"'{wanted}' can't be used ({first_line(error)})", where=DEVICE, hint=hint) from error
+        raise UsageError(f"'{wanted}' can't be used ({reason(error)})", where=DEVICE, hint=hint) from error
     return wanted
 
 
@@ -189,7 +189,7 @@ def load_encoder(folder: Path, where: str, half: bool) -> Any:
             model, loading = AutoModel.from_pretrained(folder, local_files_only=True, output_loading_info=True)
     except Exception as error:  # the library raises many kinds for a damaged checkpoint
         hint = "give a checkpoint that transformers.AutoModel loads"
-        raise ModelFileError(f"it can't be loaded ({first_line(error)})", where=folder, hint=hint) from error
+        raise ModelFileError(f"it can't be loaded ({reason(error)})", where=folder, hint=hint) from error
     missing = [name for name in loading["missing_keys"] if not re.search(_UNUSED, name)]
     if missing:
         what = f"{len(missing)} of its weights are missing, such as {min(missing)}"
@@ -225,8 +225,3 @@ def _require(module: str, extra: str) -> None:
         raise ModelFileError(
             f"this backbone needs the package {module}", hint=f"install it: pip install 'avgate[{extra}]'"
         )
-
-
-def first_line(error: object) -> str:
-    """The first line of another library's error, at most 200 characters."""
-    return reason(error)

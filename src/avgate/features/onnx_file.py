@@ -14,7 +14,8 @@ from typing import Any, Literal
 import numpy as np
 
 from avgate.core.errors import ModelFileError, UsageError
-from avgate.features.hub import device, first_line
+from avgate.core.text import reason
+from avgate.features.hub import device
 
 Layout = Literal["auto", "first", "last"]
 """Where an output has its columns: right behind the batch, or last. With auto, the output's shape decides."""
@@ -51,7 +52,7 @@ class OnnxModel:
         try:
             return self.session.run(list(self.outputs), {self.input: batch.astype(kinds[self.dtype])})
         except Exception as error:  # onnxruntime's errors share no base class
-            what = f"the model fails on an input of shape {batch.shape} ({first_line(error)})"
+            what = f"the model fails on an input of shape {batch.shape} ({reason(error)})"
             hint = "check the backbone's settings against the model's input"
             raise ModelFileError(what, where=self.path, hint=hint) from error
 
@@ -155,7 +156,7 @@ def open_onnx(source: str, outputs: tuple[str, ...], threads: int = 1) -> OnnxMo
             str(path), options, providers=[*available, "CPUExecutionProvider"], **fallback
         )
     except Exception as error:  # onnxruntime's errors share no base class
-        what = f"it can't be read as an ONNX model ({first_line(error)})"
+        what = f"it can't be read as an ONNX model ({reason(error)})"
         raise ModelFileError(what, where=path, hint="export or download it again") from error
     inputs, declared = session.get_inputs(), {output.name: _sizes(output.shape) for output in session.get_outputs()}
     names = list(declared)

@@ -235,7 +235,7 @@ def _demuxed(container: Any, used: list[Any], failed: list[str]) -> Iterator[Any
     except IndexError:  # PyAV may look up streams that appear in the middle of a file, which it doesn't know
         pass
     except (av.FFmpegError, OSError) as error:
-        failed.append(str(error.strerror))
+        failed.append(reason(error))
 
 
 def _streams_now(container: Any) -> int:

@@ -170,6 +170,16 @@ class Shown:
                     self._scope.__exit__(type(error), error, error.__traceback__)
 
 
+def show(recording: Media | Images, folder: Path) -> Shown:
+    """What a report shows of a recording, in a pass of its own; arguments as for Shown."""
+    with Shown(recording, folder) as shown:
+        for frame in recording.frames():
+            shown.add(frame)
+        for piece in recording.sound():
+            shown.add_sound(piece)
+    return shown
+
+
 def _shrunk(image: np.ndarray) -> np.ndarray:
     import cv2
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from avgate.core.errors import ModelFileError, UsageError
+from avgate.core.text import reason
 from avgate.core.timeline import Grid
 from avgate.core.types import Modality
 from avgate.features.base import Need, fingerprint
@@ -20,7 +21,6 @@ from avgate.features.hub import (
     device,
     exact,
     find_model,
-    first_line,
     load_encoder,
     preprocessor_of,
     settings_of,
@@ -105,9 +105,7 @@ class HfImage:
             try:
                 out = model(pixel_values=pixels.to(where, dtype), output_hidden_states=True)
             except ValueError as error:  # such as an image size that a ViT isn't made for
-                what = (
-                    f"the model refuses faces of {pixels.shape[-2]} x {pixels.shape[-1]} pixels ({first_line(error)})"
-                )
+                what = f"the model refuses faces of {pixels.shape[-2]} x {pixels.shape[-1]} pixels ({reason(error)})"
                 hint = "correct size, crop_size or do_resize in its preprocessor_config.json"
                 raise ModelFileError(what, where=self.config.source, hint=hint) from error
             states = [*out.hidden_states[:-1], out.last_hidden_state]

@@ -98,7 +98,7 @@ def read_json(path: Path) -> Trace:
         for name, ends in low.items():
             _refuse_rows(ends > high[name], f"the interval of '{name}' ends below its start")
     except OSError as error:
-        raise UsageError(f"can't be read ({error.strerror})", where=path, hint="check the path") from error
+        raise UsageError(f"can't be read ({reason(error)})", where=path, hint="check the path") from error
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         hint = "give the .json file that avgate predict wrote"
         raise UsageError(f"this is not a trace ({reason(error)})", where=path, hint=hint) from error
