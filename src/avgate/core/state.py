@@ -1,0 +1,104 @@
+"""Saving objects in the middle of their work: their state as plain values and arrays, as bytes, and back to the bit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+_ARRAY = "__array__"
+"""Key of the dict that stands for an array; its value is the array's number."""
+
+
+class Stateful:
+    """An object that can be saved in the middle of its work, and restored into one that was made alike.
+
+    STATE names the attributes that change while it works. Each is None, a bool, number, text or array; a list, tuple or
+    dict of these; or a Stateful object, which is restored in place. Tuples come back as lists.
+    """
+
+    STATE: ClassVar[tuple[str, ...]] = ()
+
+    def state(self) -> dict[str, Any]:
+        """What restore needs; arrays aren't copied."""
+        return {name: _plain(getattr(self, name)) for name in self.STATE}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where another object of the same kind and settings was saved.
+
+        Raises:
+            ValueError: the state is of another kind of object.
+        """
+        if not isinstance(state, Mapping) or set(state) != set(self.STATE):
+            raise ValueError(f"this isn't the state of a {type(self).__name__}")
+        for name in self.STATE:
+            now = getattr(self, name)
+            if isinstance(now, Stateful):
+                now.restore(state[name])
+            else:
+                setattr(self, name, _own(state[name]))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Stateful):
+        return value.state()
+    if isinstance(value, dict):
+        return {key: _plain(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _own(value: Any) -> Any:
+    """A copy, so that two objects that were restored from one state don't share arrays."""
+    if isinstance(value, Mapping):
+        return {key: _own(v) for key, v in value.items()}
+    if isinstance(value, list):
+        return [_own(v) for v in value]
+    return value.copy() if isinstance(value, np.ndarray) else value
+
+
+def pack(state: Mapping[str, Any]) -> bytes:
+    """A state as bytes: a safetensors file of its arrays, with all else as JSON in its metadata.
+
+    Raises:
+        TypeError: it holds something that isn't plain, or a dict with keys other than text.
+    """
+    from safetensors.numpy import save
+
+    arrays: dict[str, np.ndarray] = {}
+
+    def packed(value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            arrays[str(len(arrays))] = np.ascontiguousarray(value).reshape(value.shape)
+            return {_ARRAY: len(arrays) - 1}
+        if isinstance(value, Mapping):
+            if not all(isinstance(key, str) for key in value):
+                raise TypeError(f"a state has text as keys, not {[*value]!r}")
+            return {key: packed(v) for key, v in value.items()}
+        return [packed(v) for v in value] if isinstance(value, list) else value
+
+    text = json.dumps(packed(state))
+    return bytes(save(arrays, {"state": text}))
+
+
+def unpack(data: bytes) -> dict[str, Any]:
+    """The inverse of pack; ValueError where the bytes are something else, or damaged."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        arrays = load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        plain = json.loads(header["__metadata__"]["state"])
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"this is no saved state ({error})") from error
+
+    def unpacked(value: Any) -> Any:
+        if isinstance(value, dict):
+            return arrays[str(value[_ARRAY])] if [*value] == [_ARRAY] else {k: unpacked(v) for k, v in value.items()}
+        return [unpacked(v) for v in value] if isinstance(value, list) else value
+
+    return dict(unpacked(plain))
