@@ -77,8 +77,11 @@ def joint_cross_attention(
     known = x * present[modality][:, None]
     joint = joint_features(weights, joint_name, features, present, form)  # J [L d]
     steps, d = joint.shape
-    mixing = mixing_matrix(weights[f"{name}.mixing.weight"], steps, time_mixing, reach)
     own = {key.removeprefix(f"{name}."): value for key, value in weights.items() if key.startswith(f"{name}.")}
+    if time_mixing == "decay":
+        correlations = decaying_correlations(own, x, present[modality], joint, scale)
+        return np.stack([attended_step(own, x[t], correlations[t], form) for t in range(steps)])
+    mixing = mixing_matrix(own["mixing.weight"], steps, time_mixing, reach)
     if form in ("paper", "additive"):
         argument = np.einsum("si,st,tk->ik", known, mixing, joint) / np.sqrt(d)
     else:
@@ -90,19 +93,37 @@ def joint_cross_attention(
     if scale == "sqrt_d_and_steps":
         argument = argument / np.sqrt(max(present[modality].sum(), 1))
     c = np.tanh(argument)  # [d_m d]
-    if form == "paper":
-        return x + relu(x @ own["w_c"] @ c) @ own["w_h"]
     if form == "additive":
         h = np.zeros((x.shape[1], hidden))
         for i in range(len(h)):
             for k in range(hidden):
                 h[i, k] = max(c[i] @ own["w_ca"][:, k] + known[:, i] @ own["w_a"][:steps, k], 0)
         return x + (h @ own["w_h"][:, :steps]).T
-    attended = np.zeros_like(x)
-    for step in range(steps):
-        h = relu(np.tanh((x[step] @ own["w_c"] + own["b_c"]) @ c))  # [d]
-        attended[step] = x[step] + relu(h @ own["w_h"] + own["b_h"])
-    return attended
+    return np.stack([attended_step(own, x[step], c, form) for step in range(steps)])
+
+
+def decaying_correlations(
+    own: Mapping[str, ndarray], x: ndarray, present: ndarray, joint: ndarray, scale: str
+) -> list[ndarray]:
+    """C(t) [d_m d] of every step: R and n decay by lambda at every step, and grow where the modality is present."""
+    decay, bias = sigmoid(own["mixing.logit"]), own.get("mixing.bias", np.zeros(1))
+    d = joint.shape[1]
+    r, n, found = np.zeros((x.shape[1], d)), 0.0, []
+    for step in range(len(x)):
+        r, n = decay * r, decay * n
+        if present[step]:
+            r, n = r + np.outer(x[step] + bias, joint[step]), n + 1
+        divisor = (n if scale == "sqrt_d" else np.sqrt(n)) * np.sqrt(d)
+        found.append(np.tanh(r / divisor) if n else r)
+    return found
+
+
+def attended_step(own: Mapping[str, ndarray], x: ndarray, c: ndarray, form: str) -> ndarray:
+    """X_att [d_m] of one step x [d_m] with C [d_m d]."""
+    if form == "paper":
+        return x + relu(x @ own["w_c"] @ c) @ own["w_h"]
+    h = relu(np.tanh((x @ own["w_c"] + own["b_c"]) @ c))  # [d]
+    return x + relu(h @ own["w_h"] + own["b_h"])
 
 
 def reliabilities(

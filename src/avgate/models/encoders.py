@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from avgate.models.memory import Memory, Remembering
+
 Activation = Literal["relu", "leaky_relu"]
 _ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
@@ -102,8 +104,11 @@ class LstmConfig(GruConfig):
 EncoderConfig = TcnConfig | GruConfig | LstmConfig
 
 
-class MaskedConv(nn.Module):
-    """Weight-normalised convolution over time, centred or causal; zero padding keeps the length."""
+class MaskedConv(Remembering):
+    """Weight-normalised convolution over time, centred or causal; zero padding keeps the length.
+
+    A causal one remembers the last steps of its input.
+    """
 
     def __init__(self, in_dim: int, out_dim: int, kernel: int, dilation: int, causal: bool):
         super().__init__()
@@ -111,9 +116,22 @@ class MaskedConv(nn.Module):
         self.padding = (span, 0) if causal else (span // 2, span - span // 2)
         self.conv = weight_norm(nn.Conv1d(in_dim, out_dim, kernel, dilation=dilation))
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """[b out L] from [b in L]; zero where the mask [b 1 L] is 0."""
-        return self.conv(nn.functional.pad(x, self.padding)) * mask
+    def blank(self) -> dict[str, tuple[int, ...]]:
+        """See Remembering: the last (kernel - 1) * dilation steps."""
+        return {"past": (self.conv.in_channels, self.padding[0])}
+
+    def forward(self, x: Tensor, mask: Tensor, memory: Memory | None = None) -> Tensor:
+        """[b out L] from [b in L]; zero where the mask [b 1 L] is 0. A memory says what came before."""
+        if memory is None:
+            return self.conv(nn.functional.pad(x, self.padding)) * mask
+        (past,) = self.recall(memory, x)
+        whole = torch.cat([past, x], dim=2)
+        self.keep(memory, whole.narrow(2, x.shape[2], past.shape[2]))
+        if x.shape[2] > 1:
+            return self.conv(whole) * mask
+        # One step is one product; a convolution takes several times as long to set up.
+        taps = whole[:, :, :: self.conv.dilation[0]].flatten(1)
+        return nn.functional.linear(taps, self.conv.weight.flatten(1), self.conv.bias).unsqueeze(2) * mask
 
 
 class TcnBlock(nn.Module):
@@ -127,10 +145,10 @@ class TcnBlock(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.activation = _ACTIVATIONS[config.activation]
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor, memory: Memory | None = None) -> Tensor:
         """[b out L] from [b in L]; zero where the mask [b 1 L] is 0."""
-        hidden = self.dropout(self.activation(self.first(x, mask)))
-        hidden = self.dropout(self.activation(self.second(hidden, mask)))
+        hidden = self.dropout(self.activation(self.first(x, mask, memory)))
+        hidden = self.dropout(self.activation(self.second(hidden, mask, memory)))
         return self.activation(hidden + self.skip(x)) * mask
 
 
@@ -145,16 +163,16 @@ class Tcn(nn.Module):
             TcnBlock(dims[i], dims[i + 1], config, dilation=2**i) for i in range(len(config.channels))
         )
 
-    def forward(self, x: Tensor, present: Tensor) -> Tensor:
+    def forward(self, x: Tensor, present: Tensor, memory: Memory | None = None) -> Tensor:
         """[b L dim] from [b L in_dim] and presence [b L]; absent steps come out as zero."""
         mask = present[:, None, :].to(x.dtype)
         hidden = self.project(x).transpose(1, 2) * mask
         for block in self.blocks:
-            hidden = block(hidden, mask)
+            hidden = block(hidden, mask, memory)
         return hidden.transpose(1, 2)
 
 
-class Recurrent(nn.Module):
+class Recurrent(Remembering):
     """Recurrent encoder, see GruConfig and LstmConfig.
 
     Each direction is a unit of its own over padded sequences. torch runs packed sequences step by step on a CPU, but
@@ -166,12 +184,20 @@ class Recurrent(nn.Module):
         self.project = nn.Linear(in_dim, config.dim)
         self.dropout = nn.Dropout(config.dropout)
         dim, layers = config.dim if config.causal else config.dim // 2, range(config.layers)
+        self.state = dim
         self.forward_units = nn.ModuleList(unit(config.dim, dim, batch_first=True) for _ in layers)
         backward_layers = () if config.causal else layers
         self.backward_units = nn.ModuleList(unit(config.dim, dim, batch_first=True) for _ in backward_layers)
 
-    def forward(self, x: Tensor, present: Tensor) -> Tensor:
+    def blank(self) -> dict[str, tuple[int, ...]]:
+        """See Remembering: of each layer the state h, and of an LSTM c too."""
+        parts = "hc" if isinstance(self.forward_units[0], nn.LSTM) else "h"
+        return {f"{part}{i}": (self.state,) for i in range(len(self.forward_units)) for part in parts}
+
+    def forward(self, x: Tensor, present: Tensor, memory: Memory | None = None) -> Tensor:
         """[b L dim] from [b L in_dim] and presence [b L]; absent steps come out as zero."""
+        if memory is not None:
+            return self._go_on(x, present, memory)
         # Move present steps to the front, in order, so that no unit sees an absent step before or between them.
         order = torch.argsort((~present).to(torch.int8), dim=1, stable=True)
         step, count = torch.arange(x.shape[1], device=x.device), present.sum(1, keepdim=True)
@@ -184,6 +210,22 @@ class Recurrent(nn.Module):
                 parts.append(_take(backward(_take(hidden, backwards))[0], backwards))
             hidden = torch.cat(parts, dim=-1)
         return _take(hidden, torch.argsort(order, dim=1)) * present[..., None]
+
+    def _go_on(self, x: Tensor, present: Tensor, memory: Memory) -> Tensor:
+        """The same from what is remembered, step by step; absent steps leave it as it is."""
+        kept, parts = self.recall(memory, x), []
+        for step, here in zip(torch.relu(self.project(x)).split(1, 1), present.split(1, 1), strict=True):
+            hidden, after = step, list[Tensor]()
+            for unit in self.forward_units:
+                before = [kept[len(after) + i] for i in range(2 if isinstance(unit, nn.LSTM) else 1)]
+                states = tuple(state[None] for state in before)
+                hidden, new = unit(hidden, states if len(states) > 1 else states[0])
+                made = new if isinstance(new, tuple) else (new,)
+                after += [torch.where(here, now[0], was) for now, was in zip(made, before, strict=True)]
+            kept = after
+            parts.append(hidden * here[..., None])
+        self.keep(memory, *kept)
+        return torch.cat(parts, dim=1)
 
 
 def _take(x: Tensor, order: Tensor) -> Tensor:
@@ -200,5 +242,8 @@ _BUILDERS: dict[type, Callable[[int, Any], nn.Module]] = {
 
 
 def build_encoder(in_dim: int, config: EncoderConfig) -> nn.Module:
-    """The encoder that a config describes: (x [b L in_dim], present [b L]) -> [b L config.dim]."""
+    """The encoder that a config describes: (x [b L in_dim], present [b L]) -> [b L config.dim].
+
+    A causal one also takes a memory of the steps before.
+    """
     return _BUILDERS[type(config)](in_dim, config)

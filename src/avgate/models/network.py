@@ -13,6 +13,7 @@ from avgate.models.encoders import EncoderConfig, TcnConfig, build_encoder
 from avgate.models.finetune import FinetuneConfig, Tuned
 from avgate.models.fusions import FusionOutput, build_fusion, fusion_class
 from avgate.models.fusions.hgrjca import HgrjcaConfig
+from avgate.models.memory import Memory, blank_state, name_places
 from avgate.models.spread import Spread
 
 
@@ -78,6 +79,9 @@ class Model(nn.Module):
         dims: modality -> number of feature columns, in a fixed order.
         targets: number of values per step.
         window: steps per window, for fusions that have weights per step; None for all others.
+
+    Attributes:
+        causal: whether no step sees a later one: encoders and fusion are causal. Sequences can then come in parts.
     """
 
     def __init__(self, config: ModelConfig, dims: Mapping[str, int], targets: int, window: int | None):
@@ -106,6 +110,8 @@ class Model(nn.Module):
         self.unimodal = nn.ModuleDict({m: nn.Linear(encoders[m].dim, targets) for m in alone})
         # Last, so that all other initial weights are those of a model without it.
         self.spread = Spread(self.fusion.out_dim, len(self.modalities), targets) if config.spread else None
+        self.causal = self.fusion.causal and not tuned and all(encoders[m].causal for m in self.modalities)
+        name_places(self)
 
     def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> ModelOutput:
         """Estimate the targets of a batch, all sequences at once.
@@ -167,6 +173,35 @@ class Model(nn.Module):
         both = (whole(centres), whole(spreads)) if spreads else (None, None)
         return ModelOutput(whole([row.targets for row in rows]), gates, {}, *both)
 
+    def blank_state(self, batch: int = 1) -> dict[str, Tensor]:
+        """What a causal model remembers before the first step of a sequence: name -> [b ...], all 0."""
+        return blank_state(self, batch) if self.causal else {}
+
+    def advance(
+        self, state: Mapping[str, Tensor], features: Mapping[str, Tensor], present: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], ModelOutput]:
+        """Go on with sequences that come in parts, in eval mode; of causal models only.
+
+        The parts together give what `forward` gives of the whole, up to rounding; but every step has a value, where
+        nothing is present too.
+
+        Args:
+            state: `blank_state`, or what the part before returned; it isn't changed.
+            features: as for forward, the next L steps.
+            present: as for forward.
+
+        Returns:
+            The state after these steps, and their output.
+
+        Raises:
+            ValueError: the model isn't causal, or as for forward.
+        """
+        if not self.causal:
+            raise ValueError("this model sees later steps, too: sequences can't come in parts")
+        memory = Memory(state)
+        out = self._run(*self._checked(features, present), memory)
+        return memory.after, out
+
     def _checked(
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -190,25 +225,30 @@ class Model(nn.Module):
                 )
         return read, here
 
-    def encode(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def encode(
+        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], memory: Memory | None = None
+    ) -> dict[str, Tensor]:
         """X_m [b L d_m] for every modality: encoded where present, the learned absence vector where not.
 
         Also `VIEW/M` for every further view that the fusion reads; these are zero where M is absent.
         """
         encoded, views = {}, {}
+        before = () if memory is None else (memory,)
         for m in self.modalities:
-            here = present[m][..., None]
-            masked = torch.where(here, features[m], torch.zeros_like(features[m]))
+            here = present[m].unsqueeze(-1)
+            masked = torch.where(here, features[m], 0.0)
             if m in self.tuned:
                 masked = self.tuned[m](masked, present[m])
-            encoded[m] = torch.where(here, self.encoders[m](masked, present[m]), self.absence[m])
+            encoded[m] = torch.where(here, self.encoders[m](masked, present[m], *before), self.absence[m])
             for name in (f"{view}/{m}" for view in self.fusion.views):
-                views[name] = self.view_encoders[name](masked, present[m])
+                views[name] = self.view_encoders[name](masked, present[m], *before)
         return encoded | views
 
-    def _run(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> ModelOutput:
-        encoded = self.encode(features, present)
-        out: FusionOutput = self.fusion(encoded, present)
+    def _run(
+        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], memory: Memory | None = None
+    ) -> ModelOutput:
+        encoded = self.encode(features, present, memory)
+        out: FusionOutput = self.fusion(encoded, present, *(() if memory is None else (memory,)))
         alone = self._alone(encoded) if self.training and self.unimodal else {}
         targets = self._targets(self.head, out.fused)
         spread = (None, None) if self.spread is None else self.spread(out.fused, targets, out.gates, present)

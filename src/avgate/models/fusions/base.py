@@ -42,6 +42,8 @@ class Fusion(nn.Module, ABC):
     name: ClassVar[str]
     Config: ClassVar[type]
     out_dim: int
+    causal: bool = False
+    """Whether no step sees a later one. Then `forward` also takes a Memory of the steps before, or None."""
     falls_back: bool = False
     """Whether the output falls back on single modalities where others can't be relied on; see `alone`."""
     views: Mapping[str, int | None] = {}

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from avgate.models.fusions.base import Fusion, FusionOutput, joint
 from avgate.models.fusions.blocks import Gate
 from avgate.models.fusions.joint_attention import JointAttentionConfig, RecursiveJointCrossAttention
+from avgate.models.memory import Memory
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Grjca(Fusion):
 
     def __init__(self, config: GrjcaConfig, dims: Mapping[str, int], window: int | None):
         super().__init__(config, dims, window)
-        self.out_dim = sum(dims.values())
+        self.out_dim, self.causal = sum(dims.values()), config.time_mixing == "decay"
         self.attention = RecursiveJointCrossAttention(config, config.iterations, dims, window)
         candidates = config.iterations + 1
         self.first_seen = 1 if config.gate_sees == "attended" else 0
@@ -68,10 +69,12 @@ class Grjca(Fusion):
             {m: Gate((candidates - self.first_seen) * dim, candidates, config.tau) for m, dim in dims.items()}
         )
 
-    def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> FusionOutput:
+    def forward(
+        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], memory: Memory | None = None
+    ) -> FusionOutput:
         """See Fusion.forward; gates: `candidate/M` [b L T+1], which is G_m, and `attended/M` [b L 1], 1 - G_m[0]."""
         fused, gates = {}, {}
-        for m, candidates in self.attention(features, present).items():
+        for m, candidates in self.attention(features, present, memory).items():
             gate = self.gate[m](torch.cat(candidates[self.first_seen :], dim=-1))
             gated = (torch.stack(candidates, dim=-1) * gate[..., None, :]).sum(-1)
             fused[m] = torch.relu(gated) if self.config.final_relu else gated

@@ -20,9 +20,10 @@ from avgate.models.fusions.joint_attention import (
     Form,
     JointAttentionConfig,
     JointFeatures,
-    TimeMixing,
     joint_attention,
 )
+from avgate.models.fusions.mixing import TimeMixing
+from avgate.models.memory import Memory
 
 _JUDGED = 16
 """Features of the view that reliability is judged from."""
@@ -35,8 +36,9 @@ class HgrjcaConfig:
     Args:
         iterations: T, number of iterations of joint cross-attention.
         tau: temperature of both gates; a small one is close to a hard choice.
-        time_mixing: form of W_j: `window` (one matrix for a fixed window) or `relative` (any length).
-        reach: largest offset in steps that has its own weight in `relative` mixing.
+        time_mixing: form of W_j: `window` (one matrix for a fixed window), `relative` (any length), or `decay` (any
+            length, and no step sees a later one).
+        reach: in steps, see JointAttentionConfig.
         next_input: which features the next iteration reads: the `gated` or the `attended` ones.
         gate_sees: input of the iteration gate: the modality's `attended` features, `both` these and the modality's
             input, or the input and attended features of `all` modalities.
@@ -131,11 +133,11 @@ class GatedIteration(nn.Module):
                 self.gate[m] = Gate(seen, 2, config.tau)
 
     def forward(
-        self, x: Mapping[str, Tensor], present: Mapping[str, Tensor]
+        self, x: Mapping[str, Tensor], present: Mapping[str, Tensor], memory: Memory | None
     ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
         """Gated output [b L d_m], attended features [b L d_m] and, if there is a gate, G_m [b L 2] of each modality."""
         together = self.joint(x, present)
-        attended = {m: self.attention[m](x[m], present[m], together) for m in x}
+        attended = {m: self.attention[m](x[m], present[m], together, memory) for m in x}
         gated, gates = {}, {}
         for m in x:
             gated[m] = attended[m]
@@ -177,6 +179,7 @@ class Hgrjca(Fusion):
 
     def __init__(self, config: HgrjcaConfig, dims: Mapping[str, int], window: int | None):
         super().__init__(config, dims, window)
+        self.causal = config.time_mixing == "decay"
         self.falls_back = config.reliability == "fallback"
         if config.reliability != "off" and not config.one_encoder:
             self.views = {"judged": _JUDGED} | ({"alone": None} if self.falls_back else {})
@@ -190,7 +193,9 @@ class Hgrjca(Fusion):
             {m: Gate(config.iterations * dim, config.iterations, config.tau) for m, dim in choosing.items()}
         )
 
-    def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> FusionOutput:
+    def forward(
+        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], memory: Memory | None = None
+    ) -> FusionOutput:
         """See Fusion.forward; gates, where set: `attended/M` and `iteration/M` [b L T], `reliability/M` [b L 1]."""
         x = {m: features[m] for m in self.dims}
         relied: dict[str, Tensor] = {}
@@ -201,7 +206,7 @@ class Hgrjca(Fusion):
         outputs: dict[str, list[Tensor]] = {m: [] for m in self.dims}
         shares: dict[str, list[Tensor]] = {m: [] for m in self.dims}
         for iteration in self.iterations:
-            gated, attended, gate = iteration(x, present)
+            gated, attended, gate = iteration(x, present, memory)
             for m in self.dims:
                 outputs[m].append(gated[m])
             for m in gate:

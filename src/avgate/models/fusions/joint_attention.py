@@ -5,19 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from avgate.models.fusions.base import joint
+from avgate.models.fusions.mixing import DecayMixing, TimeMixing, WindowMixing, first_of, time_mixing
+from avgate.models.memory import Memory
 
-TimeMixing = Literal["window", "relative"]
 CorrelationScale = Literal["sqrt_d", "sqrt_d_and_steps"]
 Form = Literal["paper", "released", "rjcma", "additive"]
 
 _HIDDEN = 32
 """k of the additive form, as in its authors' code."""
+
+_FADED = 1e-12
+"""Least n whose root scales a decaying correlation."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +29,12 @@ class JointAttentionConfig:
     """Settings common to all fusions with joint cross-attention.
 
     Args:
-        time_mixing: form of W_j: `window` (one matrix for a fixed window) or `relative` (any length).
-        reach: largest offset in steps that has its own weight in `relative` mixing.
+        time_mixing: form of W_j: `window` (one matrix for a fixed window), `relative` (any length), or `decay` (any
+            length, and no step sees a later one).
+        reach: in steps; with `relative`, the largest offset that has its own weight; with `decay`, how long a
+            correlation lasts at first, see DecayMixing.
         scale: what correlations are divided by: sqrt(d), or sqrt(d n) with n the number of the modality's present
-            steps.
+            steps; with `decay`, n sqrt(d), or sqrt(d n) with n as DecayMixing has it.
         dropout: on the attended part of the features; by `released` and `rjcma` also on C. The authors' code has 0.6
             with these two, and none with `additive`.
         form: the equations of one iteration. All begin with W_j at the identity and a small W_h, which is ours.
@@ -50,84 +56,12 @@ class JointAttentionConfig:
     def __post_init__(self):
         if self.reach < 0 or not 0 <= self.dropout < 1:
             raise ValueError(f"joint cross-attention needs reach >= 0 and dropout in [0, 1), not {self}")
+        if self.time_mixing == "decay" and self.reach < 1:
+            raise ValueError("time_mixing=decay needs a reach of 1 step or more")
         if self.form == "additive" and self.time_mixing != "window":
             raise ValueError("the form 'additive' has weights for every step of a window: it needs time_mixing=window")
         if self.hidden < 1 or (self.hidden != _HIDDEN and self.form != "additive"):
             raise ValueError(f"hidden is 1 or more, and only the form 'additive' has it, not '{self.form}'")
-
-
-class WindowMixing(nn.Module):
-    """W_j as in the paper: one L x L matrix over the steps of a fixed window, initialised at the identity.
-
-    Shorter inputs use its upper left corner, so padding a window changes nothing. With a bias, X^T W_j also has one
-    number per step, zero at first.
-    """
-
-    def __init__(self, window: int, biased: bool = False):
-        super().__init__()
-        self.weight = nn.Parameter(torch.eye(window))
-        self.bias = nn.Parameter(torch.zeros(window)) if biased else None
-
-    def matrix(self, length: int) -> Tensor:
-        """W_j for an input of `length` steps: [length length]."""
-        window = self.weight.shape[0]
-        if length > window:
-            raise ValueError(
-                f"window time mixing was built for {window} steps and got {length}: "
-                "cut the input into windows or use 'relative'"
-            )
-        return _first(_first(self.weight, 0, length), 1, length)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """X^T W_j, with the bias if there is one: [b d L] from X^T [b d L]."""
-        mixed = x @ self.matrix(x.shape[-1])
-        return mixed if self.bias is None else mixed + _first(self.bias, 0, x.shape[-1])
-
-
-class RelativeMixing(nn.Module):
-    """W_j[s, t] = w[s - t], for any length; offsets beyond the reach use the weight at the reach (Shaw et al. 2018).
-
-    The parameter holds w[-reach] ... w[reach] in this order; it starts as the identity (w[0] = 1, all others 0). A bias
-    is one number for all steps.
-    """
-
-    def __init__(self, reach: int, biased: bool = False):
-        super().__init__()
-        self.reach = reach
-        weight = torch.zeros(2 * reach + 1)
-        weight[reach] = 1.0
-        self.weight = nn.Parameter(weight)
-        self.bias = nn.Parameter(torch.zeros(1)) if biased else None
-
-    def matrix(self, length: int) -> Tensor:
-        """W_j for an input of `length` steps: [length length]."""
-        step = torch.arange(length, device=self.weight.device)
-        offset = (step[:, None] - step[None, :]).clamp(-self.reach, self.reach)
-        return self.weight[offset + self.reach]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """X^T W_j, with the bias if there is one: [b d L] from X^T [b d L]."""
-        mixed = x @ self.matrix(x.shape[-1])
-        return mixed if self.bias is None else mixed + self.bias
-
-
-def _first(weight: Tensor, dim: int, length: int) -> Tensor:
-    """Its first entries along one dimension.
-
-    Not a slice: it is contiguous for some lengths only, and torch.export would tie the program to these.
-    """
-    return weight.index_select(dim, torch.arange(length, device=weight.device))
-
-
-def time_mixing(
-    kind: TimeMixing, window: int | None, reach: int, biased: bool = False
-) -> WindowMixing | RelativeMixing:
-    """W_j of one modality in one iteration; kind `window` needs a window length, `relative` a reach in steps."""
-    if kind == "relative":
-        return RelativeMixing(reach, biased)
-    if window is None:
-        raise ValueError("window time mixing needs a fixed window length; use time_mixing='relative' for any length")
-    return WindowMixing(window, biased)
 
 
 class JointFeatures(nn.Module):
@@ -143,7 +77,7 @@ class JointFeatures(nn.Module):
 
     def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         """J from features [b L d_m] and presence [b L] of every modality m."""
-        masked = joint({m: x * present[m][..., None] for m, x in features.items()})
+        masked = joint({m: x * present[m].unsqueeze(-1) for m, x in features.items()})
         if self.query is None:
             return masked
         return self.query(masked) * torch.stack([present[m] for m in features]).any(0)[..., None]
@@ -159,6 +93,10 @@ class JointCrossAttention(nn.Module):
     In the correlation C, X and J are zero at steps where a modality is absent. With the scale `sqrt_d_and_steps`, C is
     zero if the modality has no present step.
 
+    With `decay`, every step has a C of its own, [d_m d], of what came until then. With R and n as in DecayMixing:
+
+        C(t) = tanh( R(t) / ( n(t) sqrt(d) ) ),  or with the scale `sqrt_d_and_steps`  tanh( R(t) / sqrt( n(t) d ) )
+
     Args:
         config: settings.
         dim: d_m, features of this modality.
@@ -171,7 +109,7 @@ class JointCrossAttention(nn.Module):
 
     def __init__(self, config: JointAttentionConfig, dim: int, joint_dim: int, window: int | None):
         super().__init__()
-        self.mixing = time_mixing(config.time_mixing, window, config.reach, self.biased)
+        self.mixing = time_mixing(config.time_mixing, window, config.reach, (dim, joint_dim), self.biased)
         self.scale = config.scale
         self.dropout = nn.Dropout(config.dropout)
         self.add_weights(config, dim, joint_dim)
@@ -182,8 +120,13 @@ class JointCrossAttention(nn.Module):
         # H sums d terms of one sign: with Xavier's usual gain, H W_h would drown X and saturate the head.
         self.w_h = nn.Parameter(nn.init.xavier_uniform_(torch.empty(joint_dim, dim), gain=0.1))
 
-    def forward(self, x: Tensor, present: Tensor, joint_masked: Tensor) -> Tensor:
-        """X_att [b L d_m] from x [b L d_m], its presence [b L] and the joint features [b L d] (see JointFeatures)."""
+    def forward(self, x: Tensor, present: Tensor, joint_masked: Tensor, memory: Memory | None = None) -> Tensor:
+        """X_att [b L d_m] from x [b L d_m], its presence [b L] and the joint features [b L d] (see JointFeatures).
+
+        With `decay`, a memory says what came before.
+        """
+        if isinstance(self.mixing, DecayMixing):
+            return x + self.dropout(self.mixing(x, present, joint_masked, memory, self._attended_at_once))
         x_masked = x * present[..., None]
         # X^T W_j first: it has fewer columns than W_j J, since d_m is below d.
         correlation = self.mixing(x_masked.transpose(1, 2)) @ joint_masked / math.sqrt(joint_masked.shape[-1])
@@ -191,6 +134,14 @@ class JointCrossAttention(nn.Module):
             steps = present.sum(1).clamp(min=1).to(x.dtype)
             correlation = correlation / steps.sqrt()[:, None, None]
         return x + self.dropout(self.attended(x, x_masked, torch.tanh(correlation)))
+
+    def _attended_at_once(self, x: Tensor, mean: Tensor, count: Tensor) -> Tensor:
+        """What is added to single steps x [s 1 d_m], from each one's M [s d_m d] and n [s], see DecayMixing."""
+        scale: Any = 1 / math.sqrt(mean.shape[-1])
+        if self.scale == "sqrt_d_and_steps":
+            # The root of 0 has no gradient, and M is 0 there or faded.
+            scale = (scale * count.clamp(min=_FADED).sqrt())[:, None, None]
+        return self.attended(x, x, (mean * scale).tanh_())
 
     def attended(self, x: Tensor, x_masked: Tensor, correlation: Tensor) -> Tensor:
         """What is added to X, [b L d_m], from X, X with zeros in absent steps, and C [b d_m d]."""
@@ -243,6 +194,7 @@ class AdditiveJointCrossAttention(JointCrossAttention):
 
     def add_weights(self, config: JointAttentionConfig, dim: int, joint_dim: int) -> None:
         """Make W_ca, W_a and W_h."""
+        assert isinstance(self.mixing, WindowMixing)  # the config refuses all others
         window, k = self.mixing.weight.shape[0], config.hidden
         self.w_ca = nn.Parameter(nn.init.xavier_uniform_(torch.empty(joint_dim, k)))
         self.w_a = nn.Parameter(nn.init.xavier_uniform_(torch.empty(window, k)))
@@ -251,9 +203,9 @@ class AdditiveJointCrossAttention(JointCrossAttention):
     def attended(self, x: Tensor, x_masked: Tensor, correlation: Tensor) -> Tensor:
         """See JointCrossAttention.attended."""
         length = x.shape[1]
-        own = x_masked.transpose(1, 2) @ _first(self.w_a, 0, length)
+        own = x_masked.transpose(1, 2) @ first_of(self.w_a, 0, length)
         hidden = torch.relu(correlation @ self.w_ca + own)
-        return (hidden @ _first(self.w_h, 1, length)).transpose(1, 2)
+        return (hidden @ first_of(self.w_h, 1, length)).transpose(1, 2)
 
 
 _FORMS: dict[Form, type[JointCrossAttention]] = {
@@ -288,11 +240,13 @@ class RecursiveJointCrossAttention(nn.Module):
         )
         self.joints = nn.ModuleList(JointFeatures(joint_dim, config.form) for _ in range(iterations))
 
-    def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
+    def forward(
+        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], memory: Memory | None = None
+    ) -> dict[str, list[Tensor]]:
         """X_m^(0) ... X_m^(T), each [b L d_m], from features [b L d_m] and presence [b L] of every modality m."""
         found = {m: [features[m]] for m in self.dims}
         for iteration, joint_features in zip(self.iterations, self.joints, strict=True):
             together = joint_features({m: x[-1] for m, x in found.items()}, present)
             for m, x in found.items():
-                x.append(iteration.get_submodule(m)(x[-1], present[m], together))
+                x.append(iteration.get_submodule(m)(x[-1], present[m], together, memory))
         return found

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from avgate.core.errors import UsageError
 from avgate.models.fusions.base import Fusion, FusionOutput
 from avgate.models.fusions.blocks import attend
+from avgate.models.memory import Memory
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Lfan(Fusion):
       head.
     """
 
-    name = "lfan"
+    name, causal = "lfan", True
     Config = LfanConfig
 
     def __init__(self, config: LfanConfig, dims: Mapping[str, int], window: int | None):
@@ -88,7 +89,9 @@ class Lfan(Fusion):
         self.out = nn.Linear(every, every) if released and config.heads > 1 else None
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> FusionOutput:
+    def forward(
+        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], memory: Memory | None = None
+    ) -> FusionOutput:
         """See Fusion.forward; no gates."""
         query, key, value = (
             torch.stack([part[m](features[m]) for m in self.dims], dim=2) for part in (self.query, self.key, self.value)

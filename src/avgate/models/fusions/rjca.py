@@ -14,6 +14,7 @@ from torch import Tensor
 
 from avgate.models.fusions.base import Fusion, FusionOutput, joint
 from avgate.models.fusions.joint_attention import JointAttentionConfig, RecursiveJointCrossAttention
+from avgate.models.memory import Memory
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,11 @@ class Rjca(Fusion):
 
     def __init__(self, config: RjcaConfig, dims: Mapping[str, int], window: int | None):
         super().__init__(config, dims, window)
-        self.out_dim = sum(dims.values())
+        self.out_dim, self.causal = sum(dims.values()), config.time_mixing == "decay"
         self.attention = RecursiveJointCrossAttention(config, config.iterations, dims, window)
 
-    def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> FusionOutput:
+    def forward(
+        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], memory: Memory | None = None
+    ) -> FusionOutput:
         """See Fusion.forward; recursion alone has no gates."""
-        return FusionOutput(joint({m: x[-1] for m, x in self.attention(features, present).items()}))
+        return FusionOutput(joint({m: x[-1] for m, x in self.attention(features, present, memory).items()}))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from avgate.core.errors import UsageError
 from avgate.models.fusions.base import Fusion, FusionOutput
+from avgate.models.memory import Memory
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class VideoConfig:
 class SingleModality(Fusion):
     """Returns the features of one modality, [b L d_m], and never reads the others; `name` is the modality."""
 
+    causal = True
+
     def __init__(self, config: AudioConfig | VideoConfig, dims: Mapping[str, int], window: int | None):
         super().__init__(config, dims, window)
         self.out_dim = dims[self.name]
@@ -47,7 +50,9 @@ class SingleModality(Fusion):
             )
         return (cls.name,)
 
-    def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> FusionOutput:
+    def forward(
+        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], memory: Memory | None = None
+    ) -> FusionOutput:
         """See Fusion.forward; one modality has no gates."""
         return FusionOutput(features[self.name])
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from avgate.models.fusions.base import Fusion, FusionOutput, joint
 from avgate.models.fusions.joint_attention import JointAttentionConfig, RecursiveJointCrossAttention
+from avgate.models.memory import Memory
 
 
 @dataclass(frozen=True)
@@ -77,14 +78,16 @@ class Tagf(Fusion):
 
     def __init__(self, config: TagfConfig, dims: Mapping[str, int], window: int | None):
         super().__init__(config, dims, window)
-        self.out_dim = sum(dims.values())
+        self.out_dim, self.causal = sum(dims.values()), config.time_mixing == "decay"
         self.attention = RecursiveJointCrossAttention(config, config.iterations, dims, window)
         self.gate = nn.ModuleDict({m: RecurrentGate(dim, config.tau) for m, dim in dims.items()})
 
-    def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> FusionOutput:
+    def forward(
+        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], memory: Memory | None = None
+    ) -> FusionOutput:
         """See Fusion.forward; gates: `candidate/M` [b L T+1], which is S_m, and `attended/M` [b L 1], 1 - S_m[0]."""
         fused, gates = {}, {}
-        for m, iterations in self.attention(features, present).items():
+        for m, iterations in self.attention(features, present, memory).items():
             candidates = torch.stack(iterations, dim=2)
             gate = self.gate[m](candidates)
             fused[m] = (candidates * gate[..., None]).sum(2)
