@@ -351,7 +351,7 @@ a_piece = st.tuples(st.just("sound"), a_step, st.integers(0, 3 * SAMPLE_RATE))
 
 
 @given(st.lists(a_frame | a_piece, max_size=40), st.sampled_from([0.0, 0.2, 1.0, 5.0]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_whatever_comes_known_time_never_goes_back_and_sound_never_overlaps(steps, wait_s):
     clock = LiveClock(video=True, sound=True, wait_s=wait_s)
     now = {"frame": 1.0, "sound": 1.0}

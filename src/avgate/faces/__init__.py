@@ -3,10 +3,11 @@
 from avgate.faces.crop_folder import crop_files, track_crops
 from avgate.faces.model_file import find_face_model
 from avgate.faces.person import Person, find_person
-from avgate.faces.tracker import FaceTracker, face_fingerprint
+from avgate.faces.tracker import FaceTracker, LiveTracker, face_fingerprint
 
 __all__ = [
     "FaceTracker",
+    "LiveTracker",
     "Person",
     "crop_files",
     "face_fingerprint",

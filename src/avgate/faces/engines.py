@@ -31,6 +31,9 @@ class Engine(Protocol):
     def scan(self, image: np.ndarray) -> np.ndarray:
         """Boxes of all faces in the image, float [faces 4]: x0 y0 x1 y1 in pixels."""
 
+    def renew(self) -> None:
+        """Forget all images, to the bit as if the engine had just been opened."""
+
     def close(self) -> None:
         """Free the native models."""
 
@@ -60,9 +63,8 @@ def open_engine(model: Path | None, blendshapes: bool = False) -> Iterator[Engin
             with quiet_native():
                 _trigger_first_messages(model)
                 engine = stack.enter_context(_engine(model, blendshapes=blendshapes))
-                blank = np.zeros((64, 64, 3), np.uint8)
-                engine.scan(blank)
-                engine.follow(blank, 0.0)
+                engine.scan(_BLANK)
+                engine.follow(_BLANK, 0.0)
         except (RuntimeError, ValueError) as error:
             if model is None:
                 raise
@@ -73,6 +75,9 @@ def open_engine(model: Path | None, blendshapes: bool = False) -> Iterator[Engin
         yield engine
 
 
+_BLANK = np.zeros((64, 64, 3), np.uint8)
+"""The first image of every engine."""
+
 _SCANS = 20
 """Scans until mediapipe 1.2 has surely given its one warning about unaligned memory: about every second scan would."""
 
@@ -80,11 +85,10 @@ _SCANS = 20
 @functools.cache
 def _trigger_first_messages(model: Path | None) -> None:
     """Make the native code log what it logs once per process: with threshold 0, a blank image has a face."""
-    blank = np.zeros((64, 64, 3), np.uint8)
     with _engine(model, threshold=0.0) as engine:
-        engine.follow(blank, 0.0)
+        engine.follow(_BLANK, 0.0)
         for _ in range(_SCANS):
-            engine.scan(blank)
+            engine.scan(_BLANK)
 
 
 @contextmanager
@@ -131,6 +135,12 @@ class BundledEngine:
         corners = [(box.xmin, box.ymin, box.xmin + box.width, box.ymin + box.height) for box in found]
         return np.array(corners).reshape(-1, 4) * [width, height, width, height]
 
+    def renew(self) -> None:
+        """See Engine."""
+        with quiet_native():
+            self._mesh.reset()
+            self.follow(_BLANK, 0.0)
+
     def close(self) -> None:
         """See Engine."""
         self._opened.close()
@@ -146,19 +156,17 @@ class TaskEngine:
         data = model.read_bytes()
         with zipfile.ZipFile(model) as bundle:
             detector = bundle.read("face_detector.tflite")
+        self._mesh_options = vision.FaceLandmarkerOptions(
+            base_options=BaseOptions(model_asset_buffer=data),
+            running_mode=vision.RunningMode.VIDEO,
+            num_faces=1,
+            min_face_detection_confidence=threshold,
+            min_face_presence_confidence=threshold,
+            output_face_blendshapes=blendshapes,
+        )
         with ExitStack() as opened:
-            self._mesh = opened.enter_context(
-                vision.FaceLandmarker.create_from_options(
-                    vision.FaceLandmarkerOptions(
-                        base_options=BaseOptions(model_asset_buffer=data),
-                        running_mode=vision.RunningMode.VIDEO,
-                        num_faces=1,
-                        min_face_detection_confidence=threshold,
-                        min_face_presence_confidence=threshold,
-                        output_face_blendshapes=blendshapes,
-                    )
-                )
-            )
+            self._mesh = self._open_mesh()
+            opened.callback(lambda: self._mesh.close())  # whichever is open by then
             self._detector = opened.enter_context(
                 vision.FaceDetector.create_from_options(
                     vision.FaceDetectorOptions(
@@ -184,6 +192,19 @@ class TaskEngine:
         found = [face.bounding_box for face in self._detector.detect(_wrap(image)).detections]
         corners = [(b.origin_x, b.origin_y, b.origin_x + b.width, b.origin_y + b.height) for b in found]
         return np.array(corners, np.float64).reshape(-1, 4)
+
+    def renew(self) -> None:
+        """See Engine."""
+        with quiet_native():
+            used, self._mesh = self._mesh, self._open_mesh()
+            used.close()
+            self._last_ms = -1
+            self.follow(_BLANK, 0.0)
+
+    def _open_mesh(self) -> Any:
+        from mediapipe.tasks.python import vision
+
+        return vision.FaceLandmarker.create_from_options(self._mesh_options)
 
     def close(self) -> None:
         """See Engine."""

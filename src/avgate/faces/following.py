@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from avgate.core.state import Stateful
 from avgate.faces.engines import Engine
 
 SCAN_EVERY_S = 1.0
@@ -40,7 +43,7 @@ class Start:
     box: np.ndarray
 
 
-class Follower:
+class Follower(Stateful):
     """Decides in every frame which face belongs to the followed person.
 
     mediapipe's one-face tracker follows the face from frame to frame, whoever else comes into view. When it loses the
@@ -49,7 +52,12 @@ class Follower:
     frame in which everything but that face is black.
 
     A person who was chosen is waited for as long as it takes: nobody else is followed instead.
+
+    What mediapipe's tracker remembers can't be saved. So it begins anew where this is saved, and where it is restored;
+    the next face found is judged as after a loss. Both go on alike, to the bit.
     """
+
+    STATE = ("_shape", "_box", "_since_s", "_seen_s", "_scanned_s", "_others")
 
     def __init__(self, engine: Engine, start: Start | None = None):
         self._engine, self._start = engine, start
@@ -60,6 +68,17 @@ class Follower:
         self._others: list[np.ndarray] = []
         if start is not None:
             self._box, self._seen_s = start.box, start.time_s  # fractions are pixels of a picture of one pixel
+
+    def state(self) -> dict[str, Any]:
+        """See Stateful; the mesh tracker begins anew."""
+        self._begin_anew()
+        return super().state()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """See Stateful."""
+        super().restore(state)
+        self._shape = tuple(self._shape)
+        self._begin_anew()
 
     def step(self, image: np.ndarray, time_s: float) -> tuple[np.ndarray | None, int]:
         """The followed person's mesh in the next frame, or None, and the number of other faces in view."""
@@ -120,6 +139,10 @@ class Follower:
         self._box = None if self._box is None else self._box * scale
         self._others = [box * scale for box in self._others]
         self._shape = shape
+
+    def _begin_anew(self) -> None:
+        self._engine.renew()
+        self._following = False
 
     def _forget(self, time_s: float) -> None:
         """Make the one-face tracker lose its face, by showing it a black image."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
+from avgate.core.state import Stateful
 from avgate.core.types import BLENDSHAPES, CROP_SIZE, MESH_POINTS, FaceTrack, VideoFrame
 from avgate.faces.align import align_crop
-from avgate.faces.engines import open_engine
+from avgate.faces.engines import Engine, open_engine
 from avgate.faces.following import Follower, Start, box_of
 from avgate.faces.model_file import SHA256, find_face_model, sha256
 
@@ -43,6 +45,7 @@ def face_fingerprint(model: str | Path | None = None) -> str:
 @dataclass(frozen=True)
 class _Row:
     time_s: float
+    size: tuple[int, int]
     mesh: np.ndarray | None
     crop: np.ndarray | None
     others: int
@@ -87,27 +90,61 @@ class FaceTracker:
         """
         if block < 1:
             raise ValueError(f"a block holds at least 1 frame, not {block}")
-        with open_engine(self._model, self._blendshapes) as engine:
-            follower = Follower(engine, start)
+        with self.live(start) as live:
             rows: list[_Row] = []
-            size = (0, 0)
             for frame in frames:
-                image = np.ascontiguousarray(frame.image)
-                if rows and size != (image.shape[1], image.shape[0]):
-                    yield self._block(rows, size)
+                row = live.row(frame)
+                if rows and row.size != rows[0].size:
+                    yield live.block(rows)
                     rows = []
-                size = (image.shape[1], image.shape[0])
-                mesh, others = follower.step(image, frame.time_s)
-                crop = align_crop(image, mesh) if self._crops and mesh is not None else None
-                shapes = engine.blendshapes if mesh is not None else None
-                rows.append(_Row(frame.time_s, mesh, crop, others, shapes))
+                rows.append(row)
                 if len(rows) == block:
-                    yield self._block(rows, size)
+                    yield live.block(rows)
                     rows = []
             if rows:
-                yield self._block(rows, size)
+                yield live.block(rows)
 
-    def _block(self, rows: list[_Row], size: tuple[int, int]) -> FaceTrack:
+    @contextmanager
+    def live(self, start: Start | None = None) -> Iterator[LiveTracker]:
+        """Track one video a frame at a time; the native models are closed when the block ends.
+
+        Args:
+            start: the person to follow, see `find_person`; the largest face unless given.
+
+        Yields:
+            The tracker of this video.
+        """
+        with open_engine(self._model, self._blendshapes) as engine:
+            yield LiveTracker(engine, start, self._crops, self._blendshapes)
+
+
+class LiveTracker(Stateful):
+    """Tracks one video a frame at a time, to the bit as `FaceTracker.track` does. `FaceTracker.live` opens it.
+
+    It can be saved in the middle. The one that was saved and the one that was restored go on alike, but both find their
+    face anew, so that their meshes differ by a pixel or so from those without saving.
+    """
+
+    STATE = ("_follower",)
+
+    def __init__(self, engine: Engine, start: Start | None, crops: bool, blendshapes: bool):
+        self._engine, self._crops, self._blendshapes = engine, crops, blendshapes
+        self._follower = Follower(engine, start)
+
+    def look(self, frame: VideoFrame) -> FaceTrack:
+        """The face in the next frame, which may have another size than the last: a track of one row."""
+        return self.block([self.row(frame)])
+
+    def row(self, frame: VideoFrame) -> _Row:
+        """The face in the next frame, for `block`."""
+        image = np.ascontiguousarray(frame.image)
+        mesh, others = self._follower.step(image, frame.time_s)
+        crop = align_crop(image, mesh) if self._crops and mesh is not None else None
+        shapes = self._engine.blendshapes if mesh is not None else None
+        return _Row(frame.time_s, (image.shape[1], image.shape[0]), mesh, crop, others, shapes)
+
+    def block(self, rows: Sequence[_Row]) -> FaceTrack:
+        """One track of at least one row, all of frames of one size."""
         n = len(rows)
         mesh = np.full((n, MESH_POINTS, 3), np.nan, np.float32)
         crop = np.zeros((n, CROP_SIZE, CROP_SIZE, 3), np.uint8) if self._crops else None
@@ -127,6 +164,6 @@ class FaceTracker:
             box=box_of(mesh),
             crop=crop,
             others=np.array([row.others for row in rows]),
-            frame_size=size,
+            frame_size=rows[0].size,
             blendshapes=shapes,
         )
