@@ -122,7 +122,7 @@ class LiveTracker(Stateful):
     """Tracks one video a frame at a time, to the bit as `FaceTracker.track` does. `FaceTracker.live` opens it.
 
     It can be saved in the middle. The one that was saved and the one that was restored go on alike, but both find their
-    face anew, so that their meshes differ by a pixel or so from those without saving.
+    face anew: at first their meshes differ by a few pixels from those without saving, and after a second no more.
     """
 
     STATE = ("_follower",)
