@@ -48,7 +48,7 @@ def test_frame_by_frame_gives_what_the_whole_video_gives(tracker, frames):
     assert [len(track.time_s) for track in tracker.track(frames)] == [8, 4, 4]
 
 
-@pytest.mark.parametrize("middle", [0, 5, 8, 10])
+@pytest.mark.parametrize("middle", [5, 10, *(pytest.param(n, marks=pytest.mark.slow) for n in (0, 8))])
 def test_a_saved_and_a_restored_tracker_go_on_alike_to_the_bit(tracker, frames, middle):
     """Before the first frame, among others, where the size has just changed or is about to."""
     with tracker.live() as live, tracker.live() as restored:
