@@ -89,7 +89,7 @@ class _Voice(torch.nn.Module):
     If `told`, they are small where the face's first column is negative; if not `told`, where it is positive.
     """
 
-    modalities = ("audio", "video")
+    modalities, causal = ("audio", "video"), False
     told: bool | None = None
 
     def __init__(self):

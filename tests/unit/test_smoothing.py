@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avgate.inference.smoothing import finish, mean_filter
+from avgate.core.state import pack, unpack
+from avgate.inference.smoothing import RunningMean, finish, mean_filter
 
 
 def naive_filter(values, width):
@@ -85,4 +86,20 @@ def test_a_filter_without_a_centre_is_refused(width):
 def test_finished_values_lie_in_the_range_of_the_targets():
     values = np.array([[1.4], [1.4], [np.nan], [-3.0]])
 
-    np.testing.assert_array_equal(finish(values, 1), [[1.0], [1.0], [np.nan], [-1.0]])
+    np.testing.assert_array_equal(finish(values, 1, 1), [[1.0], [1.0], [np.nan], [-1.0]])
+
+
+def test_a_one_sided_filter_is_the_mean_of_the_known_steps_until_then():
+    values = np.array([[1.0], [np.nan], [3.0], [5.0], [np.nan], [9.0]])
+    expected = [[1.0], [np.nan], [2.0], [4.0], [np.nan], [7.0]]
+    np.testing.assert_allclose(mean_filter(values, 3, one_sided=True), expected)
+
+
+def test_a_running_mean_gives_what_the_one_sided_filter_gives_and_can_be_saved():
+    values = np.random.default_rng(0).uniform(-1.2, 1.2, (40, 3))
+    values[5:8] = np.nan
+    expected, running = finish(values, 7, 2, one_sided=True), RunningMean(7, 2)
+    np.testing.assert_allclose([running(row) for row in values[:20]], expected[:20], atol=1e-12)
+    other = RunningMean(7, 2)
+    other.restore(unpack(pack(running.state())))
+    assert [other(row).tolist() for row in values[20:]] == [running(row).tolist() for row in values[20:]]

@@ -243,7 +243,7 @@ UNKNOWN = 9.0
 class Hearing(nn.Module):
     """A model whose only gate opens or closes where it hears something; which of both, it reads off the picture."""
 
-    modalities = ("audio", "video")
+    modalities, causal = ("audio", "video"), False
 
     def __init__(self):
         super().__init__()

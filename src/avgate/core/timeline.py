@@ -187,6 +187,15 @@ def read_off(values: np.ndarray, grid: Grid, time_s: np.ndarray) -> np.ndarray:
     return out
 
 
+def read_cell(values: np.ndarray, grid: Grid, time_s: np.ndarray) -> np.ndarray:
+    """Values of the cell that each time falls into, float64 [m ...] from float [n ...]; NaN outside the grid."""
+    values, cell = np.asarray(values, np.float64), grid.index(time_s)
+    inside = (cell >= 0) & (cell < len(values))
+    out = np.full((len(cell), *values.shape[1:]), np.nan)
+    out[inside] = values[cell[inside]]
+    return out
+
+
 def read_off_mask(mask: np.ndarray, grid: Grid, time_s: np.ndarray) -> np.ndarray:
     """The mask of the cell that each time falls into, bool [m]; False outside the grid."""
     cell = grid.index(time_s)

@@ -14,18 +14,18 @@ import torch
 
 from avgate.core.gates import Gate, gates_of
 from avgate.core.modalities import modality_named
-from avgate.core.timeline import Grid, read_off, read_off_mask
+from avgate.core.timeline import Grid, read_cell, read_off, read_off_mask
 from avgate.core.types import Trace
 from avgate.inference.clip import ClipFeatures, standardised
-from avgate.inference.smoothing import finish, mean_filter
+from avgate.inference.smoothing import finish
 from avgate.inference.windows import cut, overlap_add
 from avgate.models.checkpoint import Checkpoint, FeatureSpec, load_checkpoint
 from avgate.models.intervals import DEFAULT_LEVEL, check_level, persons_needed
-from avgate.models.network import Model
+from avgate.models.network import Model, ModelOutput
 from avgate.models.recipe import to_plain
 
 _STEPS_AT_ONCE = 4096
-"""Steps of windows that go through the model together, so that long windows don't fill the memory."""
+"""Steps that go through the model together, in windows or in a row, so that long ones don't fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -99,39 +99,89 @@ class Estimator:
         """Refuse features that the model wasn't trained on; see Checkpoint.check."""
         self.checkpoint.check(features, where)
 
+    @property
+    def causal(self) -> bool:
+        """Whether no estimate depends on what comes later, so that the model can be used live (see Stepper)."""
+        return self.model.causal
+
     @torch.no_grad()
     def estimate(self, clip: ClipFeatures) -> Estimate:
-        """Run the model over one clip in windows and merge them (weighted overlap-add)."""
-        recipe, model, n, values = self.recipe, self.model.eval(), len(clip), standardised(clip, self.stats)
-        weight = next(model.parameters())
+        """Run the model over one clip: in windows that are merged (weighted overlap-add), or a causal one through all.
+
+        Windows of a causal model would each begin without a memory, as no stream does.
+        """
+        self.model.eval()
+        columns, gates = self._in_parts(clip) if self.causal else self._in_windows(clip)
+        evidence = np.any([clip.present[m] for m in self.model.modalities], axis=0)
+        return self.estimate_of(np.where(evidence[:, None], columns, np.nan), gates, clip.grid, clip.present)
+
+    def estimate_of(
+        self, columns: np.ndarray, gates: Sequence[Gate], grid: Grid, present: Mapping[str, np.ndarray]
+    ) -> Estimate:
+        """The estimate that the columns of `columns_of` say, NaN where nothing was present.
+
+        Args:
+            columns: float64 [n c].
+            gates: what the last columns are.
+            grid: the common grid.
+            present: modality -> bool [n].
+        """
+        said, of_gates = np.split(columns, [columns.shape[1] - len(gates)], axis=1)
+        raw, *spread = np.split(said, said.shape[1] // len(self.targets), axis=1)
+        centre, deviation = spread or (raw, np.ones_like(raw))
+        if self.checkpoint.intervals is not None:
+            deviation = self.checkpoint.intervals.adjusted(self.targets, deviation, present)
+        return Estimate(grid, raw, dict(zip(gates, of_gates.T, strict=True)), centre, deviation)
+
+    def columns_of(self, out: ModelOutput) -> tuple[list[np.ndarray], list[Gate]]:
+        """What the model says of each sequence, float64 [L c], and which gates the last columns are.
+
+        The columns before them are the targets and, with a spread head, their centres and their deviations.
+        """
+        said = [out.targets]
+        if out.centre is not None and out.log_variance is not None:
+            said += [out.centre, (out.log_variance.double() / 2).exp()]
+        plain = [x.cpu().double().numpy() for x in said]
+        raw_gates = {name: gate.cpu().double().numpy() for name, gate in out.gates.items()}
+        sequences, gates = [], dict[Gate, np.ndarray]()
+        for i in range(len(out.targets)):
+            gates = gates_of({name: gate[i] for name, gate in raw_gates.items()}, self.model.modalities)
+            sequences.append(np.column_stack([*(x[i] for x in plain), *gates.values()]))
+        return sequences, [*gates]
+
+    def _in_windows(self, clip: ClipFeatures) -> tuple[np.ndarray, list[Gate]]:
+        recipe, n, values = self.recipe, len(clip), standardised(clip, self.stats)
         firsts = cut(n, recipe.window, recipe.hop)
         at_once = max(1, _STEPS_AT_ONCE // recipe.window)
         windows: list[tuple[int, np.ndarray]] = []
         for i in range(0, len(firsts), at_once):
             part = firsts[i : i + at_once]
             rows = [slice(first, first + recipe.window) for first in part]
-            out = model(
-                {m: torch.from_numpy(np.stack([values[m][r] for r in rows])).to(weight) for m in model.modalities},
-                {
-                    m: torch.from_numpy(np.stack([clip.present[m][r] for r in rows])).to(weight.device)
-                    for m in model.modalities
-                },
+            out = self.model(
+                {m: self._tensor(np.stack([values[m][r] for r in rows])) for m in self.model.modalities},
+                {m: self._tensor(np.stack([clip.present[m][r] for r in rows])) for m in self.model.modalities},
             )
-            said = [out.targets.cpu().double().numpy()]
-            if out.centre is not None and out.log_variance is not None:
-                said += [out.centre.cpu().double().numpy(), (out.log_variance.cpu().double() / 2).exp().numpy()]
-            raw_gates = {name: gate.cpu().double().numpy() for name, gate in out.gates.items()}
-            for k, first in enumerate(part):
-                gates = gates_of({name: gate[k] for name, gate in raw_gates.items()}, model.modalities)
-                windows.append((first, np.column_stack([*(x[k] for x in said), *gates.values()])))
-        evidence = np.any([clip.present[m] for m in model.modalities], axis=0)
-        merged = np.where(evidence[:, None], overlap_add(windows, n, recipe.window - recipe.hop), np.nan)
-        *values_of, of_gates = np.split(merged, len(self.targets) * np.arange(1, len(said) + 1), axis=1)
-        raw = values_of[0]
-        centre, deviation = values_of[1:] or (raw, np.ones_like(raw))
-        if self.checkpoint.intervals is not None:
-            deviation = self.checkpoint.intervals.adjusted(self.targets, deviation, clip.present)
-        return Estimate(clip.grid, raw, dict(zip(gates, of_gates.T, strict=True)), centre, deviation)
+            found, gates = self.columns_of(out)
+            windows += zip(part, found, strict=True)
+        return overlap_add(windows, n, recipe.window - recipe.hop), gates
+
+    def _in_parts(self, clip: ClipFeatures) -> tuple[np.ndarray, list[Gate]]:
+        values, state, parts = standardised(clip, self.stats), self.model.blank_state(), []
+        for first in range(0, len(clip), _STEPS_AT_ONCE):
+            rows = slice(first, first + _STEPS_AT_ONCE)
+            state, out = self.model.advance(
+                state,
+                {m: self._tensor(values[m][None, rows]) for m in self.model.modalities},
+                {m: self._tensor(clip.present[m][None, rows]) for m in self.model.modalities},
+            )
+            found, gates = self.columns_of(out)
+            parts += found
+        return np.concatenate(parts), gates
+
+    def _tensor(self, values: np.ndarray) -> torch.Tensor:
+        """Where the model is, and numbers as its weights are."""
+        weight, given = next(self.model.parameters()), torch.from_numpy(values)
+        return given.to(weight) if given.is_floating_point() else given.to(weight.device)
 
     def trace(self, clip: ClipFeatures, time_s: np.ndarray) -> Trace:
         """The estimate at any times, such as the frames' own, smoothed as the checkpoint says.
@@ -145,6 +195,9 @@ class Estimator:
     def read(self, clip: ClipFeatures, estimated: Estimate, time_s: np.ndarray, smooth_steps: int) -> Trace:
         """An estimate at any times, smoothed and raw.
 
+        Between two steps it is interpolated. Of a causal model, each time has what its own step says: the next one
+        isn't known yet in a stream.
+
         Args:
             clip: the features that the estimate came from.
             estimated: on the common grid.
@@ -156,7 +209,7 @@ class Estimator:
             present["voice"] = read_off_mask(clip.voice, clip.grid, time_s)
         final, centre, deviation = self.spread(estimated, time_s, smooth_steps)
         columns = np.column_stack([estimated.raw, *estimated.gates.values()])
-        read = np.ascontiguousarray(read_off(columns, clip.grid, time_s).T)
+        read = self._at(columns, clip.grid, time_s)
         k = len(self.targets)
         intervals = self.checkpoint.intervals
         bounds = {
@@ -186,10 +239,13 @@ class Estimator:
             time_s: float64 [m] seconds.
             smooth_steps: width of the mean filter in steps; 1 is none.
         """
-        final = finish(estimated.raw, smooth_steps)
-        more = [mean_filter(x, smooth_steps) for x in (estimated.centre, estimated.deviation)]
-        read = np.ascontiguousarray(read_off(np.column_stack([final, *more]), estimated.grid, time_s).T)
-        return Spreads(*np.split(read, 3))
+        columns = np.column_stack([estimated.raw, estimated.centre, estimated.deviation])
+        smooth = finish(columns, smooth_steps, len(self.targets), one_sided=self.causal)
+        return Spreads(*np.split(self._at(smooth, estimated.grid, time_s), 3))
+
+    def _at(self, columns: np.ndarray, grid: Grid, time_s: np.ndarray) -> np.ndarray:
+        """Columns [n c] on a grid at any times: [c m]."""
+        return np.ascontiguousarray((read_cell if self.causal else read_off)(columns, grid, time_s).T)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -1,19 +1,22 @@
-"""Post-processing of estimates: a centred mean filter, and clipping to the targets' range."""
+"""Post-processing of estimates: a mean filter, centred or one-sided, and clipping to the targets' range."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from avgate.core.state import Stateful
 
-def mean_filter(values: np.ndarray, width: int) -> np.ndarray:
-    """Centred moving average with reflected edges.
+
+def mean_filter(values: np.ndarray, width: int, one_sided: bool = False) -> np.ndarray:
+    """Moving average: centred with reflected edges, or one-sided, of each step and those before it.
 
     Clip ends keep their level (they aren't pulled to 0), and unknown steps stay unknown: each step is the mean of the
-    known ones in its window.
+    known ones in its window. A one-sided filter is (width - 1) / 2 steps late, and less after the beginning.
 
     Args:
         values: float64 [n k]; NaN where unknown.
         width: steps, odd; 1 changes nothing.
+        one_sided: for streams, which know no later step.
     """
     if width < 1 or width % 2 == 0:
         raise ValueError(f"a centred mean filter needs an odd width of at least 1, not {width}")
@@ -21,7 +24,10 @@ def mean_filter(values: np.ndarray, width: int) -> np.ndarray:
     if width == 1 or n == 0:
         return values.copy()
     half = width // 2
-    padded = np.pad(values, ((half, half), (0, 0)), mode="symmetric")
+    if one_sided:
+        padded = np.pad(values, ((width - 1, 0), (0, 0)), constant_values=np.nan)
+    else:
+        padded = np.pad(values, ((half, half), (0, 0)), mode="symmetric")
     known = np.isfinite(padded)
     total = np.cumsum(np.vstack([np.zeros((1, values.shape[1])), np.where(known, padded, 0.0)]), axis=0)
     count = np.cumsum(np.vstack([np.zeros((1, values.shape[1])), known]), axis=0)
@@ -30,6 +36,32 @@ def mean_filter(values: np.ndarray, width: int) -> np.ndarray:
     return np.where(np.isfinite(values), mean, np.nan)
 
 
-def finish(values: np.ndarray, width: int) -> np.ndarray:
-    """Smoothed and clipped to [-1, 1]; see mean_filter."""
-    return np.clip(mean_filter(values, width), -1.0, 1.0)
+def finish(values: np.ndarray, width: int, targets: int, one_sided: bool = False) -> np.ndarray:
+    """Smoothed, and the first columns, the targets, clipped to [-1, 1]; see mean_filter."""
+    smooth = mean_filter(values, width, one_sided)
+    smooth[:, :targets] = smooth[:, :targets].clip(-1.0, 1.0)
+    return smooth
+
+
+class RunningMean(Stateful):
+    """`finish` with a one-sided filter, one step after the other.
+
+    Args:
+        width: steps, odd; 1 changes nothing.
+        targets: how many columns are targets.
+    """
+
+    STATE = ("_last",)
+
+    def __init__(self, width: int, targets: int):
+        self._width, self._targets = width, targets
+        self._last: list[np.ndarray] = []
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """The next step, smoothed: float64 [k] from float64 [k]; NaN where unknown."""
+        self._last = [*self._last[max(0, len(self._last) - self._width + 1) :], values]
+        return finish(np.stack(self._last), self._width, self._targets, one_sided=True)[-1]
+
+    def clear(self) -> None:
+        """Forget the steps so far."""
+        self._last = []

@@ -116,22 +116,30 @@ class MaskedConv(Remembering):
         self.padding = (span, 0) if causal else (span // 2, span - span // 2)
         self.conv = weight_norm(nn.Conv1d(in_dim, out_dim, kernel, dilation=dilation))
 
+    def fold(self) -> None:
+        """Work the normalisation into the weights, for estimates alone: to do so anew takes half the time of a step."""
+        old = self.conv
+        plain = nn.Conv1d(old.in_channels, old.out_channels, old.kernel_size, dilation=old.dilation)
+        self.conv = plain.to(old.weight)
+        self.conv.load_state_dict({"weight": old.weight, "bias": old.bias})
+
     def blank(self) -> dict[str, tuple[int, ...]]:
         """See Remembering: the last (kernel - 1) * dilation steps."""
-        return {"past": (self.conv.in_channels, self.padding[0])}
+        return {"past": (self.padding[0], self.conv.in_channels)}
 
     def forward(self, x: Tensor, mask: Tensor, memory: Memory | None = None) -> Tensor:
         """[b out L] from [b in L]; zero where the mask [b 1 L] is 0. A memory says what came before."""
         if memory is None:
             return self.conv(nn.functional.pad(x, self.padding)) * mask
         (past,) = self.recall(memory, x)
-        whole = torch.cat([past, x], dim=2)
-        self.keep(memory, whole.narrow(2, x.shape[2], past.shape[2]))
+        # Steps first, so that what is kept of one sequence lies in one piece.
+        whole = torch.cat([past, x.transpose(1, 2)], dim=1)
+        self.keep(memory, whole.narrow(1, x.shape[2], past.shape[1]))
         if x.shape[2] > 1:
-            return self.conv(whole) * mask
+            return self.conv(whole.transpose(1, 2)) * mask
         # One step is one product; a convolution takes several times as long to set up.
-        taps = whole[:, :, :: self.conv.dilation[0]].flatten(1)
-        return nn.functional.linear(taps, self.conv.weight.flatten(1), self.conv.bias).unsqueeze(2) * mask
+        taps, weight = whole[:, :: self.conv.dilation[0]].flatten(1), self.conv.weight.transpose(1, 2).flatten(1)
+        return nn.functional.linear(taps, weight, self.conv.bias).unsqueeze(2) * mask
 
 
 class TcnBlock(nn.Module):

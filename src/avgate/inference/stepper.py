@@ -1,0 +1,136 @@
+"""A trained model for live use: one step of features in, one estimate out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from avgate.core.errors import CheckpointError
+from avgate.core.gates import Gate
+from avgate.core.state import Stateful
+from avgate.inference.estimator import Estimator
+from avgate.inference.smoothing import RunningMean
+from avgate.models.network import ModelOutput
+from avgate.models.step import FlatStep, StepModel, output_of
+
+
+@dataclass(frozen=True)
+class StepEstimate:
+    """What a model says of one step; NaN where nothing is present.
+
+    Attributes:
+        targets: name -> estimate in [-1, 1], smoothed.
+        raw: the same before smoothing.
+        low: lower end of each target's interval; empty for models without intervals.
+        high: upper end.
+        gates: gate -> value in [0, 1].
+    """
+
+    targets: Mapping[str, float]
+    raw: Mapping[str, float]
+    low: Mapping[str, float]
+    high: Mapping[str, float]
+    gates: Mapping[Gate, float]
+
+
+class StepProgram:
+    """A causal Estimator's model as a program of one step; all streams of a process can share it.
+
+    Args:
+        estimator: with a causal model.
+
+    Raises:
+        CheckpointError: the model sees later steps.
+    """
+
+    def __init__(self, estimator: Estimator):
+        if not estimator.causal:
+            what = "these weights need a whole recording: they look at what comes later"
+            hint = "take the weights for live use, or train with causal encoders and time_mixing=decay"
+            raise CheckpointError(what, hint=hint)
+        self.estimator = estimator
+        dims = {m: len(stats.mean) for m, stats in estimator.stats.items()}
+        step = FlatStep(StepModel(estimator.model).cpu(), dims)
+        self.modalities, self.names, self._outputs = step.model.modalities, step.names, step.outputs
+        self.blank = tuple(step.model.blank_state().values())
+        self._program = step.compiled()
+
+    def __call__(
+        self, state: tuple[torch.Tensor, ...], values: Mapping[str, np.ndarray], present: Mapping[str, bool]
+    ) -> tuple[tuple[torch.Tensor, ...], ModelOutput]:
+        """The state after a step, and the model's output [1 1 ...]; arguments as for Stepper."""
+        stats, like = self.estimator.stats, self.blank[0]
+        features = [torch.from_numpy(stats[m].fill(values[m][None])).to(like.dtype) for m in self.modalities]
+        here = [torch.tensor([present[m]]) for m in self.modalities]
+        with torch.inference_mode():
+            found = self._program(*features, *here, *state)
+            parts = {name: x[:, None] for name, x in zip(self._outputs, found, strict=False)}
+        return found[len(self._outputs) :], output_of(parts)
+
+
+class Stepper(Stateful):
+    """One stream of steps through a model: its state, statistics, smoothing and intervals.
+
+    Every step takes the same time and memory, however long the stream. What it says is what the Estimator says of the
+    whole recording, up to rounding.
+
+    Args:
+        program: the model.
+    """
+
+    STATE = ("_memory", "_mean")
+
+    def __init__(self, program: StepProgram):
+        self._program = program
+        estimator = program.estimator
+        self._mean = RunningMean(estimator.checkpoint.smooth_steps, len(estimator.targets))
+        self._state = program.blank
+
+    @property
+    def _memory(self) -> dict[str, np.ndarray]:
+        """What the model remembers, for Stateful."""
+        return {name: x.numpy() for name, x in zip(self._program.names, self._state, strict=True)}
+
+    @_memory.setter
+    def _memory(self, memory: Mapping[str, np.ndarray]) -> None:
+        names, blank = self._program.names, self._program.blank
+        if set(memory) != set(names) or any(memory[n].shape != x.shape for n, x in zip(names, blank, strict=True)):
+            raise ValueError("this is the state of a stream with other weights")
+        self._state = tuple(torch.from_numpy(memory[name]) for name in names)
+
+    def __call__(self, values: Mapping[str, np.ndarray], present: Mapping[str, bool]) -> StepEstimate:
+        """Take the next step.
+
+        Args:
+            values: modality -> float32 [d], as extracted; what stands where it is absent is never read.
+            present: modality -> whether it is present.
+        """
+        estimator = self._program.estimator
+        k, targets, intervals = len(estimator.targets), estimator.targets, estimator.checkpoint.intervals
+        self._state, out = self._program(self._state, values, present)
+        (columns,), gates = estimator.columns_of(out)
+        if not any(present[m] for m in self._program.modalities):
+            columns = np.full_like(columns, np.nan)
+        here = {m: np.array([present[m]]) for m in present}
+        said = estimator.estimate_of(columns, gates, estimator.recipe.grid, here)
+        smooth = self._mean(np.concatenate([said.raw[0], said.centre[0], said.deviation[0]]))
+        ends = {
+            t: intervals.bounds(t, estimator.level, *(smooth[[i + part * k]] for part in range(3)))
+            for i, t in enumerate(targets)
+            if intervals is not None
+        }
+        return StepEstimate(
+            dict(zip(targets, smooth[:k].tolist(), strict=True)),
+            dict(zip(targets, said.raw[0].tolist(), strict=True)),
+            {t: float(low[0]) for t, (low, _) in ends.items()},
+            {t: float(high[0]) for t, (_, high) in ends.items()},
+            {gate: float(x[0]) for gate, x in said.gates.items()},
+        )
+
+    def begin_anew(self) -> None:
+        """Forget what was: after a long pause, and at the beginning of another stream."""
+        self._state = self._program.blank
+        self._mean.clear()
