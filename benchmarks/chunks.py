@@ -11,6 +11,7 @@ from avgate.core.types import SAMPLE_RATE, Waveform
 from avgate.corpora.rendered.config import RenderConfig
 from avgate.corpora.rendered.voice import Speaker, voice
 from avgate.features.audio.egemaps import COLUMNS, Egemaps, EgemapsConfig
+from avgate.features.steps import features_of
 
 SECONDS = 120
 NOTICEABLE = 0.1
@@ -32,9 +33,8 @@ def main() -> None:
 
 def features(sound: np.ndarray, chunk_s: int) -> np.ndarray:
     """Features at 10 steps a second, float32 [steps 51]."""
-    extraction = Egemaps(EgemapsConfig(10.0, chunk_s=chunk_s)).start()
-    extraction.push(Waveform(sound))
-    return extraction.finish(len(sound) / SAMPLE_RATE).values
+    backbone = Egemaps(EgemapsConfig(10.0, chunk_s=chunk_s))
+    return features_of(backbone, [Waveform(sound)], len(sound) / SAMPLE_RATE).values
 
 
 def speech() -> np.ndarray:

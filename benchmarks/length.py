@@ -21,9 +21,11 @@ import numpy as np
 from run import ROOT, git_commit
 
 from avgate.core.types import CROP_SIZE, MESH_POINTS, SAMPLE_RATE, FaceTrack, Trace, VideoFrame, Waveform
-from avgate.features.audio.chunks import HOP, Chunks, StepPool
+from avgate.features.audio.chunks import HOP, Chunks
 from avgate.features.audio.extraction import AudioExtraction, Frames
+from avgate.features.audio.pool import StepPool
 from avgate.features.base import Backbone, Extraction
+from avgate.features.steps import Collected
 from avgate.features.tracks import Extracted
 from avgate.inference.predictor import Predictor
 from avgate.report.figure import write_figure
@@ -96,6 +98,7 @@ def measure(hours: float) -> dict[str, float]:
     sound_s = hours * 3600
     predictor = Predictor()
     audio, video = (made(backbone) for backbone in predictor.backbones)
+    heard, seen = (Collected(backbone) for backbone in predictor.backbones)
     seconds: dict[str, float] = {}
 
     def timed(stage: str, run: Callable[[], Any]) -> Any:
@@ -109,26 +112,28 @@ def measure(hours: float) -> dict[str, float]:
     def hear() -> None:
         for piece in pieces(sound_s):
             stretches.push(piece)
-            audio.push(piece)
+            heard.add(audio.push(piece))
             envelope.add(piece)
         stretches.close()
 
     def see() -> None:
         for block in blocks(times):
-            video.push(block)
+            seen.add(video.push(block))
 
     timed("sound: cut, voice activity, pooled", hear)
     timed("faces: measured", see)
+    end_s = float(times[-1]) + 1 / FPS
+    timed("the last features", lambda: (heard.add(audio.finish(end_s)), seen.add(video.finish(end_s))))
     extracted = Extracted(
         name="made",
-        extractions=(audio, video),
+        collected=(heard, seen),
         time_s=times,
         face=np.ones(len(times), bool),
         others=np.zeros(len(times), int),
         notes=(),
         heard_s=np.array([[0.0, sound_s]] if hours else np.zeros((0, 2))),
         sounding_s=stretches.sounding_s,
-        end_s=float(times[-1]) + 1 / FPS,
+        end_s=end_s,
         box=np.zeros((0, 4)),
     )
     pause_s = 10.0
@@ -169,7 +174,7 @@ def made(backbone: Backbone) -> Extraction:
     extraction = backbone.start()
     if isinstance(extraction, AudioExtraction):
         pool: StepPool = extraction._pool
-        extraction._analyse = lambda parts: [numbers(len(samples), len(pool._least)) for samples in parts]
+        extraction._analyse = lambda parts: [numbers(len(samples), pool.width) for samples in parts]
     return extraction
 
 

@@ -13,6 +13,7 @@ from avgate.core.errors import AvgateError, UsageError
 from avgate.core.types import FaceTrack, VideoFrame, Waveform
 from avgate.faces import FaceTracker
 from avgate.features.registry import build_backbones
+from avgate.features.steps import features_of
 from tests.cases.measure import Case, Found, measured
 from tests.sounds import babble
 
@@ -29,9 +30,8 @@ def _face() -> FaceTrack:
 def _features(name: str) -> np.ndarray:
     """The present features of a face, or of five seconds of syllables."""
     (backbone,) = build_backbones([name], 10.0)
-    extraction = backbone.start()
-    extraction.push(Waveform(babble(5.0), 0.0) if backbone.modality == "audio" else _face())
-    track = extraction.finish(5.0 if backbone.modality == "audio" else 0.5)
+    hears = backbone.modality == "audio"
+    track = features_of(backbone, [Waveform(babble(5.0), 0.0) if hears else _face()], 5.0 if hears else 0.5)
     assert track.values.shape[1] == len(track.columns)
     return track.values[track.present]
 

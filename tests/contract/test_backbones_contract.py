@@ -12,6 +12,7 @@ from avgate.core.types import SAMPLE_RATE, FaceTrack, FeatureTrack, VideoFrame, 
 from avgate.faces import FaceTracker
 from avgate.features.base import Backbone, kind_of
 from avgate.features.registry import BACKBONES, build_backbones
+from avgate.features.steps import Collected, features_of
 from tests.deep import sources
 from tests.sounds import babble
 
@@ -60,10 +61,7 @@ def pieces(backbone: Backbone, face: FaceTrack, size_s: float) -> list[FaceTrack
 
 
 def extracted(backbone: Backbone, given: list[FaceTrack | Waveform]) -> FeatureTrack:
-    extraction = backbone.start()
-    for piece in given:
-        extraction.push(piece)
-    return extraction.finish(SECONDS)
+    return features_of(backbone, given, SECONDS)
 
 
 @pytest.mark.parametrize("name", BACKBONES)
@@ -96,10 +94,11 @@ class TestBackbone:
 
     def test_a_part_of_a_clip_is_that_part_of_the_whole(self, name, face, named):
         (backbone,) = build_backbones([named[name]], RATE)
-        extraction = backbone.start()
+        extraction, collected = backbone.start(), Collected(backbone)
         for piece in pieces(backbone, face, 1.0):
-            extraction.push(piece)
-        part = extraction.finish(SECONDS, 2.0)
+            collected.add(extraction.push(piece))
+        collected.add(extraction.finish(SECONDS))
+        part = collected.track(SECONDS, 2.0)
         whole = extracted(backbone, pieces(backbone, face, 1.0))
         assert part.grid.start_s == 2.0
         assert np.array_equal(part.present, whole.present[int(2 * RATE) :])

@@ -28,6 +28,7 @@ from avgate.faces import FaceTracker
 from avgate.features.base import Backbone
 from avgate.features.extract import extract
 from avgate.features.registry import build_backbones
+from avgate.features.steps import features_of
 from avgate.features.store import FeatureStore
 from avgate.inference.estimator import Estimator
 from avgate.labels.formats import read_labels
@@ -193,9 +194,7 @@ def use_transformers(case: Case) -> None:
 
 
 def _extracted(backbone: Backbone) -> None:
-    extraction = backbone.start()
-    extraction.push(Waveform(babble(1.5), 0.0) if backbone.modality == "audio" else _face())
-    track = extraction.finish(1.5)
+    track = features_of(backbone, [Waveform(babble(1.5), 0.0) if backbone.modality == "audio" else _face()], 1.5)
     assert np.isfinite(track.values[track.present]).all(), "a present feature that is no number"
     assert track.values.shape == (15, len(track.columns))
 

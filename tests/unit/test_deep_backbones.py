@@ -17,6 +17,7 @@ from avgate.core.types import BLENDSHAPES, SAMPLE_RATE, FaceTrack, FeatureTrack,
 from avgate.faces import FaceTracker
 from avgate.features.hub import find_model
 from avgate.features.registry import build_backbones
+from avgate.features.steps import features_of
 from tests.deep import IMAGE_FAMILIES, write_audio, write_image, write_onnx
 from tests.sounds import babble
 
@@ -39,18 +40,14 @@ def faces(n: int, size: int = 112, seed: int = 0) -> FaceTrack:
 
 def seen(name: str, track: FaceTrack) -> FeatureTrack:
     (backbone,) = build_backbones([name], RATE)
-    extraction = backbone.start()
-    extraction.push(track)
-    return extraction.finish(len(track) / 25)
+    return features_of(backbone, [track], len(track) / 25)
 
 
 def heard(name: str, samples: np.ndarray, piece_s: float = 5.0) -> FeatureTrack:
     (backbone,) = build_backbones([name], RATE)
-    extraction = backbone.start()
     step = round(piece_s * SAMPLE_RATE)
-    for i in range(0, len(samples), step):
-        extraction.push(Waveform(samples[i : i + step], i / SAMPLE_RATE))
-    return extraction.finish(len(samples) / SAMPLE_RATE)
+    pieces = [Waveform(samples[i : i + step], i / SAMPLE_RATE) for i in range(0, len(samples), step)]
+    return features_of(backbone, pieces, len(samples) / SAMPLE_RATE)
 
 
 class TestParity:

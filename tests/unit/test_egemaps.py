@@ -16,19 +16,21 @@ from avgate.features.audio.egemaps import (
     NEUTRAL,
     Egemaps,
     EgemapsConfig,
+    Hold,
     descriptors,
-    hold,
 )
 from avgate.features.audio.extraction import CONTEXT_S
+from avgate.features.steps import features_of
 from tests.sounds import babble, noise, pieces, speech, vowel
 
 F0 = LLDS.index("F0semitoneFrom27.5Hz")
 
 
 def extract(sound: np.ndarray, start_s: float = 0.0, end_s: float | None = None, **config) -> FeatureTrack:
-    extraction = Egemaps(EgemapsConfig(**{"rate": 10.0, **config})).start()
-    extraction.push(Waveform(sound, start_s))
-    return extraction.finish(start_s + len(sound) / SAMPLE_RATE if end_s is None else end_s)
+    backbone = Egemaps(EgemapsConfig(**{"rate": 10.0, **config}))
+    return features_of(
+        backbone, [Waveform(sound, start_s)], start_s + len(sound) / SAMPLE_RATE if end_s is None else end_s
+    )
 
 
 def column(track: FeatureTrack, name: str) -> np.ndarray:
@@ -115,10 +117,7 @@ def test_the_sizes_of_the_pieces_dont_matter_to_the_bit():
     sound = babble(3.5)
     once = extract(sound, 0.3, chunk_s=1)
     for sizes in ([1024], [441, 7000, 33]):
-        extraction = Egemaps(EgemapsConfig(10.0, chunk_s=1)).start()
-        for piece in pieces(sound, sizes, 0.3):
-            extraction.push(piece)
-        track = extraction.finish(3.8)
+        track = features_of(Egemaps(EgemapsConfig(10.0, chunk_s=1)), pieces(sound, sizes, 0.3), 3.8)
         np.testing.assert_array_equal(track.values, once.values)
         np.testing.assert_array_equal(track.active, once.active)
         np.testing.assert_array_equal(track.present, once.present)
@@ -156,7 +155,7 @@ def test_a_voice_is_held_for_a_while_and_then_neutral():
 def test_hold_fills_gaps_column_by_column():
     nan = np.nan
     values = np.array([[nan, 1], [2, nan], [nan, nan], [nan, nan], [nan, 5]])
-    filled = hold(values, 2, np.array([-7, -9]))
+    filled = Hold(2, np.array([-7, -9]))(np.arange(5), values)
     np.testing.assert_array_equal(filled, [[-7, 1], [2, 1], [2, 1], [2, -9], [-7, 5]])
 
 
@@ -171,10 +170,8 @@ def test_without_level_the_columns_that_follow_the_gain_most_are_left_out():
 
 
 def test_steps_without_sound_are_absent():
-    extraction = Egemaps(EgemapsConfig(10.0)).start()
-    extraction.push(Waveform(babble(1.0), 0.46))  # 0.46 to 1.46
-    extraction.push(Waveform(babble(1.0), 2.0))
-    track = extraction.finish(3.55)
+    heard = [Waveform(babble(1.0), 0.46), Waveform(babble(1.0), 2.0)]  # the first one to 1.46
+    track = features_of(Egemaps(EgemapsConfig(10.0)), heard, 3.55)
     assert len(track.values) == 36
     expected = np.zeros(36, bool)
     expected[5:15] = expected[20:30] = True
@@ -256,12 +253,8 @@ def test_neutral_values_are_ordinary_for_real_speech(clips_dir):
 
     means = []
     for name in ("grid_bbaf2n.mpg", "grid_lbax4n.mpg", "grid_lrwp9a.mpg", "grid_swiz3n.mpg", "obama_speech.mp4"):
-        extraction = Egemaps(EgemapsConfig(10.0, hold_s=0.0)).start()
-        end_s = 0.0
-        for piece in Media(clips_dir / name).sound():
-            extraction.push(piece)
-            end_s = piece.end_s
-        track = extraction.finish(end_s)
+        heard = list(Media(clips_dir / name).sound())
+        track = features_of(Egemaps(EgemapsConfig(10.0, hold_s=0.0)), heard, heard[-1].end_s)
         means.append(track.values[column(track, "voiced.share") > 0.1])
     means = np.concatenate(means)
     for i, lld in enumerate(LLDS[F0:], F0):

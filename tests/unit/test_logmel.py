@@ -11,13 +11,15 @@ import pytest
 from avgate.core.errors import FeatureError, UsageError
 from avgate.core.types import SAMPLE_RATE, FeatureTrack, Waveform
 from avgate.features.audio.logmel import FFT, FLOOR, WINDOW, Logmel, LogmelConfig, log_mel, mel_weights
+from avgate.features.steps import features_of
 from tests.sounds import babble, noise, pieces, speech
 
 
 def extract(sound: np.ndarray, start_s: float = 0.0, end_s: float | None = None, **config) -> FeatureTrack:
-    extraction = Logmel(LogmelConfig(**{"rate": 10.0, **config})).start()
-    extraction.push(Waveform(sound, start_s))
-    return extraction.finish(start_s + len(sound) / SAMPLE_RATE if end_s is None else end_s)
+    backbone = Logmel(LogmelConfig(**{"rate": 10.0, **config}))
+    return features_of(
+        backbone, [Waveform(sound, start_s)], start_s + len(sound) / SAMPLE_RATE if end_s is None else end_s
+    )
 
 
 def triangle(band: int, bands: int, hz: float) -> float:
@@ -91,10 +93,7 @@ def test_the_sizes_of_the_pieces_dont_matter_to_the_bit():
     sound = babble(6.0)
     tracks = []
     for sizes in ([96_000], [1024], [441, 7000, 33]):
-        extraction = Logmel(LogmelConfig(10.0, chunk_s=2)).start()
-        for piece in pieces(sound, sizes):
-            extraction.push(piece)
-        tracks.append(extraction.finish(6.0))
+        tracks.append(features_of(Logmel(LogmelConfig(10.0, chunk_s=2)), pieces(sound, sizes), 6.0))
     np.testing.assert_array_equal(tracks[0].values, tracks[1].values)
     np.testing.assert_array_equal(tracks[0].values, tracks[2].values)
 
@@ -129,10 +128,8 @@ def test_activity_doesnt_depend_on_chunks_or_pieces():
     sound = speech(6.0) + noise(6.0, 0.01)
     whole = extract(sound).active
     np.testing.assert_array_equal(extract(sound, chunk_s=1).active, whole)
-    extraction = Logmel(LogmelConfig(10.0)).start()
-    for piece in pieces(sound, [441, 7000, 33]):
-        extraction.push(piece)
-    np.testing.assert_array_equal(extraction.finish(6.0).active, whole)
+    cut = features_of(Logmel(LogmelConfig(10.0)), pieces(sound, [441, 7000, 33]), 6.0)
+    np.testing.assert_array_equal(cut.active, whole)
     assert 0.5 < whole.mean() < 1
 
 

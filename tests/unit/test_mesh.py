@@ -14,6 +14,7 @@ from avgate.core.types import FaceTrack, FeatureTrack, VideoFrame
 from avgate.faces import FaceTracker
 from avgate.features.face.geometry import DESCRIPTORS, MIRROR, STABLE, UNIT_CM, measure
 from avgate.features.face.mesh import Facemesh, FacemeshConfig
+from avgate.features.steps import features_of
 
 FLIP = np.array([1, -1, -1])
 """From pixels (y down, z away from the camera) to the face's axes and back."""
@@ -56,10 +57,7 @@ def track(meshes, times, present=None) -> FaceTrack:
 
 
 def extract(*tracks: FaceTrack, rate: float = 10.0, end_s: float | None = None) -> FeatureTrack:
-    extraction = Facemesh(FacemeshConfig(rate)).start()
-    for piece in tracks:
-        extraction.push(piece)
-    return extraction.finish(tracks[-1].time_s[-1] + 0.01 if end_s is None else end_s)
+    return features_of(Facemesh(FacemeshConfig(rate)), tracks, tracks[-1].time_s[-1] + 0.01 if end_s is None else end_s)
 
 
 def column(features: FeatureTrack, name: str) -> np.ndarray:
@@ -344,7 +342,7 @@ def test_the_result_does_not_depend_on_the_blocks():
 
 
 def test_a_clip_without_frames_is_absent_throughout():
-    features = Facemesh(FacemeshConfig(10.0)).start().finish(0.5)
+    features = features_of(Facemesh(FacemeshConfig(10.0)), [], 0.5)
     assert features.values.shape == (5, 92)
     assert not features.present.any()
 

@@ -32,7 +32,7 @@ def said(
     found = np.array(face or [], bool)
     extracted = Extracted(
         name="made",
-        extractions=(),
+        collected=(),
         time_s=time_s if face else time_s[:0],
         face=found,
         others=np.zeros(n, int),

@@ -11,11 +11,12 @@ import pytest
 from avgate.core.errors import MediaError
 from avgate.core.timeline import LONGEST_S, Grid
 from avgate.core.types import CROP_SIZE, SAMPLE_RATE, FaceTrack, VideoFrame, Waveform
-from avgate.features.audio.chunks import Chunk, StepPool
+from avgate.features.audio.chunks import Chunk
 from avgate.features.audio.logmel import Logmel, LogmelConfig
+from avgate.features.audio.pool import StepPool
 from avgate.features.audio.waveform import WaveformBackbone, WaveformConfig
-from avgate.features.base import Extraction
 from avgate.features.face.extraction import FaceExtraction, crops_of
+from avgate.features.steps import Collected
 from avgate.features.tracks import Extracted, extract_tracks
 from avgate.inference.predictor import Predictor
 from tests.clips import greys
@@ -118,23 +119,24 @@ def mean_grey(crops: np.ndarray) -> np.ndarray:
 
 
 class OneColumn:
-    name, columns, fingerprint = "grey", ("grey",), "0"
+    name, modality, columns, fingerprint, grid = "grey", "video", ("grey",), "0", Grid(RATE)
+
+    def start(self) -> FaceExtraction:
+        return FaceExtraction(self.grid, 1, mean_grey, crops_of, batch=7)
 
 
 @pytest.mark.parametrize("kind", ["sound", "samples", "face"])
 def test_a_part_has_the_same_features_as_the_whole(kind: str):
-    extraction: Extraction
-    if kind == "face":
-        extraction = FaceExtraction(OneColumn(), Grid(RATE), mean_grey, crops_of, batch=7)
-        extraction.push(faces(np.concatenate([np.arange(30) / 25, 50 + np.arange(30) / 25])))
-    else:
-        extraction = (backbones()[0] if kind == "sound" else backbones()[1]).start()
-        for piece in (hiss(0.0, 2.0), hiss(50.03, 1.5)):
-            extraction.push(piece)
-    whole = extraction.finish(52.0)
+    backbone = {"face": OneColumn(), "sound": backbones()[0], "samples": backbones()[1]}[kind]
+    extraction, collected = backbone.start(), Collected(backbone)
+    heard = [hiss(0.0, 2.0), hiss(50.03, 1.5)]
+    for piece in [faces(np.concatenate([np.arange(30) / 25, 50 + np.arange(30) / 25]))] if kind == "face" else heard:
+        collected.add(extraction.push(piece))
+    collected.add(extraction.finish(52.0))
+    whole = collected.track(52.0)
     assert whole.present.any()
     for first_s, last_s in pairwise([0.0, 1.0, 49.0, 50.5, 52.0]):
-        part = extraction.finish(last_s, first_s)
+        part = collected.track(last_s, first_s)
         steps = slice(round(first_s * RATE), round(last_s * RATE))
         np.testing.assert_array_equal(part.values, whole.values[steps])
         np.testing.assert_array_equal(part.present, whole.present[steps])
@@ -147,9 +149,9 @@ def test_a_pool_keeps_nothing_of_a_pause():
         start = start_s * SAMPLE_RATE
         chunk = Chunk(np.zeros(SAMPLE_RATE, np.float32), start, start, start + SAMPLE_RATE)
         pool.add(chunk, np.arange(80, SAMPLE_RATE, 160), np.full((100, 1), start_s, np.float32))
-    mean, _ = pool.rows(6_000_020, 5_999_990)
-    assert np.isnan(mean[:, 0]).tolist() == [True] * 5 + [False] * 20 + [True] * 5
-    assert sum(len(block) for block in pool._blocks) < 50
+    steps, mean, _ = pool.take(6_000_020)
+    assert len(steps) < 50
+    assert steps[~np.isnan(mean[:, 0])].tolist() == [*range(15), *range(5_999_995, 6_000_015)]
 
 
 def test_after_a_long_pause_the_estimate_begins_anew():

@@ -1,29 +1,75 @@
-"""The backbone protocol: feature extractors that turn face tracks or sound into a FeatureTrack."""
+"""The backbone protocol: feature extractors that turn face tracks or sound into features, step by step."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, is_dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any, Literal, Protocol
 
-from avgate.core.types import FeatureTrack, Modality
+import numpy as np
+
+from avgate.core.timeline import Grid
+from avgate.core.types import Modality
 
 Need = Literal["mesh", "crop", "blendshapes"]
 """Parts of a face track that a backbone can read; parts that no backbone of a recipe reads aren't computed."""
 
 
+@dataclass(frozen=True)
+class Steps:
+    """Steps of one clip that have become known together. Those without features aren't listed, so pauses cost nothing.
+
+    Attributes:
+        index: int64 [k], numbers of the steps that have features, increasing; cells of the backbone's grid.
+        values: float32 [k d], finite.
+        until: every step before this one is known now; those that were never listed are absent.
+        active: float32 [k] in [0, 1], see FeatureTrack; None where the backbone can't tell.
+    """
+
+    index: np.ndarray
+    values: np.ndarray
+    until: int
+    active: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        """How many steps are listed."""
+        return len(self.index)
+
+
 class Extraction(Protocol):
-    """One clip's extraction: give it the pieces in order and without overlap, then ask for the track."""
+    """One clip's extraction: give it the pieces in order and without overlap, and it gives steps as they become known.
 
-    def push(self, piece: Any) -> None:
-        """Take the next piece: a FaceTrack (video backbones) or a Waveform (audio backbones)."""
+    It can be saved in the middle of its work; see core/state.py.
+    """
 
-    def finish(self, end_s: float, start_s: float = 0.0) -> FeatureTrack:
-        """The features on a grid that covers [start_s, end_s) seconds; steps without any input are absent.
+    def push(self, piece: Any) -> Steps:
+        """Take the next piece: a FaceTrack (video backbones) or a Waveform (audio backbones).
 
-        To be called after the last piece; again for each further part of the clip, in order.
+        Returns:
+            The steps that have become known since the last call.
         """
+
+    def advance(self, time_s: float) -> Steps:
+        """Be told that nothing more will come that belongs before this time, such as where the sound has stopped.
+
+        Returns:
+            The steps that have become known since the last call. Features don't depend on such calls.
+        """
+
+    def finish(self, end_s: float) -> Steps:
+        """End the clip; to be called once, after the last piece.
+
+        Returns:
+            The remaining steps up to the one that ends at end_s or later.
+        """
+
+    def state(self) -> dict[str, Any]:
+        """All that restore needs, as plain values and arrays."""
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where another extraction of an equal backbone was saved; ValueError for another kind of state."""
 
 
 class Backbone(Protocol):
@@ -33,12 +79,14 @@ class Backbone(Protocol):
         name: as in a recipe: KIND or KIND:SOURCE, either with ?SETTING=VALUE&... behind it.
         modality: what it reads, "audio" or "video".
         columns: names of the features.
+        grid: the steps, from time 0 on.
         needs: parts of a face track that it reads; empty for audio.
     """
 
     name: str
     modality: Modality
     columns: tuple[str, ...]
+    grid: Grid
     needs: frozenset[Need]
 
     @property

@@ -18,7 +18,8 @@ from avgate.core.errors import MediaError, UsageError
 from avgate.core.types import FaceTrack, FeatureTrack, VideoFrame, Waveform
 from avgate.faces import FaceTracker, Person, find_person, track_crops
 from avgate.features.audio.chunks import Chunks
-from avgate.features.base import Backbone, Extraction, Need
+from avgate.features.base import Backbone, Need
+from avgate.features.steps import Collected
 from avgate.media import Recording
 from avgate.media.recording import refuse_too_long
 
@@ -47,7 +48,7 @@ class Extracted:
 
     Attributes:
         name: the recording, for messages.
-        extractions: one per backbone, in the backbones' order, after the last piece.
+        collected: the features, one per backbone, in the backbones' order.
         time_s: float64 [n], timestamps of the decoded frames; empty for sound alone.
         face: bool [n], where the followed person's face was found; empty when no backbone reads faces.
         others: int [n], further faces in view.
@@ -59,7 +60,7 @@ class Extracted:
     """
 
     name: str
-    extractions: tuple[Extraction, ...]
+    collected: tuple[Collected, ...]
     time_s: np.ndarray
     face: np.ndarray
     others: np.ndarray
@@ -80,7 +81,7 @@ class Extracted:
                 f"nothing is seen or heard in {pauses_s / 86_400:,.1f} days of it; stored features would hold them all"
             )
             raise MediaError(what, where=self.name, hint="cut it at its pauses, into recordings of their own")
-        return tuple(extraction.finish(self.end_s) for extraction in self.extractions)
+        return tuple(features.track(self.end_s) for features in self.collected)
 
     def sections(self, pause_s: float) -> Iterator[Section]:
         """The features of one section after the other, so that no time or memory is spent on long pauses.
@@ -106,7 +107,7 @@ class Extracted:
         return np.append(stretches[:, 0], np.inf), np.append(0.0, np.maximum.accumulate(stretches[:, 1]))
 
     def _section(self, start_s: float, end_s: float, rows: slice) -> Section:
-        return Section(tuple(extraction.finish(end_s, start_s) for extraction in self.extractions), rows)
+        return Section(tuple(features.track(end_s, start_s) for features in self.collected), rows)
 
 
 def extract_tracks(
@@ -138,9 +139,9 @@ def extract_tracks(
         MediaError: there is neither a frame nor sound, or it is longer than LONGEST_S.
         UsageError: the person to follow isn't there.
     """
-    extractions = [backbone.start() for backbone in backbones]
-    for_faces = [e for e, b in zip(extractions, backbones, strict=True) if b.modality == "video"]
-    for_sound = [e for e, b in zip(extractions, backbones, strict=True) if b.modality == "audio"]
+    started = [(backbone.modality, backbone.start(), Collected(backbone)) for backbone in backbones]
+    for_faces = [(extraction, features) for modality, extraction, features in started if modality == "video"]
+    for_sound = [(extraction, features) for modality, extraction, features in started if modality == "audio"]
     stop, seen = threading.Event(), recording.has_frames
     if person is not None and not (seen and for_faces):
         what = "the model doesn't look at faces" if seen else "there is nothing to see in sound alone"
@@ -160,8 +161,8 @@ def extract_tracks(
             else:
                 heard.append([piece.start_s, piece.end_s])
             stretches.push(piece)
-            for extraction in for_sound:
-                extraction.push(piece)
+            for extraction, features in for_sound:
+                features.add(extraction.push(piece))
             if on_sound is not None:
                 on_sound(piece)
 
@@ -177,8 +178,8 @@ def extract_tracks(
                 needs = frozenset().union(*(backbone.needs for backbone in backbones))
                 with closing(_faces(recording, needs, face_model, crops, person, on_frame)) as blocks:
                     for block in blocks:
-                        for extraction in for_faces:
-                            extraction.push(block)
+                        for extraction, features in for_faces:
+                            features.add(extraction.push(block))
                         time_s.append(block.time_s)
                         face.append(block.present)
                         others.append(block.others)
@@ -197,16 +198,19 @@ def extract_tracks(
         raise MediaError("no frame of its video stream could be decoded", where=recording.name)
     if not seen and not recording.sound_end_s:
         raise MediaError("no sound in it could be decoded", where=recording.name)
+    end_s = _end_s(times) if seen else recording.sound_end_s
+    for _, extraction, features in started:
+        features.add(extraction.finish(end_s))
     return Extracted(
         name=recording.name,
-        extractions=tuple(extractions),
+        collected=tuple(features for _, _, features in started),
         time_s=times,
         face=np.concatenate(face) if face else np.zeros(0, bool),
         others=np.concatenate(others) if others else np.zeros(0, int),
         notes=(*recording.notes, *_silence(stretches)),
         heard_s=np.array(heard or np.zeros((0, 2))),
         sounding_s=stretches.sounding_s,
-        end_s=_end_s(times) if seen else recording.sound_end_s,
+        end_s=end_s,
         box=np.concatenate(boxes) if boxes else np.zeros((0, 4)),
     )
 

@@ -1,13 +1,13 @@
-"""Cutting sound into chunks that overlap, and pooling frames around each step of a grid."""
+"""Cutting sound into chunks that overlap."""
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
 import numpy as np
 
 from avgate.core.errors import FeatureError
+from avgate.core.state import Stateful
 from avgate.core.timeline import Grid
 from avgate.core.types import SAMPLE_RATE, Waveform
 
@@ -23,9 +23,6 @@ dither of one step of 16 bits, which resampling raises to almost two."""
 
 SILENCE = SAMPLE_RATE // 10
 """Shortest digital silence (100 ms), as short as a gap between pieces; shorter pauses occur within synthetic speech."""
-
-_BLOCK = 256
-"""Steps pooled at once; limits the memory."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ class Chunk:
     core_end: int
 
 
-class Chunks:
+class Chunks(Stateful):
     """Cuts a clip's sound into chunks. The chunks don't depend on the pieces that the sound arrives in.
 
     A gap between pieces begins a new stretch. Each stretch is cut on its own, so that no frame spans a gap. Digital
@@ -61,6 +58,11 @@ class Chunks:
         silent_s: seconds of digital silence so far.
     """
 
+    STATE = (
+        "silent_s", "_stretches", "_start", "_end", "_core_start", "_held", "_held_start",
+        "_now", "_joins", "_quiet", "_in_silence",
+    )  # fmt: skip
+
     def __init__(self, core_s: int, context_s: int):
         self.silent_s = 0.0
         self._core, self._context = core_s * SAMPLE_RATE, context_s * SAMPLE_RATE
@@ -68,7 +70,8 @@ class Chunks:
         self._start = self._end = self._core_start = 0
         self._held: list[np.ndarray] = []
         self._held_start = 0
-        self._now: int | None = None  # one past the last sample that was pushed
+        self._now: int | None = None  # one past the last sample that was pushed or is known not to come
+        self._joins = False  # whether a piece that begins now goes on with the last one
         self._quiet = np.zeros(0, np.float32)  # the quiet samples before that, too few so far for a digital silence
         self._in_silence = False
 
@@ -94,9 +97,9 @@ class Chunks:
                 f"sound that starts at {piece.start_s:.3f} s comes after sound up to {self._now / SAMPLE_RATE:.3f} s",
                 hint="give the pieces in order and without overlap, as avgate.media does",
             )
-        if self._now is None or start > self._now + JOIN:
+        if self._now is None or not self._joins or start > self._now + JOIN:
             chunks = self.close()
-            self._now = start
+            self._now, self._joins = max(start, self._now or start), True
         first = self._now - len(self._quiet)
         self._now += len(samples)
         samples = np.concatenate([self._quiet, samples])
@@ -110,6 +113,14 @@ class Chunks:
             self._in_silence, at = True, end
         return chunks + self._listen(samples[at:decided], first + at)
 
+    def advance(self, time: int) -> list[Chunk]:
+        """Be told that no sound comes before this sample, and return the chunks of a stretch that this ends."""
+        if self._now is not None and time <= self._now + JOIN:
+            return []
+        chunks = self.close()
+        self._now, self._joins = time, False
+        return chunks
+
     def close(self) -> list[Chunk]:
         """End the current stretch of sound and return its remaining chunks."""
         chunks: list[Chunk] = []
@@ -119,6 +130,21 @@ class Chunks:
             chunks = self._listen(self._quiet, self._now - len(self._quiet))
         self._quiet, self._in_silence = self._quiet[:0], False
         return chunks + self._end_stretch()
+
+    @property
+    def decided(self) -> int:
+        """The sample before which it is known whether there is sound."""
+        return 0 if self._now is None else self._now - len(self._quiet)
+
+    @property
+    def settled(self) -> int:
+        """The sample before which no later piece can reach."""
+        return min(self.decided, self._now - JOIN) if self._joins and self._now is not None else self.decided
+
+    @property
+    def cut(self) -> int:
+        """The sample before which all sound lies in cores of chunks that were returned."""
+        return self._core_start if self._end > self._start else self.decided
 
     @property
     def sounding_s(self) -> np.ndarray:
@@ -157,21 +183,29 @@ class Chunks:
         self._held, self._held_start, self._core_start = [held[keep - self._held_start :]], keep, core_end
         return chunk
 
-    def covered(self, grid: Grid, n: int, end_s: float) -> np.ndarray:
-        """Whether at least half of each step (or of its part before end_s) has sound. To be called after `close`.
+    def covered(self, grid: Grid, first: int, stop: int, end_s: float = np.inf) -> np.ndarray:
+        """The steps of which at least half (or half of the part before end_s) has sound, among steps first to stop.
 
         Returns:
-            bool [n].
+            int64 [k], increasing. Sound that isn't decided yet doesn't count.
         """
-        edges = np.append(grid.times(n) - 0.5 / grid.rate, end_s)
-        first, last = (bisect_left(self._stretches, (round(t * SAMPLE_RATE),)) for t in (edges[0], end_s))
-        knots = np.array(self._stretches[max(0, first - 1) : last + 1], np.float64).reshape(-1) / SAMPLE_RATE
-        if n == 0 or len(knots) == 0:
-            return np.zeros(n, bool)
+        stretches = [*self._stretches, (self._start, self._end)]
+        knots = np.array([pair for pair in stretches if pair[0] < pair[1]], np.float64).reshape(-1) / SAMPLE_RATE
+        if not len(knots) or stop <= first:
+            return np.zeros(0, np.int64)
+        low, high = (np.clip(grid.index(edges), first, stop) for edges in (knots[::2], knots[1::2]))
+        steps = np.unique(np.concatenate([np.arange(a, min(b + 1, stop)) for a, b in zip(low, high, strict=True)]))
+        centre = grid.centres(steps)
+        edges = np.stack([centre - 0.5 / grid.rate, np.minimum(centre + 0.5 / grid.rate, end_s)])
         heard = np.zeros(len(knots))
         heard[1::2] = np.cumsum(knots[1::2] - knots[::2])
         heard[2::2] = heard[1:-1:2]
-        return np.diff(np.interp(edges, knots, heard)) >= 0.5 * np.diff(edges) - 1e-9
+        sounding = np.diff(np.interp(edges, knots, heard), axis=0)[0]
+        return steps[sounding >= 0.5 * np.diff(edges, axis=0)[0] - 1e-9]
+
+    def forget(self, sample: int) -> None:
+        """Drop the stretches that end before a sample."""
+        self._stretches = [pair for pair in self._stretches if pair[1] > sample]
 
 
 def digital_silences(samples: np.ndarray, in_silence: bool) -> tuple[list[tuple[int, int]], int]:
@@ -190,89 +224,3 @@ def digital_silences(samples: np.ndarray, in_silence: bool) -> tuple[list[tuple[
     found = [(a, b) for a, b in runs if b - a >= SILENCE or (in_silence and a == 0)]
     undecided = runs and runs[-1][1] == len(samples) and tuple(runs[-1]) not in found
     return found, runs[-1][0] if undecided else len(samples)
-
-
-class StepPool:
-    """Mean and standard deviation of the frames in a window around each step; forgets frames that no step needs.
-
-    Time and memory grow with the steps that have frames, and not with the time between them.
-
-    Args:
-        grid: the steps.
-        width_s: width of the window around a step's centre, in seconds.
-        least: [d], how many frames with a value a window needs; with fewer, its statistics are NaN.
-    """
-
-    def __init__(self, grid: Grid, width_s: float, least: np.ndarray):
-        self._grid, self._half, self._least = grid, width_s / 2, np.asarray(least)
-        self._time = np.empty(0)
-        self._values = np.empty((0, len(self._least)), np.float32)
-        self._starts: list[int] = []  # first step of each block
-        self._blocks: list[np.ndarray] = []  # float32 [steps 2 d]; steps without any frame are in none
-        self._next = 0
-
-    def add(self, chunk: Chunk, centre: np.ndarray, values: np.ndarray) -> None:
-        """Take the next chunk's frames.
-
-        Args:
-            chunk: where the frames come from. Those centred outside its core belong to its neighbours and are dropped.
-            centre: int [m], ascending, the frames' centres in samples from the chunk's first sample.
-            values: float32 [m d]; NaN where a frame has no value.
-        """
-        position = chunk.start + centre
-        mine = (position >= chunk.core_start) & (position < chunk.core_end)
-        self._pool(self._ended(chunk.core_start / SAMPLE_RATE))  # there may be a pause before it
-        self._time = np.append(self._time, position[mine] / SAMPLE_RATE)
-        self._values = np.concatenate([self._values, values[mine]])
-        self._pool(self._ended(chunk.core_end / SAMPLE_RATE))
-
-    def rows(self, stop: int, first: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and population standard deviation of the frames in each window that aren't NaN, for steps first to stop.
-
-        Returns:
-            float32 [stop - first d] twice; NaN where fewer than `least` frames in the window have a value.
-        """
-        self._pool(stop)
-        pooled = np.full((max(0, stop - first), 2, len(self._least)), np.nan, np.float32)
-        for i in range(max(0, bisect_right(self._starts, first) - 1), bisect_left(self._starts, stop)):
-            start, block = self._starts[i], self._blocks[i][: stop - self._starts[i]]
-            kept = block[max(0, first - start) :]
-            at = max(0, start - first)
-            pooled[at : at + len(kept)] = kept
-        return pooled[:, 0], pooled[:, 1]
-
-    def _ended(self, time_s: float) -> int:
-        """How many steps have windows that end by then; at least those that have been pooled."""
-        middle = self._grid.centres(np.arange(self._next, self._grid.steps(time_s)))
-        return self._next + int(np.searchsorted(middle + self._half, time_s, side="right"))
-
-    def _pool(self, stop: int) -> None:
-        """Pool all steps before `stop` that haven't been pooled yet, and forget the frames that only they need."""
-        if stop <= self._next:
-            return
-        if len(self._time):
-            middle = self._grid.centres(np.arange(self._next, stop))
-            first = self._next + int(np.searchsorted(middle + self._half, self._time[0], side="right"))
-            last = self._next + int(np.searchsorted(middle - self._half, self._time[-1], side="right"))
-            for step in range(first, last, _BLOCK):
-                self._starts.append(step)
-                self._blocks.append(self._pooled(np.arange(step, min(step + _BLOCK, last))))
-            needed = np.searchsorted(self._time, self._grid.centres(np.array([stop]))[0] - self._half)
-            self._time, self._values = self._time[needed:], self._values[needed:]
-        self._next = stop
-
-    def _pooled(self, steps: np.ndarray) -> np.ndarray:
-        """Mean and deviation of each step's window, float32 [steps 2 d]."""
-        middle = self._grid.centres(steps)
-        low, high = (np.searchsorted(self._time, middle + side) for side in (-self._half, self._half))
-        index = low[:, None] + np.arange((high - low).max())
-        frames = np.full((*index.shape, len(self._least)), np.nan)
-        inside = index < high[:, None]
-        frames[inside] = self._values[index[inside]]
-        known = ~np.isnan(frames)
-        count = known.sum(axis=1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            mean = np.where(known, frames, 0).sum(axis=1) / count
-            variance = np.square(np.where(known, frames - mean[:, None], 0)).sum(axis=1) / count
-        row = np.stack([mean, np.sqrt(variance)], axis=1)
-        return np.where((count < self._least)[:, None], np.nan, row).astype(np.float32)

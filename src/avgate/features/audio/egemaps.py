@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 
 from avgate.core.errors import UsageError
+from avgate.core.state import Stateful
 from avgate.core.timeline import Grid
 from avgate.core.types import SAMPLE_RATE, Modality
-from avgate.features.audio.chunks import HOP, StepPool
-from avgate.features.audio.extraction import AudioExtraction, one_by_one
+from avgate.features.audio.chunks import HOP
+from avgate.features.audio.extraction import Arrange, AudioExtraction, one_by_one
+from avgate.features.audio.pool import StepPool
 from avgate.features.base import Need, fingerprint
 
 VERSION = 3
-"""Raise it whenever this file, extraction.py or chunks.py change the features."""
+"""Raise it whenever this file, extraction.py, pool.py or chunks.py change the features."""
 
 LLDS = (
     # of any sound, from 20-ms frames
@@ -134,15 +136,7 @@ class Egemaps:
         least = np.where(np.arange(len(LLDS) + 1) < _VOICED, 1, LEAST_VOICED)
         least[-1] = 1
         pool = StepPool(self.grid, config.context_s, least)
-        return AudioExtraction(self, self.grid, config.chunk_s, pool, one_by_one(descriptors), self._arrange)
-
-    def _arrange(self, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
-        longest = round(self.config.hold_s * self.config.rate)
-        neutral_mean, neutral_sd = np.array([NEUTRAL[lld] for lld in LLDS[_VOICED:]], np.float32).T
-        voiced = slice(_VOICED, len(LLDS))
-        mean[:, voiced] = hold(mean[:, voiced], longest, neutral_mean)
-        sd[:, voiced] = hold(sd[:, voiced], longest, neutral_sd)
-        return np.concatenate([mean[:, :-1], sd[:, :-1], mean[:, -1:]], axis=1)[:, self._kept]
+        return AudioExtraction(self.grid, config.chunk_s, pool, one_by_one(descriptors), _Columns(config, self._kept))
 
 
 def descriptors(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -180,12 +174,51 @@ def descriptors(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return centre[within], rows[within]
 
 
-def hold(values: np.ndarray, longest: int, neutral: np.ndarray) -> np.ndarray:
-    """Fill NaN in [n d] with the column's last value for up to `longest` steps, and with `neutral` [d] after that."""
-    step = np.arange(len(values))[:, None]
-    last = np.maximum.accumulate(np.where(np.isnan(values), -1, step), axis=0)
-    held = np.take_along_axis(values, np.maximum(last, 0), axis=0)
-    return np.where((last >= 0) & (step - last <= longest), held, neutral)
+class Hold(Stateful):
+    """Fills NaN with the column's last value for up to `longest` steps, and with `neutral` [d] after that."""
+
+    STATE = ("_last", "_held")
+
+    def __init__(self, longest: int, neutral: np.ndarray):
+        self._longest, self._neutral = longest, neutral
+        self._last = np.full(len(neutral), -1)  # the step that each column's last value is from
+        self._held = neutral
+
+    def __call__(self, steps: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Fill the values [k d] of the next steps, int64 [k] from 0 on and increasing."""
+        row, step = np.arange(1, len(steps) + 1)[:, None], np.append(0, steps)
+        values = np.concatenate([self._held[None], values])
+        last = np.maximum.accumulate(np.where(np.isnan(values[1:]), 0, row), axis=0)
+        held = np.take_along_axis(values, last, axis=0)
+        since = np.where(last > 0, step[last], self._last)
+        if len(steps):
+            self._last, self._held = since[-1], held[-1]
+        return np.where((since >= 0) & (steps[:, None] - since <= self._longest), held, self._neutral)
+
+
+class _Columns(Arrange):
+    """Holds the voice's values, and leaves out the columns that aren't asked for."""
+
+    STATE = ("_mean", "_sd")
+
+    def __init__(self, config: EgemapsConfig, kept: list[int]):
+        super().__init__(self._leave_out)
+        longest = round(config.hold_s * config.rate)
+        neutral = np.array([NEUTRAL[lld] for lld in LLDS[_VOICED:]], np.float32).T
+        self._mean, self._sd = (Hold(longest, values) for values in neutral)
+        self._kept = kept
+
+    def __call__(
+        self, steps: np.ndarray, mean: np.ndarray, sd: np.ndarray, until: int, last: bool
+    ) -> tuple[np.ndarray, np.ndarray, int]:
+        """See Arrange."""
+        voiced = slice(_VOICED, len(LLDS))
+        mean[:, voiced] = self._mean(steps, mean[:, voiced])
+        sd[:, voiced] = self._sd(steps, sd[:, voiced])
+        return super().__call__(steps, mean, sd, until, last)
+
+    def _leave_out(self, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
+        return np.concatenate([mean[:, :-1], sd[:, :-1], mean[:, -1:]], axis=1)[:, self._kept]
 
 
 @functools.cache

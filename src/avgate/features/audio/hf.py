@@ -13,8 +13,8 @@ import numpy as np
 from avgate.core.errors import ModelFileError, UsageError
 from avgate.core.timeline import Grid
 from avgate.core.types import SAMPLE_RATE, Modality
-from avgate.features.audio.chunks import StepPool
-from avgate.features.audio.extraction import AudioExtraction, Frames, zero_mean_unit_variance
+from avgate.features.audio.extraction import Arrange, AudioExtraction, Frames, zero_mean_unit_variance
+from avgate.features.audio.pool import StepPool
 from avgate.features.base import Need, fingerprint
 from avgate.features.hub import (
     checkpoint_files,
@@ -28,7 +28,7 @@ from avgate.features.hub import (
 )
 
 VERSION = 3
-"""Raise it whenever this file, extraction.py or chunks.py change the features."""
+"""Raise it whenever this file, extraction.py, pool.py or chunks.py change the features."""
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,8 @@ class HfAudio:
         config = self.config
         hop_s = float(np.prod(self._strides)) / SAMPLE_RATE
         pool = StepPool(self.grid, max(1 / config.rate, hop_s), np.ones(len(self.columns)))
-        return AudioExtraction(
-            self, self.grid, config.chunk_s, pool, self._analyse, lambda mean, sd: mean, batch=config.batch
-        )
+        arrange = Arrange(lambda mean, sd: mean)
+        return AudioExtraction(self.grid, config.chunk_s, pool, self._analyse, arrange, batch=config.batch)
 
     def _analyse(self, pieces: Sequence[np.ndarray]) -> list[Frames]:
         """Pieces of equal length go through the model as one batch."""

@@ -10,12 +10,13 @@ import numpy as np
 from avgate.core.errors import UsageError
 from avgate.core.timeline import Grid
 from avgate.core.types import SAMPLE_RATE, Modality
-from avgate.features.audio.chunks import HOP, StepPool
-from avgate.features.audio.extraction import AudioExtraction, one_by_one
+from avgate.features.audio.chunks import HOP
+from avgate.features.audio.extraction import Arrange, AudioExtraction, one_by_one
+from avgate.features.audio.pool import StepPool
 from avgate.features.base import Need, fingerprint
 
 VERSION = 2
-"""Raise it whenever this file, extraction.py or chunks.py change the features."""
+"""Raise it whenever this file, extraction.py, pool.py or chunks.py change the features."""
 
 WINDOW = SAMPLE_RATE // 40
 """Samples per frame (25 ms)."""
@@ -77,10 +78,10 @@ class Logmel:
         config = self.config
         pool = StepPool(self.grid, config.context_s, np.ones(config.bands))
         analyse = one_by_one(partial(log_mel, bands=config.bands))
-        return AudioExtraction(self, self.grid, config.chunk_s, pool, analyse, self._arrange)
+        return AudioExtraction(self.grid, config.chunk_s, pool, analyse, Arrange(self._columns))
 
     @staticmethod
-    def _arrange(mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
+    def _columns(mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
         return np.concatenate([mean, sd], axis=1)
 
 

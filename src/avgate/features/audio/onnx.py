@@ -10,14 +10,14 @@ import numpy as np
 from avgate.core.errors import ModelFileError, UsageError
 from avgate.core.timeline import Grid
 from avgate.core.types import SAMPLE_RATE, Modality
-from avgate.features.audio.chunks import StepPool
-from avgate.features.audio.extraction import AudioExtraction, Frames, zero_mean_unit_variance
+from avgate.features.audio.extraction import Arrange, AudioExtraction, Frames, zero_mean_unit_variance
+from avgate.features.audio.pool import StepPool
 from avgate.features.base import Need, fingerprint
 from avgate.features.hub import weights_fingerprint
 from avgate.features.onnx_file import Layout, onnx_files, open_onnx
 
 VERSION = 3
-"""Raise it whenever this file, extraction.py or chunks.py change the features."""
+"""Raise it whenever this file, extraction.py, pool.py or chunks.py change the features."""
 
 
 @dataclass(frozen=True)
@@ -95,19 +95,8 @@ class OnnxAudio:
         config = self.config
         width = max(1 / config.rate, config.hop / SAMPLE_RATE)
         pool = StepPool(self.grid, width, np.ones(len(self.columns)))
-        return AudioExtraction(self, self.grid, config.chunk_s, pool, self._analyse, self._arrange)
-
-    def _arrange(self, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
-        """Steps in the sound's first and last half window, where no window is centred, get the nearest one's values."""
-        known = np.flatnonzero(~np.isnan(mean).any(1))
-        if not len(known):
-            return mean
-        step = np.arange(len(mean))
-        right = np.minimum(np.searchsorted(known, step), len(known) - 1)
-        left = np.maximum(right - 1, 0)
-        nearest = np.where(step - known[left] <= known[right] - step, known[left], known[right])
-        reach = int(np.ceil(self._samples / SAMPLE_RATE / 2 * self.config.rate))
-        return np.where((np.abs(nearest - step) <= reach)[:, None], mean[nearest], np.nan).astype(np.float32)
+        reach = int(np.ceil(self._samples / SAMPLE_RATE / 2 * config.rate))
+        return AudioExtraction(self.grid, config.chunk_s, pool, self._analyse, _Nearest(reach, len(self.columns)))
 
     def _analyse(self, pieces: Sequence[np.ndarray]) -> list[Frames]:
         return [self._windows(samples) for samples in pieces]
@@ -128,3 +117,43 @@ class OnnxAudio:
         if self.config.normalise:
             windows = zero_mean_unit_variance(windows)
         return self.model.rows(windows, self.config.layout)
+
+
+class _Nearest(Arrange):
+    """Steps in the sound's first and last half window, where no window is centred, get the nearest one's values.
+
+    Args:
+        reach: how many steps away the nearest may be.
+        width: columns.
+    """
+
+    STATE = ("_known", "_row", "_waiting")
+
+    def __init__(self, reach: int, width: int):
+        super().__init__(lambda mean, sd: mean)
+        self._reach = reach
+        self._known, self._row = -1, np.zeros((0, width), np.float32)  # the last step with a value, and the value
+        self._waiting = np.zeros(0, np.int64)  # steps without a value since then
+
+    def __call__(
+        self, steps: np.ndarray, mean: np.ndarray, sd: np.ndarray, until: int, last: bool
+    ) -> tuple[np.ndarray, np.ndarray, int]:
+        """See Arrange."""
+        found = ~np.isnan(mean).any(axis=1)
+        known = np.append([self._known] * len(self._row), steps[found]).astype(np.int64)
+        rows = np.concatenate([self._row, mean[found]])
+        steps = np.append(self._waiting, steps)
+        if not len(known):
+            decided = len(steps) if last else np.searchsorted(steps, until - self._reach)
+            self._waiting = steps[decided:]
+            return steps[:0], rows, int(self._waiting[0]) if len(self._waiting) else until
+        right = np.minimum(np.searchsorted(known, steps), len(known) - 1)
+        left = np.maximum(right - 1, 0)
+        nearest = np.where(steps - known[left] <= known[right] - steps, left, right)
+        apart = np.abs(known[nearest] - steps)
+        # A step after the last known one can still come to be nearer to the next one.
+        may_be = np.minimum(self._reach, np.where(known[-1] < steps, apart - 1, 0))
+        decided = len(steps) if last else int(np.searchsorted(np.where(known[-1] < steps, steps + may_be, -1), until))
+        self._known, self._row, self._waiting = int(known[-1]), rows[-1:], steps[decided:]
+        near = np.flatnonzero(apart[:decided] <= self._reach)
+        return steps[near], rows[nearest[near]], int(steps[decided]) if decided < len(steps) else until

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from avgate.core.errors import ModelFileError
+from avgate.core.state import Stateful
 from avgate.features.audio.chunks import Chunk
 from avgate.features.onnx_file import load_onnxruntime
 
@@ -29,15 +30,19 @@ _STATE = np.zeros((1, 1, 128), np.float32)
 """The network's memory (LSTM) before it has heard anything."""
 
 
-class VoiceActivity:
+class VoiceActivity(Stateful):
     """The probability of speech in the chunks of one clip, given in order.
 
     The network looks back only and remembers what it heard, so its memory goes on from chunk to chunk. It begins anew
     after a gap in the sound.
     """
 
+    STATE = ("_end", "_next", "_state", "_previous")
+
     def __init__(self):
         self._end: int | None = None
+        self._next, self._state = 0, (_STATE, _STATE)
+        self._previous = np.zeros(0, np.float32)
 
     def __call__(self, chunk: Chunk) -> tuple[np.ndarray, np.ndarray]:
         """Hear the next chunk.

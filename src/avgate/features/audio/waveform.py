@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from dataclasses import dataclass
 
 import numpy as np
 
 from avgate.core.errors import UsageError
+from avgate.core.state import Stateful
 from avgate.core.timeline import Grid
-from avgate.core.types import SAMPLE_RATE, FeatureTrack, Modality, Waveform
+from avgate.core.types import SAMPLE_RATE, Modality, Waveform
 from avgate.features.audio.chunks import Chunks
-from avgate.features.base import Need, fingerprint
+from avgate.features.base import Need, Steps, fingerprint
 
 VERSION = 2
 """Raise it whenever this file or chunks.py change the features."""
@@ -57,33 +58,49 @@ class WaveformBackbone:
         return WaveformExtraction(self)
 
 
-class WaveformExtraction:
-    """One clip's extraction; keeps all of its samples."""
+class WaveformExtraction(Stateful):
+    """One clip's extraction; it keeps the samples of the steps that aren't known yet."""
+
+    STATE = ("_chunks", "_starts", "_pieces", "_next")
 
     def __init__(self, backbone: WaveformBackbone):
-        self._backbone = backbone
+        self._grid, self._width = backbone.grid, len(backbone.columns)
         self._chunks = Chunks(1, 0)
         self._starts: list[int] = []
         self._pieces: list[np.ndarray] = []
+        self._next = 0  # all steps before it have been given
 
-    def push(self, piece: Waveform) -> None:
+    def push(self, piece: Waveform) -> Steps:
         """Take the next piece; FeatureError where it isn't finite or begins before the previous one ends."""
         self._chunks.push(piece)
-        self._starts.append(round(piece.start_s * SAMPLE_RATE))
-        self._pieces.append(np.asarray(piece.samples, np.float32))
+        if len(piece.samples):
+            self._starts.append(round(piece.start_s * SAMPLE_RATE))
+            self._pieces.append(np.asarray(piece.samples, np.float32))
+        return self._known()
 
-    def finish(self, end_s: float, start_s: float = 0.0) -> FeatureTrack:
+    def advance(self, time_s: float) -> Steps:
+        """See Extraction."""
+        self._chunks.advance(round(time_s * SAMPLE_RATE))
+        return self._known()
+
+    def finish(self, end_s: float) -> Steps:
         """See Extraction."""
         self._chunks.close()
-        backbone, width = self._backbone, len(self._backbone.columns)
-        grid, first_step, last_step = backbone.grid.part(start_s, end_s)
-        n, begin = last_step - first_step, first_step * width
-        sound = np.zeros(n * width, np.float32)
-        for i in range(max(0, bisect_right(self._starts, begin) - 1), bisect_left(self._starts, last_step * width)):
-            start, samples = self._starts[i] - begin, self._pieces[i]
-            first, last = max(0, start), min(len(sound), start + len(samples))
-            if first < last:
-                sound[first:last] = samples[first - start : last - start]
-        values, present = sound.reshape(n, width), self._chunks.covered(grid, n, end_s)
-        values[~present] = np.nan
-        return FeatureTrack(values, present, grid, backbone.name, "audio", backbone.columns, backbone.fingerprint)
+        return self._steps(max(self._next, self._grid.steps(end_s)), end_s)
+
+    def _known(self) -> Steps:
+        return self._steps(max(self._next, self._chunks.settled // self._width))
+
+    def _steps(self, stop: int, end_s: float = np.inf) -> Steps:
+        steps, width = self._chunks.covered(self._grid, self._next, stop, end_s), self._width
+        values = np.zeros((len(steps), width), np.float32)
+        for row, begin in zip(values, (steps * width).tolist(), strict=True):
+            for start, samples in zip(self._starts, self._pieces, strict=True):
+                first, last = max(0, start - begin), min(width, start - begin + len(samples))
+                if first < last:
+                    row[first:last] = samples[first + begin - start : last + begin - start]
+        ends = [start + len(samples) for start, samples in zip(self._starts, self._pieces, strict=True)]
+        done = bisect_right(ends, stop * width)
+        self._starts, self._pieces, self._next = self._starts[done:], self._pieces[done:], stop
+        self._chunks.forget(stop * width)
+        return Steps(steps, values, stop)

@@ -13,7 +13,7 @@ from avgate.features.base import Need, fingerprint
 from avgate.features.face.extraction import FaceExtraction
 
 VERSION = 1
-"""Raise it whenever this file or extraction.py changes the features."""
+"""Raise it whenever this file, extraction.py or cells.py changes the features."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Blendshapes:
 
     def start(self) -> FaceExtraction:
         """Begin a clip."""
-        return FaceExtraction(self, self.grid, lambda scores: scores, _scores, batch=256)
+        return FaceExtraction(self.grid, len(self.columns), lambda scores: scores, _scores, batch=256)
 
 
 def _scores(track: FaceTrack) -> np.ndarray:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 import numpy as np
 
 from avgate.core.errors import UsageError
-from avgate.core.timeline import Grid, fill_short_gaps
-from avgate.core.types import FaceTrack, FeatureTrack, Modality
+from avgate.core.timeline import Grid
+from avgate.core.types import FaceTrack, Modality
 from avgate.features.base import Need, fingerprint
-from avgate.features.face.extraction import FRAME_GAP_S, crops_of
+from avgate.features.face.cells import FRAME_GAP_S, CellExtraction
+from avgate.features.face.extraction import crops_of
 
 VERSION = 1
-"""Raise it whenever this file changes the features."""
+"""Raise it whenever this file or cells.py changes the features."""
 
 
 @dataclass(frozen=True)
@@ -58,37 +60,27 @@ class Crops:
         return CropsExtraction(self)
 
 
-class CropsExtraction:
-    """One clip's extraction; it keeps one crop per step."""
+class CropsExtraction(CellExtraction):
+    """One clip's extraction; it keeps one crop."""
+
+    STATE = (*CellExtraction.STATE, "_taken")
 
     def __init__(self, backbone: Crops):
-        self._backbone = backbone
-        self._rows: dict[int, np.ndarray] = {}
-        self._seen: set[int] = set()
+        super().__init__(backbone.grid, len(backbone.columns), FRAME_GAP_S)
+        self._size = backbone.config.size
+        self._taken = -1  # the last step that has its crop
 
-    def push(self, piece: FaceTrack) -> None:
-        """Take the next frames."""
+    def _take(self, piece: FaceTrack, cells: np.ndarray) -> None:
         import cv2
 
-        crops, size = crops_of(piece), self._backbone.config.size
-        for i, cell in enumerate(self._backbone.grid.index(piece.time_s).tolist()):
-            self._seen.add(cell)
-            if piece.present[i] and cell not in self._rows:
+        crops, size = crops_of(piece), self._size
+        for i in np.flatnonzero(piece.present & (cells > self._taken)).tolist():
+            if cells[i] > self._taken:
                 crop = crops[i]
                 if crop.shape[0] != size:
                     crop = cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
-                self._rows[cell] = crop.reshape(-1)
+                self._add(cells[i : i + 1], crop.reshape(1, -1))
+                self._taken = int(cells[i])
 
-    def finish(self, end_s: float, start_s: float = 0.0) -> FeatureTrack:
-        """See Extraction."""
-        backbone = self._backbone
-        grid, first, last = backbone.grid.part(start_s, end_s)
-        n = last - first
-        values, seen = np.full((n, len(backbone.columns)), np.nan, np.float32), np.zeros(n, bool)
-        for cell, row in self._rows.items():
-            if first <= cell < last:
-                values[cell - first] = row
-        seen[[cell - first for cell in self._seen if first <= cell < last]] = True
-        values, _ = fill_short_gaps(values, seen, int(FRAME_GAP_S * backbone.config.rate))
-        present = np.isfinite(values[:, 0])
-        return FeatureTrack(values, present, grid, backbone.name, "video", backbone.columns, backbone.fingerprint)
+    def _first_waiting(self) -> int:
+        return sys.maxsize

@@ -92,7 +92,7 @@ class HfImage:
 
     def start(self) -> FaceExtraction:
         """Begin a clip."""
-        return FaceExtraction(self, self.grid, self._analyse, crops_of, self.config.batch)
+        return FaceExtraction(self.grid, len(self.columns), self._analyse, crops_of, self.config.batch)
 
     def _analyse(self, faces: np.ndarray) -> np.ndarray:
         import torch

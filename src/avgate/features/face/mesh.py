@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 import numpy as np
 
 from avgate.core.errors import UsageError
-from avgate.core.timeline import Grid, cell_mean, fill_short_gaps
-from avgate.core.types import FaceTrack, FeatureTrack, Modality
+from avgate.core.timeline import Grid
+from avgate.core.types import FaceTrack, Modality
 from avgate.features.base import Need, fingerprint
+from avgate.features.face.cells import CellExtraction
 from avgate.features.face.geometry import DESCRIPTORS, POSE, measure
 
 VERSION = 1
-"""Raise it whenever this file or geometry.py changes the features."""
+"""Raise it whenever this file, cells.py or geometry.py changes the features."""
 
 MOTION = ("head_left_velocity", "head_up_velocity", "head_nearer_velocity")
 """The head's speed in the image plane in face sizes per second, and the rate of log size per second (AU57, -AU58)."""
@@ -30,10 +32,6 @@ _MOVING = [DESCRIPTORS.index(name) for name in MOVING]
 
 _TICK_S = 1e-3
 """Containers round timestamps to this; the velocity between frames that are closer would be noise."""
-
-
-_BLOCK = 4096
-"""Steps that are averaged at once; limits the memory."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ class Facemesh:
     )
 
     def __init__(self, config: FacemeshConfig, name: str = "facemesh"):
-        self.config, self.name = config, name
+        self.config, self.name, self.grid = config, name, Grid(config.rate)
 
     @property
     def fingerprint(self) -> str:
@@ -94,63 +92,54 @@ class Facemesh:
         return FacemeshExtraction(self)
 
 
-class FacemeshExtraction:
-    """One clip's extraction; it keeps about 600 bytes per frame."""
+class FacemeshExtraction(CellExtraction):
+    """One clip's extraction; it keeps the last frames."""
+
+    STATE = (*CellExtraction.STATE, "_time_s", "_present", "_values", "_place", "_in", "_taken")
 
     def __init__(self, backbone: Facemesh):
-        self._backbone = backbone
-        self._time_s: list[np.ndarray] = []
-        self._present: list[np.ndarray] = []
-        self._values: list[np.ndarray] = []
-        self._place: list[np.ndarray] = []
+        self._longest = backbone.config.velocity_gap_s + _TICK_S
+        super().__init__(backbone.grid, len(backbone.columns), backbone.config.frame_gap_s)
+        # The frames that velocities are still computed from, and the steps they are in.
+        self._time_s, self._present = np.zeros(0), np.zeros(0, bool)
+        self._values, self._place = np.zeros((0, len(POSE) + len(DESCRIPTORS))), np.zeros((0, 3))
+        self._in = np.zeros(0, np.int64)
+        self._taken = 0  # how many of them count already
 
-    def push(self, piece: FaceTrack) -> None:
-        """Measure the next frames' faces."""
-        if not len(piece):
-            return
+    def _take(self, piece: FaceTrack, cells: np.ndarray) -> None:
         geometry = measure(piece.mesh)
-        self._time_s.append(piece.time_s)
-        self._present.append(piece.present & geometry.valid)
-        self._values.append(np.concatenate([geometry.pose, geometry.descriptors], axis=1))
-        self._place.append(np.column_stack([geometry.centre, geometry.scale]))
+        self._time_s = np.append(self._time_s, piece.time_s)
+        self._present = np.append(self._present, piece.present & geometry.valid)
+        values = np.concatenate([geometry.pose, geometry.descriptors], axis=1)
+        self._values = np.concatenate([self._values, values])
+        self._place = np.concatenate([self._place, np.column_stack([geometry.centre, geometry.scale])])
+        self._in = np.append(self._in, cells)
+        self._count_frames(-np.inf)
 
-    def finish(self, end_s: float, start_s: float = 0.0) -> FeatureTrack:
-        """See Extraction."""
-        config = self._backbone.config
-        grid, first, last = Grid(config.rate).part(start_s, end_s)
-        steps = last - first
-        values, present = np.full((steps, len(self._backbone.columns)), np.nan, np.float32), np.zeros(steps, bool)
-        if self._time_s:
-            if len(self._time_s) > 1:
-                for pieces in (self._time_s, self._present, self._values, self._place):
-                    pieces[:] = [np.concatenate(pieces)]
-            edge_s = 1 / config.rate
-            near = int(np.searchsorted(self._time_s[0], grid.start_s - edge_s))
-            cell = grid.index(self._time_s[0][near : np.searchsorted(self._time_s[0], end_s + edge_s)])
-            seen = np.zeros(steps, bool)
-            seen[cell[(cell >= 0) & (cell < steps)]] = True
-            for step in range(0, steps, _BLOCK):
-                low, high = np.searchsorted(cell, (step, min(step + _BLOCK, steps)))
-                frames, known = self._frames(near + int(low), near + int(high))
-                middle_s = Grid(config.rate).centres(cell[low:high] - step)
-                values[step : step + _BLOCK] = cell_mean(
-                    frames, known, middle_s, Grid(config.rate), min(_BLOCK, steps - step)
-                )[0]
-            values, _ = fill_short_gaps(values, seen, int(config.frame_gap_s * config.rate))
-            present = np.isfinite(values[:, 0])
-        return FeatureTrack(
-            values, present, grid, self._backbone.name, "video", self._backbone.columns, self._backbone.fingerprint
-        )
+    def _pass(self, time_s: float) -> None:
+        if self._taken < len(self._in):
+            self._count_frames(time_s)
 
-    def _frames(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
-        """Features of frames first to last, float64 [n d], and bool [n], True where all of them are known."""
-        wide = slice(max(0, first - 2), last + 2)  # a velocity needs the frame beside, and a still the gap beside
-        time_s, present, values, place = (
-            pieces[0][wide] for pieces in (self._time_s, self._present, self._values, self._place)
-        )
+    def _first_waiting(self) -> int:
+        return int(self._in[self._taken]) if self._taken < len(self._in) else sys.maxsize
+
+    def _count_frames(self, nothing_before_s: float) -> None:
+        """Count the frames whose velocity is known, where no frame comes before this time."""
+        values, known, decided = self._velocities(nothing_before_s)
+        n = len(decided) if decided[-1] else len(decided) - 1
+        mine = np.arange(self._taken, n)
+        mine = mine[known[mine] & (self._in[mine] >= 0)]
+        self._add(self._in[mine], values[mine])
+        first = max(0, n - 1)  # the frame before the next one
+        for name in ("_time_s", "_present", "_values", "_place", "_in"):
+            setattr(self, name, getattr(self, name)[first:])
+        self._taken = n - first
+
+    def _velocities(self, nothing_before_s: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Features of the frames, float64 [n d]; where all of them are known, bool [n]; where that is decided."""
+        time_s, present, values, place = self._time_s, self._present, self._values, self._place
         gap = np.diff(time_s)
-        longest = self._backbone.config.velocity_gap_s + _TICK_S
-        linked = present[1:] & present[:-1] & (gap >= _TICK_S) & (gap <= longest)
+        linked = present[1:] & present[:-1] & (gap >= _TICK_S) & (gap <= self._longest)
         seconds = np.where(linked, gap, 1.0)[:, None]
         turn = (np.diff(values[:, : len(POSE)], axis=0) + np.pi) % (2 * np.pi) - np.pi
         size = np.sqrt(place[1:, 2] * place[:-1, 2])[:, None]
@@ -159,11 +148,13 @@ class FacemeshExtraction:
         moved = np.diff(values[:, len(POSE) :][:, _MOVING], axis=0)
         velocity = np.concatenate([turn, shift, nearer, moved], axis=1) / seconds
         # A still image doesn't move; how a face moves between pictures seconds apart can't be known.
-        apart = np.pad(gap > longest, 1, constant_values=True)
+        apart = np.pad(gap > self._longest, 1, constant_values=True)
         still = present & apart[1:] & apart[:-1]
         # Velocity since the previous frame; the first frame of a stretch takes the velocity to the next one.
         before, after = np.pad(linked, (1, 0)), np.pad(linked, (0, 1))
         velocity = np.where(before[:, None], np.pad(velocity, ((1, 0), (0, 0))), np.pad(velocity, ((0, 1), (0, 0))))
         velocity[still] = 0.0
-        mine = slice(first - wide.start, last - wide.start)
-        return np.concatenate([values, velocity], axis=1)[mine], (before | after | still)[mine]
+        decided = before | ~present
+        decided[:-1] = True
+        decided[-1] |= nothing_before_s - time_s[-1] > self._longest
+        return np.concatenate([values, velocity], axis=1), before | after | still, decided

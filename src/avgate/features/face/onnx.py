@@ -79,7 +79,8 @@ class OnnxImage:
 
     def start(self) -> FaceExtraction:
         """Begin a clip."""
-        return FaceExtraction(self, self.grid, self._analyse, crops_of, self.model.shape[0] or self.config.batch)
+        batch = self.model.shape[0] or self.config.batch
+        return FaceExtraction(self.grid, len(self.columns), self._analyse, crops_of, batch)
 
     def _analyse(self, faces: np.ndarray) -> np.ndarray:
         import torch

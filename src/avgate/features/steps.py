@@ -1,0 +1,58 @@
+"""Steps as an extraction gives them, collected into tracks."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from avgate.core.types import FeatureTrack
+from avgate.features.base import Backbone, Steps
+
+
+class Collected:
+    """All steps of one clip that have become known so far.
+
+    Args:
+        backbone: whose features they are.
+    """
+
+    def __init__(self, backbone: Backbone):
+        self._backbone = backbone
+        self._parts: list[Steps] = []
+        self._last: list[int] = []  # the last step of each part
+        self._tells_activity = False
+
+    def add(self, steps: Steps) -> None:
+        """Take the next steps of the extraction."""
+        self._tells_activity |= steps.active is not None
+        if len(steps):
+            self._parts.append(steps)
+            self._last.append(int(steps.index[-1]))
+
+    def track(self, end_s: float, start_s: float = 0.0) -> FeatureTrack:
+        """The features on a grid that covers [start_s, end_s) seconds; steps that aren't known are absent."""
+        backbone, (grid, first, last) = self._backbone, self._backbone.grid.part(start_s, end_s)
+        values = np.full((last - first, len(backbone.columns)), np.nan, np.float32)
+        present, active = np.zeros(last - first, bool), np.full(last - first, np.nan, np.float32)
+        for part in self._parts[bisect_left(self._last, first) :]:
+            low, high = np.searchsorted(part.index, (first, last))
+            rows = part.index[low:high] - first
+            values[rows], present[rows] = part.values[low:high], True
+            if part.active is not None:
+                active[rows] = part.active[low:high]
+            if high < len(part):
+                break
+        origin = (backbone.name, backbone.modality, backbone.columns, backbone.fingerprint)
+        return FeatureTrack(values, present, grid, *origin, active if self._tells_activity else None)
+
+
+def features_of(backbone: Backbone, pieces: Iterable[Any], end_s: float) -> FeatureTrack:
+    """The features of a whole clip: FaceTracks or Waveforms in order, of any lengths."""
+    extraction, collected = backbone.start(), Collected(backbone)
+    for piece in pieces:
+        collected.add(extraction.push(piece))
+    collected.add(extraction.finish(end_s))
+    return collected.track(end_s)
