@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from avgate.core.errors import UsageError
+from avgate.core.state import pack, unpack
 from avgate.core.types import SAMPLE_RATE, FaceTrack, FeatureTrack, VideoFrame, Waveform
 from avgate.faces import FaceTracker
-from avgate.features.base import Backbone, kind_of
+from avgate.features.base import Backbone, Extraction, Steps, kind_of
 from avgate.features.registry import BACKBONES, build_backbones
 from avgate.features.steps import Collected, features_of
 from tests.deep import sources
@@ -62,6 +63,11 @@ def pieces(backbone: Backbone, face: FaceTrack, size_s: float) -> list[FaceTrack
 
 def extracted(backbone: Backbone, given: list[FaceTrack | Waveform]) -> FeatureTrack:
     return features_of(backbone, given, SECONDS)
+
+
+def causal(name: str) -> str:
+    """The name of the causal twin."""
+    return f"{name}{'&' if '?' in name else '?'}causal=true"
 
 
 @pytest.mark.parametrize("name", BACKBONES)
@@ -136,3 +142,133 @@ def test_a_setting_that_is_given_twice_is_refused():
     with pytest.raises(UsageError, match="'level' is given twice") as caught:
         build_backbones(["egemaps?level=false&level=true"], RATE)
     assert caught.value.where == "egemaps?level=false&level=true"
+
+
+SLOW = pytest.mark.slow
+TWINS = [(name, twin) for name in BACKBONES for twin in (False, True)]
+
+
+def built(name: str, twin: bool, named: dict[str, str]) -> Backbone:
+    (backbone,) = build_backbones([causal(named[name]) if twin else named[name]], RATE)
+    assert backbone.causal == twin
+    return backbone
+
+
+def given(extraction: Extraction, pieces: list[FaceTrack | Waveform], end_s: float | None = None) -> list[Steps]:
+    """What is known after each piece, and at the end."""
+    return [extraction.push(piece) for piece in pieces] + ([] if end_s is None else [extraction.finish(end_s)])
+
+
+def together(parts: list[Steps]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Numbers, values and activity of steps that must follow each other."""
+    until = 0
+    for steps in parts:
+        assert steps.until >= until
+        assert (np.diff(steps.index) > 0).all()
+        assert not len(steps) or until <= steps.index[0] <= steps.index[-1] < steps.until
+        assert np.isfinite(steps.values).all()
+        until = steps.until
+    active = [np.zeros(len(s)) if s.active is None else s.active for s in parts]
+    return tuple(np.concatenate(part) for part in ([s.index for s in parts], [s.values for s in parts], active))
+
+
+def assert_same(one: list[Steps], other: list[Steps]) -> None:
+    for a, b in zip(together(one), together(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert one[-1].until == other[-1].until
+
+
+def cut(backbone: Backbone, piece: FaceTrack | Waveform, time_s: float) -> tuple[FaceTrack | Waveform, ...]:
+    """A clip's parts before and after a time."""
+    if isinstance(piece, FaceTrack):
+        rows = int(np.searchsorted(piece.time_s, time_s - 1e-9))
+        return part(piece, slice(0, rows)), part(piece, slice(rows, None))
+    n = round((time_s - piece.start_s) * SAMPLE_RATE)
+    return Waveform(piece.samples[:n], piece.start_s), Waveform(piece.samples[n:], time_s)
+
+
+@pytest.mark.parametrize(("name", "twin"), TWINS)
+class TestStream:
+    @pytest.mark.parametrize("size_s", [0.24, pytest.param(0.037, marks=SLOW), pytest.param(0.001, marks=SLOW)])
+    def test_pieces_of_any_length_give_the_same_steps(self, name, twin, size_s, face, named):
+        backbone = built(name, twin, named)
+        whole, parts = (
+            given(backbone.start(), pieces(backbone, face, size), SECONDS - 0.05) for size in (10.0, size_s)
+        )
+        assert len(together(whole)[0]) > 15
+        assert_same(whole, parts)
+
+    @pytest.mark.parametrize("at", [3, pytest.param(1, marks=SLOW), pytest.param(7, marks=SLOW)])
+    def test_goes_on_to_the_bit_where_it_was_saved(self, name, twin, at, face, named):
+        backbone = built(name, twin, named)
+        all_of_it = pieces(backbone, face, 0.237)
+        first, second = backbone.start(), backbone.start()
+        before = given(first, all_of_it[:at])
+        saved = pack(first.state())
+        on = given(first, all_of_it[at:], SECONDS)
+        second.restore(unpack(saved))
+        assert pack(second.state()) == saved
+        assert_same(before + on, before + given(second, all_of_it[at:], SECONDS))
+
+    @pytest.mark.parametrize("hole_s", [0.5, pytest.param(0.03, marks=SLOW), pytest.param(6.0, marks=SLOW)])
+    def test_being_told_that_nothing_came_changes_no_step(self, name, twin, hole_s, face, named):
+        backbone = built(name, twin, named)
+        start, end = cut(backbone, pieces(backbone, face, 10.0)[0], 1.13)
+        if isinstance(end, FaceTrack):
+            end = replace(end, time_s=end.time_s + hole_s)
+        else:
+            end = Waveform(end.samples, end.start_s + hole_s)
+        first, second = backbone.start(), backbone.start()
+        told = [first.push(start)]
+        told += [first.advance(1.13 + hole_s * share) for share in (0.2, 0.5, 0.9, 1.0)]
+        told += given(first, [end], 3.0 + hole_s)
+        assert_same(told, given(second, [start, end], 3.0 + hole_s))
+
+    def test_a_stop_is_known_to_be_one(self, name, twin, face, named):
+        backbone = built(name, twin, named)
+        extraction = backbone.start()
+        start, _ = cut(backbone, pieces(backbone, face, 10.0)[0], 1.1)
+        extraction.push(start)
+        until = extraction.advance(600.0).until
+        # Without a twin, windows of sound reach beyond their step, and images wait for their batch.
+        assert until == 6000 if twin else until > 5990 or "image" in name
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+class TestCausal:
+    def test_a_step_is_known_when_its_cell_ends(self, name, face, named):
+        backbone = built(name, True, named)
+        extraction = backbone.start()
+        (whole,) = pieces(backbone, face, 10.0)
+        rest = whole
+        for step in range(6, 10):
+            now, rest = cut(backbone, rest, (step + 1) / RATE)
+            known = [extraction.push(now)]
+            if backbone.modality == "video":
+                known.append(extraction.advance((step + 1) / RATE))
+            assert known[-1].until == step + 1
+            assert together(known)[0][-1] == step
+
+    @pytest.mark.parametrize("time_s", [1.0, pytest.param(2.3, marks=SLOW)])
+    def test_what_comes_later_changes_no_step(self, name, time_s, face, named):
+        backbone = built(name, True, named)
+        start, end = cut(backbone, pieces(backbone, face, 10.0)[0], time_s)
+        if isinstance(end, FaceTrack):
+            end = replace(part(end, slice(None, None, -1)), time_s=end.time_s)
+        else:
+            end = Waveform(end.samples[::-1] * np.float32(0.3), end.start_s)
+        one, other = (given(backbone.start(), clip, SECONDS) for clip in (pieces(backbone, face, 10.0), [start, end]))
+        (steps, values, _), (others, changed, _) = together(one), together(other)
+        before, same = steps < time_s * RATE, others < time_s * RATE
+        np.testing.assert_array_equal(steps[before], others[same])
+        np.testing.assert_array_equal(values[before], changed[same])
+        assert not np.array_equal(values[~before], changed[~same])
+
+    def test_is_another_backbone_than_its_twin(self, name, face, named):
+        assert built(name, True, named).fingerprint != built(name, False, named).fingerprint
+
+
+@pytest.mark.parametrize("kind", [name for name in BACKBONES if BACKBONES[name].make.modality == "audio"])
+def test_causal_steps_of_sound_are_whole_numbers_of_samples(kind, named):
+    with pytest.raises(UsageError, match=r"can't be cut into 7\.3 equal"):
+        build_backbones([causal(named[kind])], 7.3)

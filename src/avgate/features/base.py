@@ -81,6 +81,7 @@ class Backbone(Protocol):
         columns: names of the features.
         grid: the steps, from time 0 on.
         needs: parts of a face track that it reads; empty for audio.
+        causal: whether a step is a function of what comes before its cell's end, and known as soon as that has come.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Backbone(Protocol):
     columns: tuple[str, ...]
     grid: Grid
     needs: frozenset[Need]
+    causal: bool
 
     @property
     def fingerprint(self) -> str:
@@ -108,11 +110,14 @@ def fingerprint(name: str, version: int, config: object, *parts: str) -> str:
     Args:
         name: the backbone's kind.
         version: raised by hand whenever the code changes the features.
-        config: the config dataclass; `batch` and `source` don't count, since neither changes the features by itself.
+        config: the config dataclass; `batch` and `source` don't count, since neither changes the features by itself,
+            and `causal` counts where it is set.
         *parts: anything else the features depend on (weight hashes, library versions).
     """
     if not is_dataclass(config) or isinstance(config, type):
         raise TypeError(f"{name}: the config must be a dataclass instance, not {config!r}")
     counts = {key: value for key, value in asdict(config).items() if key not in ("batch", "source")}
+    if counts.get("causal") is False:  # as it was before there was this setting
+        del counts["causal"]
     text = json.dumps([name, version, counts, parts], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

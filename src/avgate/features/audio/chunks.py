@@ -75,15 +75,13 @@ class Chunks(Stateful):
         self._quiet = np.zeros(0, np.float32)  # the quiet samples before that, too few so far for a digital silence
         self._in_silence = False
 
-    def push(self, piece: Waveform) -> list[Chunk]:
-        """Take the next piece and return the chunks that it completes.
+    def place(self, piece: Waveform) -> tuple[np.ndarray, int]:
+        """Where the next piece goes: its samples, float32 [n], and the position of the first one, in samples.
 
         Raises:
             FeatureError: samples aren't finite, or the piece begins before the previous one ends.
         """
         samples = np.asarray(piece.samples, np.float32)
-        if len(samples) == 0:
-            return []
         if not np.isfinite(samples).all():
             first_s = piece.start_s + np.argmin(np.isfinite(samples)) / SAMPLE_RATE
             raise FeatureError(
@@ -91,15 +89,24 @@ class Chunks(Stateful):
                 hint="decode the file again, or replace those samples with silence",
             )
         start = round(piece.start_s * SAMPLE_RATE)
-        chunks: list[Chunk] = []
-        if self._now is not None and start < self._now - JOIN:
+        if self._now is None:
+            return samples, start
+        if start < self._now - JOIN and len(samples):
             raise FeatureError(
                 f"sound that starts at {piece.start_s:.3f} s comes after sound up to {self._now / SAMPLE_RATE:.3f} s",
                 hint="give the pieces in order and without overlap, as avgate.media does",
             )
-        if self._now is None or not self._joins or start > self._now + JOIN:
+        return samples, self._now if self._joins and start <= self._now + JOIN else max(start, self._now)
+
+    def push(self, piece: Waveform) -> list[Chunk]:
+        """Take the next piece and return the chunks that it completes; see `place` for errors."""
+        samples, start = self.place(piece)
+        if not len(samples):
+            return []
+        chunks: list[Chunk] = []
+        if not self._joins or start != self._now:
             chunks = self.close()
-            self._now, self._joins = max(start, self._now or start), True
+        self._now, self._joins = start, True
         first = self._now - len(self._quiet)
         self._now += len(samples)
         samples = np.concatenate([self._quiet, samples])
@@ -135,6 +142,11 @@ class Chunks(Stateful):
     def decided(self) -> int:
         """The sample before which it is known whether there is sound."""
         return 0 if self._now is None else self._now - len(self._quiet)
+
+    @property
+    def heard(self) -> int:
+        """One past the last sample that was pushed or is known not to come; 0 before any."""
+        return self._now or 0
 
     @property
     def settled(self) -> int:
@@ -202,6 +214,14 @@ class Chunks(Stateful):
         heard[2::2] = heard[1:-1:2]
         sounding = np.diff(np.interp(edges, knots, heard), axis=0)[0]
         return steps[sounding >= 0.5 * np.diff(edges, axis=0)[0] - 1e-9]
+
+    def sounding(self, since: int) -> list[tuple[int, int]]:
+        """First sample and one past the last of each stretch of sound that ends after `since`.
+
+        Quiet that may become a digital silence counts as sound.
+        """
+        first = self._start if self._end > self._start else self.decided
+        return [(a, b) for a, b in (*self._stretches, (first, self.decided + len(self._quiet))) if b > max(a, since)]
 
     def forget(self, sample: int) -> None:
         """Drop the stretches that end before a sample."""

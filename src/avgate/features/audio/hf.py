@@ -13,9 +13,10 @@ import numpy as np
 from avgate.core.errors import ModelFileError, UsageError
 from avgate.core.timeline import Grid
 from avgate.core.types import SAMPLE_RATE, Modality
+from avgate.features.audio.causal import CausalAudioExtraction, Past, refuse_uneven
 from avgate.features.audio.extraction import Arrange, AudioExtraction, Frames, zero_mean_unit_variance
 from avgate.features.audio.pool import StepPool
-from avgate.features.base import Need, fingerprint
+from avgate.features.base import Extraction, Need, fingerprint
 from avgate.features.hub import (
     checkpoint_files,
     device,
@@ -43,6 +44,8 @@ class HfAudioConfig:
             attention reaches.
         batch: chunks at once.
         half: compute in float16, on a GPU only.
+        causal: whether a step is known as soon as its cell ends, for live use. It is then made from the last chunk_s
+            seconds, which go through the model again for every step.
     """
 
     rate: float
@@ -51,9 +54,11 @@ class HfAudioConfig:
     chunk_s: int = 20
     batch: int = 1
     half: bool = False
+    causal: bool = False
 
     def __post_init__(self):
         """Refuse what can't be extracted."""
+        refuse_uneven(self.rate, self.causal, "hf_audio")
         if not (self.rate > 0 and self.layers and self.chunk_s >= 1 and self.batch >= 1):
             raise UsageError(
                 f"these parameters can't be extracted with: {self}",
@@ -76,6 +81,7 @@ class HfAudio:
 
     def __init__(self, config: HfAudioConfig, name: str = "hf_audio"):
         self.config, self.name, self.grid = config, name, Grid(config.rate)
+        self.causal = config.causal
         self.folder = find_model(config.source)
         settings = settings_of(self.folder)
         if "conv_kernel" not in settings or "hidden_size" not in settings:
@@ -94,12 +100,17 @@ class HfAudio:
         """Hash of code version, parameters and weights."""
         return fingerprint("hf_audio", VERSION, self.config, weights_fingerprint(checkpoint_files(self.folder)))
 
-    def start(self) -> AudioExtraction:
+    def start(self) -> Extraction:
         """Begin a clip."""
         config = self.config
-        hop_s = float(np.prod(self._strides)) / SAMPLE_RATE
-        pool = StepPool(self.grid, max(1 / config.rate, hop_s), np.ones(len(self.columns)))
+        hop_s, least = float(np.prod(self._strides)) / SAMPLE_RATE, np.ones(len(self.columns))
         arrange = Arrange(lambda mean, sd: mean)
+        if config.causal:
+            # Wherever frames fall, the last one is centred less than half its length and a hop before the end.
+            last_s = int(self._centres(SAMPLE_RATE)[0]) / SAMPLE_RATE + hop_s
+            past = Past(config.chunk_s, max(1 / config.rate, last_s))
+            return CausalAudioExtraction(self.grid, len(least), past, least, self._analyse, arrange)
+        pool = StepPool(self.grid, max(1 / config.rate, hop_s), least)
         return AudioExtraction(self.grid, config.chunk_s, pool, self._analyse, arrange, batch=config.batch)
 
     def _analyse(self, pieces: Sequence[np.ndarray]) -> list[Frames]:

@@ -10,10 +10,11 @@ import numpy as np
 from avgate.core.errors import UsageError
 from avgate.core.timeline import Grid
 from avgate.core.types import SAMPLE_RATE, Modality
+from avgate.features.audio.causal import CausalAudioExtraction, Past, refuse_uneven
 from avgate.features.audio.chunks import HOP
 from avgate.features.audio.extraction import Arrange, AudioExtraction, one_by_one
 from avgate.features.audio.pool import StepPool
-from avgate.features.base import Need, fingerprint
+from avgate.features.base import Extraction, Need, fingerprint
 
 VERSION = 2
 """Raise it whenever this file, extraction.py, pool.py or chunks.py change the features."""
@@ -39,15 +40,18 @@ class LogmelConfig:
         context_s: width of the window around a step's centre, in seconds, at least 0.03.
         bands: mel bands from 0 to 8000 Hz, at most 40 so that each has a bin of its own.
         chunk_s: whole seconds of sound analysed at once; changes the memory, not the result.
+        causal: whether a step is known as soon as its cell ends, for live use. Its window ends there then.
     """
 
     rate: float
     context_s: float = 0.5
     bands: int = 40
     chunk_s: int = 30
+    causal: bool = False
 
     def __post_init__(self):
         """Refuse what can't be extracted."""
+        refuse_uneven(self.rate, self.causal, "logmel")
         whole = self.chunk_s >= 1 and self.chunk_s % 1 == 0
         if not (self.rate > 0 and self.context_s >= 0.03 and 1 <= self.bands <= 40 and whole):
             raise UsageError(
@@ -64,7 +68,7 @@ class Logmel:
     needs: frozenset[Need] = frozenset()
 
     def __init__(self, config: LogmelConfig, name: str = "logmel"):
-        self.config, self.name = config, name
+        self.config, self.name, self.causal = config, name, config.causal
         self.grid = Grid(config.rate)
         self.columns = tuple(f"mel{band:02d}.{what}" for what in ("mean", "sd") for band in range(config.bands))
 
@@ -73,11 +77,15 @@ class Logmel:
         """Hash of code version and parameters."""
         return fingerprint("logmel", VERSION, self.config)
 
-    def start(self) -> AudioExtraction:
+    def start(self) -> Extraction:
         """Begin a clip."""
         config = self.config
-        pool = StepPool(self.grid, config.context_s, np.ones(config.bands))
-        analyse = one_by_one(partial(log_mel, bands=config.bands))
+        analyse, least = one_by_one(partial(log_mel, bands=config.bands)), np.ones(config.bands)
+        if config.causal:
+            past = Past(config.context_s + WINDOW / SAMPLE_RATE, config.context_s)
+            columns = Arrange(self._columns)
+            return CausalAudioExtraction(self.grid, len(self.columns), past, least, analyse, columns)
+        pool = StepPool(self.grid, config.context_s, least)
         return AudioExtraction(self.grid, config.chunk_s, pool, analyse, Arrange(self._columns))
 
     @staticmethod

@@ -10,9 +10,10 @@ import numpy as np
 from avgate.core.errors import ModelFileError, UsageError
 from avgate.core.timeline import Grid
 from avgate.core.types import SAMPLE_RATE, Modality
+from avgate.features.audio.causal import CausalAudioExtraction, Past, refuse_uneven
 from avgate.features.audio.extraction import Arrange, AudioExtraction, Frames, zero_mean_unit_variance
 from avgate.features.audio.pool import StepPool
-from avgate.features.base import Need, fingerprint
+from avgate.features.base import Extraction, Need, fingerprint
 from avgate.features.hub import weights_fingerprint
 from avgate.features.onnx_file import Layout, onnx_files, open_onnx
 
@@ -35,6 +36,8 @@ class OnnxAudioConfig:
         normalise: whether to bring each window to mean 0 and variance 1.
         chunk_s: whole seconds of sound held at once; changes the memory, not the result.
         batch: windows at once.
+        causal: whether a step is known as soon as its cell ends, for live use. It is then made from the one window that
+            ends there; hop_s and chunk_s don't matter.
     """
 
     rate: float
@@ -46,9 +49,11 @@ class OnnxAudioConfig:
     normalise: bool = True
     chunk_s: int = 20
     batch: int = 8
+    causal: bool = False
 
     def __post_init__(self):
         """Refuse what can't be extracted."""
+        refuse_uneven(self.rate, self.causal, "onnx_audio")
         sane = self.rate > 0 and 0.025 <= self.window_s <= 4 and 0 < self.hop_s <= 1
         if not (sane and self.chunk_s >= 1 and self.batch >= 1 and SAMPLE_RATE % self.hop == 0):
             raise UsageError(
@@ -77,6 +82,7 @@ class OnnxAudio:
 
     def __init__(self, config: OnnxAudioConfig, name: str = "onnx_audio"):
         self.config, self.name, self.grid = config, name, Grid(config.rate)
+        self.causal = config.causal
         self.model = open_onnx(config.source, config.outputs)
         shape = self.model.shape
         if len(shape) != 2:
@@ -90,11 +96,13 @@ class OnnxAudio:
         """Hash of code version, parameters and weights."""
         return fingerprint("onnx_audio", VERSION, self.config, weights_fingerprint(onnx_files(self.config.source)))
 
-    def start(self) -> AudioExtraction:
+    def start(self) -> Extraction:
         """Begin a clip."""
-        config = self.config
-        width = max(1 / config.rate, config.hop / SAMPLE_RATE)
-        pool = StepPool(self.grid, width, np.ones(len(self.columns)))
+        config, least = self.config, np.ones(len(self.columns))
+        if config.causal:
+            past, arrange = Past(*[self._samples / SAMPLE_RATE] * 2), Arrange(lambda mean, sd: mean)
+            return CausalAudioExtraction(self.grid, len(least), past, least, self._analyse, arrange)
+        pool = StepPool(self.grid, max(1 / config.rate, config.hop / SAMPLE_RATE), least)
         reach = int(np.ceil(self._samples / SAMPLE_RATE / 2 * config.rate))
         return AudioExtraction(self.grid, config.chunk_s, pool, self._analyse, _Nearest(reach, len(self.columns)))
 

@@ -95,10 +95,23 @@ class StepPool(Stateful):
         frames = np.full((*index.shape, max(2, self.width)), np.nan)
         inside = index < high[:, None]
         frames[inside, : self.width] = self._values[index[inside]]
-        known = ~np.isnan(frames)
-        count = known.sum(axis=1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            mean = np.where(known, frames, 0).sum(axis=1) / count
-            variance = np.square(np.where(known, frames - mean[:, None], 0)).sum(axis=1) / count
-        row = np.stack([mean, np.sqrt(variance)], axis=1)[..., : self.width]
-        return np.where((count[:, : self.width] < self._least)[:, None], np.nan, row).astype(np.float32)
+        return statistics(frames, np.append(self._least, [1] * (frames.shape[2] - self.width)))[..., : self.width]
+
+
+def statistics(frames: np.ndarray, least: np.ndarray) -> np.ndarray:
+    """Mean and population standard deviation over m frames, leaving out NaN.
+
+    Args:
+        frames: float64 [n m d].
+        least: [d], how many frames with a value it takes; with fewer, both are NaN.
+
+    Returns:
+        float32 [n 2 d].
+    """
+    known = ~np.isnan(frames)
+    count = known.sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(known, frames, 0).sum(axis=1) / count
+        variance = np.square(np.where(known, frames - mean[:, None], 0)).sum(axis=1) / count
+    row = np.stack([mean, np.sqrt(variance)], axis=1)
+    return np.where((count < least)[:, None], np.nan, row).astype(np.float32)

@@ -20,7 +20,7 @@ from avgate.features.onnx_file import load_onnxruntime
 THRESHOLD = 0.5
 """Probability from which on a frame counts as speech; the one that the network's authors use."""
 
-_FRAME, _BEFORE = 512, 64
+FRAME, FRAME_BEFORE = 512, 64
 """Samples that one probability is for (32 ms), and samples before them that the network also sees."""
 
 _PART = 128
@@ -61,23 +61,23 @@ class VoiceActivity(Stateful):
             self._next, self._state = chunk.core_start, (_STATE, _STATE)
             self._previous = np.zeros(0, np.float32)
         # The last frame of the previous chunk can reach into this one, as the last one here can into the next.
-        start = self._next - len(self._previous) * _FRAME
+        start = self._next - len(self._previous) * FRAME
         heard = np.append(self._previous, self._hear(chunk)) if self._next < chunk.core_end else self._previous
         self._previous, self._end = heard[-1:], chunk.core_end
-        probability = np.repeat(heard, _FRAME // _PART)
+        probability = np.repeat(heard, FRAME // _PART)
         return start - chunk.start + np.arange(len(probability)) * _PART + _PART // 2, probability
 
     def _hear(self, chunk: Chunk) -> np.ndarray:
         """Probabilities of the frames that begin in the chunk's core and weren't heard yet."""
-        n = -(-(chunk.core_end - self._next) // _FRAME)
+        n = -(-(chunk.core_end - self._next) // FRAME)
         first = self._next - chunk.start
-        samples = chunk.samples[max(0, first - _BEFORE) : first + n * _FRAME]
-        before = max(0, _BEFORE - first)
-        samples = np.pad(samples, (before, _BEFORE + n * _FRAME - before - len(samples)))
-        rows = np.lib.stride_tricks.sliding_window_view(samples, _BEFORE + _FRAME)[::_FRAME]
+        samples = chunk.samples[max(0, first - FRAME_BEFORE) : first + n * FRAME]
+        before = max(0, FRAME_BEFORE - first)
+        samples = np.pad(samples, (before, FRAME_BEFORE + n * FRAME - before - len(samples)))
+        rows = np.lib.stride_tricks.sliding_window_view(samples, FRAME_BEFORE + FRAME)[::FRAME]
         given = {"input": rows, "h": self._state[0], "c": self._state[1]}
         probability, *self._state = _network().run(["speech_probs", "hn", "cn"], given)
-        self._next += n * _FRAME
+        self._next += n * FRAME
         return probability
 
 

@@ -11,8 +11,9 @@ from avgate.core.errors import UsageError
 from avgate.core.state import Stateful
 from avgate.core.timeline import Grid
 from avgate.core.types import SAMPLE_RATE, Modality, Waveform
+from avgate.features.audio.causal import CausalSound
 from avgate.features.audio.chunks import Chunks
-from avgate.features.base import Need, Steps, fingerprint
+from avgate.features.base import Extraction, Need, Steps, fingerprint
 
 VERSION = 2
 """Raise it whenever this file or chunks.py change the features."""
@@ -24,9 +25,12 @@ class WaveformConfig:
 
     Args:
         rate: steps per second. 16,000 must be a multiple of it, so that there are no gaps between steps.
+        causal: whether a step is known as soon as its cell ends, for live use. Quiet that may become a digital silence
+            is then sound until it is one.
     """
 
     rate: float
+    causal: bool = False
 
     def __post_init__(self):
         """Refuse what can't be extracted."""
@@ -46,6 +50,7 @@ class WaveformBackbone:
 
     def __init__(self, config: WaveformConfig, name: str = "waveform"):
         self.config, self.name, self.grid = config, name, Grid(config.rate)
+        self.causal = config.causal
         self.columns = tuple(f"s{i}" for i in range(round(SAMPLE_RATE / config.rate)))
 
     @property
@@ -53,9 +58,9 @@ class WaveformBackbone:
         """See Backbone."""
         return fingerprint("waveform", VERSION, self.config)
 
-    def start(self) -> WaveformExtraction:
+    def start(self) -> Extraction:
         """Begin a clip."""
-        return WaveformExtraction(self)
+        return _Causal(self.grid, len(self.columns), 0) if self.causal else WaveformExtraction(self)
 
 
 class WaveformExtraction(Stateful):
@@ -75,7 +80,7 @@ class WaveformExtraction(Stateful):
         self._chunks.push(piece)
         if len(piece.samples):
             self._starts.append(round(piece.start_s * SAMPLE_RATE))
-            self._pieces.append(np.asarray(piece.samples, np.float32))
+            self._pieces.append(np.array(piece.samples, np.float32))
         return self._known()
 
     def advance(self, time_s: float) -> Steps:
@@ -95,12 +100,29 @@ class WaveformExtraction(Stateful):
         steps, width = self._chunks.covered(self._grid, self._next, stop, end_s), self._width
         values = np.zeros((len(steps), width), np.float32)
         for row, begin in zip(values, (steps * width).tolist(), strict=True):
-            for start, samples in zip(self._starts, self._pieces, strict=True):
-                first, last = max(0, start - begin), min(width, start - begin + len(samples))
-                if first < last:
-                    row[first:last] = samples[first + begin - start : last + begin - start]
+            _write(row, begin, self._starts, self._pieces)
         ends = [start + len(samples) for start, samples in zip(self._starts, self._pieces, strict=True)]
         done = bisect_right(ends, stop * width)
         self._starts, self._pieces, self._next = self._starts[done:], self._pieces[done:], stop
         self._chunks.forget(stop * width)
         return Steps(steps, values, stop)
+
+
+class _Causal(CausalSound):
+    def _see(self, step: int, runs: list[tuple[int, int]], covered: bool) -> tuple[np.ndarray, float] | None:
+        if not covered:
+            return None
+        row = np.zeros(self._width, np.float32)
+        _write(row, step * self._width, self._starts, self._pieces)
+        return row, 0.0
+
+    def _activity(self, active: list[float]) -> None:
+        return None
+
+
+def _write(row: np.ndarray, begin: int, starts: list[int], pieces: list[np.ndarray]) -> None:
+    """Write the samples from `begin` on into a row of zeros, from pieces with these positions."""
+    for start, samples in zip(starts, pieces, strict=True):
+        first, last = max(0, start - begin), min(len(row), start - begin + len(samples))
+        if first < last:
+            row[first:last] = samples[first + begin - start : last + begin - start]

@@ -22,9 +22,12 @@ class BlendshapesConfig:
 
     Args:
         rate: steps per second.
+        causal: whether a step is known as soon as its cell ends, for live use. Gaps between frames then repeat the step
+            before, and not the nearest.
     """
 
     rate: float
+    causal: bool = False
 
     def __post_init__(self):
         """Refuse impossible settings."""
@@ -41,6 +44,7 @@ class Blendshapes:
 
     def __init__(self, config: BlendshapesConfig, name: str = "blendshapes"):
         self.config, self.name, self.grid = config, name, Grid(config.rate)
+        self.causal = config.causal
 
     @property
     def fingerprint(self) -> str:
@@ -49,7 +53,7 @@ class Blendshapes:
 
     def start(self) -> FaceExtraction:
         """Begin a clip."""
-        return FaceExtraction(self.grid, len(self.columns), lambda scores: scores, _scores, batch=256)
+        return FaceExtraction(self.grid, len(self.columns), lambda scores: scores, _scores, batch=1, causal=self.causal)
 
 
 def _scores(track: FaceTrack) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import ClassVar
 
 import numpy as np
@@ -21,15 +22,18 @@ class Gaps(Stateful):
     They repeat the nearest step. Longer gaps, and all before the first and after the last step with frames, stay
     absent. So does what would repeat a step whose frames have no face.
 
+    Live, they repeat the last step, and so does the beginning of a longer gap.
+
     Args:
         longest: steps of the longest gap that is filled.
         width: columns.
+        causal: whether what comes after a gap doesn't matter.
     """
 
     STATE = ("_cell", "_row", "_until")
 
-    def __init__(self, longest: int, width: int):
-        self._longest = longest
+    def __init__(self, longest: int, width: int, causal: bool):
+        self._longest, self._causal = longest, causal
         self._cell, self._row = -1, np.zeros((0, width), np.float32)  # the last step that has frames
         self._until = 0
 
@@ -42,6 +46,8 @@ class Gaps(Stateful):
             closed: all steps before this one that have frames have been given.
             last: whether no more will come.
         """
+        if self._causal:
+            return self._hold(cells, rows, closed)
         before, rows = len(self._row), np.concatenate([self._row, rows])
         cells = np.append([self._cell] * before, cells).astype(np.int64)
         apart = np.diff(cells)
@@ -58,6 +64,19 @@ class Gaps(Stateful):
         known = np.isfinite(values).all(axis=1)
         return Steps(steps[known], values[known], self._until)
 
+    def _hold(self, cells: np.ndarray, rows: np.ndarray, closed: int) -> Steps:
+        rows = np.concatenate([self._row, rows])
+        cells = np.append([self._cell] * len(self._row), cells).astype(np.int64)
+        closed = max(closed, self._until)
+        runs = np.minimum(np.diff(np.append(cells, closed)), self._longest + 1)
+        owner = np.repeat(np.arange(len(cells)), runs)
+        steps = cells[owner] + np.arange(len(owner)) - np.repeat(np.cumsum(runs) - runs, runs)
+        new = (steps >= self._until) & np.isfinite(rows).all(axis=1)[owner]
+        if len(cells):
+            self._cell, self._row = int(cells[-1]), rows[-1:]
+        self._until = closed
+        return Steps(steps[new], rows[owner[new]], closed)
+
 
 class CellExtraction(Stateful):
     """One clip's extraction: a step is the mean of its frames that have features; without any, it is absent.
@@ -68,12 +87,13 @@ class CellExtraction(Stateful):
         grid: the steps.
         width: columns.
         gap_s: longest gap in seconds that is filled where steps have no frames.
+        causal: whether steps are known as soon as they end; see Gaps.
     """
 
     STATE: ClassVar[tuple[str, ...]] = ("_gaps", "_cells", "_sum", "_count", "_open")
 
-    def __init__(self, grid: Grid, width: int, gap_s: float):
-        self._grid, self._gaps = grid, Gaps(int(gap_s * grid.rate), width)
+    def __init__(self, grid: Grid, width: int, gap_s: float, causal: bool):
+        self._grid, self._gaps = grid, Gaps(int(gap_s * grid.rate), width, causal)
         self._cells: list[int] = []  # steps that have frames and weren't given yet
         self._sum, self._count = np.zeros((0, width)), np.zeros(0)  # of their frames
         self._open = -1  # frames to come belong to this step or a later one
@@ -100,6 +120,8 @@ class CellExtraction(Stateful):
     def finish(self, end_s: float) -> Steps:
         """See Extraction."""
         self._pass(np.inf)
+        self._open = sys.maxsize
+        self._close()
         return self._fill(self._grid.steps(end_s), last=True)
 
     def _take(self, piece: FaceTrack, cells: np.ndarray) -> None:
@@ -108,6 +130,9 @@ class CellExtraction(Stateful):
 
     def _pass(self, time_s: float) -> None:
         """Do what can be done where no frame will come before this time; infinity at the end of the clip."""
+
+    def _close(self) -> None:
+        """Do what is to be done when steps end: frames to come belong to step `_open` or a later one."""
 
     def _first_waiting(self) -> int:
         """The first step that has frames whose features aren't known yet; without any, one that never ends."""
@@ -121,6 +146,7 @@ class CellExtraction(Stateful):
         np.add.at(self._count, rows, 1)
 
     def _known(self) -> Steps:
+        self._close()
         return self._fill(min(self._open, self._first_waiting()))
 
     def _fill(self, closed: int, last: bool = False) -> Steps:

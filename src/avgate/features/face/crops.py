@@ -25,10 +25,13 @@ class CropsConfig:
     Args:
         rate: steps per second.
         size: side of the crop in pixels. A step takes 12 * size^2 bytes.
+        causal: whether a step is known as soon as its cell ends, for live use. Gaps between frames then repeat the step
+            before, and not the nearest.
     """
 
     rate: float
     size: int = 112
+    causal: bool = False
 
     def __post_init__(self):
         """Refuse impossible settings."""
@@ -48,6 +51,7 @@ class Crops:
 
     def __init__(self, config: CropsConfig, name: str = "crops"):
         self.config, self.name, self.grid = config, name, Grid(config.rate)
+        self.causal = config.causal
         self.columns = tuple(f"p{i}" for i in range(config.size**2 * 3))
 
     @property
@@ -66,7 +70,7 @@ class CropsExtraction(CellExtraction):
     STATE = (*CellExtraction.STATE, "_taken")
 
     def __init__(self, backbone: Crops):
-        super().__init__(backbone.grid, len(backbone.columns), FRAME_GAP_S)
+        super().__init__(backbone.grid, len(backbone.columns), FRAME_GAP_S, backbone.causal)
         self._size = backbone.config.size
         self._taken = -1  # the last step that has its crop
 

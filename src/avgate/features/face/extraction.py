@@ -20,7 +20,8 @@ class FaceExtraction(CellExtraction):
         width: columns.
         analyse: a batch of faces [n ...] -> features float32 [n d].
         faces_of: what `analyse` needs of a FaceTrack, [n ...].
-        batch: faces per call of `analyse`.
+        batch: most faces per call of `analyse`.
+        causal: whether faces are analysed as soon as their step ends, and not in whole batches.
     """
 
     STATE = (*CellExtraction.STATE, "_faces", "_rows")
@@ -32,15 +33,18 @@ class FaceExtraction(CellExtraction):
         analyse: Callable[[np.ndarray], np.ndarray],
         faces_of: Callable[[FaceTrack], np.ndarray],
         batch: int,
+        causal: bool = False,
     ):
-        super().__init__(grid, width, FRAME_GAP_S)
-        self._analyse, self._faces_of, self._batch = analyse, faces_of, batch
+        super().__init__(grid, width, FRAME_GAP_S, causal)
+        self._analyse, self._faces_of, self._batch, self._causal = analyse, faces_of, batch, causal
         self._faces: list[np.ndarray] = []
         self._rows: list[int] = []  # the step of each waiting face
 
     def _take(self, piece: FaceTrack, cells: np.ndarray) -> None:
         faces = self._faces_of(piece)
         for i in np.flatnonzero(piece.present & (cells >= 0)).tolist():
+            if self._causal and self._rows and cells[i] > self._rows[-1]:
+                self._analyse_batch()
             self._faces.append(faces[i])
             self._rows.append(int(cells[i]))
             if len(self._faces) == self._batch:
@@ -48,6 +52,10 @@ class FaceExtraction(CellExtraction):
 
     def _pass(self, time_s: float) -> None:
         if self._faces and np.isinf(time_s):
+            self._analyse_batch()
+
+    def _close(self) -> None:
+        if self._causal and self._rows and self._rows[-1] < self._open:
             self._analyse_batch()
 
     def _first_waiting(self) -> int:

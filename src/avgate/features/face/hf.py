@@ -42,6 +42,8 @@ class HfImageConfig:
         pool: `mean` over all tokens, the class token and registers included, or the `first` token (CLS).
         batch: faces per forward pass.
         half: compute in float16; on a GPU only.
+        causal: whether a step is known as soon as its cell ends, for live use. Gaps between frames then repeat the step
+            before, and not the nearest.
     """
 
     rate: float
@@ -50,6 +52,7 @@ class HfImageConfig:
     pool: Literal["mean", "first"] = "mean"
     batch: int = 32
     half: bool = False
+    causal: bool = False
 
     def __post_init__(self):
         """Refuse impossible settings."""
@@ -73,6 +76,7 @@ class HfImage:
 
     def __init__(self, config: HfImageConfig, name: str = "hf_image"):
         self.config, self.name, self.grid = config, name, Grid(config.rate)
+        self.causal = config.causal
         self.folder = find_model(config.source)
         settings = settings_of(self.folder)
         self._widths = _widths(settings)
@@ -92,7 +96,9 @@ class HfImage:
 
     def start(self) -> FaceExtraction:
         """Begin a clip."""
-        return FaceExtraction(self.grid, len(self.columns), self._analyse, crops_of, self.config.batch)
+        return FaceExtraction(
+            self.grid, len(self.columns), self._analyse, crops_of, self.config.batch, causal=self.causal
+        )
 
     def _analyse(self, faces: np.ndarray) -> np.ndarray:
         import torch

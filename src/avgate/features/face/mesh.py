@@ -42,11 +42,15 @@ class FacemeshConfig:
         rate: steps per second.
         velocity_gap_s: longest time in seconds between two frames that a velocity is computed from.
         frame_gap_s: longest gap in seconds that is filled with the nearest step, where a step has no frame.
+        causal: whether a step is known as soon as its cell ends, for live use. Gaps between frames then repeat the step
+            before, and not the nearest. The first frame of a stretch isn't used, since its velocity isn't known yet,
+            except after a gap of more than velocity_gap_s, where the face stands still.
     """
 
     rate: float
     velocity_gap_s: float = 0.25
     frame_gap_s: float = 0.35
+    causal: bool = False
 
     def __post_init__(self):
         """Refuse impossible settings."""
@@ -81,6 +85,7 @@ class Facemesh:
 
     def __init__(self, config: FacemeshConfig, name: str = "facemesh"):
         self.config, self.name, self.grid = config, name, Grid(config.rate)
+        self.causal = config.causal
 
     @property
     def fingerprint(self) -> str:
@@ -99,7 +104,8 @@ class FacemeshExtraction(CellExtraction):
 
     def __init__(self, backbone: Facemesh):
         self._longest = backbone.config.velocity_gap_s + _TICK_S
-        super().__init__(backbone.grid, len(backbone.columns), backbone.config.frame_gap_s)
+        super().__init__(backbone.grid, len(backbone.columns), backbone.config.frame_gap_s, backbone.causal)
+        self._causal = backbone.causal
         # The frames that velocities are still computed from, and the steps they are in.
         self._time_s, self._present = np.zeros(0), np.zeros(0, bool)
         self._values, self._place = np.zeros((0, len(POSE) + len(DESCRIPTORS))), np.zeros((0, 3))
@@ -149,12 +155,12 @@ class FacemeshExtraction(CellExtraction):
         velocity = np.concatenate([turn, shift, nearer, moved], axis=1) / seconds
         # A still image doesn't move; how a face moves between pictures seconds apart can't be known.
         apart = np.pad(gap > self._longest, 1, constant_values=True)
-        still = present & apart[1:] & apart[:-1]
+        still = present & apart[:-1] & (apart[1:] | self._causal)
         # Velocity since the previous frame; the first frame of a stretch takes the velocity to the next one.
-        before, after = np.pad(linked, (1, 0)), np.pad(linked, (0, 1))
+        before, after = np.pad(linked, (1, 0)), np.pad(linked & (not self._causal), (0, 1))
         velocity = np.where(before[:, None], np.pad(velocity, ((1, 0), (0, 0))), np.pad(velocity, ((0, 1), (0, 0))))
         velocity[still] = 0.0
-        decided = before | ~present
+        decided = before | ~present | self._causal
         decided[:-1] = True
         decided[-1] |= nothing_before_s - time_s[-1] > self._longest
         return np.concatenate([values, velocity], axis=1), before | after | still, decided

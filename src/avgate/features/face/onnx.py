@@ -33,6 +33,8 @@ class OnnxImageConfig:
         mean: per channel, of pixels in [0, 1].
         sd: standard deviation per channel.
         batch: faces per run, if the file accepts any number.
+        causal: whether a step is known as soon as its cell ends, for live use. Gaps between frames then repeat the step
+            before, and not the nearest.
     """
 
     rate: float
@@ -43,6 +45,7 @@ class OnnxImageConfig:
     mean: tuple[float, ...] = IMAGENET_MEAN
     sd: tuple[float, ...] = IMAGENET_SD
     batch: int = 32
+    causal: bool = False
 
     def __post_init__(self):
         """Refuse impossible settings."""
@@ -67,6 +70,7 @@ class OnnxImage:
 
     def __init__(self, config: OnnxImageConfig, name: str = "onnx_image"):
         self.config, self.name, self.grid = config, name, Grid(config.rate)
+        self.causal = config.causal
         self.model = open_onnx(config.source, config.outputs)
         self._channels_first, self._size = _layout(self.model, config)
         probe = self._analyse(np.zeros((1, 8, 8, 3), np.uint8))
@@ -80,7 +84,7 @@ class OnnxImage:
     def start(self) -> FaceExtraction:
         """Begin a clip."""
         batch = self.model.shape[0] or self.config.batch
-        return FaceExtraction(self.grid, len(self.columns), self._analyse, crops_of, batch)
+        return FaceExtraction(self.grid, len(self.columns), self._analyse, crops_of, batch, causal=self.causal)
 
     def _analyse(self, faces: np.ndarray) -> np.ndarray:
         import torch
