@@ -58,8 +58,7 @@ def page(emodb: Path, clips: Path) -> str:
     faces = ["facemesh", *(["blendshapes"] if find_face_model() else [])]
     found = compared(["egemaps", "logmel"], [*seen, *heard]) | compared(faces, seen)
     rows = {
-        name: [f"{far.correlation:.3f}", f"{far.difference:.3f}", f"{far.later:.3f}", f"{far.alone:.1%}"]
-        + [f"{far.missing:.1%}", str(far.steps)]
+        name: [*(f"{x:.3f}" for x in far[:3]), *(f"{x:.1%}" for x in far[3:5]), str(far.steps)]
         for name, far in found.items()
     }
     columns = ["correlation", "difference", "difference 0.2 s later", "present live only", "absent live only", "steps"]
@@ -69,13 +68,13 @@ def page(emodb: Path, clips: Path) -> str:
             "",
             f"Made by `python tools/causal_features.py` at {git_commit()}; every number comes from that command.",
             "",
-            "With `causal=true`, as in `egemaps?causal=true`, a step is made from what comes before its cell's end alone, "
-            "and is known as soon as that has come. Ordinary features look ahead: a window of sound is centred on its "
-            "step, a chunk of sound is analysed as a whole, a gap between frames is filled from both sides, and the "
-            "first frame of a face has the velocity to the next one. So both differ:",
+            "With `causal=true`, as in `egemaps?causal=true`, a step is made from what comes before its cell's end "
+            "alone, and is known as soon as that has come. Ordinary features look ahead: a window of sound is centred "
+            "on its step, a chunk of sound is analysed as a whole, a gap between frames is filled from both sides, and "
+            "the first frame of a face has the velocity to the next one. So both differ:",
             "",
-            "- Sound: the window ends with the step. It is analysed for this step alone, with as much sound before it as "
-            "the analysis needs. Quiet counts as sound until it has lasted for 0.1 s; then it is digital silence.",
+            "- Sound: the window ends with the step. It is analysed for this step alone, with as much sound before it "
+            "as the analysis needs. Quiet counts as sound until it has lasted for 0.1 s; then it is digital silence.",
             "- Faces: a step without frames repeats the step before. The first frame of a stretch isn't used.",
             "- Networks of sound see the last `chunk_s` seconds (`hf_audio`) or one window (`onnx_audio`); they aren't "
             "in the table, since what that does depends on the model. Samples and pixels stay as they are.",
@@ -85,7 +84,8 @@ def page(emodb: Path, clips: Path) -> str:
             "",
             markdown_table(
                 "Mean over columns: correlation with the ordinary features; mean difference in units of the column's "
-                "deviation; the same where the ordinary features of 0.2 s before stand beside. Last: steps.",
+                "deviation; the same against the ordinary features of 0.2 s before, since causal windows of sound end "
+                "where ordinary ones have their middle. Last: steps that are present in both.",
                 "backbone",
                 columns,
                 rows,

@@ -145,7 +145,8 @@ def test_a_setting_that_is_given_twice_is_refused():
 
 
 SLOW = pytest.mark.slow
-TWINS = [(name, twin) for name in BACKBONES for twin in (False, True)]
+QUICK = ("logmel", "facemesh", "waveform", "blendshapes")
+TWINS = [pytest.param(name, twin, marks=() if name in QUICK else SLOW) for name in BACKBONES for twin in (False, True)]
 
 
 def built(name: str, twin: bool, named: dict[str, str]) -> Backbone:
@@ -234,7 +235,7 @@ class TestStream:
         assert until == 6000 if twin else until > 5990 or "image" in name
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in QUICK else SLOW) for name in BACKBONES])
 class TestCausal:
     def test_a_step_is_known_when_its_cell_ends(self, name, face, named):
         backbone = built(name, True, named)
@@ -266,6 +267,15 @@ class TestCausal:
 
     def test_is_another_backbone_than_its_twin(self, name, face, named):
         assert built(name, True, named).fingerprint != built(name, False, named).fingerprint
+
+    def test_a_camera_or_microphone_that_stops_gives_nothing_after_a_while(self, name, face, named):
+        backbone = built(name, True, named)
+        start, _ = cut(backbone, pieces(backbone, face, 10.0)[0], 1.1)
+        extraction = backbone.start()
+        found = [extraction.push(start), *(extraction.advance(time_s) for time_s in np.arange(1.1, 4.0, 0.04))]
+        held = 3 if backbone.modality == "video" else 0  # frames are held for 0.35 s
+        assert together(found)[0][-1] == 10 + held
+        assert found[-1].until == 39
 
 
 @pytest.mark.parametrize("kind", [name for name in BACKBONES if BACKBONES[name].make.modality == "audio"])

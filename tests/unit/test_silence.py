@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avgate.core.types import SAMPLE_RATE, FeatureTrack
+from avgate.core.types import SAMPLE_RATE, FeatureTrack, Waveform
 from avgate.features.registry import build_backbones
+from avgate.features.steps import features_of
 from avgate.features.tracks import Extracted, extract_tracks
 from avgate.media import InMemory, Media
 from tests.clips import greys, make_clip
@@ -94,3 +95,27 @@ def test_real_clips_with_a_muted_track_have_no_sound(cases_dir: Path, name: str)
     found = extracted(Media(cases_dir / "media" / name))
     assert not any(track.present.any() for track in found.tracks)
     assert THROUGHOUT in found.notes
+
+
+CAUSAL = ["egemaps?causal=true", "logmel?causal=true", "waveform?causal=true"]
+
+
+def steps_of(name: str, sound: np.ndarray, piece: int) -> list[int]:
+    """Steps with features, where sound comes in pieces of so many samples."""
+    (backbone,) = build_backbones([name], 10.0)
+    pieces = [Waveform(sound[i : i + piece], i / SAMPLE_RATE) for i in range(0, len(sound), piece)]
+    return np.flatnonzero(features_of(backbone, pieces, len(sound) / SAMPLE_RATE).present).tolist()
+
+
+@pytest.mark.parametrize("name", [pytest.param(CAUSAL[0], marks=pytest.mark.slow), *CAUSAL[1:]])
+@pytest.mark.parametrize("piece", [100_000, 160])
+def test_live_digital_silence_is_known_when_it_has_lasted_for_a_tenth_of_a_second(name: str, piece: int):
+    # The one from 1.46 s on is still quiet sound when the step in which it begins ends.
+    absent = set(range(20)) - set(steps_of(name, muted(2.0, (0.5, 0.8), (1.46, 1.75)), piece))
+    assert absent == {5, 6, 7, 15, 16}
+
+
+@pytest.mark.parametrize("name", CAUSAL[1:])
+def test_live_a_muted_track_is_absent_once_that_is_known(name: str):
+    assert steps_of(name, np.zeros(2 * SAMPLE_RATE, np.float32), 1024) == []
+    assert steps_of(name, np.concatenate([np.zeros(800), muted(1.0)]).astype(np.float32), 1024) == [*range(11)]
