@@ -15,16 +15,18 @@ if TYPE_CHECKING:
     from avgate.core.types import Trace
     from avgate.inference.estimator import Estimator
     from avgate.inference.predictor import Predictor
+    from avgate.inference.streaming import Streamer
     from avgate.models.checkpoint import load_checkpoint
 
 __version__ = version("avgate")
-__all__ = ["AvgateError", "Estimator", "Gate", "Predictor", "Trace", "__version__", "load_checkpoint"]
+__all__ = ["AvgateError", "Estimator", "Gate", "Predictor", "Streamer", "Trace", "__version__", "load_checkpoint"]
 
 _HOMES = {
     "AvgateError": "avgate.core.errors",
     "Estimator": "avgate.inference.estimator",
     "Gate": "avgate.core.gates",
     "Predictor": "avgate.inference.predictor",
+    "Streamer": "avgate.inference.streaming",
     "Trace": "avgate.core.types",
     "load_checkpoint": "avgate.models.checkpoint",
 }

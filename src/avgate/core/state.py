@@ -1,12 +1,15 @@
-"""Saving objects in the middle of their work: their state as plain values and arrays, as bytes, and back to the bit."""
+"""Saving objects in the middle of their work: their state as plain values and arrays, in a file, and back."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+
+from avgate.core.sealed import read_sealed, write_sealed
 
 _ARRAY = "__array__"
 """Key of the dict that stands for an array; its value is the array's number."""
@@ -16,7 +19,8 @@ class Stateful:
     """An object that can be saved in the middle of its work, and restored into one that was made alike.
 
     STATE names the attributes that change while it works. Each is None, a bool, number, text or array; a list, tuple or
-    dict of these; or a Stateful object, which is restored in place. Tuples come back as lists.
+    dict of these; or a Stateful object, or a list or tuple of such, which are restored in place. Other tuples come back
+    as lists.
     """
 
     STATE: ClassVar[tuple[str, ...]] = ()
@@ -37,6 +41,9 @@ class Stateful:
             now = getattr(self, name)
             if isinstance(now, Stateful):
                 now.restore(state[name])
+            elif isinstance(now, list | tuple) and now and all(isinstance(part, Stateful) for part in now):
+                for part, saved in zip(now, state[name], strict=True):
+                    part.restore(saved)
             else:
                 setattr(self, name, _own(state[name]))
 
@@ -92,13 +99,35 @@ def unpack(data: bytes) -> dict[str, Any]:
     try:
         arrays = load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        plain = json.loads(header["__metadata__"]["state"])
+        return _unpacked(header["__metadata__"]["state"], arrays)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"this is no saved state ({error})") from error
 
+
+def write_state(path: str | Path, state: Mapping[str, Any]) -> None:
+    """Write a state into a file whose every bit is checked when it is read; OutputError where it can't be written."""
+    write_sealed(path, pack(state))
+
+
+def read_state(path: str | Path) -> dict[str, Any]:
+    """Read a state from a file of write_state.
+
+    Raises:
+        ValueError: it was changed after it was written, or is no such file.
+        OSError: it can't be read.
+    """
+    from safetensors.numpy import load
+
+    metadata, arrays = read_sealed(path, load)
+    if "state" not in metadata:
+        raise ValueError("this is no saved state")
+    return _unpacked(metadata["state"], arrays)
+
+
+def _unpacked(text: str, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     def unpacked(value: Any) -> Any:
         if isinstance(value, dict):
             return arrays[str(value[_ARRAY])] if [*value] == [_ARRAY] else {k: unpacked(v) for k, v in value.items()}
         return [unpacked(v) for v in value] if isinstance(value, list) else value
 
-    return dict(unpacked(plain))
+    return dict(unpacked(json.loads(text)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from avgate.models.checkpoint import Checkpoint, FeatureSpec, load_checkpoint
 from avgate.models.intervals import DEFAULT_LEVEL, check_level, persons_needed
 from avgate.models.network import Model, ModelOutput
 from avgate.models.recipe import to_plain
+
+if TYPE_CHECKING:
+    from avgate.inference.stepper import StepProgram
 
 _STEPS_AT_ONCE = 4096
 """Steps that go through the model together, in windows or in a row, so that long ones don't fill the memory."""
@@ -103,6 +106,13 @@ class Estimator:
     def causal(self) -> bool:
         """Whether no estimate depends on what comes later, so that the model can be used live (see Stepper)."""
         return self.model.causal
+
+    @cached_property
+    def step_program(self) -> StepProgram:
+        """A causal model as a program of one step; made once, and shared by all streams of this Estimator."""
+        from avgate.inference.stepper import StepProgram  # which takes an Estimator
+
+        return StepProgram(self)
 
     @torch.no_grad()
     def estimate(self, clip: ClipFeatures) -> Estimate:

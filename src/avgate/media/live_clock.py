@@ -17,6 +17,9 @@ from avgate.media.steady import NEAR_S, SteadySound
 BACK_S = 5.0
 """Times that go back by more than this are those of a source that began again."""
 
+_ROUNDING_S = 1e-3
+"""Resampled sound that begins at 0 s may begin this much earlier, by rounding."""
+
 _WHERE = "stream"
 
 
@@ -47,7 +50,7 @@ class LiveClock(Stateful):
     def __init__(self, video: bool, sound: bool, wait_s: float = 1.0):
         if not (video or sound):
             raise UsageError("neither frames nor sound will come", where=_WHERE, hint="give video, sound, or both")
-        if not (_is_time(wait_s)):
+        if not _is_time(wait_s) or wait_s < 0:
             raise UsageError(f"a wait of {wait_s!r} s isn't possible", where=_WHERE, hint="give seconds, such as 1.0")
         self.late_frames = 0
         self._known_s = 0.0
@@ -198,7 +201,7 @@ class LiveClock(Stateful):
 
 
 def _is_time(value: Any) -> bool:
-    return isinstance(value, Real) and 0 <= float(value) <= LONGEST_S
+    return isinstance(value, Real) and -_ROUNDING_S <= float(value) <= LONGEST_S
 
 
 class _Medium(Stateful):

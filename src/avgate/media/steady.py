@@ -110,7 +110,8 @@ class SteadySound(Stateful):
         """Start a new run where the piece's stamp says, without what comes too late."""
         end_s, n = self.end_s, len(piece.samples)
         earliest_s = from_s if end_s is None else max(from_s, end_s + _GAP_S)
-        cut = min(n, max(0, math.ceil((earliest_s - piece.start_s) * SAMPLE_RATE - 1e-3)))
+        # Times of resampled sound are rounded; half a sample isn't late.
+        cut = min(n, max(0, math.ceil((earliest_s - piece.start_s) * SAMPLE_RATE - 0.5)))
         self.late_s += cut / SAMPLE_RATE
         if cut == n:
             return None

@@ -7,6 +7,7 @@ import shlex
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,9 @@ CHECKPOINT_NAME = "checkpoint.safetensors"
 
 DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "default.safetensors"
 """The weights that come with avgate."""
+
+LIVE_WEIGHTS = DEFAULT_WEIGHTS.with_name("live.safetensors")
+"""The weights for live use that come with avgate."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,15 @@ class Checkpoint:
         """The notes, and before them that the weights are a demonstration where they are one."""
         return (DEMONSTRATION_NOTE, *self.notes) if self.demonstration else self.notes
 
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of weights and statistics, 64 hex digits: equal ones estimate alike."""
+        digest = sha256()
+        for name, values in sorted(self._tensors().items()):
+            digest.update(f"{name} {values.dtype} {[*values.shape]}".encode())
+            digest.update(values.numpy().tobytes())
+        return digest.hexdigest()
+
     def build(self) -> Model:
         """The model with its weights, in eval mode."""
         model = self.untrained()
@@ -150,9 +163,6 @@ class Checkpoint:
         from safetensors.torch import save
 
         path = Path(path)
-        tensors = {f"weights/{k}": v.detach().cpu().contiguous() for k, v in self.weights.items()}
-        for modality, stats in self.stats.items():
-            tensors |= {f"stats/{modality}/{k}": torch.from_numpy(v) for k, v in vars(stats).items()}
         about = {
             "format": FORMAT,
             "avgate": self.avgate,
@@ -169,8 +179,15 @@ class Checkpoint:
         if self.notes:
             about["notes"] = self.notes
         make_folder(path.parent)
-        write_sealed(path, save(tensors, {"avgate": json.dumps(about)}))
+        write_sealed(path, save(self._tensors(), {"avgate": json.dumps(about)}))
         return path
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """All tensors of the file, by name."""
+        tensors = {f"weights/{k}": v.detach().cpu().contiguous() for k, v in self.weights.items()}
+        for modality, stats in self.stats.items():
+            tensors |= {f"stats/{modality}/{k}": torch.from_numpy(v) for k, v in vars(stats).items()}
+        return tensors
 
 
 def checkpoint_file(path: str | Path) -> Path:

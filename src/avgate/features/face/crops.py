@@ -78,13 +78,14 @@ class CropsExtraction(CellExtraction):
         import cv2
 
         crops, size = crops_of(piece), self._size
-        for i in np.flatnonzero(piece.present & (cells > self._taken)).tolist():
-            if cells[i] > self._taken:
-                crop = crops[i]
-                if crop.shape[0] != size:
-                    crop = cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
-                self._add(cells[i : i + 1], crop.reshape(1, -1))
-                self._taken = int(cells[i])
+        steps, first = np.unique(np.where(piece.present, cells, -1), return_index=True)
+        first = first[steps > self._taken]  # each step's first frame with a face
+        if len(first):
+            chosen = [crops[i] for i in first.tolist()]
+            if crops.shape[1] != size:
+                chosen = [cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA) for crop in chosen]
+            self._add(cells[first], np.stack(chosen).reshape(len(chosen), -1))
+            self._taken = int(cells[first[-1]])
 
     def _first_waiting(self) -> int:
         return sys.maxsize

@@ -1,0 +1,265 @@
+"""Live use: frames and sound in as they come, one estimate per frame out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avgate.core.errors import CheckpointError, UsageError
+from avgate.core.gates import Gate
+from avgate.core.modalities import modality_named
+from avgate.core.state import Stateful, read_state, write_state
+from avgate.core.types import Trace, VideoFrame, Waveform
+from avgate.faces import FaceTracker
+from avgate.features.registry import build_backbones, modality_of
+from avgate.inference.estimator import Estimator
+from avgate.inference.live_features import LiveFeatures, LiveStep
+from avgate.inference.stepper import Stepper
+from avgate.media.live_clock import LiveClock
+from avgate.models.checkpoint import LIVE_WEIGHTS, Checkpoint
+from avgate.models.intervals import DEFAULT_LEVEL
+
+_MEDIA = {"audio": "sound", "video": "video"}
+
+_GAPS = 4096
+"""How many of the last frames' gaps decide how long the last frame lasts."""
+
+_MOMENT_S = 1e-3
+"""Seconds that an only frame lasts; less than any step."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """The estimate for one frame, or for one step of sound alone; NaN where nothing gives evidence.
+
+    Attributes:
+        time_s: the frame's time in seconds; of sound alone, the step's start.
+        targets: name -> estimate in [-1, 1], smoothed as the weights say.
+        raw: the same before smoothing.
+        low: lower end of each target's interval; empty for weights without intervals.
+        high: upper end.
+        gates: gate -> value in [0, 1].
+        present: "face" (found in this frame), "audio" (there is sound) and "voice" (someone speaks).
+        delay_s: by how much the newest input was later than time_s when this became known.
+        looked: whether a face was searched in this frame.
+    """
+
+    time_s: float
+    targets: Mapping[str, float]
+    raw: Mapping[str, float]
+    low: Mapping[str, float]
+    high: Mapping[str, float]
+    gates: Mapping[Gate, float]
+    present: Mapping[str, bool]
+    delay_s: float
+    looked: bool = True
+
+
+class Streamer(Stateful):
+    """A trained causal model for one live stream of frames, sound, or both.
+
+        with Streamer() as stream:
+            for piece in camera_and_microphone:       # VideoFrame and Waveform, with times on one clock
+                for result in stream.push(piece):
+                    print(result.time_s, result.targets["valence"])
+
+    A frame's result is known when its step is over and both media have come until then. It is what `Predictor` says of
+    the whole recording with the same weights. Time and memory per frame are constant, however long the stream.
+
+    Several streams run side by side, each in a thread of its own if need be; give them one Estimator, so that they
+    share its model.
+
+    Args:
+        checkpoint: a causal Estimator or checkpoint, its file or its run's folder; None takes the weights for live use
+            that come with avgate.
+        face_model: face_landmarker.task; None takes mediapipe's own, or AVGATE_FACE_MODEL.
+        level: share of the true values that intervals are made to hold, from 0.5 to 0.99; an Estimator brings its own.
+        video: whether frames will come.
+        sound: whether sound will come.
+        wait_s: how long a medium that lags behind the other is waited for; longer than the longest piece of sound.
+
+    Attributes:
+        estimator: the model.
+        step_s: length of a step in seconds.
+
+    Raises:
+        CheckpointError: the weights can't be used live, or their features can't be made of frames and sound.
+        UsageError: the model reads nothing of what will come.
+    """
+
+    STATE = ("clock", "_features", "_tracker", "_stepper", "_frames", "_gaps", "_last_s", "_newest_s", "_face")
+
+    def __init__(
+        self,
+        checkpoint: Estimator | Checkpoint | str | Path | None = None,
+        face_model: str | Path | None = None,
+        level: float = DEFAULT_LEVEL,
+        *,
+        video: bool = True,
+        sound: bool = True,
+        wait_s: float = 1.0,
+    ):
+        given = LIVE_WEIGHTS if checkpoint is None else checkpoint
+        self.estimator = given if isinstance(given, Estimator) else Estimator(given, level=level)
+        recipe, names = self.estimator.recipe, [f.backbone for f in self.estimator.checkpoint.features]
+        brought = [name for name in names if not modality_of(name)]
+        if brought:
+            what = f"its features ({', '.join(brought)}) come with their corpus; avgate can't make them of a stream"
+            raise CheckpointError(what, hint="take a checkpoint that was trained on extracted features")
+        self.clock, self._video = LiveClock(video, sound, wait_s), video
+        backbones = build_backbones(names, recipe.label_rate)
+        media = {m for m, comes in (("audio", sound), ("video", video)) if comes}
+        if not any(b.modality in media for b in backbones):
+            reads = " and ".join(sorted({_MEDIA[b.modality] for b in backbones}))
+            raise UsageError("the model reads nothing of what will come", where="stream", hint=f"give it {reads}")
+        self.step_s = 1 / recipe.label_rate
+        self._stepper = Stepper(self.estimator.step_program)
+        self._features = LiveFeatures(backbones, media, recipe.window / recipe.label_rate + self.estimator.smooth_s)
+        # Frames without a result: [time, whether a face was searched, whether it was found].
+        self._frames: list[list[Any]] = []
+        self._gaps: list[float] = []
+        self._last_s: float | None = None
+        self._newest_s = 0.0
+        self._face = False
+        self._open = ExitStack()
+        needs = frozenset[str]().union(*(b.needs for b in backbones if b.modality in media))
+        self._tracker = None
+        if needs:
+            faces = FaceTracker(face_model, crops="crop" in needs, blendshapes="blendshapes" in needs)
+            self._tracker = self._open.enter_context(faces.live())
+
+    def __enter__(self) -> Streamer:
+        """The stream, which is closed when the block ends."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Free the face model; what hasn't become known is dropped."""
+        self._open.close()
+
+    def push(self, piece: VideoFrame | Waveform, *, look: bool = True) -> list[Result]:
+        """Take the next frame or the next sound, of any length.
+
+        Args:
+            piece: a frame, uint8 [h w 3], RGB and upright; or mono sound at 16 kHz with the time of its first sample.
+            look: whether to search a face in the frame; without, the frame gets the face of the last one.
+
+        Returns:
+            The results that have become known, in the order of their times.
+
+        Raises:
+            UsageError: a time or the samples aren't possible.
+        """
+        if isinstance(piece, Waveform):
+            for part in self.clock.sound(piece):
+                self._features.seen(part.start_s, part.end_s)
+                self._features.push(part)
+                self._newest_s = max(self._newest_s, part.end_s)
+        elif self.clock.frame(piece.time_s):
+            self._take(piece, look)
+        return self._results(self._features.advance(self.clock.known_s))
+
+    def finish(self) -> list[Result]:
+        """End the stream; returns the remaining results."""
+        self.clock.finish()
+        end_s = self._newest_s
+        if self._last_s is not None:
+            end_s = self._last_s + (float(np.median(self._gaps)) if self._gaps else _MOMENT_S)
+        return self._results(self._features.finish(end_s))
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user must know of these estimates, one sentence each."""
+        return [*self.estimator.notes, *self.clock.notes()]
+
+    def trace(self, results: Sequence[Result]) -> Trace:
+        """The results as a Trace, for writers and reports."""
+        first = results[0] if results else None
+
+        def column(name: str) -> dict[Any, np.ndarray]:
+            keys = getattr(first, name) if first else {}
+            return {key: np.array([getattr(result, name)[key] for result in results]) for key in keys}
+
+        low = column("low")
+        return Trace(
+            time_s=np.array([result.time_s for result in results], np.float64),
+            targets=column("targets"),
+            raw=column("raw"),
+            low=low,
+            high=column("high"),
+            level=self.estimator.level if low else None,
+            present=column("present"),
+            gates=column("gates"),
+            source="stream",
+            notes=tuple(self.notes),
+            provenance=self.estimator.provenance,
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Save the stream in the middle, for `resume`; both go on alike, to the bit.
+
+        The face model can't be saved: both find the face anew in their next frame.
+
+        Raises:
+            OutputError: the file can't be written.
+        """
+        write_state(path, {"weights": self.estimator.checkpoint.fingerprint, "stream": self.state()})
+
+    def resume(self, path: str | Path) -> None:
+        """Go on where a stream with the same weights and media was saved.
+
+        Raises:
+            CheckpointError: the file is damaged, or of a stream of another kind.
+        """
+        hint = "give a file that Streamer.save wrote, and the same weights, media and version of avgate"
+        try:
+            saved = read_state(path)
+            if saved.get("weights") != self.estimator.checkpoint.fingerprint:
+                raise ValueError("it was saved with other weights")
+            self.restore(saved["stream"])
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise CheckpointError(f"this stream can't go on ({error})", where=path, hint=hint) from error
+
+    def _take(self, frame: VideoFrame, look: bool) -> None:
+        if look and self._tracker is not None:
+            track = self._tracker.look(frame)
+            self._face = bool(track.present[0])
+            self._features.push(track)
+        if self._last_s is not None:
+            self._gaps.append(frame.time_s - self._last_s)
+            del self._gaps[:-_GAPS]
+        self._last_s = frame.time_s
+        self._newest_s = max(self._newest_s, frame.time_s)
+        self._features.seen(frame.time_s, frame.time_s)
+        self._frames.append([frame.time_s, look, self._face])
+
+    def _results(self, steps: Sequence[LiveStep]) -> list[Result]:
+        found: list[Result] = []
+        for step in steps:
+            if step.anew:
+                self._stepper.begin_anew()
+            said = self._stepper(step.values, step.present)
+            present = {modality_named(m).presence: here for m, here in step.present.items()}
+            if step.voice is not None:
+                present["voice"] = step.voice
+            if not self._video:
+                self._frames.append([step.number / self.estimator.recipe.label_rate, True, False])
+            while self._frames and self._step_of(self._frames[0][0]) <= step.number:
+                time_s, looked, face = self._frames.pop(0)
+                shown = present | ({"face": face} if self._video else {})
+                delay_s = self._newest_s - time_s
+                found.append(
+                    Result(time_s, said.targets, said.raw, said.low, said.high, said.gates, shown, delay_s, looked)
+                )
+        return found
+
+    def _step_of(self, time_s: float) -> int:
+        return int(self.estimator.recipe.grid.index(np.array([time_s]))[0])

@@ -1,0 +1,219 @@
+"""Live streams of real recordings: one result per frame, the same as of the whole recording, whatever comes when."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avgate.core.errors import AvgateError, CheckpointError, UsageError
+from avgate.core.types import VideoFrame, Waveform
+from avgate.inference.estimator import Estimator
+from avgate.inference.streaming import Streamer
+from avgate.media import open_recording
+from tests.live import (
+    BACKBONES,
+    Given,
+    assert_same_trace,
+    causal_checkpoint,
+    chunks,
+    offline,
+    pieces_of,
+    played,
+    shifted,
+)
+
+pytestmark = pytest.mark.usefixtures("any_face_model")
+
+CLIPS = ("grid_lbax4n.mpg", "obama_speech.mp4", "face_noface.mov")
+
+
+@pytest.fixture(scope="module")
+def estimator(clips_dir) -> Estimator:
+    return Estimator(causal_checkpoint(clips_dir / "grid_bbaf2n.mpg"))
+
+
+@pytest.fixture(scope="module")
+def clip(clips_dir) -> Given:
+    """Three seconds, held in memory."""
+    recording = open_recording(clips_dir / "grid_lbax4n.mpg")
+    return Given([*recording.frames()], [*recording.sound()])
+
+
+@pytest.fixture(scope="module")
+def expected(estimator, clip):
+    return offline(estimator, clip)
+
+
+def stream_of(estimator: Estimator, pieces: list, **options):
+    with Streamer(estimator, **options) as stream:
+        results = played(stream, pieces)
+        return stream.trace(results), results
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        pytest.param({"chunk_s": 3.0}, marks=pytest.mark.slow),
+        pytest.param({"chunk_s": 0.001}, marks=pytest.mark.slow),
+        pytest.param({"late_s": 0.4}, marks=pytest.mark.slow),
+        pytest.param({"chunk_s": 0.37, "late_s": 0.4}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_a_stream_gives_the_trace_of_the_whole_recording(how, estimator, clip, expected):
+    trace, results = stream_of(estimator, pieces_of(clip, **how), wait_s=4.0)
+    assert_same_trace(trace, expected)
+    longest = 0.12 + how.get("late_s", 0.0) + how.get("chunk_s", 0.02)
+    assert max(result.delay_s for result in results) <= longest
+    assert all(result.looked for result in results)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("late_s", [0.0, 0.4])
+@pytest.mark.parametrize("name", CLIPS)
+def test_every_real_clip_gives_its_trace_as_a_stream(name, late_s, estimator, clips_dir):
+    recording = open_recording(clips_dir / name)
+    trace, _ = stream_of(estimator, pieces_of(recording, late_s=late_s), wait_s=1.0)
+    assert_same_trace(trace, offline(estimator, open_recording(clips_dir / name)))
+
+
+@pytest.mark.slow
+def test_missing_frames_give_the_trace_of_what_came(estimator, clip):
+    lost = frozenset(np.random.default_rng(0).choice(75, 8, replace=False).tolist())
+    came = Given([f for i, f in enumerate(clip.frames()) if i not in lost], [*clip.sound()])
+    trace, results = stream_of(estimator, pieces_of(clip, skip=lost))
+    assert len(results) == 67
+    assert_same_trace(trace, offline(estimator, came))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hole_s", [2.5, 10.0])
+def test_after_a_hole_the_stream_goes_on_as_the_whole_recording_does(hole_s, estimator, clip):
+    """Windows are of two seconds: after a hole of ten, estimates begin anew; one of 2.5 s is remembered across."""
+    frames = [*clip.frames(), *(shifted(f, 3 + hole_s) for f in clip.frames())]
+    sound = [*clip.sound(), *(shifted(p, 3 + hole_s) for p in clip.sound())]
+    both = Given(frames, sound)
+    coming = pieces_of(Given([*clip.frames()], [*clip.sound()]))
+    trace, results = stream_of(estimator, coming + [shifted(p, 3 + hole_s) for p in coming])
+    assert len(results) == 150
+    assert_same_trace(trace, offline(estimator, both))
+    first, second = (trace.targets["valence"][rows] for rows in (slice(75), slice(75, 150)))
+    anew = hole_s > 3
+    assert (np.nanmax(np.abs(first - second)) < 1e-3) == anew
+
+
+@pytest.mark.slow
+def test_where_the_sound_stops_the_face_alone_goes_on_and_the_delay_recovers(estimator, clip):
+    sound = [p for p in chunks(clip, 0.02) if p.end_s <= 1.0]
+    coming = [p for p in pieces_of(clip) if isinstance(p, VideoFrame) or p.end_s <= 1.0]
+    trace, results = stream_of(estimator, coming, wait_s=0.5)
+    assert_same_trace(trace, offline(estimator, Given([*clip.frames()], sound)))
+    assert not trace.present["audio"][trace.time_s >= 1.1].any()
+    assert np.isfinite(trace.targets["valence"]).all()
+    assert max(r.delay_s for r in results if r.time_s < 1.0) > 0.4
+    assert max(r.delay_s for r in results if 1.6 < r.time_s < 2.9) <= 0.12
+
+
+@pytest.mark.slow
+def test_a_camera_that_changes_size_keeps_its_person(estimator, clip):
+    frames = [f if i < 40 else replace(f, image=f.image[::2, ::2]) for i, f in enumerate(clip.frames())]
+    smaller = Given(frames, [*clip.sound()])
+    trace, _ = stream_of(estimator, pieces_of(smaller))
+    assert_same_trace(trace, offline(estimator, smaller))
+    assert trace.present["face"].mean() > 0.9
+
+
+def test_a_saved_stream_goes_on_to_the_bit(estimator, clip, tmp_path):
+    pieces = pieces_of(clip)
+    with Streamer(estimator) as one, Streamer(estimator) as other:
+        for piece in pieces[:140]:
+            one.push(piece)
+        one.save(tmp_path / "stream")
+        other.resume(tmp_path / "stream")
+        first, second = played(one, pieces[140:]), played(other, pieces[140:])
+    assert len(first) > 30
+    assert str(first) == str(second)
+
+
+@pytest.mark.slow
+def test_a_damaged_or_strange_saved_stream_is_refused(estimator, clips_dir, tmp_path):
+    with Streamer(estimator) as stream, Streamer(estimator, sound=False) as silent:
+        stream.save(tmp_path / "stream")
+        damaged = bytearray((tmp_path / "stream").read_bytes())
+        damaged[-1] ^= 1
+        (tmp_path / "damaged").write_bytes(damaged)
+        for name, words in (("damaged", "checksum"), ("missing", "No such file")):
+            with pytest.raises(CheckpointError, match=words):
+                stream.resume(tmp_path / name)
+        with pytest.raises(CheckpointError, match="can't go on"):
+            silent.resume(tmp_path / "stream")
+    weights = {name: values + 1 for name, values in estimator.checkpoint.weights.items()}
+    strange = Estimator(replace(estimator.checkpoint, weights=weights))
+    with Streamer(strange) as other, pytest.raises(CheckpointError, match="other weights"):
+        other.resume(tmp_path / "stream")
+
+
+def test_frames_that_are_not_looked_at_have_results_too(estimator, clip):
+    with Streamer(estimator) as stream:
+        results = []
+        for piece in pieces_of(clip):
+            results += stream.push(piece, look=isinstance(piece, Waveform) or round(25 * piece.time_s) % 3 == 0)
+        results += stream.finish()
+    assert [r.time_s for r in results] == clip.frame_times().tolist()
+    assert sum(r.looked for r in results) == 25
+    assert all(np.isfinite(r.targets["valence"]) and r.present["face"] for r in results)
+
+
+@pytest.mark.slow
+def test_sound_alone_and_frames_alone_are_streams_too(estimator, clip):
+    heard = Given([], [*clip.sound()])
+    trace, _ = stream_of(estimator, [*chunks(clip, 0.05)], video=False)
+    assert_same_trace(trace, offline(estimator, heard))
+    seen = Given([*clip.frames()], [])
+    trace, _ = stream_of(estimator, [*clip.frames()], sound=False)
+    assert_same_trace(trace, offline(estimator, seen))
+
+
+@pytest.mark.slow
+def test_streams_side_by_side_give_what_each_gives_alone(estimator, clip, expected):
+    with ThreadPoolExecutor(3) as pool:
+        both = [pool.submit(stream_of, estimator, pieces_of(clip, chunk_s=c)) for c in (0.02, 0.05, 0.1)]
+        for one in both:
+            assert_same_trace(one.result()[0], expected)
+
+
+def test_what_a_stream_can_not_take_is_refused_in_plain_words(estimator, clip):
+    frame = next(iter(clip.frames()))
+    with Streamer(estimator, sound=False) as stream:
+        with pytest.raises(UsageError, match="opened without"):
+            stream.push(Waveform(np.zeros(10, np.float32)))
+        stream.push(frame)
+        stream.finish()
+        with pytest.raises(UsageError, match="after the end"):
+            stream.push(replace(frame, time_s=1.0))
+    with pytest.raises(AvgateError, match="neither frames nor sound"):
+        Streamer(estimator, video=False, sound=False)
+
+
+@pytest.mark.slow
+def test_a_model_that_reads_faces_alone_refuses_a_stream_of_sound(clips_dir: Path):
+    face = Estimator(causal_checkpoint(clips_dir / "grid_bbaf2n.mpg", BACKBONES[1:]))
+    with pytest.raises(UsageError, match="reads nothing of what will come"):
+        Streamer(face, video=False)
+
+
+@pytest.mark.slow
+def test_a_streams_notes_say_what_was_late(estimator, clip):
+    pieces = pieces_of(clip)
+    late = [p for p in pieces if isinstance(p, Waveform) and 1.0 <= p.start_s < 1.5]
+    on_time = [p for p in pieces if not any(p is one for one in late)]
+    at = next(i for i, p in enumerate(on_time) if isinstance(p, VideoFrame) and p.time_s > 2.6)
+    with Streamer(estimator, wait_s=0.2) as stream:
+        results = played(stream, on_time[:at] + late + on_time[at:])
+        assert len(results) == 75
+        assert "0.50 s of sound" in " ".join(stream.notes)
