@@ -136,7 +136,7 @@ def test_a_saved_stream_goes_on_to_the_bit(estimator, clip, tmp_path):
         one.save(tmp_path / "stream")
         other.resume(tmp_path / "stream")
         first, second = played(one, pieces[140:]), played(other, pieces[140:])
-    assert len(first) > 30
+    assert len(first) >= 30
     assert str(first) == str(second)
 
 
