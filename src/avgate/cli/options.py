@@ -17,7 +17,7 @@ from avgate.core.errors import UsageError
 CORPORA = "rendered, hazumi, affwild2, cremad, emodb, ravdess, manifest (your own recordings)"
 FUSIONS = "audio, video, concat, ca, jca, rjca, dca, iaca, grjca, hgrjca, rhgrjca, lfan, tagf, crossmodal"
 RECIPES = (
-    "demo, demo-absence, demo-finetune, people, hazumi, hazumi-absence, cremad, "
+    "demo, demo-absence, demo-finetune, people, people-live, hazumi, hazumi-absence, cremad, "
     "affwild2-hgrjca, affwild2-jca, affwild2-rjca, affwild2-grjca, affwild2-lfan, affwild2-rhgrjca, affwild2-released, "
     "smoke"
 )

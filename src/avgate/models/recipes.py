@@ -126,6 +126,35 @@ def _with_people(recipe: Recipe) -> Recipe:
     return replace(recipe, train=replace(recipe.train, corrupt=corrupt))
 
 
+def _live(recipe: Recipe, name: str) -> Recipe:
+    """The same recipe for live use: no feature, encoder or correlation sees what comes later.
+
+    A correlation lasts as long as a window, at first. Smoothing is one-sided in causal models, so a narrow one will do.
+    """
+    backbones = tuple(f"{b}{'&' if '?' in b else '?'}causal=true" for b in recipe.backbones)
+    encoders = {m: replace(encoder, causal=True) for m, encoder in recipe.model.encoders.items()}
+    fusion = replace(recipe.model.fusion, time_mixing="decay", reach=recipe.window)
+    model = replace(recipe.model, encoders=encoders, fusion=fusion)
+    return replace(recipe, name=name, backbones=backbones, model=model, smooth_s=(0.0, 0.3, 0.5, 1.0))
+
+
+_PEOPLE = _with_people(
+    _for_absence(
+        Recipe(
+            name="people",
+            backbones=("egemaps?level=false", "facemesh"),
+            window_s=10.0,
+            hop_s=5.0,
+            model=ModelConfig(
+                fusion=HgrjcaConfig(time_mixing="relative", dropout=0.3), encoders=_SMALL_TCN, head_dropout=0.3
+            ),
+            train=TrainConfig(epochs=14, patience=14, batch=32, lr=1e-3, mse_weight=2.0),
+        ),
+        "people",
+    )
+)
+
+
 RECIPES: tuple[Recipe, ...] = (
     _DEMO,
     # Corrupted windows take longer to learn: with demo's epochs and learning rate, no gate recognised noise well.
@@ -144,21 +173,8 @@ RECIPES: tuple[Recipe, ...] = (
         ),
     ),
     # The weights that come with avgate. Clips of two seconds and single images beside rendered clips of half a minute.
-    _with_people(
-        _for_absence(
-            Recipe(
-                name="people",
-                backbones=("egemaps?level=false", "facemesh"),
-                window_s=10.0,
-                hop_s=5.0,
-                model=ModelConfig(
-                    fusion=HgrjcaConfig(time_mixing="relative", dropout=0.3), encoders=_SMALL_TCN, head_dropout=0.3
-                ),
-                train=TrainConfig(epochs=14, patience=14, batch=32, lr=1e-3, mse_weight=2.0),
-            ),
-            "people",
-        )
-    ),
+    _PEOPLE,
+    _live(_PEOPLE, "people-live"),
     _HAZUMI,
     _for_absence(_HAZUMI, "hazumi-absence", unimodal_weight=_HAZUMI.train.unimodal_weight),
     # Clips of CREMA-D last two to five seconds, and have one label each.

@@ -14,7 +14,7 @@ from avgate.models.memory import Memory, Remembering
 
 TimeMixing = Literal["window", "relative", "decay"]
 
-CHUNK = 16
+CHUNK = 8
 """Steps whose decaying correlations are in memory at once, while a sequence is trained or estimated."""
 
 
@@ -169,11 +169,14 @@ class DecayMixing(Remembering):
         weight = torch.where(earlier, torch.exp(log_decay * (last[..., None] - step).clamp(min=0)), 0.0)
         carried = torch.exp(log_decay * (last + 1)) * count[:, None]
         then = carried + weight.sum(-1)
-        some = last >= 0
-        share = torch.where(some, carried / then.clamp(min=1), 1.0)
-        product = (self._known(x, present)[..., None] * joint_masked[..., None, :]).flatten(2)
-        means = (weight / then.clamp(min=1)[..., None]) @ product + share[..., None] * mean.flatten(1)[:, None]
-        return means.unflatten(-1, self.shape), then * torch.exp(log_decay * (step - last))
+        share = torch.where(last >= 0, carried / then.clamp(min=1), 1.0)
+        weight = weight / then.clamp(min=1)[..., None]
+        # Every step's sum is a product of matrices [d_m K] and [K d]: the K outer products are never in memory.
+        weighted = (weight[..., None] * self._known(x, present)[:, None]).flatten(0, 1).transpose(1, 2)
+        products = joint_masked[:, None].expand(-1, x.shape[1], -1, -1).flatten(0, 1)
+        before = (share[..., None, None] * mean[:, None]).flatten(0, 1)
+        means = torch.baddbmm(before, weighted, products).unflatten(0, share.shape)
+        return means, then * torch.exp(log_decay * (step - last))
 
     def _known(self, x: Tensor, present: Tensor) -> Tensor:
         return (x if self.bias is None else x + self.bias) * present.unsqueeze(-1)
