@@ -15,7 +15,7 @@ from avgate.core.gates import Gate
 from avgate.core.types import Trace
 from avgate.labels.formats import LABEL_FORMATS, read_labels
 from avgate.labels.tracks import values_at
-from avgate.report.writers.csv import CsvWriter
+from avgate.report.writers.csv import CsvRows, CsvWriter
 from avgate.report.writers.json import JsonWriter, read_json
 from tests.traces import make_trace
 
@@ -54,6 +54,26 @@ def test_the_ends_of_intervals_stand_beside_their_target_in_csv(tmp_path: Path):
     assert rows[0][:6] == ["time_s", "valence", "arousal", "valence_low", "valence_high", "interval_level"]
     assert [row[3:5] for row in rows[1:]] == [["-1.000000", "-0.500000"], ["", ""], ["-0.250000", "0.500000"]]
     assert [row[5] for row in rows[1:]] == ["0.8"] * 3
+
+
+def part_of(trace: Trace, rows: slice) -> Trace:
+    """Some rows of a trace."""
+    kinds = ("targets", "raw", "low", "high", "present", "gates")
+    columns = {kind: {name: values[rows] for name, values in getattr(trace, kind).items()} for kind in kinds}
+    return replace(trace, time_s=trace.time_s[rows], **columns)
+
+
+@pytest.mark.parametrize("size", [1, 7, 500])
+def test_rows_that_come_part_by_part_make_the_same_csv(size: int, tmp_path: Path):
+    trace = replace(make_trace(), provenance={"demonstration": True})
+    CsvWriter().write(trace, tmp_path / "whole.csv")
+    with (tmp_path / "parts.csv").open("w", encoding="utf-8", newline="") as file:
+        rows = CsvRows(file)
+        for first in range(0, len(trace), size):
+            rows.add(part_of(trace, slice(first, first + size)))
+            written = (tmp_path / "parts.csv").read_bytes()
+            assert written.count(b"\n") == 1 + min(first + size, len(trace)), "a row reaches the file at once"
+    assert written == (tmp_path / "whole.csv").read_bytes()
 
 
 def test_json_holds_everything_that_the_trace_does(tmp_path: Path):

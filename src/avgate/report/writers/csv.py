@@ -1,14 +1,17 @@
-"""Comma-separated values: one row per decoded frame, for spreadsheets, pandas and R."""
+"""Comma-separated values: one row per decoded frame, for spreadsheets, pandas and R; all at once, or as they come."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
-from avgate.core.files import write_csv
+from avgate.core.files import atomic_write
+from avgate.core.text import as_cell
 from avgate.core.types import Trace
 from avgate.report.writers.base import TIME_DECIMALS, VALUE_DECIMALS, presence, rounded
 
@@ -31,19 +34,46 @@ class CsvWriter:
 
     def write(self, trace: Trace, path: Path) -> None:
         """Write `trace` to `path`; see Writer."""
-        columns: dict[str, Sequence[object]] = {"time_s": _texts(trace.time_s, TIME_DECIMALS)}
-        columns |= {name: _texts(values, VALUE_DECIMALS) for name, values in trace.targets.items()}
-        for name in trace.low:
-            ends = {f"{name}_low": trace.low[name], f"{name}_high": trace.high[name]}
-            columns |= {end: _texts(values, VALUE_DECIMALS) for end, values in ends.items()}
-        if trace.low:
-            columns["interval_level"] = [f"{trace.level:g}"] * len(trace)
-        columns |= {f"{name}_raw": _texts(values, VALUE_DECIMALS) for name, values in trace.raw.items()}
-        columns |= {f"{name}_present": mask.astype(int).tolist() for name, mask in presence(trace).items()}
-        columns |= {gate.name: _texts(values, VALUE_DECIMALS) for gate, values in trace.gates.items()}
-        if trace.provenance.get("demonstration"):
-            columns["weights"] = ["demonstration"] * len(trace)
-        write_csv(path, columns, zip(*columns.values(), strict=True))
+        with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+            CsvRows(file).add(trace)
+
+
+class CsvRows:
+    """The rows of a trace that comes part by part; together they are what CsvWriter makes of the whole.
+
+    Args:
+        file: where to; text that is encoded as UTF-8, with newline="".
+    """
+
+    def __init__(self, file: TextIO):
+        self._file, self._rows = file, csv.writer(file, lineterminator="\n")
+        self._begun = False
+
+    def add(self, part: Trace) -> None:
+        """Write the rows of the next part, before the first one the titles, and hand them to the system."""
+        columns = _columns(part)
+        if not self._begun:
+            self._rows.writerow([as_cell(title) for title in columns])
+            self._begun = True
+        self._rows.writerows(zip(*columns.values(), strict=True))
+        self._file.flush()
+
+
+def _columns(trace: Trace) -> dict[str, Sequence[object]]:
+    """Title -> the texts and numbers below it."""
+    columns: dict[str, Sequence[object]] = {"time_s": _texts(trace.time_s, TIME_DECIMALS)}
+    columns |= {name: _texts(values, VALUE_DECIMALS) for name, values in trace.targets.items()}
+    for name in trace.low:
+        ends = {f"{name}_low": trace.low[name], f"{name}_high": trace.high[name]}
+        columns |= {end: _texts(values, VALUE_DECIMALS) for end, values in ends.items()}
+    if trace.low:
+        columns["interval_level"] = [f"{trace.level:g}"] * len(trace)
+    columns |= {f"{name}_raw": _texts(values, VALUE_DECIMALS) for name, values in trace.raw.items()}
+    columns |= {f"{name}_present": mask.astype(int).tolist() for name, mask in presence(trace).items()}
+    columns |= {gate.name: _texts(values, VALUE_DECIMALS) for gate, values in trace.gates.items()}
+    if trace.provenance.get("demonstration"):
+        columns["weights"] = ["demonstration"] * len(trace)
+    return columns
 
 
 def _texts(values: np.ndarray, decimals: int) -> list[str]:
