@@ -24,7 +24,7 @@ class Hands:
 
 
 def played(face_s: float, fps: float = 25.0, seconds: float = 60.0, other_s: float = 0.001, speed: float = 1.0):
-    """Frames of a machine that takes so long for a face: their times, lateness, whether they were looked at; and both."""
+    """Frames of a machine that takes so long for a face: their times, lateness, whether they were looked at."""
     hands = Hands()
     playback, pace = Playback(speed, hands, hands.spend), Pace(STEP_S)
     times = np.arange(round(seconds * fps)) / fps
