@@ -124,7 +124,7 @@ def predict(
     traces, failed = [], []
     with output_folder(out):
         refuse_overwriting([v for v in videos if not v.is_dir()], {f"--out ({file.name})": file for file in files})
-        _refuse_strangers(files, [w for w in writers if isinstance(w, LabelWriter)], predictor.estimator.targets)
+        refuse_strangers(files, [w for w in writers if isinstance(w, LabelWriter)], predictor.estimator.targets)
         for video in videos:
             try:
                 name = _name(video)
@@ -147,7 +147,7 @@ _OURS = {".csv": b"_present", ".json": b'"provenance"', ".html": b"avgate", ".pn
 _NEAR = 1 << 16
 
 
-def _refuse_strangers(files: Sequence[Path], writers: Sequence[LabelWriter], targets: Sequence[str]) -> None:
+def refuse_strangers(files: Sequence[Path], writers: Sequence[LabelWriter] = (), targets: Sequence[str] = ()) -> None:
     """Refuse to replace files that predict didn't write, such as transcripts or a person's own annotation.
 
     Label files don't say who wrote them, so none is replaced.

@@ -13,7 +13,7 @@ from avgate.cli.corpora import extract, inspect, labels, render
 from avgate.cli.models import compare, evaluate, train
 from avgate.cli.options import within_ranges
 from avgate.cli.reproduce import reproduce
-from avgate.cli.videos import demo, predict, report
+from avgate.cli.videos import demo, live, predict, report, stream
 from avgate.core.errors import AvgateError, UsageError, choose
 from avgate.core.text import one_line
 
@@ -23,6 +23,8 @@ VERBS = {
         demo,
         predict,
         report,
+        stream,
+        live,
         render,
         inspect,
         labels,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,6 +12,7 @@ from tyro.conf import Positional, arg
 
 from avgate.cli.options import FaceModel, Level, Within, Workers, default
 
+LiveCheckpoint = Annotated[Path | None, default("the weights for live use that come with avgate")]
 Videos = Annotated[tuple[Path, ...], Positional, arg(metavar="FILE...", help_behavior_hint="(one or more)")]
 
 
@@ -97,3 +101,79 @@ def report(
 
     run(trace, out, video, only)
     console.say(f"{out}")
+
+
+def stream(
+    video: Annotated[Path, Positional],
+    out: Path = Path("-"),
+    speed: Annotated[float, Within(0, 100, such_as=1)] = 1.0,
+    checkpoint: LiveCheckpoint = None,
+    face_model: FaceModel = None,
+    level: Level = 0.9,
+) -> None:
+    """Play a recording at its own pace, and write valence and arousal of each frame as soon as they are known.
+
+    The columns are those of predict's CSV file. In a terminal, a line shows the newest result.
+
+    For example: avgate stream interview.mp4 --out interview.csv
+
+    Args:
+        video: A video or sound file.
+        out: CSV file, which grows row by row; - writes the rows to stdout.
+        speed: How fast to play: 1 is the recording's own pace, 2 twice as fast, 0 as fast as this machine can. Where it
+            is too slow, faces in some frames are skipped; with 0 none is.
+        checkpoint: A trained model: a run's folder, or a checkpoint.safetensors file.
+    """
+    from avgate.apps.stream import stream as run
+
+    with _keeping_rows():
+        run(video, out, speed=speed, checkpoint=checkpoint, face_model=face_model, level=level)
+
+
+def live(
+    camera: str = "0",
+    microphone: Annotated[str | None, default("the system's", metavar="NAME|none")] = None,
+    out: Annotated[Path | None, default("none")] = None,
+    seconds: Annotated[float | None, default("until Ctrl-C"), Within(0.1, 604_800, such_as=60)] = None,
+    list: bool = False,
+    checkpoint: LiveCheckpoint = None,
+    face_model: FaceModel = None,
+    level: Level = 0.9,
+) -> None:
+    """Show valence and arousal of the person in front of the camera while it happens; Ctrl-C ends it.
+
+    The microphone needs sounddevice: pip install "avgate[live]". No picture and no sound is kept.
+
+    For example: avgate live --camera 0 --seconds 60 --out me.csv
+
+    Args:
+        camera: Number of the camera, or a video file in its place.
+        microphone: Part of the microphone's name, or its number; none does without.
+        out: CSV file, which grows row by row; - writes the rows to stdout.
+        seconds: How long.
+        list: List the cameras and microphones, and do nothing else.
+        checkpoint: A trained model: a run's folder, or a checkpoint.safetensors file.
+    """
+    if list:
+        from avgate.apps.live import devices
+        from avgate.core.console import Terminal
+
+        for line in devices():
+            Terminal().say(line)
+        return
+    from avgate.apps.live import live as run
+
+    with _keeping_rows():
+        run(camera, microphone, out, seconds=seconds, checkpoint=checkpoint, face_model=face_model, level=level)
+
+
+@contextlib.contextmanager
+def _keeping_rows() -> Iterator[None]:
+    """Ctrl-C within it ends the process with 130, and says what is kept; a stream can't be continued."""
+    from avgate.core.console import console
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.say(("interrupted:", "bold"), " the rows until now are kept.")
+        sys.exit(130)

@@ -18,6 +18,9 @@ from avgate.core.types import SAMPLE_RATE, Waveform
 BLOCK_S = 0.02
 """Seconds of sound that come at once."""
 
+_ROOM_S = 0.1
+"""Seconds of sound that the system keeps while this process is busy; blocks come all the same as soon as they end."""
+
 _LONGEST_AGO_S = 2.0
 """Sound that is said to have been heard longer ago has no time that can be believed."""
 
@@ -108,7 +111,7 @@ class Microphone:
                 device=self._device,
                 channels=self._channels,
                 dtype="float32",
-                latency="low",
+                latency=_ROOM_S,
                 callback=heard,
             )
             self._stream.start()
