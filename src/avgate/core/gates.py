@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from typing import Any
 
 from avgate.core.modalities import MODALITIES, modality_named
 
@@ -48,27 +47,27 @@ class Gate:
         return cls("iteration", modality, int(found[4])) if found[4] else cls(found[2], modality)
 
 
-def gates_of(output: Mapping[str, np.ndarray], modalities: Sequence[str]) -> dict[Gate, np.ndarray]:
-    """The gates of one sequence, each [L], from what a fusion gives back.
+def gates_of(output: Mapping[str, Any], modalities: Sequence[str]) -> dict[Gate, Any]:
+    """The gates, each [...], from what a fusion gives back.
 
     Args:
-        output: a FusionOutput's gates for one sequence, [L n] each.
+        output: a FusionOutput's gates, [... n] each: arrays or tensors.
         modalities: the model's, in their order.
     """
-    gates: dict[Gate, np.ndarray] = {}
+    gates: dict[Gate, Any] = {}
     for i, m in enumerate(modalities):
         attended, stage = output.get(f"attended/{m}"), output.get(f"iteration/{m}")
         if attended is not None:
             # Without a stage gate, only the last iteration's output is used.
-            weight = stage if stage is not None else np.eye(attended.shape[1])[-1]
+            share = attended[..., -1] if stage is None else (attended * stage).sum(-1)
             # Weights that add up to 1 do so but for rounding.
-            gates[Gate("attended", m)] = np.clip((attended * weight).sum(1), 0, 1)
+            gates[Gate("attended", m)] = share.clip(0, 1)
         if stage is not None:
-            gates |= {Gate("iteration", m, t + 1): stage[:, t] for t in range(stage.shape[1])}
-        if f"candidate/{m}" in output:
-            gates |= {Gate("iteration", m, t): weight for t, weight in enumerate(output[f"candidate/{m}"].T)}
+            gates |= {Gate("iteration", m, t + 1): stage[..., t] for t in range(stage.shape[-1])}
+        if (candidate := output.get(f"candidate/{m}")) is not None:
+            gates |= {Gate("iteration", m, t): candidate[..., t] for t in range(candidate.shape[-1])}
         if f"reliability/{m}" in output:
-            gates[Gate("reliability", m)] = output[f"reliability/{m}"][:, 0]
+            gates[Gate("reliability", m)] = output[f"reliability/{m}"][..., 0]
         if "modality" in output:
-            gates[Gate("weight", m)] = output["modality"][:, i]
+            gates[Gate("weight", m)] = output["modality"][..., i]
     return gates
