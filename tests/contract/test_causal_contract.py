@@ -95,6 +95,14 @@ def assert_near(found: dict[str, Tensor], whole: ModelOutput | dict[str, Tensor]
 CAUSAL = causal_configs()
 
 
+def test_a_model_stays_as_it_is_when_it_is_made_to_go_step_by_step():
+    model, batch = make_model(JcaConfig(time_mixing="decay")), make_batch(5)
+    whole = tensors(model(*batch))
+    step_by_step(model, batch)
+    assert_near(step_by_step(model, batch), whole, 1e-12)
+    assert_near(tensors(model(*batch)), whole, 0)
+
+
 def test_the_whole_joint_cross_attention_family_can_be_causal():
     assert {p.id for p in CAUSAL} == {
         *("audio", "video", "concat", "lfan"),

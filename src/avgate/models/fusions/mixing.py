@@ -121,8 +121,6 @@ class DecayMixing(Remembering):
         """
         mean, count = self.recall(memory, x)
         steps, parts = x.shape[1], []
-        # An exported program has no loop: it goes through a sequence of any length at once.
-        size = steps if torch.compiler.is_compiling() else CHUNK
         again = torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
         def through(*part: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -132,10 +130,14 @@ class DecayMixing(Remembering):
                 return use(x, mean, count), mean, count
             means, counts = self._chunk(*part)
             made = use(x.flatten(0, 1)[:, None], means.flatten(0, 1), counts.flatten(0, 1))
-            return made.view(len(x), size, -1), means[:, -1], counts[:, -1]
+            return made.view(x.shape[0], size, -1), means[:, -1], counts[:, -1]
 
-        for first in range(0, steps, size):
-            cut = [whole[:, first : first + size] for whole in (x, present, joint_masked)]
+        if torch.compiler.is_compiling():  # an exported program has no loop: a sequence of any length is one chunk
+            part, mean, count = through(x, present, joint_masked, mean, count)
+            self.keep(memory, mean, count)
+            return part
+        for first in range(0, steps, CHUNK):
+            cut = [whole[:, first : first + CHUNK] for whole in (x, present, joint_masked)]
             # Every step has a correlation of its own: to keep them all for the gradients would fill the memory.
             made = checkpoint(through, *cut, mean, count, use_reentrant=False) if again else through(*cut, mean, count)
             part, mean, count = made
