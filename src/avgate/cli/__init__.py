@@ -10,7 +10,7 @@ import tyro
 
 from avgate.cli.affwild2 import check_submission, submit
 from avgate.cli.corpora import extract, inspect, labels, render
-from avgate.cli.models import compare, evaluate, train
+from avgate.cli.models import compare, evaluate, export, train
 from avgate.cli.options import within_ranges
 from avgate.cli.reproduce import reproduce
 from avgate.cli.videos import demo, live, predict, report, stream
@@ -32,6 +32,7 @@ VERBS = {
         train,
         evaluate,
         compare,
+        export,
         reproduce,
         submit,
         check_submission,

@@ -1,12 +1,12 @@
-"""Verbs for models: train, evaluate, compare."""
+"""Verbs for models: train, evaluate, compare, export."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from tyro.conf import arg
+from tyro.conf import Positional, arg
 
 from avgate.cli.options import (
     FOLDS,
@@ -181,3 +181,44 @@ def compare(
     with output_folder(out):
         results = run(protocol, variants, range(seeds), out, reference=reference, workers=workers)
     Terminal().print(all_tables(results), soft_wrap=True)
+
+
+def export(
+    out: Path,
+    checkpoint: Annotated[Path | None, Positional, default("the weights that come with avgate")] = None,
+    formats: tuple[str, ...] = ("onnx", "pt2"),
+    form: Annotated[Literal["window", "step", "both"] | None, default("what the model has")] = None,
+    int8: bool = False,
+    corpus: Corpus = "rendered",
+    data: Annotated[Path | None, default("none")] = None,
+    split: str = "validation",
+    store: Store = None,
+) -> None:
+    """Write a model as ONNX and .pt2 files that run without avgate, and compare each with the model.
+
+    ONNX files need the extra: pip install "avgate[onnx]".
+
+    For example: avgate export run --out exported --int8 --corpus manifest --data clips.csv
+
+    Args:
+        out: Folder for the files; or the name of one file, .onnx or .pt2, which then says the format.
+        checkpoint: A trained model: a run's folder, or a checkpoint.safetensors file.
+        formats: Files to write: onnx, for onnxruntime and others; pt2, for torch.export.load.
+        form: The model over whole sequences (window), over one step with its state (step), or both. Only causal models
+            have a step.
+        int8: Write ONNX files with int8 weights, too, and print what that costs.
+        data: Folder or list of labelled clips whose features are extracted, to measure the cost of int8 as CCC.
+        split: Which of these clips: train, validation or test.
+    """
+    from avgate.apps.export.cost import Labelled
+    from avgate.apps.export.export import export as run
+    from avgate.core.errors import UsageError
+    from avgate.corpora import open_corpus
+    from avgate.features.store import FeatureStore, features_beside
+
+    labelled = None
+    if data is not None:
+        if not int8:
+            raise UsageError("clips are for measuring what int8 costs", where="--data", hint="add --int8")
+        labelled = Labelled(open_corpus(corpus, data), FeatureStore(store or features_beside(data)), split)
+    run(checkpoint, out, formats=formats, form=form, int8=int8, labelled=labelled)
