@@ -20,7 +20,7 @@ from avgate.report.writers.csv import CsvWriter
 from tests.clips import make_clip, tone
 from tests.live import causal_checkpoint
 
-pytestmark = pytest.mark.usefixtures("any_face_model")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("any_face_model")]
 
 FRAMES = 20
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "live.md"

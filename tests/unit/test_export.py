@@ -127,6 +127,7 @@ def test_a_file_gives_the_estimate_of_a_clip_from_its_raw_features(run, session)
     assert_estimate({name: x[0] for name, x in told(session, raw_inputs(clip)).items()}, run, clip)
 
 
+@pytest.mark.slow
 def test_the_step_of_a_causal_model_gives_it_one_step_after_the_other(stepping, step):
     clip = make_clip(18, absent=ABSENT)
     assert_estimate(one_after_the_other(step, raw_inputs(clip)), stepping, clip)
@@ -137,6 +138,7 @@ def with_garbage(inputs):
     return inputs | {m: np.where(here[m], inputs[m], 1e30).astype(np.float32) for m in COLUMNS}
 
 
+@pytest.mark.slow
 def test_nothing_that_stands_in_an_absent_step_is_read(step):
     inputs = raw_inputs(make_clip(18, absent=ABSENT))
     found, other = (one_after_the_other(step, given) for given in (inputs, with_garbage(inputs)))
@@ -175,6 +177,7 @@ def test_a_pt2_file_gives_what_the_onnx_file_does(run, session):
         np.testing.assert_allclose(out[name].detach().numpy(), found, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_files_say_what_they_are(stepping, step):
     checkpoint = Estimator(stepping).checkpoint
     held = step.get_modelmeta().custom_metadata_map
@@ -215,6 +218,7 @@ def test_the_checksum_tells_weights_apart():
     assert len({digest(w) for w in (weights, *others)}) == 4
 
 
+@pytest.mark.slow
 def test_an_onnx_file_does_not_say_where_it_was_made(stepping):
     for file in (stepping / "exported").iterdir():
         assert not {mark for mark in (b"site-packages", b"avgate/") if mark in file.read_bytes()}
@@ -226,6 +230,7 @@ def test_no_file_says_where_it_was_made(run):
     test_an_onnx_file_does_not_say_where_it_was_made(run)
 
 
+@pytest.mark.slow
 def test_int8_files_give_nearly_the_same_targets(stepping, step):
     inputs = raw_inputs(make_clip(18, absent=ABSENT))
     small = onnxruntime.InferenceSession(stepping / "exported" / "step.int8.onnx")
@@ -341,6 +346,7 @@ def test_unknown_where_the_model_knows_is_a_fault_and_rounding_is_none():
 EXAMPLE = ROOT / "docs" / "examples" / "onnx_step.py"
 
 
+@pytest.mark.slow
 def test_the_example_in_the_docs_gives_the_estimates_of_stored_features(stepping, tmp_path):
     step = stepping / "exported" / "step.onnx"
     store, clip = FeatureStore(tmp_path), make_clip(18, absent=ABSENT)
