@@ -9,11 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from avgate.apps.export.about import gate_names
 from avgate.apps.export.check import differences
 from avgate.apps.export.files import Steps, as_onnx, run_onnx
-from avgate.apps.export.program import record_step, record_window
-from avgate.inference.estimator import Estimator
+from avgate.apps.export.program import Program, record_step, record_window
 from avgate.models.checkpoint import Checkpoint
 from avgate.models.encoders import GruConfig, LstmConfig, TcnConfig
 from avgate.models.fusions.concat import ConcatConfig
@@ -44,8 +42,8 @@ def checkpoint_of(fusion: Any, encoder: Any = TCN, seed: int = 0) -> Checkpoint:
     return replace(found, weights=weights, intervals=intervals)
 
 
-def columns(checkpoint: Checkpoint, outputs: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    return dict.fromkeys(outputs, checkpoint.targets) | {"gates": gate_names(Estimator(checkpoint))}
+def columns(checkpoint: Checkpoint, program: Program) -> dict[str, tuple[str, ...]]:
+    return dict.fromkeys(program.outputs, checkpoint.targets) | {"gates": program.gates}
 
 
 def cases() -> list[Any]:
@@ -74,7 +72,7 @@ def test_the_onnx_file_of_a_step_gives_the_models_numbers_over_a_thousand_steps(
     checkpoint = checkpoint_of(fusion, encoder)
     program = record_step(checkpoint)
     run = Steps(run_onnx(as_onnx(program, {})), program)
-    found = differences({"onnx": run}, program, checkpoint, columns(checkpoint, program.outputs))["onnx"]
+    found = differences({"onnx": run}, program, checkpoint, columns(checkpoint, program))["onnx"]
     assert {d.steps for d in found} == {1000}
     assert max(d.found for d in found) <= 1e-5
 
@@ -86,7 +84,7 @@ def test_the_onnx_file_of_a_model_gives_its_numbers_at_any_length_it_takes(fusio
     checkpoint = checkpoint_of(fusion, encoder)
     program = record_window(checkpoint)
     run = run_onnx(as_onnx(program, {}))
-    found = differences({"onnx": run}, program, checkpoint, columns(checkpoint, program.outputs))["onnx"]
+    found = differences({"onnx": run}, program, checkpoint, columns(checkpoint, program))["onnx"]
     assert [d for d in found if d.fault] == []
     assert max(d.found for d in found if d.output == "targets") <= 1e-5
     mixes_windows = getattr(fusion, "time_mixing", None) == "window"

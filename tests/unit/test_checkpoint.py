@@ -25,7 +25,7 @@ from avgate.models.checkpoint import (
 from avgate.models.recipes import RECIPES
 from avgate.training.run_state import RunState
 from tests.deep import with_tiny_weights
-from tests.tiny import disk_full_after, make_checkpoint, make_clip, make_track
+from tests.tiny import disk_full_after, make_checkpoint, make_clip, make_stats, make_track
 
 NOTES = ("Ranks most pairs right.", "Not for decisions about a person.")
 
@@ -382,3 +382,14 @@ def test_statistics_that_would_give_wrong_numbers_are_refused(saved, name, chang
 def test_settings_that_would_fail_later_are_refused(saved, about):
     rewrite(saved[1], about=lambda described: described.update(about))
     assert "damaged" in refusal(saved[1]).what
+
+
+def test_the_fingerprint_tells_weights_and_statistics_apart(tmp_path):
+    checkpoint = make_checkpoint()
+    assert load_checkpoint(checkpoint.save(tmp_path / "one.safetensors")).fingerprint == checkpoint.fingerprint
+    name = next(iter(checkpoint.weights))
+    others = [
+        replace(checkpoint, weights={**checkpoint.weights, name: checkpoint.weights[name] + 1e-4}),
+        replace(checkpoint, stats=make_stats(seed=6)),
+    ]
+    assert len({one.fingerprint for one in (checkpoint, *others)}) == 3

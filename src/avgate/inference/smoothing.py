@@ -60,7 +60,11 @@ class RunningMean(Stateful):
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """The next step, smoothed: float64 [k] from float64 [k]; NaN where unknown."""
         self._last = [*self._last[max(0, len(self._last) - self._width + 1) :], values]
-        return finish(np.stack(self._last), self._width, self._targets, one_sided=True)[-1]
+        window = np.stack(self._last)
+        known = np.isfinite(window)
+        mean = np.where(known, window, 0.0).sum(0) / np.maximum(known.sum(0), 1)
+        mean[: self._targets] = mean[: self._targets].clip(-1.0, 1.0)
+        return np.where(known[-1], mean, np.nan)
 
     def clear(self) -> None:
         """Forget the steps so far."""

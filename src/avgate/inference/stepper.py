@@ -13,8 +13,7 @@ from avgate.core.gates import Gate
 from avgate.core.state import Stateful
 from avgate.inference.estimator import Estimator
 from avgate.inference.smoothing import RunningMean
-from avgate.models.network import ModelOutput
-from avgate.models.step import FlatStep, StepModel, output_of
+from avgate.models.raw import FlatStep
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class StepEstimate:
 
 
 class StepProgram:
-    """A causal Estimator's model as a program of one step; all streams of a process can share it.
+    """A causal Estimator's model as a program of one step, on the CPU; all streams of a process can share it.
 
     Args:
         estimator: with a causal model.
@@ -52,23 +51,21 @@ class StepProgram:
             hint = "take the weights for live use, or train with causal encoders and time_mixing=decay"
             raise CheckpointError(what, hint=hint)
         self.estimator = estimator
-        dims = {m: len(stats.mean) for m, stats in estimator.stats.items()}
-        step = FlatStep(StepModel(estimator.model).cpu(), dims)
-        self.modalities, self.names, self._outputs = step.model.modalities, step.names, step.outputs
-        self.blank = tuple(step.model.blank_state().values())
-        self._program = step.compiled()
+        step = FlatStep(estimator.checkpoint)
+        self.modalities, self.names, self.gates = step.modalities, step.names, step.raw.gates
+        self.blank = step.blank()
+        self._outputs, self._program = step.outputs, step.compiled()
 
     def __call__(
         self, state: tuple[torch.Tensor, ...], values: Mapping[str, np.ndarray], present: Mapping[str, bool]
-    ) -> tuple[tuple[torch.Tensor, ...], ModelOutput]:
-        """The state after a step, and the model's output [1 1 ...]; arguments as for Stepper."""
-        stats, like = self.estimator.stats, self.blank[0]
-        features = [torch.from_numpy(stats[m].fill(values[m][None])).to(like.dtype) for m in self.modalities]
+    ) -> tuple[tuple[torch.Tensor, ...], dict[str, np.ndarray]]:
+        """The state after a step, and the outputs of a RawStep, float64 [n]; arguments as for Stepper."""
+        features = [torch.from_numpy(values[m])[None] for m in self.modalities]
         here = [torch.tensor([present[m]]) for m in self.modalities]
         with torch.inference_mode():
             found = self._program(*features, *here, *state)
-            parts = {name: x[:, None] for name, x in zip(self._outputs, found, strict=False)}
-        return found[len(self._outputs) :], output_of(parts)
+        out = {name: x.numpy()[0].astype(np.float64) for name, x in zip(self._outputs, found, strict=False)}
+        return found[len(self._outputs) :], out
 
 
 class Stepper(Stateful):
@@ -109,25 +106,23 @@ class Stepper(Stateful):
             present: modality -> whether it is present.
         """
         estimator = self._program.estimator
-        k, targets, intervals = len(estimator.targets), estimator.targets, estimator.checkpoint.intervals
+        targets, intervals = estimator.targets, estimator.checkpoint.intervals
         self._state, out = self._program(self._state, values, present)
-        (columns,), gates = estimator.columns_of(out)
-        if not any(present[m] for m in self._program.modalities):
-            columns = np.full_like(columns, np.nan)
-        here = {m: np.array([present[m]]) for m in present}
-        said = estimator.estimate_of(columns, gates, estimator.recipe.grid, here)
-        smooth = self._mean(np.concatenate([said.raw[0], said.centre[0], said.deviation[0]]))
-        ends = {
-            t: intervals.bounds(t, estimator.level, *(smooth[[i + part * k]] for part in range(3)))
-            for i, t in enumerate(targets)
-            if intervals is not None
-        }
+        raw = out["targets"]
+        centre, deviation = out.get("centre", raw), out.get("deviation", np.ones_like(raw))
+        final, centre, deviation = np.split(self._mean(np.concatenate([raw, centre, deviation])), 3)
+        ends = {}
+        if intervals is not None:
+            for i, t in enumerate(targets):
+                one = slice(i, i + 1)
+                ends[t] = intervals.bounds(t, estimator.level, final[one], centre[one], deviation[one])
+        gates = out["gates"].tolist() if self._program.gates else []
         return StepEstimate(
-            dict(zip(targets, smooth[:k].tolist(), strict=True)),
-            dict(zip(targets, said.raw[0].tolist(), strict=True)),
+            dict(zip(targets, final.tolist(), strict=True)),
+            dict(zip(targets, raw.tolist(), strict=True)),
             {t: float(low[0]) for t, (low, _) in ends.items()},
             {t: float(high[0]) for t, (_, high) in ends.items()},
-            {gate: float(x[0]) for gate, x in said.gates.items()},
+            dict(zip(self._program.gates, gates, strict=True)),
         )
 
     def begin_anew(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from avgate.apps.export.about import about, gate_names
+from avgate.apps.export.about import about
 from avgate.apps.export.check import differences, differences_table, refuse_faults
 from avgate.apps.export.cost import Labelled, ccc_table, moved_table
 from avgate.apps.export.files import Run, Steps, as_int8, as_onnx, as_pt2, need_onnx, run_onnx, run_pt2
@@ -102,8 +102,7 @@ def _export_form(
     checkpoint = estimator.checkpoint
     console.say(f"recording the model in its form '{form}' and writing it takes a minute or so ...")
     program = record_window(checkpoint) if form == "window" else record_step(checkpoint)
-    gates = gate_names(estimator)
-    metadata = about(program, estimator, gates)
+    metadata = about(program, estimator)
     files: dict[str, bytes] = {}
     if "onnx" in paths:
         files["onnx"] = as_onnx(program, metadata)
@@ -115,7 +114,7 @@ def _export_form(
 
     runs = {kind: over(run_onnx(whole) if kind == "onnx" else run_pt2(whole, program)) for kind, whole in files.items()}
     console.say("comparing each file with the model ...")
-    columns = dict.fromkeys(program.outputs, checkpoint.targets) | {"gates": gates}
+    columns = dict.fromkeys(program.outputs, checkpoint.targets) | {"gates": program.gates}
     for kind, found in differences(runs, program, checkpoint, columns).items():
         Terminal().print(differences_table(paths[kind].name, found))
         refuse_faults(paths[kind].name, found)

@@ -1,4 +1,4 @@
-"""A model as a program: raw features in; targets, centre, deviation and gates out. Statistics are inside."""
+"""Recording a model as a program, for files."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from torch.export import Dim, ExportedProgram
 
 from avgate.apps.export.hush import hushed
 from avgate.core.errors import UsageError
-from avgate.core.gates import gates_of
 from avgate.models.checkpoint import Checkpoint
-from avgate.models.encoders import MaskedConv, TcnConfig
-from avgate.models.network import ModelOutput
-from avgate.models.step import StepModel
+from avgate.models.encoders import TcnConfig
+from avgate.models.raw import RawModel, RawStep
 
 Form = Literal["window", "step"]
 
@@ -33,6 +31,7 @@ class Program:
         recorded: what torch.export recorded.
         parts: what goes in, in order: the arguments of the recorded program, each part -> name in a file.
         outputs: names of what comes out, in order, but for what is remembered.
+        gates: names of the columns of the output `gates`; none for a model without gates.
         state: what a step remembers: name of its input -> shape without the batch. Its output has `next_` before it.
         longest: the most steps that a sequence can have; None where any number will do.
         fixed: whether all sequences must have that many.
@@ -42,6 +41,7 @@ class Program:
     recorded: ExportedProgram
     parts: tuple[Mapping[str, str], ...]
     outputs: tuple[str, ...]
+    gates: tuple[str, ...]
     state: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     longest: int | None = None
     fixed: bool = False
@@ -61,77 +61,6 @@ class Program:
         return self.longest is None or (steps == self.longest if self.fixed else steps <= self.longest)
 
 
-class Whole(nn.Module):
-    """A model over whole sequences, from raw features, with the output of an Estimate.
-
-    Absent steps of the features are never read; where no modality is present, the output is NaN.
-    """
-
-    def __init__(self, checkpoint: Checkpoint):
-        super().__init__()
-        self.model = checkpoint.build()
-        for module in self.model.modules():
-            if isinstance(module, MaskedConv):
-                module.fold()
-        self.modalities = self.model.modalities
-        for m in self.modalities:
-            for name, values in vars(checkpoint.stats[m]).items():
-                self.register_buffer(f"{m}_{name}", torch.from_numpy(values))
-        power, lost = torch.ones(len(checkpoint.targets)), torch.ones(len(self.modalities), len(checkpoint.targets))
-        if checkpoint.intervals is not None:
-            for k, target in enumerate(checkpoint.targets):
-                power[k] = checkpoint.intervals.power.get(target, 1.0)
-                factors = checkpoint.intervals.lost.get(target, {})
-                lost[:, k] = torch.tensor([factors.get(m, 1.0) for m in self.modalities])
-        self.register_buffer("power", power)
-        self.register_buffer("lost", lost)
-
-    def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Targets, centre, deviation [b L k] and gates [b L g], from raw features [b L d] and presence [b L]."""
-        return self.told(self.model(self.standardised(features, present), present), present)
-
-    def standardised(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """As FeatureStats.fill; absent steps become 0 whatever stands there."""
-        found = {}
-        for m in self.modalities:
-            low, high, mean, std = (self.get_buffer(f"{m}_{name}") for name in ("low", "high", "mean", "std"))
-            x = torch.where(present[m][..., None], features[m], mean)
-            found[m] = (torch.minimum(torch.maximum(x, low), high) - mean) / std
-        return found
-
-    def told(self, out: ModelOutput, present: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What a program gives, by name; without a spread head, no centre and no deviation."""
-        here = {m: present[m][..., None] for m in self.modalities}
-        found = {"targets": out.targets}
-        if out.centre is not None and out.log_variance is not None:
-            # As Intervals.adjusted has it.
-            power, lost = self.get_buffer("power"), self.get_buffer("lost")
-            wider = torch.stack([torch.where(x, 1.0, factor) for x, factor in zip(here.values(), lost, strict=True)])
-            deviation = torch.exp(out.log_variance / 2) ** power * wider.amax(0)
-            found |= {"centre": out.centre, "deviation": deviation}
-        gates = gates_of(out.gates, self.modalities)
-        if gates:
-            found["gates"] = torch.stack(list(gates.values()), dim=-1)
-        known = torch.stack(list(here.values())).any(0)
-        return {name: torch.where(known, x, torch.nan) for name, x in found.items()}
-
-
-class Step(Whole):
-    """A causal model over one step of each sequence, otherwise as Whole. What it remembers goes in and comes out."""
-
-    def __init__(self, checkpoint: Checkpoint):
-        super().__init__(checkpoint)
-        self.step = StepModel(self.model)
-        del self.model
-
-    def forward(  # type: ignore[override]  # the state goes in, too
-        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], state: Mapping[str, Tensor]
-    ) -> dict[str, Tensor]:
-        """Targets, centre, deviation [b k] and gates [b g], and the state's next values, from features [b d]."""
-        after, out = self.step(state, self.standardised(features, present), present)
-        return self.told(out, present) | {f"next_state.{name}": after[name] for name in state}
-
-
 def record_window(checkpoint: Checkpoint) -> Program:
     """The program over whole sequences: any batch size; which lengths, see Model.forward.
 
@@ -139,7 +68,7 @@ def record_window(checkpoint: Checkpoint) -> Program:
         UsageError: a pretrained checkpoint was trained with the model.
     """
     refuse_unexportable(checkpoint)
-    model = Whole(checkpoint).eval()
+    model = RawModel(checkpoint).eval()
     recipe = checkpoint.recipe.model
     fixed = not all(isinstance(recipe.encoders.get(m, TcnConfig()), TcnConfig) for m in model.modalities)
     bound = fixed or getattr(recipe.fusion, "time_mixing", None) == "window"
@@ -150,20 +79,25 @@ def record_window(checkpoint: Checkpoint) -> Program:
     present = {m: torch.ones(_BATCH, steps, dtype=torch.bool) for m in model.modalities}
     free = {0: Dim("batch")} | ({} if fixed else {1: Dim("steps", max=longest)})
     recorded, outputs = _record(model, (features, present), free)
-    return Program("window", recorded, _named(model.modalities), outputs, longest=longest, fixed=fixed)
+    return Program("window", recorded, _named(model.modalities), outputs, _gates(model), longest=longest, fixed=fixed)
 
 
 def record_step(checkpoint: Checkpoint) -> Program:
     """The program over one step of each sequence, of a causal model: any batch size."""
     refuse_unexportable(checkpoint)
-    model = Step(checkpoint).eval()
+    model = RawStep(checkpoint).eval()
     features = {m: torch.zeros(_BATCH, len(checkpoint.stats[m].mean)) for m in model.modalities}
     present = {m: torch.ones(_BATCH, dtype=torch.bool) for m in model.modalities}
     state = model.step.blank_state(_BATCH)
     recorded, outputs = _record(model, (features, present, state), {0: Dim("batch")})
     parts = (*_named(model.modalities), {name: f"state.{name}" for name in state})
     shapes = {f"state.{name}": tuple(x.shape[1:]) for name, x in state.items()}
-    return Program("step", recorded, parts, tuple(n for n in outputs if not n.startswith("next_")), shapes)
+    told = tuple(name for name in outputs if not name.startswith("next_"))
+    return Program("step", recorded, parts, told, _gates(model), shapes)
+
+
+def _gates(model: RawModel) -> tuple[str, ...]:
+    return tuple(gate.name for gate in model.gates)
 
 
 def _named(modalities: Sequence[str]) -> tuple[Mapping[str, str], ...]:

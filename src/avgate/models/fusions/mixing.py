@@ -14,7 +14,7 @@ from avgate.models.memory import Memory, Remembering
 
 TimeMixing = Literal["window", "relative", "decay"]
 
-CHUNK = 8
+CHUNK = 16
 """Steps whose decaying correlations are in memory at once, while a sequence is trained or estimated."""
 
 
@@ -174,10 +174,8 @@ class DecayMixing(Remembering):
         share = torch.where(last >= 0, carried / then.clamp(min=1), 1.0)
         weight = weight / then.clamp(min=1)[..., None]
         # Every step's sum is a product of matrices [d_m K] and [K d]: the K outer products are never in memory.
-        weighted = (weight[..., None] * self._known(x, present)[:, None]).flatten(0, 1).transpose(1, 2)
-        products = joint_masked[:, None].expand(-1, x.shape[1], -1, -1).flatten(0, 1)
-        before = (share[..., None, None] * mean[:, None]).flatten(0, 1)
-        means = torch.baddbmm(before, weighted, products).unflatten(0, share.shape)
+        weighted = weight[:, :, None] * self._known(x, present).transpose(1, 2)[:, None]
+        means = torch.addcmul(weighted @ joint_masked[:, None], share[..., None, None], mean[:, None])
         return means, then * torch.exp(log_decay * (step - last))
 
     def _known(self, x: Tensor, present: Tensor) -> Tensor:
