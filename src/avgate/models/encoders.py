@@ -131,15 +131,20 @@ class MaskedConv(Remembering):
         """[b out L] from [b in L]; zero where the mask [b 1 L] is 0. A memory says what came before."""
         if memory is None:
             return self.conv(nn.functional.pad(x, self.padding)) * mask
+        return self.conv(self._go_on(x.transpose(1, 2), x.shape[2], memory).transpose(1, 2)) * mask
+
+    def step(self, x: Tensor, memory: Memory) -> Tensor:
+        """[b out] of one step, from [b in]. It is one product; a convolution takes several times as long to set up."""
+        whole, span, dilation = self._go_on(x.unsqueeze(1), 1, memory), self.padding[0], self.conv.dilation[0]
+        taps = whole if dilation == 1 else whole.index_select(1, torch.arange(0, span + 1, dilation, device=x.device))
+        return nn.functional.linear(taps.flatten(1), self.conv.weight.transpose(1, 2).flatten(1), self.conv.bias)
+
+    def _go_on(self, x: Tensor, steps: int, memory: Memory) -> Tensor:
+        """What is remembered, and the next steps [b L in] after it. Steps first: what is kept lies in one piece."""
         (past,) = self.recall(memory, x)
-        # Steps first, so that what is kept of one sequence lies in one piece.
-        whole = torch.cat([past, x.transpose(1, 2)], dim=1)
-        self.keep(memory, whole.narrow(1, x.shape[2], past.shape[1]))
-        if x.shape[2] > 1:
-            return self.conv(whole.transpose(1, 2)) * mask
-        # One step is one product; a convolution takes several times as long to set up.
-        taps, weight = whole[:, :: self.conv.dilation[0]].flatten(1), self.conv.weight.transpose(1, 2).flatten(1)
-        return nn.functional.linear(taps, weight, self.conv.bias).unsqueeze(2) * mask
+        whole = torch.cat([past, x], dim=1)
+        self.keep(memory, whole.narrow(1, steps, self.padding[0]))
+        return whole
 
 
 class TcnBlock(nn.Module):
@@ -159,6 +164,13 @@ class TcnBlock(nn.Module):
         hidden = self.dropout(self.activation(self.second(hidden, mask, memory)))
         return self.activation(hidden + self.skip(x)) * mask
 
+    def step(self, x: Tensor, mask: Tensor, memory: Memory) -> Tensor:
+        """The same of one step in eval mode, [b out] from [b in] and the mask [b 1]."""
+        hidden = self.activation(self.first.step(x, memory)) * mask
+        hidden = self.activation(self.second.step(hidden, memory))
+        skipped = x if isinstance(self.skip, nn.Identity) else self.skip(x.unsqueeze(2)).squeeze(2)
+        return self.activation(hidden + skipped) * mask
+
 
 class Tcn(nn.Module):
     """Temporal convolutional network, see TcnConfig."""
@@ -173,11 +185,22 @@ class Tcn(nn.Module):
 
     def forward(self, x: Tensor, present: Tensor, memory: Memory | None = None) -> Tensor:
         """[b L dim] from [b L in_dim] and presence [b L]; absent steps come out as zero."""
+        if memory is not None and x.shape[1] == 1:
+            return self._step(x.squeeze(1), present, memory).unsqueeze(1)
         mask = present[:, None, :].to(x.dtype)
         hidden = self.project(x).transpose(1, 2) * mask
         for block in self.blocks:
             hidden = block(hidden, mask, memory)
         return hidden.transpose(1, 2)
+
+    def _step(self, x: Tensor, present: Tensor, memory: Memory) -> Tensor:
+        """[b dim] of one step, from [b in_dim] and presence [b 1]."""
+        mask = present.to(x.dtype)
+        hidden = self.project(x) * mask
+        for block in self.blocks:
+            assert isinstance(block, TcnBlock)
+            hidden = block.step(hidden, mask, memory)
+        return hidden
 
 
 class Recurrent(Remembering):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -126,7 +126,9 @@ class JointCrossAttention(nn.Module):
         With `decay`, a memory says what came before.
         """
         if isinstance(self.mixing, DecayMixing):
-            return x + self.dropout(self.mixing(x, present, joint_masked, memory, self._attended_at_once))
+            # J is scaled and not M, which has many times as many numbers.
+            scaled = joint_masked / math.sqrt(joint_masked.shape[-1])
+            return x + self.dropout(self.mixing(x, present, scaled, memory, self._attended_at_once))
         x_masked = x * present[..., None]
         # X^T W_j first: it has fewer columns than W_j J, since d_m is below d.
         correlation = self.mixing(x_masked.transpose(1, 2)) @ joint_masked / math.sqrt(joint_masked.shape[-1])
@@ -136,16 +138,15 @@ class JointCrossAttention(nn.Module):
         return x + self.dropout(self.attended(x, x_masked, torch.tanh(correlation)))
 
     def _attended_at_once(self, x: Tensor, mean: Tensor, count: Tensor) -> Tensor:
-        """What is added to single steps x [s 1 d_m], from each one's M [s d_m d] and n [s], see DecayMixing."""
-        scale: Any = 1 / math.sqrt(mean.shape[-1])
+        """What is added to single steps x [s 1 d_m], from each one's M / sqrt(d) [s d_m d] and n [s]."""
         if self.scale == "sqrt_d_and_steps":
             # The root of 0 has no gradient, and M is 0 there or faded.
-            scale = (scale * count.clamp(min=_FADED).sqrt())[:, None, None]
-        return self.attended(x, x, (mean * scale).tanh_())
+            mean = mean * count.clamp(min=_FADED).sqrt()[:, None, None]
+        return self.attended(x, x, torch.tanh(mean))
 
     def attended(self, x: Tensor, x_masked: Tensor, correlation: Tensor) -> Tensor:
         """What is added to X, [b L d_m], from X, X with zeros in absent steps, and C [b d_m d]."""
-        return torch.relu(x @ self.w_c @ correlation) @ self.w_h
+        return torch.relu(torch.bmm(x @ self.w_c, correlation)) @ self.w_h
 
 
 class ReleasedJointCrossAttention(JointCrossAttention):

@@ -120,14 +120,15 @@ class DecayMixing(Remembering):
             use: of s single steps, x [s 1 d_m], M [s d_m d] and n [s] -> [s 1 c].
         """
         mean, count = self.recall(memory, x)
+        if x.shape[1] == 1:
+            mean, count = self._step(x, present, joint_masked, mean, count)
+            self.keep(memory, mean, count)
+            return use(x, mean, count)
         steps, parts = x.shape[1], []
         again = torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
         def through(*part: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             x, size = part[0], part[0].shape[1]
-            if size == 1:
-                mean, count = self._step(*part)
-                return use(x, mean, count), mean, count
             means, counts = self._chunk(*part)
             made = use(x.flatten(0, 1)[:, None], means.flatten(0, 1), counts.flatten(0, 1))
             return made.view(x.shape[0], size, -1), means[:, -1], counts[:, -1]
@@ -149,12 +150,11 @@ class DecayMixing(Remembering):
         self, x: Tensor, present: Tensor, joint_masked: Tensor, mean: Tensor, count: Tensor
     ) -> tuple[Tensor, Tensor]:
         """M [b d_m d] and n [b] of one step."""
-        here = present.to(x.dtype)
-        count = torch.sigmoid(self.logit) * count + here.squeeze(1)
-        product = torch.bmm(self._known(x, present).transpose(1, 2), joint_masked)
+        here = present.squeeze(1).to(x.dtype)
+        count = torch.addcmul(here, count, torch.sigmoid(self.logit))
+        product = (x if self.bias is None else x + self.bias).transpose(1, 2) * joint_masked
         # n is 1 or more where the modality is present, and elsewhere the mean stays.
-        share = here / count.clamp(min=1).unsqueeze(1)
-        return torch.lerp(mean, product, share.unsqueeze(2)), count
+        return torch.lerp(mean, product, (here / count.clamp(min=1)).view(-1, 1, 1)), count
 
     def _chunk(
         self, x: Tensor, present: Tensor, joint_masked: Tensor, mean: Tensor, count: Tensor
