@@ -9,7 +9,7 @@ LATEST := .venv-latest
 LATEST_TESTS := $(wildcard tests/unit/test_media*.py) tests/unit/test_faces.py tests/unit/test_mesh.py \
   tests/unit/test_deep_backbones.py tests/contract/test_backbones_contract.py tests/golden/test_demonstration.py \
   tests/contract/test_models_contract.py::test_an_exported_model_gives_the_same_numbers \
-  tests/e2e/test_quiet_terminal.py tests/e2e/test_real_clips.py
+  tests/e2e/test_quiet_terminal.py tests/e2e/test_real_clips.py tests/e2e/test_streamer.py tests/unit/test_live_faces.py
 # Two processes take the tests file by file, so that what a file prepares is made once; folders with long files come first.
 SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
 
@@ -68,12 +68,15 @@ bench: $(INSTALLED)  ## measure speed and memory, write docs/benchmarks.md, docs
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/length.py
 
-weights: $(INSTALLED)  ## train the weights that come with avgate; needs the recordings of people in ../shared/data
+weights: $(INSTALLED)  ## train the weights that come with avgate, those for live use too; needs the recordings of people in ../shared/data
 	$(BIN)/avgate render --out work/weights/clips --identities 32 --clips 3 --seed 1
 	$(BIN)/python -m tools.people --out work/weights/people --rendered work/weights/clips
 	$(BIN)/avgate extract --corpus manifest --data work/weights/people/all.csv --recipe people --store work/weights/features
 	$(BIN)/avgate train --corpus manifest --data work/weights/people/manifest.csv --recipe people --store work/weights/features --out work/weights/run
 	$(BIN)/python -m tools.ship work/weights/run/checkpoint.safetensors
+	$(BIN)/avgate extract --corpus manifest --data work/weights/people/manifest.csv --recipe people-live --store work/weights/features
+	$(BIN)/avgate train --corpus manifest --data work/weights/people/manifest.csv --recipe people-live --store work/weights/features --out work/weights/run-live
+	$(BIN)/python -m tools.ship work/weights/run-live/checkpoint.safetensors
 
 # What the blendshapes are compared with: without face_landmarker.task, the page leaves those rows out.
 real-people: $(INSTALLED)  ## after make weights: measure them on real people, write docs/real-people.md and docs/model-card.md; hours

@@ -2,7 +2,7 @@
 
     python -m tools.ship work/weights/run/checkpoint.safetensors
 
-Run by `make weights`. What was measured on real people is taken from docs/real-people.json (`make real-people`), and is
+Those of a causal model become the weights for live use, all others the default ones. Run by `make weights`. What was measured on real people is taken from docs/real-people.json (`make real-people`), and is
 said of weights of the same recipe alone.
 """
 
@@ -15,13 +15,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from avgate.models.checkpoint import DEFAULT_WEIGHTS, Checkpoint, load_checkpoint
+from avgate.models.checkpoint import DEFAULT_WEIGHTS, LIVE_WEIGHTS, Checkpoint, load_checkpoint
 from avgate.models.recipe import to_plain
 
 MEASURED = Path(__file__).resolve().parents[1] / "docs" / "real-people.json"
 
 UNMEASURED = (
-    "Default weights: trained on rendered clips, photographs and acted speech, and not on spontaneous behaviour. They "
+    "{name}: trained on rendered clips, photographs and acted speech, and not on spontaneous behaviour. They "
     "are not for decisions about a person."
 )
 
@@ -38,9 +38,15 @@ def labelled(checkpoint: Checkpoint, measured: Mapping[str, Any] | None) -> Chec
     """The checkpoint with the note that users see, and with what was measured among its scores."""
     scores = {name: values for name, values in checkpoint.scores.items() if name != "people"}
     if measured is None:
-        return replace(checkpoint, notes=(UNMEASURED,), scores=scores)
+        name = "Weights for live use" if is_live(checkpoint) else "Default weights"
+        return replace(checkpoint, notes=(UNMEASURED.format(name=name),), scores=scores)
     scores["people"] = {row["what"]: row["measured"] for row in measured["rows"]}
     return replace(checkpoint, notes=(measured["about"],), scores=scores)
+
+
+def is_live(checkpoint: Checkpoint) -> bool:
+    """Whether these are weights for live use: no step sees a later one."""
+    return checkpoint.build().causal
 
 
 def main() -> None:
@@ -48,7 +54,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     checkpoint = load_checkpoint(parser.parse_args().checkpoint)
-    labelled(checkpoint, measured_of(checkpoint)).save(DEFAULT_WEIGHTS)
+    shipped = LIVE_WEIGHTS if is_live(checkpoint) else DEFAULT_WEIGHTS
+    labelled(checkpoint, measured_of(checkpoint)).save(shipped)
 
 
 if __name__ == "__main__":

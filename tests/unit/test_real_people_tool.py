@@ -202,7 +202,7 @@ def test_weights_are_shipped_with_what_was_measured_of_their_recipe_alone(tmp_pa
     checkpoint: Checkpoint = tiny.make_checkpoint()
     file = tmp_path / "real-people.json"
     assert ship.measured_of(checkpoint, file) is None
-    assert ship.labelled(checkpoint, None).notes == (ship.UNMEASURED,)
+    assert ship.labelled(checkpoint, None).notes == (ship.UNMEASURED.format(name="Default weights"),)
     about = {"about": "Ranks 90 of 100 pairs right.", "rows": [{"what": "face", "measured": 0.9}]}
     file.write_text(json.dumps(about | {"recipe": json.loads(json.dumps(ship.to_plain(checkpoint.recipe)))}))
     labelled = ship.labelled(checkpoint, ship.measured_of(checkpoint, file))

@@ -104,7 +104,7 @@ class Streamer(Stateful):
         sound: bool = True,
         wait_s: float = 1.0,
     ):
-        given = LIVE_WEIGHTS if checkpoint is None else checkpoint
+        given = _live_weights() if checkpoint is None else checkpoint
         self.estimator = given if isinstance(given, Estimator) else Estimator(given, level=level)
         recipe, names = self.estimator.recipe, [f.backbone for f in self.estimator.checkpoint.features]
         brought = [name for name in names if not modality_of(name)]
@@ -263,3 +263,10 @@ class Streamer(Stateful):
 
     def _step_of(self, time_s: float) -> int:
         return int(self.estimator.recipe.grid.index(np.array([time_s]))[0])
+
+
+def _live_weights() -> Path:
+    if not LIVE_WEIGHTS.is_file():
+        hint = "`make weights` makes them; or give a model of the recipe people-live, or another causal one"
+        raise CheckpointError("this version of avgate comes without weights for live use", hint=hint)
+    return LIVE_WEIGHTS
