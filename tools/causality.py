@@ -55,15 +55,31 @@ MODELS: dict[str, tuple[str, ...]] = {
 }
 """What is trained, the most important first -> what it changes in the recipe."""
 
-ROWS: dict[str, tuple[str, bool]] = {
-    "as published": (PUBLISHED, False),
-    "one-sided smoothing alone": (PUBLISHED, True),
-    "causal encoders alone": (ENCODERS, False),
-    "`decay` mixing alone": (MIXING, False),
-    "causal encoders and `decay` mixing": (BOTH, False),
-    "all three: the causal model, as it is used live": (BOTH, True),
+
+@dataclass(frozen=True)
+class Reading:
+    """How estimates come about.
+
+    Attributes:
+        model: one of MODELS.
+        one_sided: whether its estimates are smoothed and read one-sided.
+        later: how many steps after the label's time they are read.
+    """
+
+    model: str
+    one_sided: bool = False
+    later: int = 0
+
+
+ROWS = {
+    "as published": Reading(PUBLISHED),
+    "one-sided smoothing alone": Reading(PUBLISHED, one_sided=True),
+    "causal encoders alone": Reading(ENCODERS),
+    "`decay` mixing alone": Reading(MIXING),
+    "causal encoders and `decay` mixing": Reading(BOTH),
+    "all three: the causal model, as it is used live": Reading(BOTH, one_sided=True),
 }
-"""Row of the table -> the model, and whether its estimates are smoothed and read one-sided."""
+"""Rows of every table."""
 
 FIRST, *_, UNSMOOTHED, LIVE = ROWS
 
@@ -79,6 +95,7 @@ class Study:
         changes: of the recipe, for all models alike, so that those with `decay` can be trained on a CPU.
         window_tries: settings that are tried with `window` mixing.
         decay_tries: as many that are tried with `decay` mixing.
+        later: how many steps later the causal model's estimates are also read.
     """
 
     corpus: str
@@ -87,6 +104,13 @@ class Study:
     changes: tuple[str, ...]
     window_tries: tuple[str, ...]
     decay_tries: tuple[str, ...]
+    later: tuple[int, ...] = ()
+
+    @property
+    def rows(self) -> dict[str, Reading]:
+        """All rows of its table."""
+        rate = recipe_named(self.recipe).label_rate
+        return ROWS | {f"the same, read {n / rate:g} s later": Reading(BOTH, True, n) for n in self.later}
 
     def tries(self, model: str) -> tuple[str, ...]:
         """The settings that are tried of a model."""
@@ -107,6 +131,7 @@ STUDIES = (
             f"train.lr=2e-3 {_STEPS} model.fusion.reach=20",
             f"train.lr=4e-3 {_STEPS}",
         ),
+        later=(5, 10),
     ),
     Study(
         "hazumi",
@@ -195,11 +220,11 @@ class Trainer:
         return outcome, Estimator(self.kept.checkpoint(run))
 
     def rows(
-        self, model: str, tries: Sequence[str], seeds: int, tested: int
+        self, model: str, tries: Sequence[str], readings: Mapping[str, Reading], seeds: int, tested: int
     ) -> tuple[dict[str, list[float]], dict[str, Row]]:
         """Tune a model on every fold with the first seed, train it with all; see Found's tries and rows."""
         validation: dict[str, list[float]] = {setting: [] for setting in tries}
-        names = [name for name, (of, _) in ROWS.items() if of == model]
+        names = [name for name, reading in readings.items() if reading.model == model]
         found: dict[str, list[list[tuple[np.ndarray, float]]]] = {name: [] for name in names}
         for fold in range(tested):
             tried = [self.trained(model, setting, k, fold, 0)[0].validation for k, setting in enumerate(tries)]
@@ -208,7 +233,7 @@ class Trainer:
             best = int(np.argmax(np.nan_to_num(tried, nan=-1.0)))
             models = [self.trained(model, tries[best], best, fold, seed)[1] for seed in range(seeds)]
             for name in names:
-                found[name].append([self.measured(one, fold, ROWS[name][1]) for one in models])
+                found[name].append([self.measured(one, fold, readings[name]) for one in models])
         return validation, {
             name: Row(
                 np.stack([np.concatenate([fold[seed][0] for fold in of]) for seed in range(seeds)]),
@@ -217,34 +242,34 @@ class Trainer:
             for name, of in found.items()
         }
 
-    def measured(self, estimator: Estimator, fold: int, one_sided: bool) -> tuple[np.ndarray, float]:
+    def measured(self, estimator: Estimator, fold: int, reading: Reading) -> tuple[np.ndarray, float]:
         """Moments on a fold's test clips, float64 [clips k 6], and the width in seconds, chosen on its validation."""
         parts = self.data.folds[fold]
         training, validation, test = (self.data.part(g) for g in (parts.train, parts.validation, parts.test))
         grid = self.recipe.grid
         widths = sorted({2 * (grid.seconds_to_steps(s) // 2) + 1 for s in self.recipe.smooth_s})
-        width = choose_smoothing(read(estimator, validation, widths, one_sided), validation, estimator.targets)
+        width = choose_smoothing(read(estimator, validation, widths, reading), validation, estimator.targets)
         prior = np.nanmean(np.concatenate([e.steps for e in training]), axis=0)
-        traces = read(estimator, test, [width], one_sided)[width]
+        traces = read(estimator, test, [width], reading)[width]
         return label_moments(traces, test, estimator.targets, prior), (width if width > 1 else 0) / grid.rate
 
 
 def read(
-    estimator: Estimator, examples: Sequence[Example], widths: Sequence[int], one_sided: bool
+    estimator: Estimator, examples: Sequence[Example], widths: Sequence[int], reading: Reading
 ) -> dict[int, list[Trace]]:
     """scoring.label_traces with smoothing of either kind, whether or not the model is causal.
 
     Centred smoothing goes with interpolated steps, one-sided smoothing with each time's own step, as Estimator.read has
-    it for ordinary and for causal models.
+    it for ordinary and for causal models. Read later, the end of a clip has the last label's estimate.
     """
     found: dict[int, list[Trace]] = {width: [] for width in widths}
-    at = read_cell if one_sided else read_off
+    at = read_cell if reading.one_sided else read_off
     for example in examples:
         estimate, times = estimator.estimate(example.features), example.labels.time_s
         trace = estimator.read(example.features, estimate, times, 1)
         for width, traces in found.items():
-            smooth = finish(estimate.raw, width, len(estimator.targets), one_sided)
-            columns = at(smooth, estimate.grid, times).T
+            smooth = finish(estimate.raw, width, len(estimator.targets), reading.one_sided)
+            columns = at(smooth, estimate.grid, np.minimum(times + reading.later / estimate.grid.rate, times[-1])).T
             traces.append(replace(trace, targets=dict(zip(estimator.targets, columns, strict=True))))
     return found
 
@@ -265,7 +290,7 @@ def run(hazumi: Path, work: Path, seeds: int, tested: int, tried: int, only: Seq
     for model in MODELS:
         for study, trainer in trainers.items():
             before = found[study]
-            tries, rows = trainer.rows(model, study.tries(model)[:tried], seeds, before.tested)
+            tries, rows = trainer.rows(model, study.tries(model)[:tried], study.rows, seeds, before.tested)
             found[study] = replace(before, tries={**before.tries, model: tries}, rows={**before.rows, **rows})
             yield [*found.values()]
 
@@ -318,7 +343,7 @@ def _about(one: Found) -> list[str]:
 def _table(one: Found) -> str:
     reference, k = one.rows.get(FIRST), len(one.targets)
     cells = {}
-    for name in ROWS:
+    for name in one.study.rows:
         row = one.rows.get(name)
         if row is None:
             continue
@@ -379,6 +404,13 @@ def _said(one: Found) -> list[str]:
     worst = min(parts, key=lambda name: parts[name], default="")
     if len(parts) > 1 and parts[worst] < 0:
         said.append(f"- Alone, the dearest part is: {worst} ({parts[worst]:+.3f}).")
+    late = [name for name in one.rows if name not in ROWS]
+    if late:
+        each = "; ".join(f"{name} {_lost(one.rows[name], reference)[-1]:+.3f}" for name in late)
+        said.append(
+            f"- How much of the loss is delay, by the causal model's estimates of a later time: {each}. Live, this "
+            "would be a result that comes so much later."
+        )
     return said
 
 

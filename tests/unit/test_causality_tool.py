@@ -18,7 +18,7 @@ from avgate.models.network import Model, ModelConfig
 from avgate.models.overrides import override
 from avgate.models.recipes import recipe_named
 from tests.tiny import RECIPE, TARGETS, make_checkpoint, make_clip
-from tools.causality import BOTH, FIRST, LIVE, MODELS, ROWS, STUDIES, UNSMOOTHED, Found, Row, page, read
+from tools.causality import BOTH, FIRST, LIVE, MODELS, ROWS, STUDIES, UNSMOOTHED, Found, Reading, Row, page, read
 
 CAUSAL = replace(
     RECIPE,
@@ -41,13 +41,23 @@ def labelled(steps: int) -> Example:
 def test_each_kind_of_smoothing_is_that_of_the_estimator(recipe):
     estimator, examples = Estimator(make_checkpoint(recipe)), [labelled(50), labelled(31)]
     usual = label_traces(estimator, examples, WIDTHS)
-    same = read(estimator, examples, WIDTHS, one_sided=estimator.causal)
-    other = read(estimator, examples, WIDTHS, one_sided=not estimator.causal)
+    same = read(estimator, examples, WIDTHS, Reading(BOTH, one_sided=estimator.causal))
+    other = read(estimator, examples, WIDTHS, Reading(BOTH, one_sided=not estimator.causal))
     for width in WIDTHS:
         for trace, expected, changed in zip(same[width], usual[width], other[width], strict=True):
             for target in TARGETS:
                 np.testing.assert_array_equal(trace.targets[target], expected.targets[target])
             assert not np.allclose(changed.targets["valence"], expected.targets["valence"], equal_nan=True)
+
+
+def test_estimates_are_read_as_many_steps_later_as_asked():
+    estimator, example = Estimator(make_checkpoint(CAUSAL)), labelled(50)
+    now, later = (
+        read(estimator, [example], [1], Reading(BOTH, one_sided=True, later=n))[1][0].targets["valence"] for n in (0, 4)
+    )
+    # Ten labels are four steps; at the end, the last label's time stands for what comes after it.
+    np.testing.assert_array_equal(later[:-10], now[10:])
+    np.testing.assert_array_equal(later[-10:], now[-1])
 
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.corpus)
