@@ -81,7 +81,7 @@ ROWS = {
 }
 """Rows of every table."""
 
-FIRST, *_, UNSMOOTHED, LIVE = ROWS
+FIRST, _, ENCODERS_ROW, _, UNSMOOTHED, LIVE = ROWS
 
 
 @dataclass(frozen=True)
@@ -155,10 +155,12 @@ class Row:
 
     Attributes:
         moments: of every seed, clip and target (see metrics.moments), float64 [seeds clips k 6].
+        thirds: the same of the first, second and last third of every clip, float64 [3 seeds clips k 6].
         widths: chosen widths of the mean filter in seconds, of every seed and fold.
     """
 
     moments: np.ndarray
+    thirds: np.ndarray
     widths: tuple[float, ...]
 
     @property
@@ -166,6 +168,11 @@ class Row:
         """CCC of every seed, of each target and their mean: float64 [seeds k + 1]."""
         by_target = ccc_of(self.moments.sum(1))
         return np.column_stack([by_target, by_target.mean(1)])
+
+    @property
+    def scores_of_thirds(self) -> np.ndarray:
+        """Mean CCC of the targets in each third of the clips, mean over seeds: float64 [3]."""
+        return ccc_of(self.thirds.sum(2)).mean((1, 2))
 
 
 @dataclass(frozen=True)
@@ -225,7 +232,7 @@ class Trainer:
         """Tune a model on every fold with the first seed, train it with all; see Found's tries and rows."""
         validation: dict[str, list[float]] = {setting: [] for setting in tries}
         names = [name for name, reading in readings.items() if reading.model == model]
-        found: dict[str, list[list[tuple[np.ndarray, float]]]] = {name: [] for name in names}
+        found: dict[str, list[list[tuple[np.ndarray, np.ndarray, float]]]] = {name: [] for name in names}
         for fold in range(tested):
             tried = [self.trained(model, setting, k, fold, 0)[0].validation for k, setting in enumerate(tries)]
             for setting, value in zip(tries, tried, strict=True):
@@ -237,13 +244,17 @@ class Trainer:
         return validation, {
             name: Row(
                 np.stack([np.concatenate([fold[seed][0] for fold in of]) for seed in range(seeds)]),
-                tuple(width for fold in of for _, width in fold),
+                np.stack([np.concatenate([fold[seed][1] for fold in of], axis=1) for seed in range(seeds)], axis=1),
+                tuple(width for fold in of for *_, width in fold),
             )
             for name, of in found.items()
         }
 
-    def measured(self, estimator: Estimator, fold: int, reading: Reading) -> tuple[np.ndarray, float]:
-        """Moments on a fold's test clips, float64 [clips k 6], and the width in seconds, chosen on its validation."""
+    def measured(self, estimator: Estimator, fold: int, reading: Reading) -> tuple[np.ndarray, np.ndarray, float]:
+        """Moments on a fold's test clips, float64 [clips k 6], of their thirds [3 clips k 6], and the width in seconds.
+
+        The width of the mean filter is chosen on the fold's validation clips.
+        """
         parts = self.data.folds[fold]
         training, validation, test = (self.data.part(g) for g in (parts.train, parts.validation, parts.test))
         grid = self.recipe.grid
@@ -251,7 +262,19 @@ class Trainer:
         width = choose_smoothing(read(estimator, validation, widths, reading), validation, estimator.targets)
         prior = np.nanmean(np.concatenate([e.steps for e in training]), axis=0)
         traces = read(estimator, test, [width], reading)[width]
-        return label_moments(traces, test, estimator.targets, prior), (width if width > 1 else 0) / grid.rate
+        whole, *thirds = (
+            label_moments(traces, [within(e, *part) for e in test], estimator.targets, prior)
+            for part in ((0, 1), (0, 1 / 3), (1 / 3, 2 / 3), (2 / 3, 1))
+        )
+        return whole, np.stack(thirds), (width if width > 1 else 0) / grid.rate
+
+
+def within(example: Example, first: float, last: float) -> Example:
+    """The example with labels from one share of the clip's labels to another alone."""
+    share = (np.arange(len(example.labels.time_s)) + 0.5) / len(example.labels.time_s)
+    inside = (share >= first) & (share < last)
+    values = np.where(inside[:, None], example.labels.values, np.nan)
+    return replace(example, labels=replace(example.labels, values=values))
 
 
 def read(
@@ -401,6 +424,13 @@ def _said(one: Found) -> list[str]:
         f"- In the causal model, one-sided smoothing changes {after:+.3f}; what comes before it, "
         f"{_lost(one.rows[UNSMOOTHED], reference)[-1]:+.3f}.",
     ]
+    if ENCODERS_ROW in one.rows:
+        mixing = _lost(one.rows[UNSMOOTHED], one.rows[ENCODERS_ROW])[-1]
+        said.append(
+            f"- With causal encoders in both, `decay` mixing in place of `window` mixing changes {mixing:+.3f}."
+        )
+    thirds = " / ".join(f"{x:+.3f}" for x in live.scores_of_thirds - reference.scores_of_thirds)
+    said.append(f"- The causal model against the published one in the first, second and last third of clips: {thirds}.")
     worst = min(parts, key=lambda name: parts[name], default="")
     if len(parts) > 1 and parts[worst] < 0:
         said.append(f"- Alone, the dearest part is: {worst} ({parts[worst]:+.3f}).")

@@ -18,7 +18,21 @@ from avgate.models.network import Model, ModelConfig
 from avgate.models.overrides import override
 from avgate.models.recipes import recipe_named
 from tests.tiny import RECIPE, TARGETS, make_checkpoint, make_clip
-from tools.causality import BOTH, FIRST, LIVE, MODELS, ROWS, STUDIES, UNSMOOTHED, Found, Reading, Row, page, read
+from tools.causality import (
+    BOTH,
+    FIRST,
+    LIVE,
+    MODELS,
+    ROWS,
+    STUDIES,
+    UNSMOOTHED,
+    Found,
+    Reading,
+    Row,
+    page,
+    read,
+    within,
+)
 
 CAUSAL = replace(
     RECIPE,
@@ -60,6 +74,13 @@ def test_estimates_are_read_as_many_steps_later_as_asked():
     np.testing.assert_array_equal(later[-10:], now[-1])
 
 
+def test_thirds_of_a_clip_share_its_labels_between_them():
+    example = labelled(50)
+    parts = [np.isfinite(within(example, k / 3, (k + 1) / 3).labels.values[:, 0]) for k in range(3)]
+    np.testing.assert_array_equal(np.sum(parts, axis=0), 1)
+    assert [int(part.sum()) for part in parts] == [42, 41, 42]
+
+
 @pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.corpus)
 def test_every_model_has_as_many_tries_and_only_the_live_one_is_causal(study):
     recipe = override(recipe_named(study.recipe), *study.changes)
@@ -79,7 +100,9 @@ def moments(ccc: float) -> np.ndarray:
 
 def found(scores: dict[str, float]) -> Found:
     """Two seeds, .01 above and below the score of each row."""
-    rows = {name: Row(np.stack([moments(ccc + 0.01), moments(ccc - 0.01)]), (0.5,)) for name, ccc in scores.items()}
+    seeds = {name: np.stack([moments(ccc + 0.01), moments(ccc - 0.01)]) for name, ccc in scores.items()}
+    thirds = {name: np.stack([whole, whole, moments(0.5)[None].repeat(2, 0)]) for name, whole in seeds.items()}
+    rows = {name: Row(whole, thirds[name], (0.5,)) for name, whole in seeds.items()}
     tries = {name: {"train.lr=1e-3": [0.5], "train.lr=2e-3": [0.6]} for name in MODELS}
     return Found(STUDIES[0], 2, 1, recipe_named("demo"), TARGETS, tries, rows)
 
@@ -92,6 +115,8 @@ def test_the_page_tells_what_each_part_costs():
     assert "-0.080 in valence, -0.080 in arousal, -0.080 in the mean" in text
     assert "**It loses more than 0.03 in valence and arousal**" in text
     assert "one-sided smoothing changes -0.020; what comes before it, -0.060" in text
+    assert "in place of `window` mixing changes -0.010" in text
+    assert "first, second and last third of clips: -0.080 / -0.080 / +0.000" in text
     assert "the dearest part is: causal encoders alone (-0.050)" in text
     assert "| as published: `train.lr=2e-3` | 0.600 | in 1 of 1 |" in text
 
