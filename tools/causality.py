@@ -1,7 +1,8 @@
 """Make docs/causality.md: what a model loses by seeing no later step, part by part. Needs ../shared; hours, resumable.
 
-WORK/rendered/                    clips and their features
-WORK/runs/, WORK/checkpoints/     each training's scores and model, see compare/kept.py; the next call takes them up
+WORK/rendered/     clips and their features
+WORK/full/         each training's scores and model, see compare/kept.py; the next call takes them up
+WORK/quick/        the same with --quick
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ class Study:
         corpus: kind of corpus.
         recipe: name of its recipe.
         folds: cross-validation by person with so many folds; 0 takes the corpus' own splits.
-        changes: of the recipe, for all models alike, so that those with `decay` can be trained on a CPU.
+        quick: changes of the recipe, for all models alike, that make training take a third of the time or less.
         window_tries: settings that are tried with `window` mixing.
         decay_tries: as many that are tried with `decay` mixing.
         later: how many steps later the causal model's estimates are also read.
@@ -101,7 +102,7 @@ class Study:
     corpus: str
     recipe: str
     folds: int
-    changes: tuple[str, ...]
+    quick: tuple[str, ...]
     window_tries: tuple[str, ...]
     decay_tries: tuple[str, ...]
     later: tuple[int, ...] = ()
@@ -183,6 +184,7 @@ class Found:
         study: the corpus.
         seeds: how many.
         tested: how many of its folds, or 1.
+        quick: whether its recipe is the quick one.
         recipe: its recipe.
         targets: names.
         tries: model -> setting -> validation CCC with the first seed, of every fold.
@@ -192,6 +194,7 @@ class Found:
     study: Study
     seeds: int
     tested: int
+    quick: bool
     recipe: Recipe
     targets: tuple[str, ...]
     tries: Mapping[str, Mapping[str, Sequence[float]]]
@@ -297,19 +300,21 @@ def read(
     return found
 
 
-def run(hazumi: Path, work: Path, seeds: int, tested: int, tried: int, only: Sequence[str]) -> Iterator[list[Found]]:
+def run(
+    hazumi: Path, work: Path, only: Sequence[str], *, seeds: int, tested: int, tried: int, quick: bool
+) -> Iterator[list[Found]]:
     """Train model after model on both corpora; gives all that is known after each."""
     trainers, found = {}, {}
     for study in STUDIES:
         if study.corpus not in only:
             continue
         # The spread head changes no target, and takes a fifth of the time.
-        recipe = override(recipe_named(study.recipe), *study.changes, "model.spread=False")
+        recipe = override(recipe_named(study.recipe), *(study.quick if quick else ()), "model.spread=False")
         folder = hazumi if study.corpus == "hazumi" else _rendered(work, recipe)
         protocol = Protocol(study.corpus, folder, folder / "features", study.folds, accelerator="cpu")
-        trainers[study] = Trainer(protocol, recipe, work)
+        trainers[study] = Trainer(protocol, recipe, work / ("quick" if quick else "full"))
         count, targets = min(tested, protocol.splits), trainers[study].data.corpus.targets
-        found[study] = Found(study, seeds, count, recipe, targets, {}, {})
+        found[study] = Found(study, seeds, count, quick, recipe, targets, {}, {})
     for model in MODELS:
         for study, trainer in trainers.items():
             before = found[study]
@@ -353,12 +358,12 @@ def page(found: Sequence[Found], command: str) -> str:
 def _about(one: Found) -> list[str]:
     splits = f"{one.tested} of {one.study.folds} folds by person" if one.study.folds else "the corpus' own splits"
     clips = next(iter(one.rows.values())).moments.shape[1] if one.rows else 0
+    changes = " ".join(one.study.quick)
+    quick = f" Of all models alike, less is trained than the recipe says (--quick): `{changes}`." if one.quick else ""
     smooth = "" if max(one.recipe.smooth_s) else " Its estimates aren't smoothed, so smoothing costs nothing here."
     return [
         f"Recipe `{one.study.recipe}`, {splits}, {clips} test clips, seeds 0 to {one.seeds - 1}. A window has "
-        f"{one.recipe.window} steps. In the recipe of all models: `{' '.join(one.study.changes)}`, so that models with "
-        f"`decay`, which take many times as long to train, can be trained on a CPU; and no spread head, which "
-        f"changes no target.{smooth}",
+        f"{one.recipe.window} steps. No model has a spread head, which changes no target.{quick}{smooth}",
         "",
     ]
 
@@ -472,13 +477,15 @@ def main() -> None:
     parser.add_argument(
         "--tries", type=int, default=4, help="how many settings are tried of each model, the first ones"
     )
+    parser.add_argument("--quick", action="store_true", help="smaller models, or fewer epochs, for all alike")
     names = [study.corpus for study in STUDIES]
     parser.add_argument("--corpora", nargs="+", choices=names, default=names, help="which corpora")
     given = parser.parse_args()
     if "hazumi" in given.corpora and not given.hazumi.is_dir():
         raise SystemExit(f"there is no {given.hazumi}: give the folder of clones of Hazumi's repositories, --hazumi")
     command = shlex.join(["python", "-m", "tools.causality", *sys.argv[1:]])
-    for found in run(given.hazumi, given.work, given.seeds, given.folds, given.tries, given.corpora):
+    size = {"seeds": given.seeds, "tested": given.folds, "tried": given.tries, "quick": given.quick}
+    for found in run(given.hazumi, given.work, given.corpora, **size):
         with atomic_write(given.out) as temporary:
             temporary.write_text(page(found, command))
         console.say(f"Wrote {given.out}")

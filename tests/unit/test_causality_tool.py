@@ -83,7 +83,7 @@ def test_thirds_of_a_clip_share_its_labels_between_them():
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.corpus)
 def test_every_model_has_as_many_tries_and_only_the_live_one_is_causal(study):
-    recipe = override(recipe_named(study.recipe), *study.changes)
+    recipe = override(recipe_named(study.recipe), *study.quick)
     for name, changes in MODELS.items():
         tries = [override(recipe, *changes, *setting.split()) for setting in study.tries(name)]
         assert len(set(map(repr, tries))) == len(tries) == len(study.window_tries)
@@ -104,7 +104,7 @@ def found(scores: dict[str, float]) -> Found:
     thirds = {name: np.stack([whole, whole, moments(0.5)[None].repeat(2, 0)]) for name, whole in seeds.items()}
     rows = {name: Row(whole, thirds[name], (0.5,)) for name, whole in seeds.items()}
     tries = {name: {"train.lr=1e-3": [0.5], "train.lr=2e-3": [0.6]} for name in MODELS}
-    return Found(STUDIES[0], 2, 1, recipe_named("demo"), TARGETS, tries, rows)
+    return Found(STUDIES[0], 2, 1, False, recipe_named("demo"), TARGETS, tries, rows)
 
 
 def test_the_page_tells_what_each_part_costs():
