@@ -74,6 +74,9 @@ def main() -> None:
         "|---|---|",
         *(f"| {minutes:g} min | {value:.0f} |" for minutes, value in memory.items()),
         "",
+        "See also [live use](benchmarks-live.md), [the feature store](benchmarks-store.md) and",
+        "[time against length](benchmarks-length.md).",
+        "",
     ]
     given.out.write_text("\n".join(lines))
     print("\n".join(lines))
