@@ -63,10 +63,11 @@ check: $(INSTALLED)  ## formatting, lint, types, import layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(INSTALLED)  ## measure speed and memory, write docs/benchmarks.md, docs/benchmarks-store.md and docs/benchmarks-length.md
+bench: $(INSTALLED)  ## measure speed and memory, write docs/benchmarks.md, and those of the store, of length and of live use beside it
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/length.py
+	$(BIN)/python benchmarks/live.py
 
 weights: $(INSTALLED)  ## train the weights that come with avgate, those for live use too; needs the recordings of people in ../shared/data
 	$(BIN)/avgate render --out work/weights/clips --identities 32 --clips 3 --seed 1

@@ -26,7 +26,7 @@ from avgate.features.registry import build_backbones
 from avgate.features.stats import FeatureStats
 from avgate.features.tracks import extract_tracks
 from avgate.inference.estimator import Estimator
-from avgate.inference.stepper import Stepper, StepProgram
+from avgate.inference.stepper import Stepper
 from avgate.media import open_recording
 from avgate.models.checkpoint import LIVE_WEIGHTS, Checkpoint, FeatureSpec, modality_dims
 from avgate.models.encoders import TcnConfig
@@ -34,7 +34,6 @@ from avgate.models.fusions.hgrjca import HgrjcaConfig, RhgrjcaConfig
 from avgate.models.intervals import LEVELS, Intervals
 from avgate.models.network import Model, ModelConfig
 from avgate.models.recipe import Recipe
-from avgate.models.step import FlatStep, StepModel
 
 BACKBONES = ("egemaps?level=false&causal=true", "facemesh?causal=true")
 TARGETS = ("valence", "arousal")
@@ -260,17 +259,12 @@ def steps(fusion: str, count: int, windows: int) -> dict[str, Any]:
 
 def program(estimator: Estimator, rows: list[Row]) -> Callable[[int], None]:
     """Takes the i-th step with the program of the model."""
-    flat = FlatStep(StepModel(estimator.model), estimator.stats)
-    run, state = flat.compiled(), tuple(flat.model.blank_state().values())
-    order = flat.model.modalities
-    features = [torch.from_numpy(np.concatenate([values[m] for m in order])[None]) for values, _ in rows]
-    here = [torch.tensor([[present[m] for m in order]]) for _, present in rows]
+    run = estimator.step_program
+    state = run.blank
 
     def step(i: int) -> None:
         nonlocal state
-        with torch.inference_mode():
-            _, *after = run(features[i % ROWS], here[i % ROWS], *state)
-        state = tuple(after)
+        state, _ = run(state, *rows[i % ROWS])
 
     return step
 
@@ -363,7 +357,7 @@ def streams(seconds: float, together: bool) -> dict[str, Any]:
     """Milliseconds [p50, p95, longest] that a step takes, and after its time until it is done, in many streams."""
     torch.set_num_threads(1)
     estimator = made("hgrjca")
-    rows, shared = rows_of(estimator), StepProgram(estimator)
+    rows, shared = rows_of(estimator), estimator.step_program
     for row in rows[:50]:
         Stepper(shared)(*row)
     count = max(1, round(seconds * RATE))

@@ -2,8 +2,9 @@
 
     python -m tools.ship work/weights/run/checkpoint.safetensors
 
-Those of a causal model become the weights for live use, all others the default ones. Run by `make weights`. What was measured on real people is taken from docs/real-people.json (`make real-people`), and is
-said of weights of the same recipe alone.
+Those of a causal model become the weights for live use, all others the default ones. Run by `make weights`. What was
+measured on real people is taken from docs/real-people.json (`make real-people`), and is said of weights of the same
+recipe alone.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ def test_a_one_sided_filter_is_the_mean_of_the_known_steps_until_then():
 
 
 def test_a_running_mean_gives_what_the_one_sided_filter_gives_and_can_be_saved():
-    values = np.random.default_rng(0).uniform(-1.2, 1.2, (40, 3))
+    values = np.random.default_rng(0).uniform(-1.2, 1.2, (40, 6))
     values[5:8] = np.nan
     expected, running = finish(values, 7, 2, one_sided=True), RunningMean(7, 2)
     np.testing.assert_allclose([running(row) for row in values[:20]], expected[:20], atol=1e-12)

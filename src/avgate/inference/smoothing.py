@@ -48,24 +48,27 @@ class RunningMean(Stateful):
 
     Args:
         width: steps, odd; 1 changes nothing.
-        targets: how many columns are targets.
+        targets: how many columns are targets; there are two more for each.
     """
 
     STATE = ("_last",)
 
     def __init__(self, width: int, targets: int):
         self._width, self._targets = width, targets
-        self._last: list[np.ndarray] = []
+        self._last = np.zeros((0, 3 * targets))
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """The next step, smoothed: float64 [k] from float64 [k]; NaN where unknown."""
-        self._last = [*self._last[max(0, len(self._last) - self._width + 1) :], values]
-        window = np.stack(self._last)
-        known = np.isfinite(window)
-        mean = np.where(known, window, 0.0).sum(0) / np.maximum(known.sum(0), 1)
+        if self._width == 1:
+            rows = values[None]
+        else:
+            self._last = rows = np.concatenate([self._last[max(0, len(self._last) - self._width + 1) :], values[None]])
+        known = np.isfinite(rows)
+        mean = np.where(known, rows, 0.0).sum(0) / known.sum(0).clip(1)
         mean[: self._targets] = mean[: self._targets].clip(-1.0, 1.0)
-        return np.where(known[-1], mean, np.nan)
+        mean[~known[-1]] = np.nan
+        return mean
 
     def clear(self) -> None:
         """Forget the steps so far."""
-        self._last = []
+        self._last = self._last[:0]

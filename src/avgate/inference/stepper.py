@@ -13,7 +13,11 @@ from avgate.core.gates import Gate
 from avgate.core.state import Stateful
 from avgate.inference.estimator import Estimator
 from avgate.inference.smoothing import RunningMean
+from avgate.models.intervals import ends
 from avgate.models.raw import FlatStep
+
+_HERE = {here: torch.tensor([here]) for here in (False, True)}
+"""Presence in one sequence, as programs take it."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,9 @@ class StepProgram:
     Args:
         estimator: with a causal model.
 
+    Attributes:
+        widths: float64 [k], see Intervals.width; None for models without intervals.
+
     Raises:
         CheckpointError: the model sees later steps.
     """
@@ -55,13 +62,16 @@ class StepProgram:
         self.modalities, self.names, self.gates = step.modalities, step.names, step.raw.gates
         self.blank = step.blank()
         self._outputs, self._program = step.outputs, step.compiled()
+        intervals = estimator.checkpoint.intervals
+        widths = None if intervals is None else [intervals.width(t, estimator.level) for t in estimator.targets]
+        self.widths = None if widths is None else np.array(widths)
 
     def __call__(
         self, state: tuple[torch.Tensor, ...], values: Mapping[str, np.ndarray], present: Mapping[str, bool]
     ) -> tuple[tuple[torch.Tensor, ...], dict[str, np.ndarray]]:
         """The state after a step, and the outputs of a RawStep, float64 [n]; arguments as for Stepper."""
         features = [torch.from_numpy(values[m])[None] for m in self.modalities]
-        here = [torch.tensor([present[m]]) for m in self.modalities]
+        here = [_HERE[present[m]] for m in self.modalities]
         with torch.inference_mode():
             found = self._program(*features, *here, *state)
         out = {name: x.numpy()[0].astype(np.float64) for name, x in zip(self._outputs, found, strict=False)}
@@ -105,24 +115,25 @@ class Stepper(Stateful):
             values: modality -> float32 [d], as extracted; what stands where it is absent is never read.
             present: modality -> whether it is present.
         """
-        estimator = self._program.estimator
-        targets, intervals = estimator.targets, estimator.checkpoint.intervals
-        self._state, out = self._program(self._state, values, present)
-        raw = out["targets"]
-        centre, deviation = out.get("centre", raw), out.get("deviation", np.ones_like(raw))
-        final, centre, deviation = np.split(self._mean(np.concatenate([raw, centre, deviation])), 3)
-        ends = {}
-        if intervals is not None:
-            for i, t in enumerate(targets):
-                one = slice(i, i + 1)
-                ends[t] = intervals.bounds(t, estimator.level, final[one], centre[one], deviation[one])
-        gates = out["gates"].tolist() if self._program.gates else []
+        program = self._program
+        targets = program.estimator.targets
+        self._state, out = program(self._state, values, present)
+        raw, k = out["targets"], len(targets)
+        spread = (out["centre"], out["deviation"]) if "centre" in out else (raw, raw * 0 + 1)
+        smooth = self._mean(np.concatenate([raw, *spread]))
+        final = smooth[:k]
+        low: dict[str, float] = {}
+        high: dict[str, float] = {}
+        if program.widths is not None:
+            found = ends(final, smooth[k : 2 * k], program.widths * smooth[2 * k :])
+            low, high = (dict(zip(targets, end.tolist(), strict=True)) for end in found)
+        gates = out["gates"].tolist() if program.gates else []
         return StepEstimate(
             dict(zip(targets, final.tolist(), strict=True)),
             dict(zip(targets, raw.tolist(), strict=True)),
-            {t: float(low[0]) for t, (low, _) in ends.items()},
-            {t: float(high[0]) for t, (_, high) in ends.items()},
-            dict(zip(self._program.gates, gates, strict=True)),
+            low,
+            high,
+            dict(zip(program.gates, gates, strict=True)),
         )
 
     def begin_anew(self) -> None:

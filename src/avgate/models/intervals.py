@@ -70,14 +70,15 @@ class Intervals:
         """
         if not self.scaled:
             return self.constant_bounds(target, level, estimate)
-        half = _at(self.scaled[target], level) * deviation
-        low, high = np.minimum(centre - half, estimate), np.maximum(centre + half, estimate)
-        return np.clip(low, -1, 1), np.clip(high, -1, 1)
+        return ends(estimate, centre, self.width(target, level) * deviation)
 
     def constant_bounds(self, target: str, level: float, estimate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The same with one width for all steps, about the estimate."""
-        half = _at(self.constant[target], level) + 0 * estimate
-        return np.clip(estimate - half, -1, 1), np.clip(estimate + half, -1, 1)
+        return ends(estimate, estimate, _at(self.constant[target], level) + 0 * estimate)
+
+    def width(self, target: str, level: float) -> float:
+        """What the deviation is multiplied by; without a spread head, the half width itself."""
+        return _at(self.scaled[target] if self.scaled else self.constant[target], level)
 
     def to_plain(self) -> dict[str, Any]:
         """For JSON: four decimals, None for infinity."""
@@ -108,6 +109,12 @@ class Intervals:
             if widths.shape != (len(LEVELS),) or np.isnan(widths).any() or (widths[1:] < widths[:-1]).any():
                 raise ValueError("its intervals don't fit their levels")
         return found
+
+
+def ends(estimate: np.ndarray, centre: np.ndarray, half: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of intervals in [-1, 1] of this half width about their centres, wide enough to hold the estimates too."""
+    low, high = np.minimum(centre - half, estimate), np.maximum(centre + half, estimate)
+    return low.clip(-1, 1), high.clip(-1, 1)
 
 
 def check_level(level: float) -> float:

@@ -144,7 +144,6 @@ class FlatStep(nn.Module):
             # Shapes are constants of the program, which is meant. torch.jit is deprecated, but what follows it either
             # needs a C++ compiler on the user's machine (torch.compile) or keeps Python's time (torch.export).
             warnings.simplefilter("ignore")
-            program: Callable[..., tuple[Tensor, ...]] = torch.jit.freeze(
-                torch.jit.trace(self.eval(), self._example, check_trace=False)
-            )
-        return program
+            program = torch.jit.freeze(torch.jit.trace(self.eval(), self._example, check_trace=False))
+        run: Callable[..., tuple[Tensor, ...]] = program.forward
+        return run
