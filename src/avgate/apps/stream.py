@@ -20,7 +20,7 @@ from avgate.media import Media, open_recording
 from avgate.media.recording import refuse_too_long
 from avgate.models.intervals import DEFAULT_LEVEL
 
-CHUNK_S = 0.02
+CHUNK_S = 0.01
 """Seconds of sound that come at once, as from a microphone."""
 
 _ROUNDING_S = 1e-3
