@@ -28,6 +28,10 @@ ENCODERS: dict[str, EncoderConfig] = {
 }
 
 
+FAST = ("jca", "rhgrjca", "tagf")
+"""Fusions that every run tests; the others share their code, or have none that sees other steps."""
+
+
 def causal_configs() -> list[Any]:
     """Every fusion that can be causal; the others see a whole window."""
     found = []
@@ -36,7 +40,8 @@ def causal_configs() -> list[Any]:
         if any(f.name == "time_mixing" for f in fields(config)):
             config = replace(config, time_mixing="decay", reach=8)
         if make_model(config).causal:
-            found.append(pytest.param(config, id=fusion.name))
+            marks = () if fusion.name in FAST else pytest.mark.slow
+            found.append(pytest.param(config, id=fusion.name, marks=marks))
     return found
 
 
@@ -157,7 +162,7 @@ def test_ten_thousand_steps_give_what_the_whole_gives(config, dtype, tolerance):
 
 
 @torch.enable_grad()
-@pytest.mark.parametrize("scale", ["sqrt_d", "sqrt_d_and_steps"])
+@pytest.mark.parametrize("scale", [pytest.param("sqrt_d", marks=pytest.mark.slow), "sqrt_d_and_steps"])
 @pytest.mark.parametrize("form", ["paper", pytest.param("released", marks=pytest.mark.slow)])
 def test_gradients_through_chunks_are_those_of_finite_differences(form, scale):
     """More steps than a chunk has: the gradient goes back from one chunk into the one before."""

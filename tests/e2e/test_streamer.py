@@ -158,6 +158,7 @@ def test_a_damaged_or_strange_saved_stream_is_refused(estimator, clips_dir, tmp_
         other.resume(tmp_path / "stream")
 
 
+@pytest.mark.slow
 def test_frames_that_are_not_looked_at_have_results_too(estimator, clip):
     with Streamer(estimator) as stream:
         results = []
