@@ -201,6 +201,38 @@ def test_what_a_stream_can_not_take_is_refused_in_plain_words(estimator, clip):
         Streamer(estimator, video=False, sound=False)
 
 
+def test_an_image_that_is_none_is_refused_and_the_stream_goes_on(estimator, clip):
+    frame = next(iter(clip.frames()))
+    with Streamer(estimator, sound=False) as stream:
+        grey, floats = frame.image[..., 0], frame.image / 255
+        for image in (grey, floats, np.dstack([frame.image, grey]), frame.image[:0], frame.image.tolist(), None):
+            with pytest.raises(UsageError, match=r"stream: the image at 0.0 s is .*\n.*give uint8 pixels of shape"):
+                stream.push(replace(frame, time_s=0.0, image=image))
+        stream.push(replace(frame, time_s=0.0, image=frame.image[:, ::-1]))
+        assert [result.present["face"] for result in stream.finish()] == [True]
+        assert not stream.notes or "too late" not in " ".join(stream.notes)
+    with pytest.raises(UsageError, match="after the stream was closed"):
+        stream.push(frame)
+
+
+def test_a_stream_without_sound_says_that_nobody_speaks_as_its_trace_does(estimator, clip):
+    frames = [*clip.frames()][:6]
+    trace, _ = stream_of(estimator, frames, sound=False)
+    assert_same_trace(trace, offline(estimator, Given(frames, [])))
+    assert not trace.present["voice"].any()
+
+
+def test_a_pause_of_days_costs_no_time(estimator, clip):
+    first, second = [*clip.frames()][:2]
+    late = [replace(frame, time_s=frame.time_s + 500_000) for frame in (first, second)]
+    with Streamer(estimator) as stream:
+        results = stream.push(first)
+        for frame in late:
+            results += stream.push(Waveform(np.zeros(0, np.float32), frame.time_s)) + stream.push(frame)
+        results += stream.finish()
+    assert [r.time_s for r in results] == [first.time_s, *(frame.time_s for frame in late)]
+
+
 @pytest.mark.slow
 def test_a_model_that_reads_faces_alone_refuses_a_stream_of_sound(clips_dir: Path):
     face = Estimator(causal_checkpoint(clips_dir / "grid_bbaf2n.mpg", BACKBONES[1:]))

@@ -49,6 +49,8 @@ class LiveFeatures(Stateful):
         self._extractions: list[Any] = [b.start() for b in self._read]
         self._waiting: list[list[list[Any]]] = [[] for _ in self._read]
         self._tells = [False for _ in self._read]
+        # Whether one of those that aren't read could tell that someone speaks: where nothing is heard, nobody does.
+        self._deaf = any(b.start().advance(0.0).active is not None for b in backbones if b not in self._read)
         self._until = [0 for _ in self._read]
         self._next = 0
         # Stretches without long pauses in which something is seen or heard, [start, end] in seconds.
@@ -95,7 +97,8 @@ class LiveFeatures(Stateful):
                 del self._sections[0]
                 self._over = True
             first = self._cell(self._sections[0][0]) if self._over else self._next
-            if first >= until:
+            # After a pause that is long already, nothing is to be said before something is seen or heard again.
+            if first >= until or self._next > self._cell(self._sections[0][1] + self._pause_s) + 1:
                 break
             self._next = max(self._next, first)
             found.append(self._step())
@@ -116,7 +119,7 @@ class LiveFeatures(Stateful):
             values.setdefault(m, []).append(absent if row is None else row[1])
             present[m] = present.get(m, True) and row is not None
         heard = [row for row, tells in zip(rows, self._tells, strict=True) if tells]
-        voice = (heard[0] is not None and heard[0][2] >= 0.5) if heard else None
+        voice = (heard[0] is not None and heard[0][2] >= 0.5) if heard else (False if self._deaf else None)
         whole = {m: np.concatenate(parts) for m, parts in values.items()}
         return LiveStep(self._next, whole, present, voice, self._over)
 

@@ -125,7 +125,7 @@ class Streamer(Stateful):
         self._gaps: list[float] = []
         self._last_s: float | None = None
         self._newest_s = 0.0
-        self._face = False
+        self._face = self._closed = False
         self._open = ExitStack()
         needs = frozenset[str]().union(*(b.needs for b in backbones if b.modality in media))
         self._tracker = None
@@ -143,6 +143,7 @@ class Streamer(Stateful):
 
     def close(self) -> None:
         """Free the face model; what hasn't become known is dropped."""
+        self._closed = True
         self._open.close()
 
     def push(self, piece: VideoFrame | Waveform, *, look: bool = True) -> list[Result]:
@@ -156,15 +157,19 @@ class Streamer(Stateful):
             The results that have become known, in the order of their times.
 
         Raises:
-            UsageError: a time or the samples aren't possible.
+            UsageError: it is closed; or the time, samples or image aren't possible. The stream is as it was before.
         """
+        if self._closed:
+            raise UsageError("something came after the stream was closed", where="stream", hint="begin a new stream")
         if isinstance(piece, Waveform):
             for part in self.clock.sound(piece):
                 self._features.seen(part.start_s, part.end_s)
                 self._features.push(part)
                 self._newest_s = max(self._newest_s, part.end_s)
-        elif self.clock.frame(piece.time_s):
-            self._take(piece, look)
+        else:
+            _check_image(piece)
+            if self.clock.frame(piece.time_s):
+                self._take(piece, look)
         return self._results(self._features.advance(self.clock.known_s))
 
     def finish(self) -> list[Result]:
@@ -263,6 +268,16 @@ class Streamer(Stateful):
 
     def _step_of(self, time_s: float) -> int:
         return int(self.estimator.recipe.grid.index(np.array([time_s]))[0])
+
+
+def _check_image(frame: VideoFrame) -> None:
+    image = frame.image
+    pixels = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3
+    if pixels and image.shape[2] == 3 and image.size:
+        return
+    found = f"{image.dtype} of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+    hint = "give uint8 pixels of shape [height, width, 3], RGB and upright"
+    raise UsageError(f"the image at {frame.time_s!r} s is {found}", where="stream", hint=hint)
 
 
 def _live_weights() -> Path:
