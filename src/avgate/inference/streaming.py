@@ -111,7 +111,7 @@ class Streamer(Stateful):
         if brought:
             what = f"its features ({', '.join(brought)}) come with their corpus; avgate can't make them of a stream"
             raise CheckpointError(what, hint="take a checkpoint that was trained on extracted features")
-        self.clock, self._video = LiveClock(video, sound, wait_s), video
+        self.clock, self._video, self._sound = LiveClock(video, sound, wait_s), video, sound
         backbones = build_backbones(names, recipe.label_rate)
         media = {m for m, comes in (("audio", sound), ("video", video)) if comes}
         if not any(b.modality in media for b in backbones):
@@ -166,10 +166,13 @@ class Streamer(Stateful):
                 self._features.seen(part.start_s, part.end_s)
                 self._features.push(part)
                 self._newest_s = max(self._newest_s, part.end_s)
-        else:
+        elif isinstance(piece, VideoFrame):
             _check_image(piece)
             if self.clock.frame(piece.time_s):
                 self._take(piece, look)
+        else:
+            hint = "push VideoFrame and Waveform"
+            raise UsageError(f"{type(piece).__name__} is neither a frame nor sound", where="stream", hint=hint)
         return self._results(self._features.advance(self.clock.known_s))
 
     def finish(self) -> list[Result]:
@@ -216,7 +219,7 @@ class Streamer(Stateful):
         Raises:
             OutputError: the file can't be written.
         """
-        write_state(path, {"weights": self.estimator.checkpoint.fingerprint, "stream": self.state()})
+        write_state(path, {"of": self._kind, "stream": self.state()})
 
     def resume(self, path: str | Path) -> None:
         """Go on where a stream with the same weights and media was saved.
@@ -227,8 +230,8 @@ class Streamer(Stateful):
         hint = "give a file that Streamer.save wrote, and the same weights, media and version of avgate"
         try:
             saved = read_state(path)
-            if saved.get("weights") != self.estimator.checkpoint.fingerprint:
-                raise ValueError("it was saved with other weights")
+            if saved.get("of") != self._kind:
+                raise ValueError("it was saved with other weights or media")
             self.restore(saved["stream"])
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise CheckpointError(f"this stream can't go on ({error})", where=path, hint=hint) from error
@@ -265,6 +268,11 @@ class Streamer(Stateful):
                     Result(time_s, said.targets, said.raw, said.low, said.high, said.gates, shown, delay_s, looked)
                 )
         return found
+
+    @property
+    def _kind(self) -> dict[str, object]:
+        """What a saved stream must have in common with one that goes on."""
+        return {"weights": self.estimator.checkpoint.fingerprint, "video": self._video, "sound": self._sound}
 
     def _step_of(self, time_s: float) -> int:
         return int(self.estimator.recipe.grid.index(np.array([time_s]))[0])
