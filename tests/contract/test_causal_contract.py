@@ -12,7 +12,7 @@ from torch import Tensor
 
 from avgate.models.encoders import EncoderConfig, GruConfig, LstmConfig, TcnConfig
 from avgate.models.fusions import FUSIONS
-from avgate.models.fusions.hgrjca import HgrjcaConfig
+from avgate.models.fusions.hgrjca import HgrjcaConfig, RhgrjcaConfig
 from avgate.models.fusions.jca import JcaConfig
 from avgate.models.fusions.rjca import RjcaConfig
 from avgate.models.network import Model, ModelConfig, ModelOutput
@@ -156,8 +156,8 @@ def test_ten_thousand_steps_give_what_the_whole_gives(config, dtype, tolerance):
     batch = {m: x.to(dtype) for m, x in batch[0].items()}, batch[1]
     whole = in_parts(model, batch, [10_000])
     assert all(x.isfinite().all() for x in whole.values())
-    slow = dtype == torch.float64 or not isinstance(config, JcaConfig)
-    lengths = [1] * 5_000 + [5_000] if slow else [4_000, *[1] * 200, 3_000, *[1] * 200, 2_600]
+    single = [1] * (2_000 if isinstance(config, RhgrjcaConfig) else 200)
+    lengths = [4_000, *single, 3_000 - len(single), *single, 3_000 - len(single)]
     assert_near(in_parts(model, batch, lengths), whole, tolerance)
 
 
