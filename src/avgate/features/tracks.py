@@ -25,7 +25,7 @@ from avgate.media.recording import refuse_too_long
 
 _Item = TypeVar("_Item")
 
-_MOMENT_S = 1e-3
+MOMENT_S = 1e-3
 """Seconds that an only frame lasts; less than any step."""
 
 
@@ -156,7 +156,7 @@ def extract_tracks(
             if stop.is_set():
                 return
             refuse_too_long(recording.name, piece.end_s, _TOO_LONG)
-            if heard and piece.start_s - heard[-1][1] < _MOMENT_S:
+            if heard and piece.start_s - heard[-1][1] < MOMENT_S:
                 heard[-1][1] = piece.end_s
             else:
                 heard.append([piece.start_s, piece.end_s])
@@ -237,7 +237,7 @@ def _silence(stretches: Chunks) -> list[str]:
 
 def _end_s(times: np.ndarray) -> float:
     """When the last frame ends: it lasts as long as frames usually do here, and an only frame for one step."""
-    return float(times[-1]) + (float(np.median(np.diff(times))) if len(times) > 1 else _MOMENT_S)
+    return float(times[-1]) + (float(np.median(np.diff(times))) if len(times) > 1 else MOMENT_S)
 
 
 def _faces(

@@ -17,6 +17,7 @@ from avgate.core.state import Stateful, read_state, write_state
 from avgate.core.types import Trace, VideoFrame, Waveform
 from avgate.faces import FaceTracker
 from avgate.features.registry import build_backbones, modality_of
+from avgate.features.tracks import MOMENT_S
 from avgate.inference.estimator import Estimator
 from avgate.inference.live_features import LiveFeatures, LiveStep
 from avgate.inference.stepper import Stepper
@@ -28,9 +29,6 @@ _MEDIA = {"audio": "sound", "video": "video"}
 
 _GAPS = 4096
 """How many of the last frames' gaps decide how long the last frame lasts."""
-
-_MOMENT_S = 1e-3
-"""Seconds that an only frame lasts; less than any step."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +178,7 @@ class Streamer(Stateful):
         self.clock.finish()
         end_s = self._newest_s
         if self._last_s is not None:
-            end_s = self._last_s + (float(np.median(self._gaps)) if self._gaps else _MOMENT_S)
+            end_s = self._last_s + (float(np.median(self._gaps)) if self._gaps else MOMENT_S)
         return self._results(self._features.finish(end_s))
 
     @property
