@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -39,8 +38,8 @@ class FakeStreamer:
     """
 
     def __init__(self, *, video: bool = True, spend: Callable[[float], object] = lambda s: None, face_s: float = 0.0):
-        self.step_s, self.notes = STEP_S, ["A note of the stream."]
-        self.estimator = SimpleNamespace(notes=("A note of the weights.",))
+        self.step_s = STEP_S
+        self.notes = ["A note of the weights.", "A note of the stream."]  # as Streamer's, which has its weights' too
         self.pieces: list[VideoFrame | Waveform] = []
         self.closed = False
         self._video, self._spend, self._face_s = video, spend, face_s

@@ -141,5 +141,5 @@ class Run:
         if self.pace.skipped:
             skipped = f"{self.pace.skipped} of {self.pace.frames} faces were skipped"
             more = [f"{skipped}: looking for them takes this machine too long.", *more]
-        for note in dict.fromkeys((*more, *self.streamer.estimator.notes, *self.streamer.notes)):
+        for note in dict.fromkeys((*more, *self.streamer.notes)):
             console.say((f"  {note}", "yellow"))

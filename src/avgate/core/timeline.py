@@ -44,6 +44,10 @@ class Grid:
         """
         return np.floor((np.asarray(time_s, np.float64) - self.start_s) * self.rate + 1e-6 * self.rate).astype(np.int64)
 
+    def cell(self, time_s: float) -> int:
+        """The cell that one time falls into, as `index`."""
+        return int(self.index(np.array([time_s]))[0])
+
     def steps(self, end_s: float) -> int:
         """How many cells it takes to cover everything up to end_s (at least 0)."""
         return max(0, math.ceil((end_s - self.start_s) * self.rate - 1e-6 * self.rate))
@@ -54,7 +58,7 @@ class Grid:
         Returns:
             A grid that starts with the first of them, its number, and that of the cell after the last of them.
         """
-        first = max(0, int(self.index(np.array([start_s]))[0]))
+        first = max(0, self.cell(start_s))
         return Grid(self.rate, self.start_s + first / self.rate), first, max(first, self.steps(end_s))
 
     def seconds_to_steps(self, seconds: float) -> int:

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
+from avgate.core.errors import CheckpointError
 from avgate.core.gates import Gate, gates_of
 from avgate.core.modalities import modality_named
 from avgate.core.timeline import Grid, read_cell, read_off, read_off_mask
 from avgate.core.types import Trace
+from avgate.features.base import Backbone
+from avgate.features.registry import build_backbones, modality_of
 from avgate.inference.clip import ClipFeatures, standardised
 from avgate.inference.smoothing import finish
 from avgate.inference.windows import cut, overlap_add
@@ -98,6 +101,28 @@ class Estimator:
         steps = self.checkpoint.smooth_steps
         return steps / self.recipe.label_rate if steps > 1 else 0.0
 
+    @property
+    def pause_s(self) -> float:
+        """Seconds of a pause after which estimates begin anew: no window, and no filter over them, sees both sides."""
+        return self.recipe.window / self.recipe.label_rate + self.smooth_s
+
+    def extractors(self, of: str, where: str | Path | None = None) -> tuple[Backbone, ...]:
+        """New extractors of the features that the model reads.
+
+        Args:
+            of: what they are to be made of, for messages.
+            where: the checkpoint's file, for messages.
+
+        Raises:
+            CheckpointError: its features come with their corpus.
+        """
+        names = [f.backbone for f in self.checkpoint.features]
+        brought = [name for name in names if not modality_of(name)]
+        if brought:
+            what = f"its features ({', '.join(brought)}) come with their corpus; avgate can't make them of {of}"
+            raise CheckpointError(what, where=where, hint="take a checkpoint that was trained on extracted features")
+        return build_backbones(names, self.recipe.label_rate)
+
     def check(self, features: Sequence[FeatureSpec], where: str | Path) -> None:
         """Refuse features that the model wasn't trained on; see Checkpoint.check."""
         self.checkpoint.check(features, where)
@@ -123,27 +148,15 @@ class Estimator:
         self.model.eval()
         columns, gates = self._in_parts(clip) if self.causal else self._in_windows(clip)
         evidence = np.any([clip.present[m] for m in self.model.modalities], axis=0)
-        return self.estimate_of(np.where(evidence[:, None], columns, np.nan), gates, clip.grid, clip.present)
-
-    def estimate_of(
-        self, columns: np.ndarray, gates: Sequence[Gate], grid: Grid, present: Mapping[str, np.ndarray]
-    ) -> Estimate:
-        """The estimate that the columns of `columns_of` say, NaN where nothing was present.
-
-        Args:
-            columns: float64 [n c].
-            gates: what the last columns are.
-            grid: the common grid.
-            present: modality -> bool [n].
-        """
+        columns = np.where(evidence[:, None], columns, np.nan)
         said, of_gates = np.split(columns, [columns.shape[1] - len(gates)], axis=1)
         raw, *spread = np.split(said, said.shape[1] // len(self.targets), axis=1)
         centre, deviation = spread or (raw, np.ones_like(raw))
         if self.checkpoint.intervals is not None:
-            deviation = self.checkpoint.intervals.adjusted(self.targets, deviation, present)
-        return Estimate(grid, raw, dict(zip(gates, of_gates.T, strict=True)), centre, deviation)
+            deviation = self.checkpoint.intervals.adjusted(self.targets, deviation, clip.present)
+        return Estimate(clip.grid, raw, dict(zip(gates, of_gates.T, strict=True)), centre, deviation)
 
-    def columns_of(self, out: ModelOutput) -> tuple[list[np.ndarray], list[Gate]]:
+    def _columns(self, out: ModelOutput) -> tuple[list[np.ndarray], list[Gate]]:
         """What the model says of each sequence, float64 [L c], and which gates the last columns are.
 
         The columns before them are the targets and, with a spread head, their centres and their deviations.
@@ -171,7 +184,7 @@ class Estimator:
                 {m: self._tensor(np.stack([values[m][r] for r in rows])) for m in self.model.modalities},
                 {m: self._tensor(np.stack([clip.present[m][r] for r in rows])) for m in self.model.modalities},
             )
-            found, gates = self.columns_of(out)
+            found, gates = self._columns(out)
             windows += zip(part, found, strict=True)
         return overlap_add(windows, n, recipe.window - recipe.hop), gates
 
@@ -184,7 +197,7 @@ class Estimator:
                 {m: self._tensor(values[m][None, rows]) for m in self.model.modalities},
                 {m: self._tensor(clip.present[m][None, rows]) for m in self.model.modalities},
             )
-            found, gates = self.columns_of(out)
+            found, gates = self._columns(out)
             parts += found
         return np.concatenate(parts), gates
 

@@ -93,20 +93,17 @@ class LiveFeatures(Stateful):
     def _known(self) -> list[LiveStep]:
         until, found = min(self._until), []
         while self._next < until:
-            while len(self._sections) > 1 and self._cell(self._sections[0][1]) < self._next:
+            while len(self._sections) > 1 and self._grid.cell(self._sections[0][1]) < self._next:
                 del self._sections[0]
                 self._over = True
-            first = self._cell(self._sections[0][0]) if self._over else self._next
+            first = self._grid.cell(self._sections[0][0]) if self._over else self._next
             # After a pause that is long already, nothing is to be said before something is seen or heard again.
-            if first >= until or self._next > self._cell(self._sections[0][1] + self._pause_s) + 1:
+            if first >= until or self._next > self._grid.cell(self._sections[0][1] + self._pause_s) + 1:
                 break
             self._next = max(self._next, first)
             found.append(self._step())
             self._next, self._over = self._next + 1, False
         return found
-
-    def _cell(self, time_s: float) -> int:
-        return int(self._grid.index(np.array([time_s]))[0])
 
     def _step(self) -> LiveStep:
         rows = [_taken(waiting, self._next) for waiting in self._waiting]

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from avgate.core.errors import CheckpointError, UsageError
+from avgate.core.errors import UsageError
 from avgate.core.timeline import Grid
 from avgate.core.types import Trace
 from avgate.faces import Person
-from avgate.features.registry import build_backbones, modality_of
 from avgate.features.store import source_fingerprint
 from avgate.features.tracks import Extracted, extract_tracks
 from avgate.inference.clip import on_common_grid
@@ -48,14 +47,10 @@ class Predictor:
         level: float = DEFAULT_LEVEL,
     ):
         self.estimator = checkpoint if isinstance(checkpoint, Estimator) else Estimator(checkpoint, level=level)
-        features = self.estimator.checkpoint.features
-        brought = [f.backbone for f in features if not modality_of(f.backbone)]
-        if brought:
-            what = f"its features ({', '.join(brought)}) come with their corpus; avgate can't make them of a video"
-            where = checkpoint if isinstance(checkpoint, str | Path) else None
-            raise CheckpointError(what, where=where, hint="take a checkpoint that was trained on extracted features")
         self.face_model = face_model
-        self.backbones = build_backbones([f.backbone for f in features], self.estimator.recipe.label_rate)
+        self.backbones = self.estimator.extractors(
+            "a video", where=checkpoint if isinstance(checkpoint, str | Path) else None
+        )
 
     def __call__(
         self,
@@ -102,8 +97,7 @@ class Predictor:
         file = recording.path if isinstance(recording, Media | Images) else None
         name = file.resolve().name if file else recording.name
         parts = []
-        # No window, and no filter over estimates, sees both sides of such a pause.
-        for tracks, rows in extracted.sections(recipe.window / recipe.label_rate + self.estimator.smooth_s):
+        for tracks, rows in extracted.sections(self.estimator.pause_s):
             self.estimator.check([FeatureSpec.of(t) for t in tracks], recording.name)
             clip = on_common_grid(name, tracks, Grid(recipe.label_rate, tracks[0].grid.start_s))
             times = clip.grid.start_s + np.arange(len(clip)) / clip.grid.rate

@@ -16,7 +16,6 @@ from avgate.core.modalities import modality_named
 from avgate.core.state import Stateful, read_state, write_state
 from avgate.core.types import Trace, VideoFrame, Waveform
 from avgate.faces import FaceTracker
-from avgate.features.registry import build_backbones, modality_of
 from avgate.features.tracks import MOMENT_S
 from avgate.inference.estimator import Estimator
 from avgate.inference.live_features import LiveFeatures, LiveStep
@@ -104,20 +103,15 @@ class Streamer(Stateful):
     ):
         given = _live_weights() if checkpoint is None else checkpoint
         self.estimator = given if isinstance(given, Estimator) else Estimator(given, level=level)
-        recipe, names = self.estimator.recipe, [f.backbone for f in self.estimator.checkpoint.features]
-        brought = [name for name in names if not modality_of(name)]
-        if brought:
-            what = f"its features ({', '.join(brought)}) come with their corpus; avgate can't make them of a stream"
-            raise CheckpointError(what, hint="take a checkpoint that was trained on extracted features")
         self.clock, self._video, self._sound = LiveClock(video, sound, wait_s), video, sound
-        backbones = build_backbones(names, recipe.label_rate)
+        backbones = self.estimator.extractors("a stream")
         media = {m for m, comes in (("audio", sound), ("video", video)) if comes}
         if not any(b.modality in media for b in backbones):
             reads = " and ".join(sorted({_MEDIA[b.modality] for b in backbones}))
             raise UsageError("the model reads nothing of what will come", where="stream", hint=f"give it {reads}")
-        self.step_s = 1 / recipe.label_rate
+        self.step_s = 1 / self.estimator.recipe.label_rate
         self._stepper = Stepper(self.estimator.step_program)
-        self._features = LiveFeatures(backbones, media, recipe.window / recipe.label_rate + self.estimator.smooth_s)
+        self._features = LiveFeatures(backbones, media, self.estimator.pause_s)
         # Frames without a result: [time, whether a face was searched, whether it was found].
         self._frames: list[list[Any]] = []
         self._gaps: list[float] = []
@@ -249,6 +243,7 @@ class Streamer(Stateful):
 
     def _results(self, steps: Sequence[LiveStep]) -> list[Result]:
         found: list[Result] = []
+        grid = self.estimator.recipe.grid
         for step in steps:
             if step.anew:
                 self._stepper.begin_anew()
@@ -258,7 +253,7 @@ class Streamer(Stateful):
                 present["voice"] = step.voice
             if not self._video:
                 self._frames.append([step.number / self.estimator.recipe.label_rate, True, False])
-            while self._frames and self._step_of(self._frames[0][0]) <= step.number:
+            while self._frames and grid.cell(self._frames[0][0]) <= step.number:
                 time_s, looked, face = self._frames.pop(0)
                 shown = present | ({"face": face} if self._video else {})
                 delay_s = self._newest_s - time_s
@@ -271,9 +266,6 @@ class Streamer(Stateful):
     def _kind(self) -> dict[str, object]:
         """What a saved stream must have in common with one that goes on."""
         return {"weights": self.estimator.checkpoint.fingerprint, "video": self._video, "sound": self._sound}
-
-    def _step_of(self, time_s: float) -> int:
-        return int(self.estimator.recipe.grid.index(np.array([time_s]))[0])
 
 
 def _check_image(frame: VideoFrame) -> None:

@@ -30,7 +30,7 @@ def need_onnx() -> None:
     """UsageError where the packages that write ONNX aren't installed."""
     try:
         import onnx  # noqa: F401 (only whether it is there)
-        import onnxscript  # noqa: F401
+        import onnxscript  # noqa: F401 (only whether it is there)
     except ImportError as error:
         hint = 'pip install "avgate[onnx]", or --formats pt2'
         raise UsageError(f"ONNX files need the package {error.name}, which isn't installed", hint=hint) from error

@@ -139,7 +139,7 @@ class AudioExtraction(Stateful):
         while len(self._waiting) >= self._batch:
             self._take()
         time_s = (self._waiting[0].core_start if self._waiting else self._chunks.cut) / SAMPLE_RATE
-        sounded = int(self._grid.index(np.array([self._chunks.decided / SAMPLE_RATE]))[0])
+        sounded = self._grid.cell(self._chunks.decided / SAMPLE_RATE)
         return self._steps(max(self._next, min(self._pool.ended(time_s), self._activity.ended(time_s), sounded)))
 
     def _steps(self, stop: int, end_s: float | None = None) -> Steps:

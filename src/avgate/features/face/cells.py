@@ -113,7 +113,7 @@ class CellExtraction(Stateful):
 
     def advance(self, time_s: float) -> Steps:
         """See Extraction."""
-        self._open = max(self._open, int(self._grid.index(np.array([time_s]))[0]))
+        self._open = max(self._open, self._grid.cell(time_s))
         self._pass(time_s)
         return self._known()
 
