@@ -99,7 +99,7 @@ def test_a_running_mean_gives_what_the_one_sided_filter_gives_and_can_be_saved()
     values = np.random.default_rng(0).uniform(-1.2, 1.2, (40, 6))
     values[5:8] = np.nan
     expected, running = finish(values, 7, 2, one_sided=True), RunningMean(7, 2)
-    np.testing.assert_allclose([running(row) for row in values[:20]], expected[:20], atol=1e-12)
+    np.testing.assert_allclose([running(row) for row in values[:20].tolist()], expected[:20], atol=1e-12)
     other = RunningMean(7, 2)
     other.restore(unpack(pack(running.state())))
-    assert [other(row).tolist() for row in values[20:]] == [running(row).tolist() for row in values[20:]]
+    assert [other(row) for row in values[20:].tolist()] == [running(row) for row in values[20:].tolist()]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
 from avgate.core.state import Stateful
@@ -48,27 +51,26 @@ class RunningMean(Stateful):
 
     Args:
         width: steps, odd; 1 changes nothing.
-        targets: how many columns are targets; there are two more for each.
+        targets: how many of the values are targets; they stand first.
     """
 
     STATE = ("_last",)
 
     def __init__(self, width: int, targets: int):
         self._width, self._targets = width, targets
-        self._last = np.zeros((0, 3 * targets))
+        self._last: list[Sequence[float]] = []
 
-    def __call__(self, values: np.ndarray) -> np.ndarray:
-        """The next step, smoothed: float64 [k] from float64 [k]; NaN where unknown."""
-        if self._width == 1:
-            rows = values[None]
-        else:
-            self._last = rows = np.concatenate([self._last[max(0, len(self._last) - self._width + 1) :], values[None]])
-        known = np.isfinite(rows)
-        mean = np.where(known, rows, 0.0).sum(0) / known.sum(0).clip(1)
-        mean[: self._targets] = mean[: self._targets].clip(-1.0, 1.0)
-        mean[~known[-1]] = np.nan
-        return mean
+    def __call__(self, values: Sequence[float]) -> list[float]:
+        """The next step's values, smoothed; NaN where unknown."""
+        self._last.append(values)
+        del self._last[: -self._width]
+        smooth = []
+        for column in zip(*self._last, strict=True):  # so few numbers that arrays would take several times as long
+            known = [x for x in column if math.isfinite(x)]
+            smooth.append(sum(known) / len(known) if math.isfinite(column[-1]) else math.nan)
+        smooth[: self._targets] = [min(max(x, -1.0), 1.0) for x in smooth[: self._targets]]
+        return smooth
 
     def clear(self) -> None:
         """Forget the steps so far."""
-        self._last = self._last[:0]
+        self._last.clear()

@@ -46,6 +46,7 @@ class StepProgram:
         estimator: with a causal model.
 
     Attributes:
+        columns: name of an output of a RawStep -> where it lies among all of them.
         widths: float64 [k], see Intervals.width; None for models without intervals.
 
     Raises:
@@ -61,21 +62,20 @@ class StepProgram:
         step = FlatStep(estimator.checkpoint)
         self.modalities, self.names, self.gates = step.modalities, step.names, step.raw.gates
         self.blank = step.blank()
-        self._outputs, self._program = step.outputs, step.compiled()
+        self.columns, self._program = step.columns, step.compiled()
         intervals = estimator.checkpoint.intervals
         widths = None if intervals is None else [intervals.width(t, estimator.level) for t in estimator.targets]
         self.widths = None if widths is None else np.array(widths)
 
     def __call__(
         self, state: tuple[torch.Tensor, ...], values: Mapping[str, np.ndarray], present: Mapping[str, bool]
-    ) -> tuple[tuple[torch.Tensor, ...], dict[str, np.ndarray]]:
-        """The state after a step, and the outputs of a RawStep, float64 [n]; arguments as for Stepper."""
+    ) -> tuple[tuple[torch.Tensor, ...], list[float]]:
+        """The state after a step, and all outputs; arguments as for Stepper."""
         features = [torch.from_numpy(values[m])[None] for m in self.modalities]
         here = [_HERE[present[m]] for m in self.modalities]
         with torch.inference_mode():
-            found = self._program(*features, *here, *state)
-        out = {name: x.numpy()[0].astype(np.float64) for name, x in zip(self._outputs, found, strict=False)}
-        return found[len(self._outputs) :], out
+            said, *after = self._program(*features, *here, *state)
+        return tuple(after), said.tolist()
 
 
 class Stepper(Stateful):
@@ -116,21 +116,22 @@ class Stepper(Stateful):
             present: modality -> whether it is present.
         """
         program = self._program
-        targets = program.estimator.targets
         self._state, out = program(self._state, values, present)
-        raw, k = out["targets"], len(targets)
-        spread = (out["centre"], out["deviation"]) if "centre" in out else (raw, raw * 0 + 1)
-        smooth = self._mean(np.concatenate([raw, *spread]))
+        targets, columns = program.estimator.targets, program.columns
+        raw, k = out[columns["targets"]], len(targets)
+        # Targets, centres and deviations stand first and in this order; without a spread head, there are but targets.
+        smooth = self._mean(out[: 3 * k] if "centre" in columns else raw)
         final = smooth[:k]
         low: dict[str, float] = {}
         high: dict[str, float] = {}
         if program.widths is not None:
-            found = ends(final, smooth[k : 2 * k], program.widths * smooth[2 * k :])
+            of = np.array(smooth if "centre" in columns else [*final, *final, *(1.0,) * k]).reshape(3, k)
+            found = ends(of[0], of[1], program.widths * of[2])
             low, high = (dict(zip(targets, end.tolist(), strict=True)) for end in found)
-        gates = out["gates"].tolist() if program.gates else []
+        gates = out[columns["gates"]] if program.gates else []
         return StepEstimate(
-            dict(zip(targets, final.tolist(), strict=True)),
-            dict(zip(targets, raw.tolist(), strict=True)),
+            dict(zip(targets, final, strict=True)),
+            dict(zip(targets, raw, strict=True)),
             low,
             high,
             dict(zip(program.gates, gates, strict=True)),

@@ -124,26 +124,29 @@ class MaskedConv(Remembering):
         self.conv.load_state_dict({"weight": old.weight, "bias": old.bias})
 
     def blank(self) -> dict[str, tuple[int, ...]]:
-        """See Remembering: the last (kernel - 1) * dilation steps."""
-        return {"past": (self.padding[0], self.conv.in_channels)}
+        """See Remembering: the last (kernel - 1) * dilation steps, one after the other."""
+        return {"past": (self.padding[0] * self.conv.in_channels,)}
 
     def forward(self, x: Tensor, mask: Tensor, memory: Memory | None = None) -> Tensor:
         """[b out L] from [b in L]; zero where the mask [b 1 L] is 0. A memory says what came before."""
         if memory is None:
             return self.conv(nn.functional.pad(x, self.padding)) * mask
-        return self.conv(self._go_on(x.transpose(1, 2), x.shape[2], memory).transpose(1, 2)) * mask
+        whole = self._go_on(x.transpose(1, 2).flatten(1), memory)
+        return self.conv(whole.unflatten(1, (-1, x.shape[1])).transpose(1, 2)) * mask
 
     def step(self, x: Tensor, memory: Memory) -> Tensor:
         """[b out] of one step, from [b in]. It is one product; a convolution takes several times as long to set up."""
-        whole, span, dilation = self._go_on(x.unsqueeze(1), 1, memory), self.padding[0], self.conv.dilation[0]
-        taps = whole if dilation == 1 else whole.index_select(1, torch.arange(0, span + 1, dilation, device=x.device))
-        return nn.functional.linear(taps.flatten(1), self.conv.weight.transpose(1, 2).flatten(1), self.conv.bias)
+        taps, dilation, width = self._go_on(x, memory), self.conv.dilation[0], x.shape[1]
+        if dilation > 1:
+            first = torch.arange(0, self.padding[0] + 1, dilation, device=x.device) * width
+            taps = taps.index_select(1, (first[:, None] + torch.arange(width, device=x.device)).flatten())
+        return nn.functional.linear(taps, self.conv.weight.transpose(1, 2).flatten(1), self.conv.bias)
 
-    def _go_on(self, x: Tensor, steps: int, memory: Memory) -> Tensor:
-        """What is remembered, and the next steps [b L in] after it. Steps first: what is kept lies in one piece."""
+    def _go_on(self, x: Tensor, memory: Memory) -> Tensor:
+        """What is remembered, and the next steps [b L * in] after it."""
         (past,) = self.recall(memory, x)
         whole = torch.cat([past, x], dim=1)
-        self.keep(memory, whole.narrow(1, steps, self.padding[0]))
+        self.keep(memory, whole.narrow(1, x.shape[1], past.shape[1]))
         return whole
 
 

@@ -112,9 +112,9 @@ class Intervals:
 
 
 def ends(estimate: np.ndarray, centre: np.ndarray, half: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of intervals in [-1, 1] of this half width about their centres, wide enough to hold the estimates too."""
+    """Ends of intervals in [-1, 1] of this half width about their centres, wide enough for estimates in [-1, 1] too."""
     low, high = np.minimum(centre - half, estimate), np.maximum(centre + half, estimate)
-    return low.clip(-1, 1), high.clip(-1, 1)
+    return np.maximum(low, -1.0), np.minimum(high, 1.0)
 
 
 def check_level(level: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +65,7 @@ class RawModel(nn.Module):
         for m in self.modalities:
             low, high, mean, std = (self.get_buffer(f"{m}_{name}") for name in ("low", "high", "mean", "std"))
             x = torch.where(present[m][..., None], features[m], mean)
-            found[m] = (torch.minimum(torch.maximum(x, low), high) - mean) / std
+            found[m] = (x.clamp(low, high) - mean) / std
         return found
 
     def told(self, out: ModelOutput, present: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -104,12 +105,12 @@ class FlatStep(nn.Module):
     """A RawStep for one sequence, whose arguments and results are tensors in a row, as compiled programs have them.
 
     Arguments: features [1 d] of every modality, presence [1] of every modality, and what is remembered [1 ...].
-    Results: what a RawStep gives, in the order of `outputs`, and what is remembered then.
+    Results: what a RawStep gives, side by side [n], and what is remembered then.
 
     Attributes:
         modalities: which.
         names: of what is remembered.
-        outputs: names of the results before what is remembered.
+        columns: name of what a RawStep gives -> where it lies in the first result.
     """
 
     def __init__(self, checkpoint: Checkpoint):
@@ -121,18 +122,21 @@ class FlatStep(nn.Module):
         present = [torch.ones(1, dtype=torch.bool) for _ in self.modalities]
         self._example = (*features, *present, *blank.values())
         with torch.no_grad():
-            self.outputs = tuple(name for name in self._named(self._example) if not name.startswith(_NEXT))
+            said, _ = self._named(self._example)
+        ends = [0, *accumulate(x.shape[1] for x in said.values())]
+        self.columns = {name: slice(*between) for name, between in zip(said, pairwise(ends), strict=True)}
 
-    def _named(self, given: Sequence[Tensor]) -> dict[str, Tensor]:
+    def _named(self, given: Sequence[Tensor]) -> tuple[dict[str, Tensor], list[Tensor]]:
         m = len(self.modalities)
         features, present = (dict(zip(self.modalities, part, strict=True)) for part in (given[:m], given[m : 2 * m]))
-        out: dict[str, Tensor] = self.raw(features, present, dict(zip(self.names, given[2 * m :], strict=True)))
-        return out
+        said = self.raw(features, present, dict(zip(self.names, given[2 * m :], strict=True)))
+        after = [said.pop(f"{_NEXT}{name}") for name in self.names]
+        return said, after
 
     def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
         """See the class."""
-        out = self._named(given)
-        return (*(out[name] for name in self.outputs), *(out[f"{_NEXT}{name}"] for name in self.names))
+        said, after = self._named(given)
+        return torch.cat([*said.values()], dim=1).squeeze(0), *after
 
     def blank(self) -> tuple[Tensor, ...]:
         """What is remembered before the first step."""
@@ -144,6 +148,6 @@ class FlatStep(nn.Module):
             # Shapes are constants of the program, which is meant. torch.jit is deprecated, but what follows it either
             # needs a C++ compiler on the user's machine (torch.compile) or keeps Python's time (torch.export).
             warnings.simplefilter("ignore")
-            program = torch.jit.freeze(torch.jit.trace(self.eval(), self._example, check_trace=False))
+            program = torch.jit.optimize_for_inference(torch.jit.trace(self.eval(), self._example, check_trace=False))
         run: Callable[..., tuple[Tensor, ...]] = program.forward
         return run

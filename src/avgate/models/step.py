@@ -57,9 +57,9 @@ class StepModel(nn.Module):
         """
         after, out = self.model.advance(
             state,
-            {m: features[m][:, None] for m in self.modalities},
-            {m: present[m][:, None] for m in self.modalities},
+            {m: features[m].unsqueeze(1) for m in self.modalities},
+            {m: present[m].unsqueeze(1) for m in self.modalities},
         )
-        gates = {name: gate[:, 0] for name, gate in out.gates.items()}
-        spread = [None if x is None else x[:, 0] for x in (out.centre, out.log_variance)]
-        return after, ModelOutput(out.targets[:, 0], gates, {}, *spread)
+        gates = {name: gate.squeeze(1) for name, gate in out.gates.items()}
+        spread = [None if x is None else x.squeeze(1) for x in (out.centre, out.log_variance)]
+        return after, ModelOutput(out.targets.squeeze(1), gates, {}, *spread)

@@ -21,7 +21,7 @@ class Gate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Weights [b L choices] that sum to 1, from x [b L dim]."""
-        return torch.softmax(x @ self.w / self.tau, dim=-1)
+        return torch.softmax(x @ (self.w / self.tau), dim=-1)
 
 
 class CrossAttention(nn.Module):

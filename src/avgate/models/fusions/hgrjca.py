@@ -135,15 +135,15 @@ class GatedIteration(nn.Module):
     def forward(
         self, x: Mapping[str, Tensor], present: Mapping[str, Tensor], memory: Memory | None
     ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
-        """Gated output [b L d_m], attended features [b L d_m] and, if there is a gate, G_m [b L 2] of each modality."""
+        """Of each modality: gated output and attended features [b L d_m] and, if there is a gate, G_m[1] [b L 1]."""
         together = self.joint(x, present)
         attended = {m: self.attention[m](x[m], present[m], together, memory) for m in x}
         gated, gates = {}, {}
         for m in x:
             gated[m] = attended[m]
             if self.config.iteration_gate:
-                gates[m] = self.gate[m](self._seen(m, x, attended))
-                gated[m] = gates[m][..., :1] * x[m] + gates[m][..., 1:] * attended[m]
+                gates[m] = self.gate[m](self._seen(m, x, attended))[..., 1:]
+                gated[m] = torch.lerp(x[m], attended[m], gates[m])  # the two shares sum to 1
             if self.config.final_relu:
                 gated[m] = torch.relu(gated[m])
         return gated, attended, gates
@@ -210,14 +210,14 @@ class Hgrjca(Fusion):
             for m in self.dims:
                 outputs[m].append(gated[m])
             for m in gate:
-                shares[m].append(gate[m][..., 1])
+                shares[m].append(gate[m])
             x = gated if self.config.next_input == "gated" else attended
-        gates |= {f"attended/{m}": torch.stack(share, dim=-1) for m, share in shares.items() if share}
+        gates |= {f"attended/{m}": torch.cat(share, dim=-1) for m, share in shares.items() if share}
         fused = {m: out[-1] for m, out in outputs.items()}
         for m, choose in self.stage_gate.items():
-            stage = choose(torch.cat(outputs[m], dim=-1))
-            fused[m] = (torch.stack(outputs[m], dim=-1) * stage[..., None, :]).sum(-1)
-            gates[f"iteration/{m}"] = stage
+            stages = torch.stack(outputs[m], dim=-2)
+            gates[f"iteration/{m}"] = choose(stages.flatten(-2))
+            fused[m] = (stages * gates[f"iteration/{m}"][..., None]).sum(-2)
         if not self.falls_back:
             return FusionOutput(joint(fused), gates)
         rho = torch.stack(list(relied.values())).prod(0)

@@ -100,7 +100,7 @@ class DecayMixing(Remembering):
 
     def blank(self) -> dict[str, tuple[int, ...]]:
         """See Remembering: M and n."""
-        return {"mean": self.shape, "count": ()}
+        return {"mean": self.shape, "count": (1,)}
 
     def forward(
         self,
@@ -123,7 +123,7 @@ class DecayMixing(Remembering):
         if x.shape[1] == 1:
             mean, count = self._step(x, present, joint_masked, mean, count)
             self.keep(memory, mean, count)
-            return use(x, mean, count)
+            return use(x, mean, count.squeeze(1))
         steps, parts = x.shape[1], []
         again = torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
@@ -131,7 +131,7 @@ class DecayMixing(Remembering):
             x, size = part[0], part[0].shape[1]
             means, counts = self._chunk(*part)
             made = use(x.flatten(0, 1)[:, None], means.flatten(0, 1), counts.flatten(0, 1))
-            return made.view(x.shape[0], size, -1), means[:, -1], counts[:, -1]
+            return made.view(x.shape[0], size, -1), means[:, -1], counts[:, -1:]
 
         if torch.compiler.is_compiling():  # an exported program has no loop: a sequence of any length is one chunk
             part, mean, count = through(x, present, joint_masked, mean, count)
@@ -149,17 +149,17 @@ class DecayMixing(Remembering):
     def _step(
         self, x: Tensor, present: Tensor, joint_masked: Tensor, mean: Tensor, count: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """M [b d_m d] and n [b] of one step."""
-        here = present.squeeze(1).to(x.dtype)
+        """M [b d_m d] and n [b 1] of one step."""
+        here = present.to(x.dtype)
         count = torch.addcmul(here, count, torch.sigmoid(self.logit))
         product = (x if self.bias is None else x + self.bias).transpose(1, 2) * joint_masked
         # n is 1 or more where the modality is present, and elsewhere the mean stays.
-        return torch.lerp(mean, product, (here / count.clamp(min=1)).view(-1, 1, 1)), count
+        return torch.lerp(mean, product, (here / count.clamp(min=1)).unsqueeze(2)), count
 
     def _chunk(
         self, x: Tensor, present: Tensor, joint_masked: Tensor, mean: Tensor, count: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """M [b K d_m d] and n [b K] of several steps.
+        """M [b K d_m d] and n [b K] of several steps, from M [b d_m d] and n [b 1] before them.
 
         Both are computed as they were at the last present step, from which on M stays: there, n is 1 or more, however
         long the absence since.
@@ -169,7 +169,7 @@ class DecayMixing(Remembering):
         earlier = present[:, None, :] & (step[None, :] <= step[:, None])  # [b t s]
         last = torch.where(earlier, step, -1).amax(-1)  # [b t]
         weight = torch.where(earlier, torch.exp(log_decay * (last[..., None] - step).clamp(min=0)), 0.0)
-        carried = torch.exp(log_decay * (last + 1)) * count[:, None]
+        carried = torch.exp(log_decay * (last + 1)) * count
         then = carried + weight.sum(-1)
         share = torch.where(last >= 0, carried / then.clamp(min=1), 1.0)
         weight = weight / then.clamp(min=1)[..., None]
