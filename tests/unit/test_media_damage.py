@@ -172,6 +172,24 @@ def test_frames_that_the_decoder_had_to_patch_are_counted(tmp_path: Path):
     assert "Damaged frames, patched by the decoder: 1 (the first at 0.28 s)." in media.notes
 
 
+def test_damage_is_patched_alike_on_every_machine(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    scene = rng.integers(0, 255, (320, 640, 3), np.uint8)
+    images = [scene[:, 4 * i : 4 * i + 320] for i in range(60)]
+    path = make_clip(tmp_path / "a.mp4", images, video_options={"g": "20", "bf": "0"})
+    content = bytearray(path.read_bytes())
+    position, size = packet_places(path)[10]
+    content[position + size * 4 // 5 : position + size] = b"\x5a" * (size - size * 4 // 5)
+    path.write_bytes(content)
+
+    shown = [frame.image for frame in Media(path).frames()]
+    with av.open(str(path)) as container:  # as one thread has it, however many cores there are
+        container.streams.video[0].thread_type = "NONE"
+        alone = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert len(shown) == len(alone)
+    assert all(map(np.array_equal, shown, alone))
+
+
 def test_a_disk_that_fails_in_the_middle_ends_the_video_there_with_a_note(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -198,17 +198,17 @@ class Media:
                 last_s = time_s
                 yield time_s, image
         except _DamagedError:
-            # Around a damaged packet, several decoder threads lose good frames, too; how many depends on the machine.
-            yield from self._shown("SLICE", last_s, pictures)
+            # Around damage, several decoder threads lose good frames, too, and patch others by chance.
+            yield from self._shown("NONE", last_s, pictures)
 
     def _shown(self, threads: str, after_s: float, pictures: bool) -> Iterator[tuple[float, Any]]:
-        """Frames later than after_s; damage raises _DamagedError unless `threads` is "SLICE"."""
+        """Frames later than after_s; damage raises _DamagedError unless `threads` is "NONE"."""
         with open_container(self.path) as container:
             streams = choose_streams(container, self.path)
             streams.video.thread_type = threads
             if not pictures:
                 streams.video.codec_context.options = {"skip_loop_filter": "all", "skip_idct": "all"}
-            decoded = self._decoded(container, streams, streams.video, strict=threads != "SLICE")
+            decoded = self._decoded(container, streams, streams.video, strict=threads != "NONE")
             if self.info.container == "avi":
                 decoded = self._in_time_order(decoded)
             upright = None
@@ -232,7 +232,7 @@ class Media:
             self._count(events)
 
     def _decoded(self, container: Any, streams: Streams, stream: Any, strict: bool = False) -> Iterator[Any]:
-        """Frames of one stream; packets that can't be decoded are counted, or raise _DamagedError if strict."""
+        """Frames of one stream; packets that can't be decoded are counted. If strict, damage raises _DamagedError."""
         lost: list[float] = []
         sent_s = shown_s = -math.inf
         for packet in read_packets(container, streams, self._note):
@@ -249,6 +249,8 @@ class Media:
                 lost.append(time_s)
                 continue
             for frame in frames:
+                if strict and frame.is_corrupt:
+                    raise _DamagedError
                 shown_s = shown_s if frame.time is None else max(shown_s, frame.time)
                 yield frame
         # Less than a frame isn't a loss: the second field of a frame may be a packet of its own.
@@ -292,4 +294,4 @@ class Media:
 
 
 class _DamagedError(Exception):
-    """A packet couldn't be decoded while several threads were decoding."""
+    """Something was damaged while several threads were decoding."""
