@@ -54,6 +54,14 @@ def stream_of(estimator: Estimator, pieces: list, **options):
         return stream.trace(results), results
 
 
+def test_a_recording_that_begins_before_zero_is_the_same_as_a_stream(estimator, clip):
+    early = Given(*([shifted(piece, -0.5) for piece in pieces] for pieces in (clip.frames(), clip.sound())))
+    expected = offline(estimator, early)
+    trace, _ = stream_of(estimator, [shifted(piece, -0.5) for piece in pieces_of(clip)])
+    assert np.isnan(trace.targets["valence"]).sum() == 13
+    assert_same_trace(trace, expected)
+
+
 @pytest.mark.parametrize(
     "how",
     [
@@ -147,13 +155,15 @@ def test_a_damaged_or_strange_saved_stream_is_refused(estimator, clips_dir, tmp_
         for name, words in (("damaged", "checksum"), ("missing", "No such file")):
             with pytest.raises(CheckpointError, match=words):
                 stream.resume(tmp_path / name)
-        with pytest.raises(CheckpointError, match="can't go on"):
+        with pytest.raises(CheckpointError, match="other settings: sound"):
             silent.resume(tmp_path / "stream")
         silent.push(VideoFrame(0.0, np.zeros((48, 64, 3), np.uint8)))  # it is as it was
     weights = {name: values + 1 for name, values in estimator.checkpoint.weights.items()}
-    strange = Estimator(replace(estimator.checkpoint, weights=weights))
-    with Streamer(strange) as other, pytest.raises(CheckpointError, match="other weights"):
-        other.resume(tmp_path / "stream")
+    strange, wider = replace(estimator.checkpoint, weights=weights), Estimator(estimator.checkpoint, level=0.8)
+    others = {"weights": Streamer(strange), "level": Streamer(wider), "wait_s": Streamer(estimator, wait_s=2)}
+    for setting, other in others.items():
+        with other, pytest.raises(CheckpointError, match=f"other settings: {setting}"):
+            other.resume(tmp_path / "stream")
 
 
 @pytest.mark.slow

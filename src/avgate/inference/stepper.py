@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -37,6 +38,12 @@ class StepEstimate:
     low: Mapping[str, float]
     high: Mapping[str, float]
     gates: Mapping[Gate, float]
+
+    @property
+    def unknown(self) -> StepEstimate:
+        """The same where nothing is known."""
+        nothing = {f.name: dict.fromkeys(getattr(self, f.name), math.nan) for f in fields(self)}
+        return StepEstimate(**nothing)
 
 
 class StepProgram:

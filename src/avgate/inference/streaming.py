@@ -104,6 +104,7 @@ class Streamer(Stateful):
         given = _live_weights() if checkpoint is None else checkpoint
         self.estimator = given if isinstance(given, Estimator) else Estimator(given, level=level)
         self.clock, self._video, self._sound = LiveClock(video, sound, wait_s), video, sound
+        self._wait_s = float(wait_s)
         backbones = self.estimator.extractors("a stream")
         media = {m for m, comes in (("audio", sound), ("video", video)) if comes}
         if not any(b.modality in media for b in backbones):
@@ -214,16 +215,18 @@ class Streamer(Stateful):
         write_state(path, {"of": self._kind, "stream": self.state()})
 
     def resume(self, path: str | Path) -> None:
-        """Go on where a stream with the same weights and media was saved.
+        """Go on where a stream with the same weights, level, media and wait was saved.
 
         Raises:
             CheckpointError: the file is damaged, or of a stream of another kind.
         """
-        hint = "give a file that Streamer.save wrote, and the same weights, media and version of avgate"
+        hint = "give a file that Streamer.save wrote, and the same weights, settings and version of avgate"
         try:
             saved = read_state(path)
-            if saved.get("of") != self._kind:
-                raise ValueError("it was saved with other weights or media")
+            of = saved.get("of", {})
+            other = [name for name, value in self._kind.items() if of.get(name) != value]
+            if other:
+                raise ValueError(f"it was saved with other settings: {', '.join(other)}")
             self.restore(saved["stream"])
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise CheckpointError(f"this stream can't go on ({error})", where=path, hint=hint) from error
@@ -253,19 +256,21 @@ class Streamer(Stateful):
                 present["voice"] = step.voice
             if not self._video:
                 self._frames.append([step.number / self.estimator.recipe.label_rate, True, False])
-            while self._frames and grid.cell(self._frames[0][0]) <= step.number:
+            while self._frames and (cell := grid.cell(self._frames[0][0])) <= step.number:
                 time_s, looked, face = self._frames.pop(0)
-                shown = present | ({"face": face} if self._video else {})
+                # Steps begin at 0 s; what a frame before that shows isn't known.
+                one, here = (said, present) if cell >= 0 else (said.unknown, dict.fromkeys(present, False))
+                shown = here | ({"face": face} if self._video else {})
                 delay_s = self._newest_s - time_s
-                found.append(
-                    Result(time_s, said.targets, said.raw, said.low, said.high, said.gates, shown, delay_s, looked)
-                )
+                found.append(Result(time_s, one.targets, one.raw, one.low, one.high, one.gates, shown, delay_s, looked))
         return found
 
     @property
     def _kind(self) -> dict[str, object]:
         """What a saved stream must have in common with one that goes on."""
-        return {"weights": self.estimator.checkpoint.fingerprint, "video": self._video, "sound": self._sound}
+        weights, level = self.estimator.checkpoint.fingerprint, self.estimator.level
+        media = {"video": self._video, "sound": self._sound, "wait_s": self._wait_s}
+        return {"weights": weights, "level": level} | media
 
 
 def _check_image(frame: VideoFrame) -> None:

@@ -17,9 +17,6 @@ from avgate.media.steady import NEAR_S, SteadySound
 BACK_S = 5.0
 """Times that go back by more than this are those of a source that began again."""
 
-_ROUNDING_S = 1e-3
-"""Resampled sound that begins at 0 s may begin this much earlier, by rounding."""
-
 _WHERE = "stream"
 
 
@@ -27,7 +24,7 @@ class LiveClock(Stateful):
     """Says which frames and which sound of a live stream are to be used, and up to which time everything is known.
 
     All follows from the times of what is pushed, and nothing from the moment at which it is. Times are seconds on the
-    frames' clock, from 0 to 7 days.
+    frames' clock, at most 7 days from 0.
 
     A medium that lags behind the other by more than `wait_s` has stopped, and isn't waited for until it comes back.
     What of it lies before `known_s` by then is late, and isn't used. After a hole in both, each has `wait_s` to follow
@@ -53,7 +50,7 @@ class LiveClock(Stateful):
         if not _is_time(wait_s) or wait_s < 0:
             raise UsageError(f"a wait of {wait_s!r} s isn't possible", where=_WHERE, hint="give seconds, such as 1.0")
         self.late_frames = 0
-        self._known_s = 0.0
+        self._known_s = -LONGEST_S
         self._finished = False
         self._video, self._sound, self._wait_s = video, sound, float(wait_s)
         self._frames, self._pieces, self._steady = _Medium(), _Medium(), SteadySound()
@@ -116,7 +113,9 @@ class LiveClock(Stateful):
             The sound that was held back: none, since every piece is given at once.
         """
         self._finished = True
-        self._know(max(self._frames.until_s or 0.0, self._pieces.until_s or 0.0))
+        for medium in (self._frames, self._pieces):
+            if medium.until_s is not None:
+                self._know(medium.until_s)
         return []
 
     @property
@@ -178,8 +177,8 @@ class LiveClock(Stateful):
         if not expected:
             hint = "open the stream with both, or push only what it was opened for"
             raise UsageError(f"{what} came, but the stream was opened without any", where=_WHERE, hint=hint)
-        if not (_is_time(time_s)):
-            hint = f"give seconds from 0 to {LONGEST_S:.0f} ({IN_WORDS}), such as those since the stream began"
+        if not _is_time(time_s):
+            hint = f"give seconds, at most {LONGEST_S:.0f} from 0 ({IN_WORDS}), such as those since the stream began"
             raise UsageError(f"{what} has the time {time_s!r} s", where=_WHERE, hint=hint)
         if medium.until_s is not None and time_s < medium.until_s - BACK_S:
             gone = f"{what} at {time_s:.3f} s came after {medium.until_s:.3f} s: the clock went back"
@@ -201,7 +200,7 @@ class LiveClock(Stateful):
 
 
 def _is_time(value: Any) -> bool:
-    return isinstance(value, Real) and -_ROUNDING_S <= float(value) <= LONGEST_S
+    return isinstance(value, Real) and abs(float(value)) <= LONGEST_S
 
 
 class _Medium(Stateful):
