@@ -78,9 +78,10 @@ weights: $(INSTALLED)  ## train the weights that come with avgate, those for liv
 	$(BIN)/avgate extract --corpus manifest --data work/weights/people/manifest.csv --recipe people-live --store work/weights/features
 	$(BIN)/avgate train --corpus manifest --data work/weights/people/manifest.csv --recipe people-live --store work/weights/features --out work/weights/run-live
 	$(BIN)/python -m tools.ship work/weights/run-live/checkpoint.safetensors
+	$(BIN)/python -m tools.model_card
 
 # What the blendshapes are compared with: without face_landmarker.task, the page leaves those rows out.
-real-people: $(INSTALLED)  ## after make weights: measure them on real people, write docs/real-people.md and docs/model-card.md; hours
+real-people: $(INSTALLED)  ## after make weights: measure the default ones on real people, write docs/real-people.md and docs/model-card.md; hours
 	$(BIN)/avgate extract --corpus manifest --data work/weights/people/originals.csv --recipe demo --store work/weights/features
 	-$(BIN)/avgate extract --corpus manifest --data work/weights/people/originals.csv --recipe people --set 'backbones=("egemaps?level=false", "blendshapes")' --store work/weights/features
 	$(BIN)/python -m tools.real_people --data work/weights/people --store work/weights/features --out work/weights/folds --into src/avgate/models/weights/default.safetensors

@@ -1,8 +1,9 @@
-"""Make docs/model-card.md: what the default weights are made of, what they are for, and how right they are.
+"""Make the model cards: what the weights that come with avgate are made of, what they are for, and how right they are.
 
     python -m tools.model_card
 
-Run by `make real-people`. What it says is read from the shipped checkpoint and from docs/real-people.json.
+Run by `make weights` and `make real-people`. What it says is read from the shipped checkpoints and from
+docs/real-people.json.
 """
 
 from __future__ import annotations
@@ -13,11 +14,23 @@ from typing import Any
 
 from avgate.compare.markdown import markdown_table
 from avgate.core.files import atomic_write
-from avgate.models.checkpoint import Checkpoint, load_checkpoint
+from avgate.models.checkpoint import SHIPPED, Checkpoint, load_checkpoint
 from tools import people, perturb
 from tools.ship import measured_of
 
-CARD = Path(__file__).resolve().parents[1] / "docs" / "model-card.md"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+CARDS = {"default": DOCS / "model-card.md", "live": DOCS / "model-card-live.md"}
+"""Name of weights that come with avgate -> their page."""
+
+KINDS = {
+    "default": ("default weights", "They are used wherever no checkpoint is given."),
+    "live": (
+        "weights for live use",
+        "`avgate stream` and `avgate live` use them, and other verbs with `--checkpoint live`. Their model sees "
+        "nothing of what comes later; what that costs in general is [measured](causality.md).",
+    ),
+}
+"""Name of weights that come with avgate -> what they are called, and what uses them."""
 
 SOURCES: Mapping[str, tuple[str, str]] = {
     "rendered clips": (
@@ -46,13 +59,18 @@ def source_of(group: str) -> str:
     return next((source for prefix, source in prefixes.items() if group.startswith(prefix)), "rendered clips")
 
 
-def card(checkpoint: Checkpoint, measured: Mapping[str, Any] | None) -> str:
+def card(
+    checkpoint: Checkpoint, measured: Mapping[str, Any] | None, kind: str = "default", beside: Checkpoint | None = None
+) -> str:
     """The page.
 
     Args:
-        checkpoint: the default weights.
+        checkpoint: the weights.
         measured: what docs/real-people.json holds; None where weights of this recipe weren't measured.
+        kind: which weights these are, see KINDS.
+        beside: the default weights, whose scores on the same clips are shown beside; None shows none.
     """
+    called, used_by = KINDS[kind]
     trained_on = checkpoint.trained_on
     persons = {
         split: [source_of(group) for group in trained_on[f"{split}_groups"]] for split in ("train", "validation")
@@ -61,12 +79,12 @@ def card(checkpoint: Checkpoint, measured: Mapping[str, Any] | None) -> str:
     parts = [_summary(checkpoint), _made_of(trained_on, persons, used)]
     if used != ["rendered clips"]:
         parts.append(_changed(trained_on.get("emotion_map", "")))
-    parts += [_purpose(), _limits(used), _figures(checkpoint, measured), _licences()]
-    return "\n".join(["# Model card of the default weights", "", MADE, "", *parts]).rstrip() + "\n"
+    parts += [_purpose(), _limits(used), _figures(checkpoint, measured, beside), _licences()]
+    return "\n".join([f"# Model card of the {called}", "", f"{MADE} {used_by}", "", *parts]).rstrip() + "\n"
 
 
-MADE = """Made by `python -m tools.model_card` (`make real-people`), from the weights that come with avgate and what was
-measured of them. They are used wherever no checkpoint is given."""
+MADE = """Made by `python -m tools.model_card` (`make weights`, `make real-people`), from the weights that come with
+avgate and what was measured of them."""
 
 
 def _summary(checkpoint: Checkpoint) -> str:
@@ -158,9 +176,14 @@ def _limits(used: Sequence[str]) -> str:
     return "## Known limits\n\n" + "".join(f"- {line}\n" for line in lines)
 
 
-def _figures(checkpoint: Checkpoint, measured: Mapping[str, Any] | None) -> str:
+def _figures(checkpoint: Checkpoint, measured: Mapping[str, Any] | None, beside: Checkpoint | None) -> str:
     text = "## How right they are\n\n"
-    if measured is None:
+    if measured is None and beside is not None:
+        text += (
+            "On real people who were left out of training, that hasn't been measured; of the "
+            "[default weights](model-card.md), which were trained on the same recordings, it has.\n"
+        )
+    elif measured is None:
         text += "On real people, that hasn't been measured. `make real-people` measures it.\n"
     else:
         text += _told(measured)
@@ -170,13 +193,19 @@ def _figures(checkpoint: Checkpoint, measured: Mapping[str, Any] | None) -> str:
             text += "\n" + markdown_table(f"Measured by `{command}`:", "what", columns, cells)
     if "validation" not in checkpoint.scores:
         return text
-    scores = checkpoint.scores["validation"]["smoothed"]
-    rows = {target: [f"{scores[target][name]:.3f}" for name in ("ccc", "pcc", "rmse")] for target in checkpoint.targets}
+    by = {"": checkpoint} | ({} if beside is None else {", default weights": beside})
+    scores = {who: one.scores["validation"]["smoothed"] for who, one in by.items()}
+    names = {"CCC": "ccc", "PCC": "pcc", "RMSE": "rmse"}
+    columns = tuple(f"{name}{who}" for who in scores for name in names)
+    rows = {
+        target: [f"{of[target][name]:.3f}" for of in scores.values() for name in names.values()]
+        for target in checkpoint.targets
+    }
     head = (
         "On the validation clips (`make weights`). They chose the epoch, so these figures flatter. All sources are "
         "pooled, and the label of a whole clip counts in each of its steps:"
     )
-    return text + "\n" + markdown_table(head, "target", ("CCC", "PCC", "RMSE"), rows)
+    return text + "\n" + markdown_table(head, "target", columns, rows)
 
 
 def _told(measured: Mapping[str, Any]) -> str:
@@ -210,11 +239,17 @@ describes the voice, has a licence of its own that restricts commercial use.
 """
 
 
+def shipped_card(kind: str) -> str:
+    """The page of these weights as they come with avgate."""
+    checkpoint = load_checkpoint(SHIPPED[kind])
+    return card(checkpoint, measured_of(checkpoint), kind, load_checkpoint() if kind == "live" else None)
+
+
 def main() -> None:
-    """Write the page."""
-    checkpoint = load_checkpoint()
-    with atomic_write(CARD) as temporary:
-        temporary.write_text(card(checkpoint, measured_of(checkpoint)), encoding="utf-8")
+    """Write the pages."""
+    for kind, path in CARDS.items():
+        with atomic_write(path) as temporary:
+            temporary.write_text(shipped_card(kind), encoding="utf-8")
 
 
 if __name__ == "__main__":

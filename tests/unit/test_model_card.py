@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from avgate.models.checkpoint import load_checkpoint
+from avgate.models.checkpoint import SHIPPED
 from tests.tiny import make_checkpoint
 from tools import model_card
-from tools.ship import measured_of
 
 SCORES = {"validation": {"smoothed": {t: {"ccc": 0.5, "pcc": 0.6, "rmse": 0.25} for t in ("valence", "arousal")}}}
 
@@ -31,9 +30,18 @@ def row(what: str, measured: float, *, needed: float | None = None, holds: bool 
     }
 
 
-def test_the_page_is_the_one_of_the_shipped_weights():
-    checkpoint = load_checkpoint()
-    assert model_card.CARD.read_text() == model_card.card(checkpoint, measured_of(checkpoint))
+@pytest.mark.parametrize("kind", SHIPPED)
+def test_the_page_is_the_one_of_the_shipped_weights(kind):
+    assert model_card.CARDS[kind].read_text() == model_card.shipped_card(kind)
+
+
+def test_the_default_weights_scores_on_the_same_clips_stand_beside_those_for_live_use():
+    default, live = of_groups(["person00"], ["person01"]), of_groups(["person00"], ["person01"])
+    lower = {"validation": {"smoothed": {t: {"ccc": 0.4, "pcc": 0.5, "rmse": 0.3} for t in ("valence", "arousal")}}}
+    page = model_card.card(replace(live, scores=lower), None, "live", default)
+    assert page.startswith("# Model card of the weights for live use\n")
+    assert "| target | CCC | PCC | RMSE | CCC, default weights |" in page
+    assert "| valence | 0.400 | 0.500 | 0.300 | 0.500 | 0.600 | 0.250 |" in page
 
 
 def test_sources_are_named_with_their_persons_and_licences_where_they_were_used():

@@ -111,5 +111,5 @@ def test_the_state_of_other_weights_is_refused(program):
 
 
 def test_weights_that_see_later_steps_are_refused_with_a_way_out():
-    with pytest.raises(CheckpointError, match="what comes later\n  -> take the weights for live use"):
+    with pytest.raises(CheckpointError, match="what comes later\n  -> take the weights named live"):
         StepProgram(Estimator(make_checkpoint()))

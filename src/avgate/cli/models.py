@@ -202,7 +202,7 @@ def export(
 
     Args:
         out: Folder for the files; or the name of one file, .onnx or .pt2, which then says the format.
-        checkpoint: A trained model: a run's folder, or a checkpoint.safetensors file.
+        checkpoint: A trained model: a run's folder, a checkpoint.safetensors file, `default` or `live`.
         formats: Files to write: onnx, for onnxruntime and others; pt2, for torch.export.load.
         form: The model over whole sequences (window), over one step with its state (step), or both. Only causal models
             have a step.

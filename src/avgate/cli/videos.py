@@ -53,7 +53,7 @@ def predict(
     Args:
         videos: Videos, sound files, images, or folders of images.
         out: Folder for the results.
-        checkpoint: A trained model: a run's folder, or a checkpoint.safetensors file.
+        checkpoint: A trained model: a run's folder, a checkpoint.safetensors file, `default` or `live`.
         report: Write the HTML and PNG reports too.
         formats: Files to write: csv and json (everything), or the estimates as labels, by format or suffix: elan (eaf),
             textgrid, nova, nova-binary, carma, muse, affwild2.
@@ -122,7 +122,7 @@ def stream(
         out: CSV file, which grows row by row; - writes the rows to stdout.
         speed: How fast to play: 1 is the recording's own pace, 2 twice as fast, 0 as fast as this machine can. Where it
             is too slow, faces in some frames are skipped; with 0 none is.
-        checkpoint: A trained model: a run's folder, or a checkpoint.safetensors file.
+        checkpoint: A trained model: a run's folder, a checkpoint.safetensors file, `default` or `live`.
     """
     from avgate.apps.stream import stream as run
 
@@ -152,7 +152,7 @@ def live(
         out: CSV file, which grows row by row; - writes the rows to stdout.
         seconds: How long.
         list: List the cameras and microphones, and do nothing else.
-        checkpoint: A trained model: a run's folder, or a checkpoint.safetensors file.
+        checkpoint: A trained model: a run's folder, a checkpoint.safetensors file, `default` or `live`.
     """
     if list:
         from avgate.apps.live import devices

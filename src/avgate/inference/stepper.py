@@ -63,7 +63,7 @@ class StepProgram:
     def __init__(self, estimator: Estimator):
         if not estimator.causal:
             what = "these weights need a whole recording: they look at what comes later"
-            hint = "take the weights for live use, or train with causal encoders and time_mixing=decay"
+            hint = "take the weights named live, or train with causal encoders and time_mixing=decay"
             raise CheckpointError(what, hint=hint)
         self.estimator = estimator
         step = FlatStep(estimator.checkpoint)

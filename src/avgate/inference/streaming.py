@@ -101,7 +101,7 @@ class Streamer(Stateful):
         sound: bool = True,
         wait_s: float = 1.0,
     ):
-        given = _live_weights() if checkpoint is None else checkpoint
+        given = LIVE_WEIGHTS if checkpoint is None else checkpoint
         self.estimator = given if isinstance(given, Estimator) else Estimator(given, level=level)
         self.clock, self._video, self._sound = LiveClock(video, sound, wait_s), video, sound
         self._wait_s = float(wait_s)
@@ -281,10 +281,3 @@ def _check_image(frame: VideoFrame) -> None:
     found = f"{image.dtype} of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
     hint = "give uint8 pixels of shape [height, width, 3], RGB and upright"
     raise UsageError(f"the image at {frame.time_s!r} s is {found}", where="stream", hint=hint)
-
-
-def _live_weights() -> Path:
-    if not LIVE_WEIGHTS.is_file():
-        hint = "`make weights` makes them; or give a model of the recipe people-live, or another causal one"
-        raise CheckpointError("this version of avgate comes without weights for live use", hint=hint)
-    return LIVE_WEIGHTS

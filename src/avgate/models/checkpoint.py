@@ -47,7 +47,10 @@ DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "default.safetensors"
 """The weights that come with avgate."""
 
 LIVE_WEIGHTS = DEFAULT_WEIGHTS.with_name("live.safetensors")
-"""The weights for live use that come with avgate."""
+"""The weights for live use that come with avgate: those of a causal model."""
+
+SHIPPED = {"default": DEFAULT_WEIGHTS, "live": LIVE_WEIGHTS}
+"""Name by which weights that come with avgate can be asked for -> their file."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +194,7 @@ class Checkpoint:
 
 
 def checkpoint_file(path: str | Path) -> Path:
-    """The file of a checkpoint that is given as a file or as the folder of its run.
+    """The file of a checkpoint that is given as a file, as the folder of its run, or by a name in SHIPPED.
 
     Raises:
         CheckpointError: there is no such file, or no checkpoint.safetensors in the folder.
@@ -199,8 +202,11 @@ def checkpoint_file(path: str | Path) -> Path:
     path = Path(path)
     if path.is_file():
         return path
+    if str(path) in SHIPPED and not path.exists():
+        return SHIPPED[str(path)]
     if not path.is_dir():
-        hint = f"give the folder of a run, or the {CHECKPOINT_NAME} that `avgate train` wrote"
+        names = " or ".join(SHIPPED)
+        hint = f"give the folder of a run, the {CHECKPOINT_NAME} that `avgate train` wrote, or {names}"
         raise CheckpointError("there is no such checkpoint", where=path, hint=hint)
     file = path / CHECKPOINT_NAME
     if file.is_file():
@@ -226,7 +232,8 @@ def load_checkpoint(path: str | Path | None = None) -> Checkpoint:
     """Read a checkpoint.
 
     Args:
-        path: its file, or the folder of its run; None takes the weights that come with avgate.
+        path: its file, the folder of its run, or `default` or `live`, the weights that come with avgate; None takes
+            the default ones.
 
     Raises:
         CheckpointError: it isn't there, isn't a checkpoint, is damaged, or is of another version.
