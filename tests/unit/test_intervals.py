@@ -8,7 +8,7 @@ import pytest
 from avgate.core.errors import CheckpointError, UsageError
 from avgate.inference.estimator import Estimator
 from avgate.models.checkpoint import load_checkpoint
-from avgate.models.intervals import LEVELS, Intervals, persons_needed
+from avgate.models.intervals import LEVELS, Intervals, ends, ends_of_one, persons_needed
 from avgate.models.network import ModelConfig
 from avgate.models.recipe import from_plain, to_plain
 from tests.tiny import RECIPE, TARGETS, make_checkpoint, make_clip
@@ -39,6 +39,14 @@ def test_intervals_hold_the_estimate_and_are_unknown_where_it_is(spread):
         low, value, high = trace.low[t][known], trace.targets[t][known], trace.high[t][known]
         assert ((low >= -1) & (low <= value) & (value <= high) & (high <= 1)).all()
         assert (low < high).all()
+
+
+def test_the_ends_of_one_interval_are_those_of_many():
+    rng = np.random.default_rng(0)
+    of = rng.uniform(-1, 1, (3, 200))
+    of[2] *= 2
+    of[:, :5] = np.nan
+    np.testing.assert_array_equal([ends_of_one(*one) for one in of.T.tolist()], np.stack(ends(*of), axis=1))
 
 
 def test_a_higher_level_is_wider_everywhere():

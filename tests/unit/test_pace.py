@@ -44,6 +44,15 @@ def test_a_machine_that_is_fast_enough_looks_at_every_face(face_s):
     assert late.max() == pytest.approx(0.0, abs=1e-6)
 
 
+def test_frames_may_wait_as_long_as_a_piece_of_sound_and_no_longer():
+    pace = Pace(STEP_S)
+    pace.heard(3.0)
+    assert [pace.looks(i / 25, late_s=0.7) for i in range(10)] == [True] * 10
+    assert not all(pace.looks(1 + i / 25, late_s=3.15) for i in range(10))
+    pace.heard(0.02)
+    assert not all(pace.looks(2 + i / 25, late_s=0.7) for i in range(10))
+
+
 @pytest.mark.parametrize("fps", [25.0, 30.0, 60.0])
 @pytest.mark.parametrize("face_s", [0.05, 0.09, 0.15, 0.3, 0.7])
 def test_a_slow_machine_skips_as_few_faces_as_it_can_and_nothing_piles_up(face_s, fps):

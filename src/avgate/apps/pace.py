@@ -33,6 +33,11 @@ class Pace:
         self.frames = self.skipped = 0
         self._step_s, self._behind = step_s, False
         self._looked_s = -float("inf")
+        self._spare_s = 0.0
+
+    def heard(self, length_s: float) -> None:
+        """Be told of a piece of sound: results wait for such pieces anyway, so frames may wait as long."""
+        self._spare_s = length_s
 
     def looks(self, time_s: float, late_s: float) -> bool:
         """Whether to look for the face in the next frame.
@@ -42,6 +47,7 @@ class Pace:
             late_s: how long the frame has been waiting.
         """
         self.frames += 1
+        late_s -= self._spare_s
         self._behind = late_s > (CAUGHT_UP_S if self._behind else LATE_S)
         # Rounding must not make a step of 0.1 s longer than 0.1 s between two frames.
         due = time_s - self._looked_s >= self._step_s - 1e-6 and late_s <= MOST_LATE_S

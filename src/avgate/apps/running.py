@@ -101,6 +101,8 @@ class Run:
             look = self.pace.looks(piece.time_s, late_s)
             if not look and self.pace.skipped == _SOME:
                 console.say((TOO_SLOW, "yellow"))
+        else:
+            self.pace.heard(piece.end_s - piece.start_s)
         self._take(self.streamer.push(piece, look=look))
 
     def finish(self) -> None:

@@ -14,7 +14,7 @@ from avgate.core.gates import Gate
 from avgate.core.state import Stateful
 from avgate.inference.estimator import Estimator
 from avgate.inference.smoothing import RunningMean
-from avgate.models.intervals import ends
+from avgate.models.intervals import ends_of_one
 from avgate.models.raw import FlatStep
 
 _HERE = {here: torch.tensor([here]) for here in (False, True)}
@@ -54,7 +54,7 @@ class StepProgram:
 
     Attributes:
         columns: name of an output of a RawStep -> where it lies among all of them.
-        widths: float64 [k], see Intervals.width; None for models without intervals.
+        widths: see Intervals.width, one for each target; None for models without intervals.
 
     Raises:
         CheckpointError: the model sees later steps.
@@ -71,14 +71,13 @@ class StepProgram:
         self.blank = step.blank()
         self.columns, self._program = step.columns, step.compiled()
         intervals = estimator.checkpoint.intervals
-        widths = None if intervals is None else [intervals.width(t, estimator.level) for t in estimator.targets]
-        self.widths = None if widths is None else np.array(widths)
+        self.widths = None if intervals is None else [intervals.width(t, estimator.level) for t in estimator.targets]
 
     def __call__(
         self, state: tuple[torch.Tensor, ...], values: Mapping[str, np.ndarray], present: Mapping[str, bool]
     ) -> tuple[tuple[torch.Tensor, ...], list[float]]:
         """The state after a step, and all outputs; arguments as for Stepper."""
-        features = [torch.from_numpy(values[m])[None] for m in self.modalities]
+        features = [torch.from_numpy(values[m]) for m in self.modalities]
         here = [_HERE[present[m]] for m in self.modalities]
         with torch.inference_mode():
             said, *after = self._program(*features, *here, *state)
@@ -132,9 +131,9 @@ class Stepper(Stateful):
         low: dict[str, float] = {}
         high: dict[str, float] = {}
         if program.widths is not None:
-            of = np.array(smooth if "centre" in columns else [*final, *final, *(1.0,) * k]).reshape(3, k)
-            found = ends(of[0], of[1], program.widths * of[2])
-            low, high = (dict(zip(targets, end.tolist(), strict=True)) for end in found)
+            centre, deviation = (smooth[k : 2 * k], smooth[2 * k :]) if "centre" in columns else (final, [1.0] * k)
+            for i, target in enumerate(targets):
+                low[target], high[target] = ends_of_one(final[i], centre[i], program.widths[i] * deviation[i])
         gates = out[columns["gates"]] if program.gates else []
         return StepEstimate(
             dict(zip(targets, final, strict=True)),

@@ -57,15 +57,14 @@ class RawModel(nn.Module):
 
     def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Targets, centre, deviation [b L k] and gates [b L g], from raw features [b L d] and presence [b L]."""
-        return self.told(self.model(self.standardised(features, present), present), present)
+        return self.told(self.model(self.standardised(features), present), present)
 
-    def standardised(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """As FeatureStats.fill; absent steps become 0 whatever stands there."""
+    def standardised(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """As FeatureStats.fill, but for absent steps, which the model never reads."""
         found = {}
         for m in self.modalities:
             low, high, mean, std = (self.get_buffer(f"{m}_{name}") for name in ("low", "high", "mean", "std"))
-            x = torch.where(present[m][..., None], features[m], mean)
-            found[m] = (x.clamp(low, high) - mean) / std
+            found[m] = (features[m].clamp(low, high) - mean) / std
         return found
 
     def told(self, out: ModelOutput, present: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -97,14 +96,14 @@ class RawStep(RawModel):
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], state: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """Targets, centre, deviation [b k] and gates [b g], and the state's next values, from features [b d]."""
-        after, out = self.step(state, self.standardised(features, present), present)
+        after, out = self.step(state, self.standardised(features), present)
         return self.told(out, present) | {f"{_NEXT}{name}": after[name] for name in state}
 
 
 class FlatStep(nn.Module):
     """A RawStep for one sequence, whose arguments and results are tensors in a row, as compiled programs have them.
 
-    Arguments: features [1 d] of every modality, presence [1] of every modality, and what is remembered [1 ...].
+    Arguments: features [d] of every modality, presence [1] of every modality, and what is remembered [1 ...].
     Results: what a RawStep gives, side by side [n], and what is remembered then.
 
     Attributes:
@@ -118,7 +117,7 @@ class FlatStep(nn.Module):
         self.raw = RawStep(checkpoint).eval()
         blank = self.raw.step.blank_state()
         self.modalities, self.names = self.raw.modalities, tuple(blank)
-        features = [torch.zeros(1, len(checkpoint.stats[m].mean)) for m in self.modalities]
+        features = [torch.zeros(len(checkpoint.stats[m].mean)) for m in self.modalities]
         present = [torch.ones(1, dtype=torch.bool) for _ in self.modalities]
         self._example = (*features, *present, *blank.values())
         with torch.no_grad():
@@ -128,7 +127,8 @@ class FlatStep(nn.Module):
 
     def _named(self, given: Sequence[Tensor]) -> tuple[dict[str, Tensor], list[Tensor]]:
         m = len(self.modalities)
-        features, present = (dict(zip(self.modalities, part, strict=True)) for part in (given[:m], given[m : 2 * m]))
+        features = {name: x.unsqueeze(0) for name, x in zip(self.modalities, given[:m], strict=True)}
+        present = dict(zip(self.modalities, given[m : 2 * m], strict=True))
         said = self.raw(features, present, dict(zip(self.names, given[2 * m :], strict=True)))
         after = [said.pop(f"{_NEXT}{name}") for name in self.names]
         return said, after
