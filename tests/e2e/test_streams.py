@@ -76,9 +76,8 @@ def test_a_file_in_the_cameras_place_has_a_row_for_each_frame(person, weights, t
     assert any(row["face_present"] == "1" for row in rows)
 
 
-def test_the_example_of_the_docs_runs(person, weights, monkeypatch, capsys):
+def test_the_example_of_the_docs_runs(person, monkeypatch, capsys):
     monkeypatch.chdir(person.parent)
-    monkeypatch.setattr("avgate.inference.streaming.LIVE_WEIGHTS", weights)
     (example,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.M | re.S)
     exec(example, {})
     lines = capsys.readouterr().out.splitlines()

@@ -393,3 +393,11 @@ def test_the_fingerprint_tells_weights_and_statistics_apart(tmp_path):
         replace(checkpoint, stats=make_stats(seed=6)),
     ]
     assert len({one.fingerprint for one in (checkpoint, *others)}) == 3
+
+
+@pytest.mark.parametrize(("name", "causal"), [("default", False), ("live", True)])
+def test_the_weights_that_come_with_avgate_can_be_asked_for_by_name(name, causal, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_checkpoint(name).build().causal is causal
+    make_checkpoint().save(tmp_path / name)  # a file or folder of that name comes first
+    assert load_checkpoint(name).recipe == make_checkpoint().recipe

@@ -17,7 +17,7 @@ from avgate.compare.outcome import Outcome
 from avgate.core.errors import CheckpointError, FeatureError
 from avgate.core.sealed import read_header, read_sealed, write_sealed
 from avgate.features.store import FeatureStore
-from avgate.models.checkpoint import DEFAULT_WEIGHTS, load_checkpoint
+from avgate.models.checkpoint import SHIPPED, load_checkpoint
 from avgate.training.run_state import RunState
 from tests.outcomes import outcome
 from tests.tiny import make_checkpoint, make_track
@@ -201,8 +201,9 @@ def test_files_of_versions_without_seals_are_read_as_they_are(make, read, tmp_pa
     assert read(path)
 
 
-def test_the_weights_that_come_with_avgate_are_sealed():
-    assert DEFAULT_WEIGHTS.read_bytes()[8:31] == b'{"__metadata__":{"seal"'
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_weights_that_come_with_avgate_are_sealed(name):
+    assert SHIPPED[name].read_bytes()[8:31] == b'{"__metadata__":{"seal"'
 
 
 @pytest.mark.parametrize("metadata", [None, {}, {"format": "pt"}, {"sdal": "0", "avgate": "{}"}])
