@@ -142,7 +142,7 @@ class JointCrossAttention(nn.Module):
         if self.scale == "sqrt_d_and_steps":
             # The root of 0 has no gradient, and M is 0 there or faded.
             mean = mean * count.clamp(min=_FADED).sqrt()[:, None, None]
-        # tanh, which torch takes twice as long for on a CPU; there is one for every step.
+        # 1 - 2 sigmoid(-2 M) is tanh(M), which takes torch twice as long on a CPU.
         return self.attended(x, x, torch.rsub(torch.sigmoid(-2 * mean), 1, alpha=2))
 
     def attended(self, x: Tensor, x_masked: Tensor, correlation: Tensor) -> Tensor:
