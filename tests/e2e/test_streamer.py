@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -223,6 +224,33 @@ def test_an_image_that_is_none_is_refused_and_the_stream_goes_on(estimator, clip
         assert not stream.notes or "too late" not in " ".join(stream.notes)
     with pytest.raises(UsageError, match="after the stream was closed"):
         stream.push(frame)
+
+
+def test_a_closed_stream_is_neither_saved_nor_resumed(estimator, tmp_path):
+    with Streamer(estimator, sound=False) as stream:
+        stream.save(tmp_path / "stream")
+    for use in (stream.save, stream.resume):
+        with pytest.raises(UsageError, match=r"after the stream was closed\n  -> begin a new stream"):
+            use(tmp_path / "stream")
+
+
+@pytest.mark.parametrize("kind", [Fraction, np.float32, np.int64])
+def test_times_may_be_any_real_numbers(kind, estimator, clip, tmp_path):
+    frame = next(iter(clip.frames()))
+    with Streamer(estimator) as stream:
+        for number in range(3):
+            stream.push(Waveform(np.zeros(16_000, np.float32), kind(number)))
+            stream.push(replace(frame, time_s=kind(number)), look=False)
+        stream.save(tmp_path / "stream")
+        results = stream.finish()
+    assert {type(x) for result in results for x in (result.time_s, result.delay_s)} == {float}
+
+
+def test_a_model_of_voices_alone_says_nothing_of_faces(clip, clips_dir):
+    voice = Estimator(causal_checkpoint(clips_dir / "grid_bbaf2n.mpg", ("logmel?causal=true",)))
+    trace, _ = stream_of(voice, pieces_of(clip))
+    assert set(trace.present) == {"audio", "voice"}
+    assert_same_trace(trace, offline(voice, clip))
 
 
 def test_a_stream_without_sound_says_that_nobody_speaks_as_its_trace_does(estimator, clip):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,8 @@ class Result:
         low: lower end of each target's interval; empty for weights without intervals.
         high: upper end.
         gates: gate -> value in [0, 1].
-        present: "face" (found in this frame), "audio" (there is sound) and "voice" (someone speaks).
+        present: "face" (found in this frame), "audio" (there is sound) and "voice" (someone speaks), as far as the
+            model looks for them.
         delay_s: by how much the newest input was later than time_s when this became known.
         looked: whether a face was searched in this frame.
     """
@@ -152,8 +153,7 @@ class Streamer(Stateful):
         Raises:
             UsageError: it is closed; or the time, samples or image aren't possible. The stream is as it was before.
         """
-        if self._closed:
-            raise UsageError("something came after the stream was closed", where="stream", hint="begin a new stream")
+        self._refuse_closed("something came")
         if isinstance(piece, Waveform):
             for part in self.clock.sound(piece):
                 self._features.seen(part.start_s, part.end_s)
@@ -162,7 +162,7 @@ class Streamer(Stateful):
         elif isinstance(piece, VideoFrame):
             _check_image(piece)
             if self.clock.frame(piece.time_s):
-                self._take(piece, look)
+                self._take(replace(piece, time_s=float(piece.time_s)), look)
         else:
             hint = "push VideoFrame and Waveform"
             raise UsageError(f"{type(piece).__name__} is neither a frame nor sound", where="stream", hint=hint)
@@ -211,7 +211,9 @@ class Streamer(Stateful):
 
         Raises:
             OutputError: the file can't be written.
+            UsageError: the stream is closed.
         """
+        self._refuse_closed("it was to be saved")
         write_state(path, {"of": self._kind, "stream": self.state()})
 
     def resume(self, path: str | Path) -> None:
@@ -219,7 +221,9 @@ class Streamer(Stateful):
 
         Raises:
             CheckpointError: the file is damaged, or of a stream of another kind.
+            UsageError: the stream is closed.
         """
+        self._refuse_closed("it was to go on")
         hint = "give a file that Streamer.save wrote, and the same weights, settings and version of avgate"
         try:
             saved = read_state(path)
@@ -230,6 +234,10 @@ class Streamer(Stateful):
             self.restore(saved["stream"])
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise CheckpointError(f"this stream can't go on ({error})", where=path, hint=hint) from error
+
+    def _refuse_closed(self, what: str) -> None:
+        if self._closed:
+            raise UsageError(f"{what} after the stream was closed", where="stream", hint="begin a new stream")
 
     def _take(self, frame: VideoFrame, look: bool) -> None:
         if look and self._tracker is not None:
@@ -260,7 +268,7 @@ class Streamer(Stateful):
                 time_s, looked, face = self._frames.pop(0)
                 # Steps begin at 0 s; what a frame before that shows isn't known.
                 one, here = (said, present) if cell >= 0 else (said.unknown, dict.fromkeys(present, False))
-                shown = here | ({"face": face} if self._video else {})
+                shown = here | ({"face": face} if self._tracker is not None else {})
                 delay_s = self._newest_s - time_s
                 found.append(Result(time_s, one.targets, one.raw, one.low, one.high, one.gates, shown, delay_s, looked))
         return found

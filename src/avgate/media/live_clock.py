@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from numbers import Real
 from typing import Any
 
@@ -91,6 +92,7 @@ class LiveClock(Stateful):
             found = f"{samples.dtype} of shape {samples.shape}" if isinstance(samples, np.ndarray) else type(samples)
             hint = "give mono float32 samples in [-1, 1], of shape [samples], at 16 kHz"
             raise UsageError(f"the sound at {start_s:.3f} s is {found}", where=_WHERE, hint=hint)
+        piece = replace(piece, start_s=start_s)
         if not np.isfinite(samples).all():
             what = f"the sound at {start_s:.3f} s contains NaN or Inf"
             raise UsageError(what, where=_WHERE, hint="replace those samples with silence")
