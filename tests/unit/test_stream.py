@@ -7,7 +7,9 @@ import math
 import os
 import subprocess
 import sys
+import wave
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -242,6 +244,14 @@ def test_an_output_that_cannot_be_is_refused_before_anything_is_opened(clip, tmp
     assert (tmp_path / "mine.csv").read_text() == "my,own,work\n"
 
 
+def test_a_recording_without_anything_in_it_is_refused_as_by_predict(play, tmp_path):
+    with wave.open(str(tmp_path / "empty.wav"), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+    with pytest.raises(MediaError, match=r"empty\.wav: no sound in it could be decoded\n  -> copy or record it again"):
+        play(tmp_path / "empty.wav", tmp_path / "out.csv")
+    assert not (tmp_path / "out.csv").exists()
+
+
 def test_earlier_rows_stay_where_the_recording_cannot_be_read_and_are_replaced_else(play, clip, tmp_path):
     play(clip, tmp_path / "out.csv")
     before = (tmp_path / "out.csv").read_bytes()
@@ -262,6 +272,14 @@ def test_a_disk_that_fills_up_is_named(tmp_path):
         ):
             Run(fake, rows).finish()
         assert (small / "out.csv").read_text().startswith("time_s,valence")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_disk_that_fills_up_under_stdout_is_named_and_no_reader_blamed(play, clip, monkeypatch):
+    with Path("/dev/full").open("w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        with pytest.raises(OutputError, match=r"stdout: can't be written \(No space.*\n.*free space on the disk"):
+            play(clip)
 
 
 def test_a_reader_that_goes_away_ends_the_stream_with_one_clear_error(play, clip, monkeypatch):

@@ -73,10 +73,10 @@ class Rows:
             raise self._failed(error) from error
 
     def _failed(self, error: OSError) -> OutputError:
-        to_stdout = self.path == STDOUT
-        disk = "check the free space on the disk; the rows until then are there"
-        hint = "the program that reads the rows may have ended" if to_stdout else disk
-        where = "stdout" if to_stdout else self.path
+        where = "stdout" if self.path == STDOUT else self.path
+        hint = "check the free space on the disk; the rows until then are there"
+        if isinstance(error, BrokenPipeError):
+            hint = "the program that reads the rows may have ended"
         return OutputError(f"can't be written ({reason(error)})", where=where, hint=hint)
 
     def _open(self, path: Path) -> TextIO:

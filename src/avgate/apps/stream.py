@@ -17,7 +17,7 @@ from avgate.core.errors import UsageError
 from avgate.core.types import VideoFrame, Waveform
 from avgate.features.tracks import prefetch
 from avgate.media import Media, open_recording
-from avgate.media.recording import refuse_too_long
+from avgate.media.recording import refuse_empty, refuse_too_long
 from avgate.models.intervals import DEFAULT_LEVEL
 
 CHUNK_S = 0.01
@@ -59,7 +59,7 @@ def stream(
     Raises:
         UsageError: these are images, or `out` is the video.
         OutputError: `out` can't be written, or would replace a file that avgate didn't write.
-        MediaError: the file can't be decoded.
+        MediaError: the file can't be decoded, holds nothing, or is too long.
     """
     rows = Rows(out, [video])
     recording = open_recording(video)
@@ -75,6 +75,7 @@ def stream(
                 end_s = _end_s(piece)
                 refuse_too_long(recording.name, end_s, "cut it into parts")
                 run.push(piece, playback.wait(end_s))
+            refuse_empty(recording, run.pace.frames)
             run.finish()
     stopped = f"The machine couldn't follow, and the playing stopped for {playback.stopped_s:.1f} s in all."
     run.say(recording.path.name, [*([stopped] if playback.stopped_s else []), *recording.notes])

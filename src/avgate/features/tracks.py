@@ -21,7 +21,7 @@ from avgate.features.audio.chunks import Chunks
 from avgate.features.base import Backbone, Need
 from avgate.features.steps import Collected
 from avgate.media import Recording
-from avgate.media.recording import refuse_too_long
+from avgate.media.recording import refuse_empty, refuse_too_long
 
 _Item = TypeVar("_Item")
 
@@ -194,10 +194,7 @@ def extract_tracks(
         finally:
             stop.set()
     times = np.concatenate(time_s) if time_s else np.zeros(0)
-    if seen and not len(times):
-        raise MediaError("no frame of its video stream could be decoded", where=recording.name)
-    if not seen and not recording.sound_end_s:
-        raise MediaError("no sound in it could be decoded", where=recording.name)
+    refuse_empty(recording, len(times))
     end_s = _end_s(times) if seen else recording.sound_end_s
     for _, extraction, features in started:
         features.add(extraction.finish(end_s))

@@ -61,6 +61,15 @@ class Recording(Protocol):
         """The sound as mono pieces, in order and without overlap; no piece without sound."""
 
 
+def refuse_empty(recording: Recording, frames: int) -> None:
+    """MediaError for a recording that was read to its end and gave nothing: no frames, or of sound alone no sound."""
+    hint = "copy or record it again"
+    if recording.has_frames and not frames:
+        raise MediaError("no frame of its video stream could be decoded", where=recording.name, hint=hint)
+    if not recording.has_frames and not recording.sound_end_s:
+        raise MediaError("no sound in it could be decoded", where=recording.name, hint=hint)
+
+
 class InMemory:
     """A recording in memory.
 
