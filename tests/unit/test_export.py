@@ -271,6 +271,7 @@ def refused(run, out, **options):
 def test_options_that_do_not_fit_are_refused_before_the_long_work(saved, tmp_path):
     assert "sees later steps" in refused(saved, tmp_path / "out", form="step")
     assert "there is no format 'onx'" in refused(saved, tmp_path / "out", formats=("onx",))
+    assert "--formats: no format is named" in refused(saved, tmp_path / "out", formats=())
     assert "only ONNX files" in refused(saved, tmp_path / "out", formats=("pt2",), int8=True)
     assert "only ONNX files" in refused(saved, tmp_path / "a.pt2", int8=True)
     assert "says one format" in refused(saved, tmp_path / "a.pt2", formats=("onnx",))

@@ -78,6 +78,8 @@ def _paths(out: Path, forms: Sequence[Form], formats: Sequence[str], int8: bool)
     ending = out.suffix.lstrip(".")
     single = ending in FORMATS and not out.is_dir()
     kinds = [ending] if single else [choose("format", name, {known: known for known in FORMATS}) for name in formats]
+    if not kinds:
+        raise UsageError("no format is named", where="--formats", hint=f"name {', '.join(FORMATS)}, or leave it out")
     if single and tuple(formats) not in ((ending,), FORMATS):
         hint = "give --out a folder's name, or leave --formats out"
         raise UsageError(f"'{out.name}' says one format, and --formats another", where="--out", hint=hint)
