@@ -226,6 +226,8 @@ def test_images_are_sent_to_predict(play, tmp_path):
     with pytest.raises(UsageError, match="images have no pace") as caught:
         play(write_image(tmp_path / "face.png", greys(1)[0]))
     assert "avgate predict" in str(caught.value)
+    with pytest.raises(UsageError, match="images have no pace"):  # whatever else would be missing
+        play(tmp_path)
 
 
 def test_an_output_that_cannot_be_is_refused_before_anything_is_opened(clip, tmp_path, monkeypatch):

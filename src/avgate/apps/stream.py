@@ -62,7 +62,7 @@ def stream(
         MediaError: the file can't be decoded, holds nothing, or is too long.
     """
     rows = Rows(out, [video])
-    recording = open_recording(video)
+    recording = None if video.is_dir() else open_recording(video)
     if not isinstance(recording, Media):
         raise UsageError("images have no pace to be played at", where=video, hint="avgate predict takes them")
     playback = Playback(speed, clock, sleep)
