@@ -226,12 +226,12 @@ def test_an_image_that_is_none_is_refused_and_the_stream_goes_on(estimator, clip
         stream.push(frame)
 
 
-def test_a_closed_stream_is_neither_saved_nor_resumed(estimator, tmp_path):
+def test_a_closed_stream_is_neither_saved_nor_resumed_nor_finished(estimator, tmp_path):
     with Streamer(estimator, sound=False) as stream:
         stream.save(tmp_path / "stream")
-    for use in (stream.save, stream.resume):
+    for use in (lambda: stream.save(tmp_path / "stream"), lambda: stream.resume(tmp_path / "stream"), stream.finish):
         with pytest.raises(UsageError, match=r"after the stream was closed\n  -> begin a new stream"):
-            use(tmp_path / "stream")
+            use()
 
 
 @pytest.mark.parametrize("kind", [Fraction, np.float32, np.int64])

@@ -169,7 +169,8 @@ class Streamer(Stateful):
         return self._results(self._features.advance(self.clock.known_s))
 
     def finish(self) -> list[Result]:
-        """End the stream; returns the remaining results."""
+        """End the stream; returns the remaining results. UsageError where it is closed."""
+        self._refuse_closed("it was to be finished")
         self.clock.finish()
         end_s = self._newest_s
         if self._last_s is not None:
