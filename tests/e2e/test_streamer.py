@@ -55,6 +55,17 @@ def stream_of(estimator: Estimator, pieces: list, **options):
         return stream.trace(results), results
 
 
+def test_a_stream_says_of_its_results_what_is_said_of_the_recordings(estimator, clips_dir):
+    recording = open_recording(clips_dir / "face_noface.mov")
+    said = offline(estimator, recording).notes
+    with Streamer(estimator) as stream:
+        played(stream, pieces_of(recording))
+        found = stream.notes
+    for words in ("rest on sound alone in which nobody seems to speak", "have no estimate"):
+        (one,), (other,) = ([note.split(":")[0] for note in notes if words in note] for notes in (said, found))
+        assert one == other
+
+
 def test_a_recording_that_begins_before_zero_is_the_same_as_a_stream(estimator, clip):
     early = Given(*([shifted(piece, -0.5) for piece in pieces] for pieces in (clip.frames(), clip.sound())))
     expected = offline(estimator, early)

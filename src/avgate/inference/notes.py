@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from avgate.core.state import Stateful
 from avgate.core.timeline import Grid
 from avgate.core.types import Trace
 from avgate.features.tracks import Extracted
@@ -34,26 +35,74 @@ def notes_of(trace: Trace, extracted: Extracted, recording: Recording, rate: flo
         if len(trace) and round((trace.time_s[-1] - trace.time_s[0]) * rate) >= len(trace):
             notes.append("Long gaps in the sound have no rows.")
     if len(extracted.face) and not extracted.face.any():
-        heard = trace.present.get("audio", np.zeros(0, bool)).any()
-        where = "any frame" if len(extracted.face) > 1 else "the image"
-        notes.append(f"No face was found in {where}" + (": the estimate rests on the sound alone." if heard else "."))
+        heard = bool(trace.present.get("audio", np.zeros(0, bool)).any())
+        notes.append(_faceless("any frame" if len(extracted.face) > 1 else "the image", heard))
     elif len(extracted.face) and not trace.present["face"].any():
         notes.append("A face was seen, but never in two frames in a row: it is left out.")
     if extracted.others.any():
-        notes.append(
-            f"Further faces were in view (up to {extracted.others.max()}); "
-            "the estimate is of the one person that was followed."
-        )
+        notes.append(_further(int(extracted.others.max())))
     unknown = ~np.isfinite(next(iter(trace.targets.values())))
     rows = "frames" if recording.has_frames else "rows"
     mute = _unspoken(trace) & ~unknown
     if mute.any():
-        share = f"{np.count_nonzero(mute)} of {len(mute)} {rows}"
-        notes.append(f"{share} rest on sound alone in which nobody seems to speak, and mean little.")
+        notes.append(_mute(np.count_nonzero(mute), len(mute), rows))
     if unknown.any():
-        lacking = f"{np.count_nonzero(unknown)} of {len(unknown)} {rows} have no estimate"
-        notes.append(f"{lacking}: {_why(trace, extracted, unknown, rate)}.")
+        notes.append(_unknown(np.count_nonzero(unknown), len(unknown), rows, _why(trace, extracted, unknown, rate)))
     return notes
+
+
+class Tally(Stateful):
+    """Counts the results of a stream, for the same notes.
+
+    Args:
+        rows: what there is a result for: "frames" or "rows".
+        faces: whether faces are looked for.
+    """
+
+    STATE = ("_results", "_unknown", "_mute", "_heard", "_found", "_others")
+
+    def __init__(self, rows: str, faces: bool):
+        self._rows, self._faces = rows, faces
+        self._results = self._unknown = self._mute = self._heard = self._found = self._others = 0
+
+    def see(self, others: int) -> None:
+        """Count a frame with so many further faces."""
+        self._others = max(self._others, others)
+
+    def count(self, known: bool, present: Mapping[str, bool]) -> None:
+        """Count a result: whether it has an estimate, and what was present."""
+        face, audio = present.get("face", False), present.get("audio", False)
+        self._results += 1
+        self._unknown += not known
+        self._mute += known and audio and not face and not present.get("voice", False)
+        self._heard += audio
+        self._found += face
+
+    def notes(self) -> list[str]:
+        """What there is to say of the results so far."""
+        said = {
+            _faceless("any frame", bool(self._heard)): self._faces and self._results and not self._found,
+            _further(self._others): self._others,
+            _mute(self._mute, self._results, self._rows): self._mute,
+            _unknown(self._unknown, self._results, self._rows, "nothing that the model reads was there"): self._unknown,
+        }
+        return [note for note, holds in said.items() if holds]
+
+
+def _faceless(where: str, heard: bool) -> str:
+    return f"No face was found in {where}" + (": the estimate rests on the sound alone." if heard else ".")
+
+
+def _further(faces: int) -> str:
+    return f"Further faces were in view (up to {faces}); the estimate is of the one person that was followed."
+
+
+def _mute(count: int, of: int, rows: str) -> str:
+    return f"{count} of {of} {rows} rest on sound alone in which nobody seems to speak, and mean little."
+
+
+def _unknown(count: int, of: int, rows: str, why: str) -> str:
+    return f"{count} of {of} {rows} have no estimate: {why}."
 
 
 def _unspoken(trace: Trace) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from avgate.faces import FaceTracker
 from avgate.features.tracks import MOMENT_S
 from avgate.inference.estimator import Estimator
 from avgate.inference.live_features import LiveFeatures, LiveStep
+from avgate.inference.notes import Tally
 from avgate.inference.stepper import Stepper
 from avgate.media.live_clock import LiveClock
 from avgate.models.checkpoint import LIVE_WEIGHTS, Checkpoint
@@ -90,7 +92,18 @@ class Streamer(Stateful):
         UsageError: the model reads nothing of what will come.
     """
 
-    STATE = ("clock", "_features", "_tracker", "_stepper", "_frames", "_gaps", "_last_s", "_newest_s", "_face")
+    STATE = (
+        "clock",
+        "_features",
+        "_tracker",
+        "_stepper",
+        "_frames",
+        "_gaps",
+        "_last_s",
+        "_newest_s",
+        "_face",
+        "_tally",
+    )
 
     def __init__(
         self,
@@ -126,6 +139,7 @@ class Streamer(Stateful):
         if needs:
             faces = FaceTracker(face_model, crops="crop" in needs, blendshapes="blendshapes" in needs)
             self._tracker = self._open.enter_context(faces.live())
+        self._tally = Tally("frames" if video else "rows", self._tracker is not None)
 
     def __enter__(self) -> Streamer:
         """The stream, which is closed when the block ends."""
@@ -180,7 +194,7 @@ class Streamer(Stateful):
     @property
     def notes(self) -> list[str]:
         """What the user must know of these estimates, one sentence each."""
-        return [*self.estimator.notes, *self.clock.notes()]
+        return [*self.estimator.notes, *self._tally.notes(), *self.clock.notes()]
 
     def trace(self, results: Sequence[Result]) -> Trace:
         """The results as a Trace, for writers and reports."""
@@ -244,6 +258,7 @@ class Streamer(Stateful):
         if look and self._tracker is not None:
             track = self._tracker.look(frame)
             self._face = bool(track.present[0])
+            self._tally.see(int(track.others[0]))
             self._features.push(track)
         if self._last_s is not None:
             self._gaps.append(frame.time_s - self._last_s)
@@ -272,6 +287,7 @@ class Streamer(Stateful):
                 shown = here | ({"face": face} if self._tracker is not None else {})
                 delay_s = self._newest_s - time_s
                 found.append(Result(time_s, one.targets, one.raw, one.low, one.high, one.gates, shown, delay_s, looked))
+                self._tally.count(not any(map(math.isnan, one.targets.values())), shown)
         return found
 
     @property
