@@ -13,6 +13,7 @@ from torch import Tensor
 
 from avgate.apps.export.files import Run
 from avgate.apps.export.program import Program
+from avgate.core.console import progress
 from avgate.core.errors import AvgateError
 from avgate.core.gates import gates_of
 from avgate.models.checkpoint import Checkpoint
@@ -167,23 +168,34 @@ def differences(
     if program.longest is not None:
         lengths = {program.longest, *filter(program.takes, lengths)}
     found: dict[str, list[Difference]] = {name: [] for name in files}
-    for steps in sorted(lengths):
-        batches = [*drawn(checkpoint, single.model.modalities, steps)]
-        own, exact = [single(batch) for batch in batches], [double(batch) for batch in batches]
-        for name, run in files.items():
-            given = [run(batch) for batch in batches]
-            for output in program.outputs:
-                by_column = _largest(given, own, output)
-                found[name].append(
-                    Difference(
-                        output,
-                        steps,
-                        float(by_column.max()),
-                        float(_largest(given, exact, output).max()),
-                        float(_largest(own, exact, output).max()),
-                        columns[output][int(by_column.argmax())],
+    batches_of = {steps: [*drawn(checkpoint, single.model.modalities, steps)] for steps in sorted(lengths)}
+    bar = progress()
+    task = bar.add_task("comparing with the model", total=sum(map(len, batches_of.values())) * (2 + len(files)))
+
+    def through(run: Run, batches: Sequence[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
+        given = []
+        for batch in batches:
+            given.append(run(batch))
+            bar.advance(task)
+        return given
+
+    with bar:
+        for steps, batches in batches_of.items():
+            own, exact = through(single, batches), through(double, batches)
+            for name, run in files.items():
+                given = through(run, batches)
+                for output in program.outputs:
+                    by_column = _largest(given, own, output)
+                    found[name].append(
+                        Difference(
+                            output,
+                            steps,
+                            float(by_column.max()),
+                            float(_largest(given, exact, output).max()),
+                            float(_largest(own, exact, output).max()),
+                            columns[output][int(by_column.argmax())],
+                        )
                     )
-                )
     return found
 
 

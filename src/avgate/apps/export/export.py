@@ -102,7 +102,7 @@ def _export_form(
 ) -> None:
     """Write the files of one form: kind -> path."""
     checkpoint = estimator.checkpoint
-    console.say(f"recording the model in its form '{form}' and writing it takes minutes ...")
+    console.say(f"recording the model in its form '{form}' and writing it takes a minute or two ...")
     program = record_window(checkpoint) if form == "window" else record_step(checkpoint)
     metadata = about(program, estimator)
     files: dict[str, bytes] = {}
