@@ -63,6 +63,25 @@ def test_a_clip_without_labels_is_listed_but_has_none(manifest):
         corpus.labels(corpus.clips()[1])
 
 
+def test_a_list_without_any_labels_is_inspected_and_extracted_and_training_refuses_it(manifest, capsys, monkeypatch):
+    edit(manifest, lambda rows: [row.update(labels="") for row in rows])
+    corpus = ["--corpus", "manifest", "--data", str(manifest)]
+    main(["inspect", *corpus])
+    said = capsys.readouterr().out
+    assert "manifest: 4 clips" in said
+    assert "clip0: it has no labels" in said
+    monkeypatch.setattr("avgate.features.extract.extract", lambda clips, *_, **__: len(clips))
+    main(["extract", *corpus])
+    said = capsys.readouterr().err
+    assert "4 clips extracted, 0 were there" in said
+    assert "avgate train" not in said
+    with pytest.raises(SystemExit) as ended:
+        main(["train", *corpus, "--out", str(manifest.parent / "run")])
+    assert ended.value.code == CorpusError.exit_code
+    assert "no clip has labels" in capsys.readouterr().err
+    assert not (manifest.parent / "run").exists()
+
+
 def test_limits_and_names_of_targets_come_from_the_manifest(manifest):
     for target in ("joy", "stress"):
         (manifest.parent / f"{target}.csv").write_text("time_ms,rating\n0,1\n500,4\n1000,7\n")
@@ -127,7 +146,6 @@ def test_everything_that_is_wrong_is_told_at_once_with_file_and_line(manifest):
             "the clip 'clip2' has labels for valence, but 'clip0' for valence, arousal",
         ),
         (lambda rows: rows[0].update(labels="valence=labels/clip0.csv"), "several targets in it"),
-        (lambda rows: [r.update(labels="") for r in rows], "no clip has labels"),
         (
             lambda rows: rows[2].update(video=rows[0]["video"]),
             "line 4: the video 'videos/clip0.mp4' is in the validation split here, but in train in line 2",

@@ -176,7 +176,6 @@ def extract(
         if value != usual
     )
     settings = f" --set {shlex.join(set)}" if set else ""
-    console.say(
-        f"{done} clips extracted, {len(clips) - done} were there; "
-        f"next: avgate train --data {shlex.quote(str(data))} --out RUN{further}{settings}"
-    )
+    train = f"; next: avgate train --data {shlex.quote(str(data))} --out RUN{further}{settings}"
+    labelled = any(clip.labels is not None for clip in clips)
+    console.say(f"{done} clips extracted, {len(clips) - done} were there{train if labelled else ''}")

@@ -53,8 +53,8 @@ _SUFFIXES = tuple(dict.fromkeys(form.suffix.lower() for form in LABEL_FORMATS))
 class Manifest:
     """A CSV file, or a folder with a manifest.csv, opened for reading.
 
-    Opening it checks the list and all label files, and reports all problems at once. Clips without labels can be used
-    for extraction and prediction only.
+    Opening it checks the list and all label files, and reports all problems at once. Clips without labels can be
+    inspected and extracted; where no clip has labels, there are no targets.
 
     Args:
         root: the file or the folder.
@@ -221,9 +221,6 @@ class Manifest:
     def _common_targets(self) -> tuple[str, ...]:
         kinds = {name: labels.targets for name, labels in self._labels.items()}
         if not kinds:
-            if not self._problems:
-                hint = "put a label file, or numbers such as valence=0.6, into the column 'labels'"
-                raise CorpusError("no clip has labels", where=self.path, hint=hint)
             return ()
         first, targets = next(iter(kinds.items()))
         for name, found in kinds.items():

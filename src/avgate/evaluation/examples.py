@@ -92,7 +92,7 @@ def load_examples(
     if not clips:
         splits = ", ".join(sorted({c.split for c in corpus.clips() if c.labels is not None}))
         if not splits:
-            hint = f"`avgate inspect --corpus {corpus.name}` says what is missing"
+            hint = f"training and scores need labels; `avgate inspect --corpus {corpus.name}` says what is missing"
             raise CorpusError("no clip has labels", where=corpus.name, hint=hint)
         advice = "mark some clips so" if split in SPLITS else "name another one"
         hint = f"{advice}; splits with labelled clips: {splits}"
