@@ -12,29 +12,33 @@ import onnxruntime
 
 
 def stored(path):
-    """A backbone's name, its features [n d] and where they are present [n], from a file of the feature store."""
+    """A fingerprint of code and settings, features [n d] and where they are present [n], of a feature store's file."""
     whole = Path(path).read_bytes()
     begin = 8 + int.from_bytes(whole[:8], "little")
     header = json.loads(whole[8:begin])
     parts = {name: whole[begin:][slice(*header[name]["data_offsets"])] for name in ("values", "present")}
     values = np.frombuffer(parts["values"], "<f4").reshape(header["values"]["shape"])
-    return json.loads(header["__metadata__"]["avgate"])["backbone"], values, np.frombuffer(parts["present"], "?")
+    return json.loads(header["__metadata__"]["avgate"])["fingerprint"], values, np.frombuffer(parts["present"], "?")
 
 
 session = onnxruntime.InferenceSession(sys.argv[1])
 about = {name: json.loads(text) for name, text in session.get_modelmeta().custom_metadata_map.items()}
-tracks = {name: (values, present) for name, values, present in map(stored, sys.argv[2:])}
-modalities = {}
+if about["avgate.form"] != "step":
+    sys.exit(f"{sys.argv[1]} takes whole sequences: take step.onnx")
+files, modalities = [stored(path) for path in sys.argv[2:]], {}
 for feature in about["avgate.features"]:
-    modalities.setdefault(feature["modality"], []).append(tracks[feature["backbone"]])
+    found = [track for fingerprint, *track in files if fingerprint == feature["fingerprint"]]
+    if len(found) != 1:
+        wanted = f"{feature['backbone']} with the fingerprint {feature['fingerprint']}"
+        sys.exit(f"{len(found)} of these files hold the features {wanted}: extract them by its recipe, and give one")
+    modalities.setdefault(feature["modality"], []).append(found[0])
 state = {i.name: np.zeros((1, *i.shape[1:]), np.float32) for i in session.get_inputs() if i.name.startswith("state.")}
-outputs = [output.name for output in session.get_outputs()]
 print("time_s", *about["avgate.targets"], sep=",")
-for t in range(min(len(present) for _, present in tracks.values())):
+for t in range(min(len(present) for parts in modalities.values() for _, present in parts)):
     inputs = dict(state)
     for name, parts in modalities.items():
         inputs[name] = np.concatenate([values[t : t + 1] for values, _ in parts], axis=1)
         inputs[f"{name}_present"] = np.array([all(present[t] for _, present in parts)])
-    out = dict(zip(outputs, session.run(outputs, inputs), strict=True))
+    out = dict(zip((o.name for o in session.get_outputs()), session.run(None, inputs), strict=True))
     state = {name: out[f"next_{name}"] for name in state}
     print((t + 0.5) / about["avgate.label_rate"], *out["targets"][0], sep=",")

@@ -345,6 +345,8 @@ def test_the_example_in_the_docs_gives_the_estimates_of_stored_features(stepping
     store, clip = FeatureStore(tmp_path), make_clip(18, absent=ABSENT)
     tracks = [make_track(m, 18, absent=ABSENT[m]) for m in COLUMNS]
     files = [store.write("clip", f"{track.backbone}-0", track, "0" * 16) for track in tracks]
+    other = replace(tracks[0], fingerprint="f" * 16)
+    files.append(store.write("clip", f"{other.backbone}-1", other, "0" * 16))
     said = subprocess.run([sys.executable, EXAMPLE, step, *files], capture_output=True, text=True, check=True)
     head, *rows = [line.split(",") for line in said.stdout.splitlines()]
     assert head == ["time_s", *TARGETS]
@@ -354,9 +356,29 @@ def test_the_example_in_the_docs_gives_the_estimates_of_stored_features(stepping
     assert not said.stderr
 
 
+def example_said(*args):
+    """What the example says where it refuses what it was given."""
+    done = subprocess.run([sys.executable, EXAMPLE, *args], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    return done.stderr
+
+
+@pytest.mark.slow
+def test_the_example_refuses_features_of_other_settings_several_of_the_same_and_other_forms(stepping, tmp_path):
+    step, window = stepping / "exported" / "step.onnx", tmp_path / "window.onnx"
+    store, tracks = FeatureStore(tmp_path), {m: make_track(m, 18) for m in COLUMNS}
+    voice, face = (store.write("clip", f"{m}-0", track, "0" * 16) for m, track in tracks.items())
+    other = store.write("clip", "audio-1", replace(tracks["audio"], fingerprint="f" * 16), "0" * 16)
+    wanted = f"{tracks['audio'].backbone} with the fingerprint {tracks['audio'].fingerprint}"
+    assert f"0 of these files hold the features {wanted}" in example_said(step, other, face)
+    assert f"2 of these files hold the features {wanted}" in example_said(step, voice, voice, face)
+    window.write_bytes(as_onnx(record_window(CAUSAL), {"avgate.form": '"window"'}))
+    assert example_said(window, voice, face) == f"{window} takes whole sequences: take step.onnx\n"
+
+
 def test_the_example_is_short_and_stands_in_the_page():
     code = EXAMPLE.read_text()
-    assert len(code.splitlines()) <= 40
+    assert len(code.splitlines()) <= 45
     assert f"```python\n{code}```" in (ROOT / "docs" / "export.md").read_text()
 
 
