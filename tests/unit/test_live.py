@@ -73,6 +73,14 @@ def test_every_frame_of_a_camera_has_a_row_and_nothing_needs_a_microphone(
     assert "results came " in said
 
 
+def test_beside_a_file_nothing_is_listened_to_unless_a_microphone_is_named(streamer, clip, sounddevice):
+    live(str(clip))
+    assert streamer.options == {"sound": False}
+    assert not sounddevice.streams
+    live(str(clip), "headset")
+    assert streamer.options == {"sound": True}
+
+
 def test_sound_is_heard_on_the_clock_of_the_frames(streamer, clip, sounddevice, capsys):
     def hear():
         now_s = time.monotonic()
@@ -121,7 +129,7 @@ def test_it_ends_after_the_time_that_is_asked_for(streamer, tmp_path):
 def test_a_microphone_that_is_unplugged_ends_it_with_an_error_after_the_rows(streamer, clip, sounddevice, tmp_path):
     at_frame(streamer, 4, lambda: setattr(sounddevice.streams[0], "active", False))
     with pytest.raises(MediaError, match="Built-in: it gives no more sound"):
-        live(str(clip), None, tmp_path / "me.csv")
+        live(str(clip), "0", tmp_path / "me.csv")
     assert 5 <= len((tmp_path / "me.csv").read_text().splitlines()) <= 11
 
 
@@ -132,11 +140,11 @@ def test_what_is_wrong_is_said_before_a_model_is_loaded(clip, tmp_path, monkeypa
         live(str(clip), "none", tmp_path / "mine.csv")
     with pytest.raises(MediaError, match="camera 99: there is no such camera"):
         live("99", "none")
-    with pytest.raises(UsageError, match="neither the number of a camera nor a video file"):
+    with pytest.raises(UsageError, match="neither the number of a camera nor a video file, and addresses of the netw"):
         live("http://example.org/", "none")
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     with pytest.raises(SystemExit) as ended:
-        main(["live", "--camera", str(clip)])
+        main(["live", "--camera", str(clip), "--microphone", "headset"])
     assert ended.value.code == UsageError.exit_code
     assert 'pip install "avgate[live]"' in capsys.readouterr().err
 
@@ -144,7 +152,7 @@ def test_what_is_wrong_is_said_before_a_model_is_loaded(clip, tmp_path, monkeypa
 def test_a_microphone_that_is_busy_is_one_clear_error(streamer, clip, monkeypatch):
     monkeypatch.setitem(sys.modules, "sounddevice", FakeSounddevice(busy=True))
     with pytest.raises(MediaError, match="Built-in: it can't be opened"):
-        live(str(clip))
+        live(str(clip), "0")
     assert streamer.closed
 
 
@@ -160,7 +168,7 @@ def test_the_list_says_what_is_missing(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     main(["live", "--list"])
     first, second = capsys.readouterr().out.splitlines()
-    assert first == "no camera was found"
+    assert first == "no camera was found; --camera also takes a video file"
     assert 'pip install "avgate[live]"' in second
     monkeypatch.setitem(sys.modules, "sounddevice", FakeSounddevice(names=()))
     main(["live", "--list"])

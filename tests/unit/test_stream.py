@@ -222,6 +222,14 @@ def test_rows_go_to_stdout_unless_a_file_is_named_and_messages_never_do(streamer
     assert capsys.readouterr().out == captured.out
 
 
+@pytest.mark.parametrize("videos", [[], ["a.mp4", "b.mp4"]], ids=["none", "two"])
+def test_it_takes_one_recording_at_a_time_and_says_so(videos, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["stream", *videos])
+    assert ended.value.code == UsageError.exit_code
+    assert "one recording at a time" in capsys.readouterr().err
+
+
 def test_images_are_sent_to_predict(play, tmp_path):
     with pytest.raises(UsageError, match="images have no pace") as caught:
         play(write_image(tmp_path / "face.png", greys(1)[0]))

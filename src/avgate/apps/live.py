@@ -15,7 +15,7 @@ from avgate.apps.rows import Rows
 from avgate.apps.running import Run, open_streamer
 from avgate.core.errors import AvgateError
 from avgate.core.types import VideoFrame, Waveform
-from avgate.media.camera import Camera, cameras
+from avgate.media.camera import Camera, cameras, is_played
 from avgate.media.microphone import Microphone, microphones
 from avgate.models.intervals import DEFAULT_LEVEL
 
@@ -92,7 +92,8 @@ def live(
 
     Args:
         camera: number of a device, or a video file in its place.
-        microphone: part of a device's name, or its number; None takes the default one, NO_MICROPHONE none.
+        microphone: part of a device's name, or its number; None takes the default one, or none beside a video file;
+            NO_MICROPHONE takes none.
         out: CSV file, rows.STDOUT, or None.
         seconds: how long; None has no end.
         checkpoint: None takes the weights for live use that come with avgate.
@@ -108,7 +109,7 @@ def live(
         MediaError: a device can't be opened, or stops.
     """
     rows = Rows(out, [Path(camera)])
-    deaf = microphone is not None and microphone.lower() == NO_MICROPHONE
+    deaf = is_played(camera) if microphone is None else microphone.lower() == NO_MICROPHONE
     with rows, Camera(camera) as eye, nullcontext() if deaf else Microphone(microphone) as ear:
         with (
             open_streamer(checkpoint, face_model, level, sound=not deaf) as streamer,
@@ -164,7 +165,7 @@ def _until_interrupted() -> Iterator[threading.Event]:
 def devices() -> list[str]:
     """What there is to see and to hear with, a line each."""
     lines = [f"camera {number}: {width}x{height}" for number, (width, height) in cameras().items()]
-    lines = lines or ["no camera was found"]
+    lines = lines or ["no camera was found; --camera also takes a video file"]
     try:
         found = microphones()
     except AvgateError as error:

@@ -104,7 +104,7 @@ def report(
 
 
 def stream(
-    video: Annotated[Path, Positional],
+    video: Annotated[tuple[Path, ...], Positional, arg(metavar="FILE", help_behavior_hint="(required)")],
     out: Path = Path("-"),
     speed: Annotated[float, Within(0, 100, such_as=1)] = 1.0,
     checkpoint: LiveCheckpoint = None,
@@ -120,19 +120,23 @@ def stream(
     Args:
         video: A video or sound file.
         out: CSV file, which grows row by row; - writes the rows to stdout.
-        speed: How fast to play: 1 is the recording's own pace, 2 twice as fast, 0 as fast as this machine can. Where it
-            is too slow, faces in some frames are skipped; with 0 none is.
-        checkpoint: A trained model: a run's folder, a checkpoint.safetensors file, `default` or `live`.
+        speed: How fast to play, from 0 to 100: 1 is the recording's own pace, 2 twice as fast, 0 as fast as this
+            machine can. Where it is too slow, faces in some frames are skipped; with 0 none is.
+        checkpoint: A causal model: a run's folder, a checkpoint.safetensors file, or `live`.
     """
     from avgate.apps.stream import stream as run
+    from avgate.core.errors import UsageError
 
+    if len(video) != 1:
+        what = "there is nothing to stream" if not video else f"these are {len(video)} recordings"
+        raise UsageError(what, hint="one recording at a time; avgate predict takes several")
     with _keeping_rows():
-        run(video, out, speed=speed, checkpoint=checkpoint, face_model=face_model, level=level)
+        run(video[0], out, speed=speed, checkpoint=checkpoint, face_model=face_model, level=level)
 
 
 def live(
     camera: str = "0",
-    microphone: Annotated[str | None, default("the system's", metavar="NAME|none")] = None,
+    microphone: Annotated[str | None, default("the system's; beside a file none", metavar="NAME|none")] = None,
     out: Annotated[Path | None, default("none")] = None,
     seconds: Annotated[float | None, default("until Ctrl-C"), Within(0.1, 604_800, such_as=60)] = None,
     list: bool = False,
@@ -144,15 +148,16 @@ def live(
 
     The microphone needs sounddevice: pip install "avgate[live]". No picture and no sound is kept.
 
-    For example: avgate live --camera 0 --seconds 60 --out me.csv
+    For example: avgate live --camera 0 --seconds 60 --out me.csv; without camera and microphone, avgate live --camera
+    interview.mp4
 
     Args:
-        camera: Number of the camera, or a video file in its place.
+        camera: Number of the camera, or a video file in its place, without its sound.
         microphone: Part of the microphone's name, or its number; none does without.
         out: CSV file, which grows row by row; - writes the rows to stdout.
         seconds: How long.
         list: List the cameras and microphones, and do nothing else.
-        checkpoint: A trained model: a run's folder, a checkpoint.safetensors file, `default` or `live`.
+        checkpoint: A causal model: a run's folder, a checkpoint.safetensors file, or `live`.
     """
     if list:
         from avgate.apps.live import devices

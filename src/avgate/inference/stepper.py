@@ -63,7 +63,10 @@ class StepProgram:
     def __init__(self, estimator: Estimator):
         if not estimator.causal:
             what = "these weights need a whole recording: they look at what comes later"
-            hint = "take the weights named live, or train with causal encoders and time_mixing=decay"
+            hint = (
+                "leave --checkpoint out or give --checkpoint live; avgate predict takes these weights; "
+                "or train with causal encoders and time_mixing=decay"
+            )
             raise CheckpointError(what, hint=hint)
         self.estimator = estimator
         step = FlatStep(estimator.checkpoint)

@@ -47,7 +47,7 @@ class Camera:
     def __init__(self, source: str):
         import cv2
 
-        self._cv2, self._played = cv2, not source.isascii() or not source.isdecimal()
+        self._cv2, self._played = cv2, is_played(source)
         self.name = Path(source).name if self._played else f"camera {int(source)}"
         if self._played:
             _refuse_others(source)
@@ -136,6 +136,11 @@ class Camera:
         return np.asarray(self._cv2.cvtColor(picture, self._cv2.COLOR_BGR2RGB))
 
 
+def is_played(source: str) -> bool:
+    """Whether a camera's source is meant as a file, because it is no number."""
+    return not source.isascii() or not source.isdecimal()
+
+
 def cameras() -> dict[int, tuple[int, int]]:
     """Number of each camera that can be opened -> width and height of its pictures in pixels."""
     import cv2
@@ -156,6 +161,8 @@ def _refuse_others(source: str) -> None:
     """Refuse what is no video file, before OpenCV sees it: it would open addresses, playlists and series of images."""
     if not is_file(source):
         what = "this is neither the number of a camera nor a video file"
+        if "://" in source:
+            what += ", and addresses of the network aren't taken"
         raise UsageError(what, where=f"--camera {source}", hint="avgate live --list shows the numbers; 0 is the first")
     if probe(source).video_codec is None:
         raise MediaError("there is no picture in it", where=source, hint="give a video")
