@@ -61,12 +61,16 @@ def page(emodb: Path, clips: Path) -> str:
         name: [*(f"{x:.3f}" for x in far[:3]), *(f"{x:.1%}" for x in far[3:5]), str(far.steps)]
         for name, far in found.items()
     }
-    columns = ["correlation", "difference", "difference 0.2 s later", "present live only", "absent live only", "steps"]
+    columns = ["correlation", "difference (SD)", "difference 0.2 s later (SD)", "present live only"]
+    columns += ["absent live only", "steps"]
     return "\n".join(
         [
             "# Features for live use",
             "",
             f"Made by `python tools/causal_features.py` at {git_commit()}; every number comes from that command.",
+            "",
+            "Live, features of the face are almost the ordinary ones, and those of sound are the ordinary ones of "
+            "about 0.2 s before: train a model for live use on causal features.",
             "",
             "With `causal=true`, as in `egemaps?causal=true`, a step is made from what comes before its cell's end "
             "alone, and is known as soon as that has come. Ordinary features look ahead: a window of sound is centred "
@@ -83,9 +87,9 @@ def page(emodb: Path, clips: Path) -> str:
             f"{EACH}th. {RATE:g} steps a second.",
             "",
             markdown_table(
-                "Mean over columns: correlation with the ordinary features; mean difference in units of the column's "
-                "deviation; the same against the ordinary features of 0.2 s before, since causal windows of sound end "
-                "where ordinary ones have their middle. Last: steps that are present in both.",
+                "Mean over columns: correlation with the ordinary features; mean difference as a share of the column's "
+                "standard deviation (SD); the same against the ordinary features of 0.2 s before, since causal windows "
+                "of sound end where ordinary ones have their middle. Last: steps that are present in both.",
                 "backbone",
                 columns,
                 rows,

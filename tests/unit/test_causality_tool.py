@@ -117,13 +117,24 @@ def test_the_page_tells_what_each_part_costs():
     assert "one-sided smoothing changes -0.020; what comes before it, -0.060" in text
     assert "in place of `window` mixing changes -0.010" in text
     assert "first, second and last third of clips: -0.080 / -0.080 / +0.000" in text
-    assert "the dearest part is: causal encoders alone (-0.050)" in text
+    assert "Of the parts changed alone, the dearest is causal encoders (-0.050)." in text
+    assert "rests on little" not in text
+    assert "Expect a smaller CCC live, in some targets clearly so, and measure it" in text
     assert "| as published: `train.lr=2e-3` | 0.600 | in 1 of 1 |" in text
+
+
+def test_the_page_says_how_little_a_verdict_rests_on_where_trainings_were_spared():
+    scores = dict.fromkeys(ROWS, 0.7)
+    one = replace(found(scores), quick=True)
+    assert "in any target. That rests on little: 2 seeds, shortened training.\n" in page([one], "COMMAND")
+    one = replace(one, study=STUDIES[1])
+    assert "That rests on little: 2 seeds, one fold, shortened training.\n" in page([one], "COMMAND")
 
 
 def test_the_page_says_where_a_causal_model_loses_little():
     text = page([found({FIRST: 0.70, UNSMOOTHED: 0.69, LIVE: 0.68})], "COMMAND")
     assert "It loses no more than 0.03 in any target." in text
+    assert "Expect about the same CCC live, and measure it" in text
 
 
 def test_a_page_of_half_the_models_says_so():
