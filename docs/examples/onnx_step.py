@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-from pathlib import Path
 
 import numpy as np
 
@@ -13,7 +12,7 @@ import onnxruntime
 
 def stored(path):
     """A fingerprint of code and settings, features [n d] and where they are present [n], of a feature store's file."""
-    whole = Path(path).read_bytes()
+    whole = np.fromfile(path, np.uint8).tobytes()
     begin = 8 + int.from_bytes(whole[:8], "little")
     header = json.loads(whole[8:begin])
     parts = {name: whole[begin:][slice(*header[name]["data_offsets"])] for name in ("values", "present")}
@@ -29,16 +28,13 @@ files, modalities = [stored(path) for path in sys.argv[2:]], {}
 for feature in about["avgate.features"]:
     found = [track for fingerprint, *track in files if fingerprint == feature["fingerprint"]]
     if len(found) != 1:
-        wanted = f"{feature['backbone']} with the fingerprint {feature['fingerprint']}"
-        sys.exit(f"{len(found)} of these files hold the features {wanted}: extract them by its recipe, and give one")
+        sys.exit(f"{len(found)} of these files hold features with the fingerprint of {feature['backbone']}: give one")
     modalities.setdefault(feature["modality"], []).append(found[0])
 state = {i.name: np.zeros((1, *i.shape[1:]), np.float32) for i in session.get_inputs() if i.name.startswith("state.")}
 print("time_s", *about["avgate.targets"], sep=",")
 for t in range(min(len(present) for parts in modalities.values() for _, present in parts)):
-    inputs = dict(state)
-    for name, parts in modalities.items():
-        inputs[name] = np.concatenate([values[t : t + 1] for values, _ in parts], axis=1)
-        inputs[f"{name}_present"] = np.array([all(present[t] for _, present in parts)])
+    inputs = state | {m: np.concatenate([x[t : t + 1] for x, _ in parts], axis=1) for m, parts in modalities.items()}
+    inputs |= {f"{m}_present": np.array([all(here[t] for _, here in parts)]) for m, parts in modalities.items()}
     out = dict(zip((o.name for o in session.get_outputs()), session.run(None, inputs), strict=True))
     state = {name: out[f"next_{name}"] for name in state}
     print((t + 0.5) / about["avgate.label_rate"], *out["targets"][0], sep=",")
