@@ -60,11 +60,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="how long ten streams run at once")
     parser.add_argument("--clips", type=int, default=99, help="how many recordings are played in each way")
     parser.add_argument("--ways", type=int, default=len(PLAYS), help="in how many ways they are played")
+    parser.add_argument("--fusions", type=int, default=len(FUSIONS), help="of how many the steps are measured")
     parser.add_argument("--part", help="measure this part and print it as JSON")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks-live.md")
     given = parser.parse_args()
+    fusions = [*FUSIONS][: given.fusions]
     parts: dict[str, Callable[[], Any]] = {
-        **{f"steps {name}": lambda name=name: steps(name, given.steps, given.windows) for name in FUSIONS},
+        **{f"steps {name}": lambda name=name: steps(name, given.steps, given.windows) for name in fusions},
         "clips": lambda: [played(way, given.clips) for way in [*PLAYS][: given.ways]],
         "streams": lambda: [streams(given.seconds, together) for together in (False, True)],
     }
@@ -81,7 +83,7 @@ def main() -> None:
         f"Python {platform.python_version()}, torch {torch.__version__}.",
         f"avgate {git_commit()}.",
         "",
-        *steps_lines({name: found[f"steps {name}"] for name in FUSIONS}, given.steps),
+        *steps_lines({name: found[f"steps {name}"] for name in fusions}, given.steps),
         *clips_lines(found["clips"]),
         *streams_lines(found["streams"], given.seconds),
     ]
