@@ -1,0 +1,1 @@
+"""A server for browsers and programs: jobs that survive, and live streams."""
