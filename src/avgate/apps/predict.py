@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from avgate.core.console import console, progress
 from avgate.core.errors import AvgateError, OutputError, UsageError, choose
 from avgate.core.files import is_file, output_folder, refuse_overwriting
 from avgate.core.scratch import scratch_folder
-from avgate.core.types import LabelTrack, Trace, VideoFrame
+from avgate.core.types import LabelTrack, Trace, VideoFrame, Waveform
 from avgate.faces import Person
 from avgate.features.tracks import Extracted, extract_tracks
 from avgate.inference.predictor import Predictor
@@ -174,14 +173,25 @@ def predict_one(
     report: bool,
     fps: float | None = None,
     person: Person | None = None,
+    on_time: Callable[[float], None] = lambda time_s: None,
 ) -> Trace:
-    """Write one video's files as out/name.*; arguments as for predict."""
+    """Write one video's files as out/name.*; arguments as for predict.
+
+    on_time is called, from another thread, with the time in seconds up to which the recording has been read. What it
+    raises ends the work.
+    """
     recording = open_recording(video, fps)
     with progress() as bar, ExitStack() as scope:
         shown = _open_shown(recording, scope) if report else None
         total = recording.info.frames_hint if isinstance(recording, Media) else len(recording.frame_times())
         task = bar.add_task(video.name, total=total)
-        extracted = _extract(recording, predictor, shown, person, on_frame=lambda: bar.advance(task))
+
+        def read(time_s: float) -> None:
+            if recording.has_frames:
+                bar.advance(task)
+            on_time(time_s)
+
+        extracted = _extract(recording, predictor, shown, person, read)
         trace = predictor.trace(extracted, recording, person)
         for writer in writers:
             writer.write(trace, out / f"{name}{writer.suffix}")
@@ -213,19 +223,35 @@ def _extract(
     predictor: Predictor,
     shown: Shown | None,
     person: Person | None,
-    on_frame: Callable[[], None],
+    on_time: Callable[[float], None],
 ) -> Extracted:
-    """Extract features and, in the same pass, collect what the report shows."""
-    extract = partial(extract_tracks, recording, predictor.backbones, predictor.face_model, person=person)
-    if shown is None:
-        return extract(on_frame=lambda frame: on_frame())
+    """Extract features and, in the same pass, collect what the report shows.
 
-    def add(frame: VideoFrame) -> None:
-        shown.add(frame)
-        on_frame()
+    on_time is called with every frame's time; of sound alone with the end of every piece.
+    """
 
-    with shown:
-        return extract(on_frame=add, on_sound=shown.add_sound)
+    def see(frame: VideoFrame) -> None:
+        if shown is not None:
+            shown.add(frame)
+        on_time(frame.time_s)
+
+    def hear(piece: Waveform) -> None:
+        if shown is not None:
+            shown.add_sound(piece)
+        if not recording.has_frames:
+            on_time(piece.end_s)
+
+    with nullcontext() if shown is None else shown:
+        # What nobody needs isn't decoded.
+        on_sound = hear if shown is not None or not recording.has_frames else None
+        return extract_tracks(
+            recording,
+            predictor.backbones,
+            predictor.face_model,
+            person=person,
+            on_frame=see,
+            on_sound=on_sound,
+        )
 
 
 def _name(video: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -11,12 +12,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from importlib import import_module
 from multiprocessing import connection, get_context, parent_process
+from pathlib import Path
 from types import TracebackType
 from typing import Generic, TypeVar
 
 from avgate.core.console import console
 from avgate.core.errors import UsageError, WorkerError
+
+_NO_MEMORY = ("bad_alloc", "allocate", "insufficient memory", "out of memory", "can't start new thread")
+"""What errors of native libraries say where memory ran out."""
 
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
@@ -125,7 +131,7 @@ def _held_interrupts() -> Iterator[None]:
 
 def _begin(set_up: Callable[[], object] | None) -> None:
     """Prepare a worker process: deaf to Ctrl-C, which the terminal sends to every process, and with one thread."""
-    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+    threading.Thread(target=end_with_parent, name="parent", daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The processes already fill the cores. Libraries that are loaded later read these; torch may be loaded already.
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -140,7 +146,7 @@ def _begin(set_up: Callable[[], object] | None) -> None:
         set_up()
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """End this process as soon as the one that started it is gone.
 
     A killed process can't tell its workers, and they would wait for tasks for ever.
@@ -149,3 +155,65 @@ def _end_with_parent() -> None:
     assert parent is not None
     connection.wait([parent.sentinel])
     os._exit(1)
+
+
+def limit_memory(memory_mb: int, file_bytes: int) -> None:
+    """Limit this process for good, as far as its system can: its data, the files it writes; and no core dumps.
+
+    Args:
+        memory_mb: most MiB of data. (Of the address space, threads reserve several times what they use.)
+        file_bytes: size of the largest file.
+    """
+    if sys.platform == "win32":
+        return
+    import resource
+
+    wanted = {resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: file_bytes, resource.RLIMIT_DATA: memory_mb << 20}
+    for which, value in wanted.items():
+        hard = resource.getrlimit(which)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(which, (value, value))
+
+
+def limit_time(more_s: float) -> None:
+    """Let the system end this process once it has computed for so many seconds more, over all its threads."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    most = int(used.ru_utime + used.ru_stime + more_s) + 1
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    resource.setrlimit(resource.RLIMIT_CPU, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
+def resident_mb(pid: int | None) -> float:
+    """Memory that a process takes, in MiB; 0 where the system doesn't tell, or the process has ended."""
+    with contextlib.suppress(OSError, ValueError, IndexError, AttributeError):
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    with contextlib.suppress(Exception):  # it is missing, or has errors of its own for processes that have ended
+        return float(import_module("psutil").Process(pid).memory_info().rss) / 2**20
+    return 0.0
+
+
+def how_it_ended(code: int | None) -> str:
+    """How a process ended, from its exit code: such as SIGKILL."""
+    if code is not None and code < 0:
+        with contextlib.suppress(ValueError):
+            return signal.Signals(-code).name
+    return f"exit code {code}"
+
+
+def ran_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error, or one that led to it, is that memory ran out."""
+    while error is not None:
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+            return True
+        if isinstance(error, RuntimeError | SystemError) or type(error).__module__.startswith(("cv2", "onnxruntime")):
+            said = str(error).lower()
+            if any(words in said for words in _NO_MEMORY):
+                return True
+        error = error.__cause__ or error.__context__
+    return False

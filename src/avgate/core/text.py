@@ -30,6 +30,9 @@ _RUN = ("=", "+", "-", "@", "\t")
 
 _NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
+_FOLDERS = re.compile(r"(?<![\w/:.])(?:[A-Za-z]:)?[/\\](?:[^\s/\\'\"]+[/\\])+")
+"""The folders of an absolute path."""
+
 
 def printable(text: str) -> str:
     r"""The same text with escapes in place of characters that a terminal would obey or that turn text around.
@@ -140,3 +143,18 @@ def listed(names: Iterable[str], most: int = LISTED) -> str:
         fit += 1
     more = f" and {len(parts) - fit} more" if fit < len(parts) else ""
     return ", ".join(parts[:fit]) + more
+
+
+def without_folders(text: str, known: Iterable[str] = ()) -> str:
+    """A message without the folders of this machine, for readers elsewhere: only the last part of each path stays.
+
+    Args:
+        text: the message.
+        known: folders that may be in it; those with blanks in their names wouldn't be found otherwise.
+
+    >>> without_folders("create the folder /srv/data/jobs first; MP4/MOV will do")
+    'create the folder jobs first; MP4/MOV will do'
+    """
+    for folder in sorted({folder.rstrip("/\\") for folder in known} - {""}, key=len, reverse=True):
+        text = text.replace(f"{folder}/", "").replace(f"{folder}\\", "").replace(folder, "")
+    return _FOLDERS.sub("", text).replace(" ()", "")

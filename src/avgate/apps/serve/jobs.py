@@ -99,7 +99,10 @@ class JobStore(Protocol):
         """Say how far a running job is, and that its worker is alive."""
 
     def end(self, job: Job, ended: Job) -> bool:
-        """Put a running job into the state `ended` has, with its results, notes and error."""
+        """Put a running job into the state `ended` has, with its results, notes and error.
+
+        One that is queued waits to be begun again, and `ended.attempt` is how often it was begun so far.
+        """
 
     def cancel(self, job_id: str) -> Job | None:
         """Cancel a job that hasn't ended; the job as it is then, or None where there is none."""

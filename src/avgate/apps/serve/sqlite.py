@@ -1,0 +1,267 @@
+"""Jobs in SQLite: one file that any thread and any process of this machine may use."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, get_args
+
+from avgate.apps.serve.jobs import ENDED, MOST_ATTEMPTS, Job, Options, State
+from avgate.core.errors import OutputError
+from avgate.core.text import reason
+
+GIVEN_UP = f"the server stopped {MOST_ATTEMPTS} times while it worked on it"
+GIVEN_UP_HINT = "try a short part of the recording; the server's log may say more"
+"""Why a job isn't begun again."""
+
+_VERSION = 1
+"""Of the tables; it stands in the file."""
+
+_BUSY_S = 30.0
+"""Longest that a writer waits for the others."""
+
+_TABLES = """
+CREATE TABLE jobs (
+    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL, size INTEGER NOT NULL, options TEXT NOT NULL,
+    state TEXT NOT NULL, stage TEXT NOT NULL, progress REAL NOT NULL, attempt INTEGER NOT NULL,
+    created_s REAL NOT NULL, started_s REAL, ended_s REAL, error TEXT NOT NULL, hint TEXT NOT NULL,
+    notes TEXT NOT NULL, results TEXT NOT NULL, beat_s REAL, owner TEXT NOT NULL DEFAULT '', change INTEGER NOT NULL
+);
+CREATE INDEX jobs_by_state ON jobs (state, created_s, seq);
+CREATE INDEX jobs_by_time ON jobs (created_s, seq);
+CREATE INDEX jobs_by_change ON jobs (change);
+CREATE TABLE changes (count INTEGER NOT NULL);
+INSERT INTO changes VALUES (0);
+"""
+
+_NAMES = [field.name for field in fields(Job)]
+_COLUMNS = ", ".join(_NAMES)
+
+
+class SqliteJobs:
+    """A JobStore in a SQLite file, which is made where it is missing.
+
+    A commit is on the disk when a method returns, and survives a power failure.
+
+    Args:
+        file: the database.
+
+    Raises:
+        OutputError: it can't be opened, is no database, or is that of a later version.
+    """
+
+    def __init__(self, file: Path):
+        self._file, self._lock = file, threading.Lock()
+        self._idle: list[sqlite3.Connection] = []
+        self._closed = False
+        try:
+            with self._write() as connection:
+                version = connection.execute("PRAGMA user_version").fetchone()[0]
+                if version == 0:
+                    for statement in filter(str.strip, _TABLES.split(";")):
+                        connection.execute(statement)
+                    connection.execute(f"PRAGMA user_version = {_VERSION}")
+        except sqlite3.Error as error:
+            hint = "give another data folder, or move this file away"
+            raise OutputError(f"this can't be the jobs' database ({reason(error)})", where=file, hint=hint) from error
+        if version > _VERSION:
+            what = "the jobs' database is of a later version of avgate"
+            raise OutputError(what, where=file, hint="use that version, or give another data folder")
+
+    def add(self, job: Job) -> None:
+        """See JobStore. Without a time, a job is created now."""
+        with self._write() as connection:
+            if connection.execute("SELECT 1 FROM jobs WHERE id = ?", [job.id]).fetchone():
+                return
+            values = _values(job) | {"state": "queued", "created_s": job.created_s or time.time()}
+            values["change"] = _next_change(connection)
+            marks = ", ".join(f":{name}" for name in values)
+            connection.execute(f"INSERT INTO jobs ({', '.join(values)}) VALUES ({marks})", values)
+
+    def get(self, job_id: str) -> Job | None:
+        """See JobStore."""
+        found = self._read("WHERE id = ?", job_id)
+        return found[0] if found else None
+
+    def list(self, limit: int = 100, before_s: float | None = None) -> Sequence[Job]:
+        """See JobStore."""
+        if before_s is None:
+            return self._read("ORDER BY created_s DESC, seq DESC LIMIT ?", limit)
+        return self._read("WHERE created_s < ? ORDER BY created_s DESC, seq DESC LIMIT ?", before_s, limit)
+
+    def count(self) -> dict[State, int]:
+        """See JobStore; states that no job is in are 0."""
+        with self._connection() as connection:
+            found = dict(connection.execute("SELECT state, count(*) FROM jobs GROUP BY state").fetchall())
+        return {state: found.get(state, 0) for state in get_args(State)}
+
+    def claim(self, owner: str) -> Job | None:
+        """See JobStore."""
+        with self._connection() as connection:  # so that those who look often keep no writer waiting
+            if connection.execute("SELECT 1 FROM jobs WHERE state = 'queued' LIMIT 1").fetchone() is None:
+                return None
+        now_s = time.time()
+        with self._write() as connection:
+            row = connection.execute(
+                f"""UPDATE jobs SET state = 'running', stage = '', progress = 0, attempt = attempt + 1, owner = ?,
+                    started_s = ?, beat_s = ?, change = ?
+                WHERE seq = (SELECT seq FROM jobs WHERE state = 'queued' ORDER BY created_s, seq LIMIT 1)
+                RETURNING {_COLUMNS}""",
+                [owner, now_s, now_s, _next_change(connection)],
+            ).fetchone()
+        return None if row is None else _job(row)
+
+    def beat(self, job: Job, stage: str, progress: float) -> bool:
+        """See JobStore."""
+        set_to = {"stage": stage, "progress": min(1.0, max(0.0, progress)), "beat_s": time.time()}
+        return self._change_running(job, set_to)
+
+    def end(self, job: Job, ended: Job) -> bool:
+        """See JobStore. An `ended` that is queued puts the job back, with that attempt as its last one."""
+        values = _values(ended)
+        set_to = {name: values[name] for name in ("state", "error", "hint", "notes", "results", "attempt")}
+        done = ended.state in ENDED
+        set_to["ended_s"] = (ended.ended_s or time.time()) if done else None
+        set_to |= {"stage": "", "progress": ended.progress if done else 0.0}
+        if ended.state == "done":
+            set_to["progress"] = 1.0
+        return self._change_running(job, set_to)
+
+    def cancel(self, job_id: str) -> Job | None:
+        """See JobStore."""
+        with self._write() as connection:
+            connection.execute(
+                """UPDATE jobs SET state = 'cancelled', stage = '', ended_s = ?, change = ?
+                WHERE id = ? AND state IN ('queued', 'running')""",
+                [time.time(), _next_change(connection), job_id],
+            )
+        return self.get(job_id)
+
+    def delete(self, job_id: str) -> bool:
+        """See JobStore."""
+        with self._write() as connection:
+            _next_change(connection)
+            return connection.execute("DELETE FROM jobs WHERE id = ?", [job_id]).rowcount > 0
+
+    def recover(self, silent_s: float) -> Sequence[Job]:
+        """See JobStore."""
+        now_s = time.time()
+        with self._write() as connection:
+            rows = connection.execute(
+                f"""UPDATE jobs SET stage = '', progress = 0, change = :change,
+                    state = CASE WHEN attempt < :most THEN 'queued' ELSE 'failed' END,
+                    ended_s = CASE WHEN attempt < :most THEN NULL ELSE :now END,
+                    error = CASE WHEN attempt < :most THEN '' ELSE :error END,
+                    hint = CASE WHEN attempt < :most THEN '' ELSE :hint END
+                WHERE state = 'running' AND beat_s <= :before RETURNING {_COLUMNS}""",
+                {
+                    "change": _next_change(connection),
+                    "most": MOST_ATTEMPTS,
+                    "now": now_s,
+                    "error": GIVEN_UP,
+                    "hint": GIVEN_UP_HINT,
+                    # A clock that was set back doesn't keep a job running for ever.
+                    "before": now_s - silent_s if silent_s > 0 else float("inf"),
+                },
+            ).fetchall()
+        return [_job(row) for row in rows]
+
+    def expired(self, before_s: float) -> Sequence[Job]:
+        """See JobStore."""
+        return self._read("WHERE state IN ('done', 'failed', 'cancelled') AND ended_s < ? ORDER BY seq", before_s)
+
+    def changes(self, since: int) -> tuple[int, Sequence[Job]]:
+        """What changed: cheap, so that it can be asked several times a second.
+
+        Args:
+            since: the number that the last call returned; 0 at first.
+
+        Returns:
+            The number of the last change, and the jobs that changed after `since`, as they are now, in the order of
+            their changes. Where a job was deleted, the number is higher and the job isn't there any more.
+        """
+        with self._connection() as connection:
+            count = connection.execute("SELECT count FROM changes").fetchone()[0]
+        if count == since:
+            return count, []
+        # Those that change in between come now, and once more the next time.
+        return count, self._read("WHERE change > ? ORDER BY change", since)
+
+    def close(self) -> None:
+        """Close the file; nothing may be asked afterwards."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def _change_running(self, job: Job, set_to: dict[str, Any]) -> bool:
+        """Change a job if this attempt of it is still the one that runs."""
+        with self._write() as connection:
+            columns = ", ".join(f"{name} = :{name}" for name in set_to)
+            own = {"own_id": job.id, "own_attempt": job.attempt, "own_change": _next_change(connection)}
+            where = "id = :own_id AND attempt = :own_attempt AND state = 'running'"
+            done = connection.execute(f"UPDATE jobs SET {columns}, change = :own_change WHERE {where}", set_to | own)
+            return done.rowcount > 0
+
+    def _read(self, where: str, *values: object) -> Sequence[Job]:
+        with self._connection() as connection:
+            return [_job(row) for row in connection.execute(f"SELECT {_COLUMNS} FROM jobs {where}", values).fetchall()]
+
+    @contextlib.contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        """A connection in a transaction that no other writer is in."""
+        with self._connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """A connection that nobody else uses meanwhile."""
+        with self._lock:
+            connection = self._idle.pop() if self._idle else None
+        if connection is None:
+            connection = sqlite3.connect(self._file, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+            except sqlite3.Error:
+                connection.close()
+                raise
+        try:
+            yield connection
+        finally:
+            with self._lock:
+                keep = not self._closed
+                if keep:
+                    self._idle.append(connection)
+            if not keep:
+                connection.close()
+
+
+def _next_change(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("UPDATE changes SET count = count + 1 RETURNING count").fetchone()[0])
+
+
+def _values(job: Job) -> dict[str, Any]:
+    plain = asdict(job)
+    return plain | {name: json.dumps(plain[name]) for name in ("options", "notes", "results")}
+
+
+def _job(row: Sequence[Any]) -> Job:
+    values = dict(zip(_NAMES, row, strict=True))
+    options = json.loads(values["options"])
+    values["options"] = Options(**options | {"formats": tuple(options["formats"])})
+    return Job(**values | {name: tuple(json.loads(values[name])) for name in ("notes", "results")})

@@ -1,0 +1,341 @@
+"""A process that estimates one recording after the other, within limits of memory, time and file sizes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from multiprocessing import Pipe, get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from avgate.apps.serve.jobs import Job
+from avgate.core.console import console
+from avgate.core.errors import AvgateError, MediaError, choose
+from avgate.core.processes import end_with_parent, limit_memory, limit_time, ran_out_of_memory, resident_mb
+from avgate.core.text import without_folders
+
+LOADING, READING, WRITING = "loading the model", "watching and listening", "writing results"
+"""Stages of a job."""
+
+_READ_SHARE, _WRITE_SHARE = 0.9, 0.95
+"""How far a job is once all of the recording has been read, and once the first result is written."""
+
+_TOLD_S = 0.25
+"""Seconds between two messages on how far a job is."""
+
+_LARGEST_FILE = 8 << 30
+"""Bytes of the largest file that a worker may write: the report of a day's recording is less."""
+
+_LONGEST_MESSAGE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one worker may use.
+
+    Attributes:
+        memory_mb: memory in MiB.
+        job_s: time for one recording in seconds.
+        duration_s: length of a recording in seconds.
+        threads: threads of one library.
+    """
+
+    memory_mb: int
+    job_s: float
+    duration_s: float
+    threads: int = 1
+
+    @property
+    def no_memory(self) -> dict[str, str]:
+        """What to say where the memory wasn't enough."""
+        error = f"it needs more memory than a recording may have ({self.memory_mb} MiB, the setting memory_mb)"
+        return {"error": error, "hint": "cut it into parts, or make its picture smaller; or raise memory_mb"}
+
+    @property
+    def too_slow(self) -> dict[str, str]:
+        """What to say where the time wasn't enough."""
+        error = f"it took longer than a recording may ({self.job_s:g} s, the setting max_job_s)"
+        return {"error": error, "hint": "cut it into parts, or raise max_job_s"}
+
+    def too_long(self, what: str) -> MediaError:
+        """The error for a recording that is too long, or says that it is."""
+        error = f"{what}, and recordings may last {self.duration_s:g} s (the setting max_duration_s)"
+        return MediaError(error, hint="cut it into parts, or raise max_duration_s")
+
+
+class Process:
+    """A worker as its parent sees it; it starts at once.
+
+    Messages are JSON, which can't make their reader do anything, unlike a pickle: a worker that a recording took over
+    stays alone.
+
+    Args:
+        limits: what it may use.
+        weights: of the model to load; None takes what comes with avgate.
+
+    Attributes:
+        ready: whether it has loaded everything.
+        model: name of the model that it keeps; empty for the one that it was started with.
+        jobs: how many it was given.
+        job: what it does; None where it is idle.
+        outcome: its last answer to the job, {"done": ...} or {"failed": ...}.
+        stage: what is being done.
+        progress: share of the job that is done.
+        began_s: when it was given the job, by the monotonic clock.
+        beat_s: for its parent's use.
+        ended: whether it has ended.
+
+    Raises:
+        OSError: no process can be started.
+    """
+
+    def __init__(self, limits: Limits, weights: str | None):
+        self.limits = limits
+        self.ready, self.ended, self.model, self.jobs = False, False, "", 0
+        self.stage, self.progress, self.began_s, self.beat_s = "", 0.0, 0.0, 0.0
+        self.job: Job | None = None
+        self.outcome: dict[str, Any] | None = None
+        self.pipe, other = Pipe()
+        self.process = get_context("spawn").Process(target=main, args=(other, limits), name="worker", daemon=True)
+        try:
+            self.process.start()
+        except OSError:
+            self.pipe.close()
+            raise
+        finally:
+            other.close()
+        self._send({"warm": weights})
+
+    def give(self, job: Job, task: Mapping[str, Any]) -> None:
+        """Let it do a job; its message as for `main`."""
+        self.take(job)
+        self._send(task)
+
+    def take(self, job: Job, outcome: dict[str, Any] | None = None) -> None:
+        """Have a job, whose outcome may be known already."""
+        self.job, self.outcome, self.stage, self.progress = job, outcome, "", 0.0
+        self.began_s = self.beat_s = time.monotonic()
+        self.model, self.jobs = job.options.model, self.jobs + 1
+
+    def listen(self) -> None:
+        """Take what it has said, and find out whether it has ended."""
+        try:
+            while not self.ended and self.pipe.poll():
+                message = json.loads(self.pipe.recv_bytes(_LONGEST_MESSAGE))
+                if "ready" in message:
+                    self.ready = True
+                elif self.job is not None and ("done" in message or "failed" in message):
+                    self.outcome = message
+                elif self.outcome is None:
+                    self.stage, self.progress = str(message["stage"]), float(message["progress"])
+        except (OSError, EOFError, ValueError, KeyError, TypeError):
+            self.kill()
+
+    def over(self) -> dict[str, str] | None:
+        """What to say where it is over a limit."""
+        if time.monotonic() - self.began_s > self.limits.job_s:
+            return self.limits.too_slow
+        return self.limits.no_memory if resident_mb(self.process.pid) > self.limits.memory_mb else None
+
+    def kill(self) -> None:
+        """End it now."""
+        if not self.ended:
+            self.process.kill()
+            self.process.join()
+            self.pipe.close()
+            self.ended = True
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        with contextlib.suppress(OSError):  # it has died, which is found out when it is listened to
+            self.pipe.send_bytes(json.dumps(message).encode())
+
+
+def main(connection: Connection, limits: Limits) -> None:
+    """Do what the messages from the other end of the pipe say until there are none any more.
+
+    {"warm": weights or null} loads a model, and is answered by {"ready": true}. {"job", "input", "out", "options",
+    "models"} estimates a recording. Its answers are {"stage", "progress"}, and one of {"done": {"results", "notes",
+    "recording_s", "stages_s"}} and {"failed": {"error", "hint", "log"}}.
+
+    Args:
+        connection: this process' end of the pipe.
+        limits: what it may use.
+    """
+    threading.Thread(target=end_with_parent, name="parent", daemon=True).start()
+    _confine(limits)
+    console.quiet = True
+    worker = Worker(connection, limits)
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            message = json.loads(connection.recv_bytes())
+            if "warm" in message:
+                worker.warm(message["warm"])
+            else:
+                worker.work(message)
+
+
+def _confine(limits: Limits) -> None:
+    """Set the limits of this process, which hold for all that libraries do in it."""
+    # The terminal and the system's service manager send these to every process; the parent decides.
+    for ignored in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ignored, signal.SIG_IGN)
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[variable] = str(limits.threads)
+    limit_memory(limits.memory_mb, _LARGEST_FILE)
+
+
+class Worker:
+    """Estimates recordings, and keeps the model of the last one.
+
+    Args:
+        connection: where messages go.
+        limits: what it may use.
+    """
+
+    def __init__(self, connection: Connection, limits: Limits):
+        self._connection, self._limits = connection, limits
+        self._sending = threading.Lock()
+        self._told_s = 0.0
+        self._predictor: Any = None
+        self._loaded: tuple[str | None, float] | None = None
+
+    def warm(self, weights: str | None) -> None:
+        """Load everything that the first recording would wait for."""
+        from avgate.models.intervals import DEFAULT_LEVEL
+
+        # What is wrong with the weights is said of the first job that asks for them.
+        with contextlib.suppress(AvgateError):
+            self._load(weights, DEFAULT_LEVEL)
+        self._send({"ready": True})
+
+    def work(self, task: Mapping[str, Any]) -> None:
+        """Do one job and send what became of it."""
+        # Even where the parent doesn't see to it.
+        limit_time(self._limits.job_s * (os.cpu_count() or 1) + 60)
+        began_s = time.monotonic()
+        try:
+            self._send({"done": self._estimate(task, began_s)})
+        except AvgateError as error:
+            known = [*_folders(task), *(str(Path(path).parent) for path in task["models"].values() if path)]
+            said = {"error": without_folders(error.what, known), "hint": without_folders(error.hint or "", known)}
+            self._send({"failed": self._limits.no_memory if ran_out_of_memory(error) else said})
+        except Exception as error:
+            if ran_out_of_memory(error):
+                # What the libraries that failed left behind isn't to be trusted.
+                self._send({"failed": self._limits.no_memory})
+                os._exit(0)
+            number = secrets.token_hex(4)
+            self._send(
+                {
+                    "failed": {
+                        "error": f"the server failed at this recording; it's the server's fault (error {number})",
+                        "hint": "whoever runs the server finds the reason under this number in its log",
+                        "log": f"error {number}: {traceback.format_exc()}"[-(1 << 16) :],
+                    }
+                }
+            )
+
+    def _estimate(self, task: Mapping[str, Any], began_s: float) -> dict[str, Any]:
+        from avgate.apps.predict import predict_one, writers_named
+        from avgate.media import Media, open_recording
+
+        source, out, options = Path(task["input"]), Path(task["out"]), task["options"]
+        stages_s: dict[str, float] = {}
+        last: tuple[str, float] = (LOADING, began_s)
+
+        def tell(stage: str, progress: float) -> None:
+            nonlocal last
+            if stage != last[0]:
+                now_s = time.monotonic()
+                stages_s[last[0]] = stages_s.get(last[0], 0.0) + now_s - last[1]
+                last = (stage, now_s)
+                self._told_s = 0.0
+            self._tell(stage, progress)
+
+        tell(LOADING, 0.0)
+        # All that is half done lies in the attempt's folder, which goes if this process is killed.
+        tempfile.tempdir = str(out)
+        writers = writers_named(["csv", "json", *options["formats"]])
+        self._load(_weights(options["model"], task["models"]), options["level"])
+        recording = open_recording(source)
+        stated_s = 0.0
+        if isinstance(recording, Media):
+            stated = (recording.info.duration_s, recording.info.audio_duration_s)
+            stated_s = max((s for s in stated if s is not None and s == s), default=0.0)
+            if stated_s > self._limits.duration_s:
+                raise self._limits.too_long(f"it says that it lasts {stated_s:,.1f} s")
+        tell(READING, 0.0)
+        read_s = 0.0
+
+        def on_time(time_s: float) -> None:
+            nonlocal read_s
+            read_s = max(read_s, time_s)
+            if time_s > self._limits.duration_s:
+                raise self._limits.too_long(f"it goes on after {self._limits.duration_s:g} s")
+            tell(READING, _READ_SHARE * min(1.0, time_s / stated_s) if stated_s else 0.0)
+
+        said = [_Said(writer, lambda: tell(WRITING, _READ_SHARE)) for writer in writers[:1]]
+        said += [_Said(writer, lambda: tell(WRITING, _WRITE_SHARE)) for writer in writers[1:]]
+        trace = predict_one(self._predictor, source, out, source.stem, said, report=options["report"], on_time=on_time)
+        tell("", 1.0)
+        known = _folders(task)
+        return {
+            "results": sorted(path.name for path in out.iterdir() if not path.name.startswith(".")),
+            "notes": [without_folders(note, known) for note in trace.notes],
+            "recording_s": max(read_s, float(trace.time_s[-1]) if len(trace) else 0.0),
+            "stages_s": stages_s,
+        }
+
+    def _load(self, weights: str | None, level: float) -> None:
+        if self._loaded == (weights, level):
+            return
+        import torch
+
+        from avgate.inference.predictor import Predictor
+
+        torch.set_num_threads(self._limits.threads)
+        self._predictor = self._loaded = None
+        self._predictor = Predictor(weights, None, level)
+        self._loaded = weights, level
+
+    def _tell(self, stage: str, progress: float) -> None:
+        now_s = time.monotonic()
+        if stage and now_s - self._told_s >= _TOLD_S:
+            self._told_s = now_s
+            self._send({"stage": stage, "progress": round(progress, 4)})
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        with self._sending:
+            self._connection.send_bytes(json.dumps(message).encode())
+
+
+def _folders(task: Mapping[str, Any]) -> list[str]:
+    """Folders that messages may name."""
+    return [task["out"], str(Path(task["out"]).parent), str(Path(task["input"]).parent)]
+
+
+def _weights(model: str, models: Mapping[str, str | None]) -> str | None:
+    named = {name: (path,) for name, path in models.items()}
+    return choose("model", model, named)[0]
+
+
+class _Said:
+    """A writer that says when it begins."""
+
+    def __init__(self, writer: Any, say: Callable[[], None]):
+        self._writer, self._say = writer, say
+        self.name, self.suffix = writer.name, writer.suffix
+
+    def write(self, trace: Any, path: Path) -> None:
+        self._say()
+        self._writer.write(trace, path)
