@@ -20,7 +20,7 @@ from typing import Any
 from avgate.apps.serve.folder import DataFolder
 from avgate.apps.serve.jobs import MOST_ATTEMPTS, Job, JobStore
 from avgate.apps.serve.settings import DEFAULT_MODEL, Settings
-from avgate.apps.serve.worker import Limits, Process
+from avgate.apps.serve.worker import Limits, Process, Work
 from avgate.core.errors import AvgateError
 from avgate.core.processes import how_it_ended
 from avgate.core.text import reason
@@ -78,11 +78,15 @@ class Crew:
         folder: where recordings and results lie.
         settings: limits.
         owner: this crew's name in the store; one is made up unless given.
+        work: what workers run.
     """
 
-    def __init__(self, store: JobStore, folder: DataFolder, settings: Settings, owner: str = ""):
+    def __init__(
+        self, store: JobStore, folder: DataFolder, settings: Settings, *, owner: str = "", work: Work | None = None
+    ):
         self._store, self._folder, self._settings = store, folder, settings
         self._owner = owner or f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._work = work
         threads = max(1, (os.cpu_count() or 1) // settings.workers)
         self._limits = Limits(settings.memory_mb, settings.max_job_s, settings.max_duration_s, threads)
         self._models = {name: None if path is None else str(path) for name, path in settings.models.items()}
@@ -222,7 +226,7 @@ class Crew:
             if time.monotonic() < self._start_s:
                 return
             try:
-                self._processes.append(Process(self._limits, self._models[DEFAULT_MODEL]))
+                self._processes.append(Process(self._limits, self._models[DEFAULT_MODEL], self._work))
             except OSError as error:
                 self._not_started(reason(error))
 
@@ -256,8 +260,8 @@ class Crew:
         if (over := worker.over()) is not None:
             worker.kill()
             worker.outcome = {"failed": over}
-        elif now or time.monotonic() - worker.beat_s >= _BEAT_S:
-            worker.beat_s = time.monotonic()
+        elif now or worker.stage != worker.beat_stage or time.monotonic() - worker.beat_s >= _BEAT_S:
+            worker.beat_s, worker.beat_stage = time.monotonic(), worker.stage
             if not self._store.beat(job, worker.stage, worker.progress):
                 worker.kill()
                 self._forget(worker, job)

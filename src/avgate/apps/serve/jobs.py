@@ -119,3 +119,17 @@ class JobStore(Protocol):
 
     def expired(self, before_s: float) -> Sequence[Job]:
         """Jobs that ended before that time."""
+
+    def changes(self, since: int) -> tuple[int, Sequence[Job]]:
+        """What changed: cheap, so that it can be asked several times a second.
+
+        Args:
+            since: the number that the last call returned; 0 at first.
+
+        Returns:
+            The number of the last change, and the jobs that changed after `since`, as they are now, in the order of
+            their changes. Where a job was deleted, the number is higher and the job isn't there any more.
+        """
+
+    def close(self) -> None:
+        """Let go of what is open; nothing may be asked afterwards."""

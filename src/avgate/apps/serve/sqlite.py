@@ -177,15 +177,7 @@ class SqliteJobs:
         return self._read("WHERE state IN ('done', 'failed', 'cancelled') AND ended_s < ? ORDER BY seq", before_s)
 
     def changes(self, since: int) -> tuple[int, Sequence[Job]]:
-        """What changed: cheap, so that it can be asked several times a second.
-
-        Args:
-            since: the number that the last call returned; 0 at first.
-
-        Returns:
-            The number of the last change, and the jobs that changed after `since`, as they are now, in the order of
-            their changes. Where a job was deleted, the number is higher and the job isn't there any more.
-        """
+        """See JobStore."""
         with self._connection() as connection:
             count = connection.execute("SELECT count FROM changes").fetchone()[0]
         if count == since:
@@ -194,7 +186,7 @@ class SqliteJobs:
         return count, self._read("WHERE change > ? ORDER BY change", since)
 
     def close(self) -> None:
-        """Close the file; nothing may be asked afterwards."""
+        """See JobStore."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []

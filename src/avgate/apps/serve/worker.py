@@ -73,6 +73,10 @@ class Limits:
         return MediaError(error, hint="cut it into parts, or raise max_duration_s")
 
 
+Work = Callable[[Connection, Limits], None]
+"""What a worker process runs."""
+
+
 class Process:
     """A worker as its parent sees it; it starts at once.
 
@@ -82,6 +86,7 @@ class Process:
     Args:
         limits: what it may use.
         weights: of the model to load; None takes what comes with avgate.
+        work: what it runs, as `main`.
 
     Attributes:
         ready: whether it has loaded everything.
@@ -92,21 +97,23 @@ class Process:
         stage: what is being done.
         progress: share of the job that is done.
         began_s: when it was given the job, by the monotonic clock.
-        beat_s: for its parent's use.
+        beat_s, beat_stage: when, and in which stage, its parent last said in the store that it lives.
         ended: whether it has ended.
 
     Raises:
         OSError: no process can be started.
     """
 
-    def __init__(self, limits: Limits, weights: str | None):
+    def __init__(self, limits: Limits, weights: str | None, work: Work | None = None):
         self.limits = limits
         self.ready, self.ended, self.model, self.jobs = False, False, "", 0
-        self.stage, self.progress, self.began_s, self.beat_s = "", 0.0, 0.0, 0.0
+        self.stage, self.progress, self.began_s, self.beat_s, self.beat_stage = "", 0.0, 0.0, 0.0, ""
         self.job: Job | None = None
         self.outcome: dict[str, Any] | None = None
         self.pipe, other = Pipe()
-        self.process = get_context("spawn").Process(target=main, args=(other, limits), name="worker", daemon=True)
+        self.process = get_context("spawn").Process(
+            target=work or main, args=(other, limits), name="worker", daemon=True
+        )
         try:
             self.process.start()
         except OSError:
@@ -125,6 +132,7 @@ class Process:
         """Have a job, whose outcome may be known already."""
         self.job, self.outcome, self.stage, self.progress = job, outcome, "", 0.0
         self.began_s = self.beat_s = time.monotonic()
+        self.beat_stage = ""
         self.model, self.jobs = job.options.model, self.jobs + 1
 
     def listen(self) -> None:
