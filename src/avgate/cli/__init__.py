@@ -13,6 +13,7 @@ from avgate.cli.corpora import extract, inspect, labels, render
 from avgate.cli.models import compare, evaluate, export, train
 from avgate.cli.options import within_ranges
 from avgate.cli.reproduce import reproduce
+from avgate.cli.serve import serve
 from avgate.cli.videos import demo, live, predict, report, stream
 from avgate.core.errors import AvgateError, UsageError, choose
 from avgate.core.text import one_line
@@ -25,6 +26,7 @@ VERBS = {
         report,
         stream,
         live,
+        serve,
         render,
         inspect,
         labels,

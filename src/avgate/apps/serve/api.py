@@ -1,0 +1,237 @@
+"""The server's HTTP interface as one app."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable
+from importlib.metadata import version
+from typing import Any
+
+import uvicorn
+from anyio import to_thread
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from avgate.apps.serve.crew import Crew
+from avgate.apps.serve.folder import DataFolder
+from avgate.apps.serve.guard import Guard
+from avgate.apps.serve.jobs import JobStore
+from avgate.apps.serve.metrics import Metrics
+from avgate.apps.serve.routes.about import WEB, WebFiles, about_routes
+from avgate.apps.serve.routes.files import file_routes
+from avgate.apps.serve.routes.jobs import job_routes
+from avgate.apps.serve.routes.served import Served
+from avgate.apps.serve.routes.shapes import Refused
+from avgate.apps.serve.routes.tus import tus_routes
+from avgate.apps.serve.routes.uploads import Uploads
+from avgate.apps.serve.settings import Settings
+from avgate.apps.serve.sqlite import SqliteJobs
+from avgate.core.console import console
+from avgate.core.errors import AvgateError, UsageError
+from avgate.core.text import reason
+
+log = logging.getLogger("avgate.serve")
+
+CLEAN_S = 60.0
+"""Seconds from one look for what is too old to the next."""
+
+GRACE_S = 3
+"""Seconds that requests under way have when the server ends."""
+
+_FILES = re.compile(r"/api/uploads(/[^/]*)?|/api/jobs/?|/api/jobs/[^/]+/annotations/[^/]+")
+"""Paths to which files are sent; each has its own limit."""
+
+
+def create_app(settings: Settings, store: JobStore, folder: DataFolder, crew: Crew) -> FastAPI:
+    """The server's HTTP interface.
+
+    Before it answers, what was cut when the server ended is put in order, and the crew begins its work.
+
+    Args:
+        settings: its limits.
+        store: where jobs are kept.
+        folder: where files are kept.
+        crew: who does the jobs.
+    """
+    metrics = Metrics(store.count, lambda: crew.figures)
+    uploads = Uploads(folder.uploads, 3600 * settings.uploads_keep_h)
+    served = Served(settings, store, folder, crew, uploads, metrics)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        folder.hold()
+        await to_thread.run_sync(served.recover)
+        await to_thread.run_sync(crew.recover)
+        crew.start()
+        cleaning = asyncio.create_task(_clean(uploads))
+        try:
+            yield
+        finally:
+            cleaning.cancel()
+            await to_thread.run_sync(crew.stop)
+            folder.release()
+
+    app = _App(
+        title="avgate",
+        version=version("avgate"),
+        description="Valence and arousal of a person in every video frame, from face and voice.",
+        openapi_url="/api/openapi.json",
+        docs_url=None,  # Swagger and ReDoc load from another host
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    app.state.served = served
+    for routes in (about_routes, tus_routes, job_routes, file_routes):
+        app.include_router(routes(served))
+    app.mount("/web", WebFiles(directory=WEB, check_dir=False))
+    for kind, handler in _HANDLERS.items():
+        app.add_exception_handler(kind, handler)
+    app.add_middleware(
+        Guard,
+        token=settings.token,
+        loopback=settings.is_loopback,
+        per_minute=settings.requests_per_minute,
+        files=lambda method, path: method in ("POST", "PUT", "PATCH") and _FILES.fullmatch(path) is not None,
+        ended=metrics.request,
+    )
+    return app
+
+
+async def _clean(uploads: Uploads) -> None:
+    """Remove uploads that nobody goes on with, from time to time, for as long as the server runs."""
+    while True:
+        try:
+            await to_thread.run_sync(uploads.sweep)
+        except Exception:  # such as a disk that is away for a while
+            log.exception("old uploads can't be removed now")
+        await asyncio.sleep(CLEAN_S)
+
+
+def _problem(status: int, what: str, hint: str = "", where: str = "", headers: Any = None) -> JSONResponse:
+    return JSONResponse({"error": what, "hint": hint, "where": where}, status, headers)
+
+
+def _refused(request: Request, error: Any) -> Response:
+    return JSONResponse(error.problem, error.status, error.headers)
+
+
+def _avgate_error(request: Request, error: Any) -> Response:
+    # Where it is wrong may be a path of this machine.
+    return _problem(507 if error.exit_code == 8 else 422, error.what)
+
+
+def _invalid(request: Request, error: Any) -> Response:
+    first = error.errors()[0]
+    where = str(first["loc"][-1]) if first["loc"] else ""
+    return _problem(422, f"{where[:80]} isn't possible: {first['msg'][:200]}", "see /api/openapi.json", where[:80])
+
+
+def _http_error(request: Request, error: Any) -> Response:
+    what, headers = error.detail, error.headers
+    if error.status_code == 404:
+        what = "there is nothing of this name"
+    if error.status_code == 405:
+        what, headers = "this can't be done here", {"allow": ", ".join(_methods(request.app, request.url.path))}
+    return _problem(error.status_code, str(what), "see /api/openapi.json", "", headers)
+
+
+class _App(FastAPI):
+    """Describes events as events alone: FastAPI calls them text, too."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The interface as OpenAPI."""
+        described: dict[str, Any] = super().openapi()
+        for operations in described["paths"].values():
+            for operation in operations.values():
+                for content in operation["responses"].get("200", {}).get("content", {}).values():
+                    if "itemSchema" in content:
+                        content.pop("schema", None)
+        return described
+
+
+def _methods(app: FastAPI, path: str) -> list[str]:
+    """What can be done with a path; each method has a route of its own."""
+    found = {"POST"} if path == "/login" else {"GET"} if path == "/" or path.startswith("/web/") else set()
+    for template, operations in app.openapi()["paths"].items():
+        if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), path):
+            found |= {method.upper() for method in operations}
+    return sorted(found)
+
+
+def _gone(request: Request, error: Any) -> Response:
+    return Response(status_code=400)  # nobody reads it
+
+
+_HANDLERS: dict[type[Exception], Callable[[Request, Any], Response]] = {
+    Refused: _refused,
+    AvgateError: _avgate_error,
+    RequestValidationError: _invalid,
+    HTTPException: _http_error,
+    ClientDisconnect: _gone,
+}
+
+
+def serve(settings: Settings) -> None:
+    """Serve until Ctrl-C or the system's signal to end.
+
+    Raises:
+        OutputError: the data folder can't be used, or another server works in it.
+        UsageError: the address can't be listened at.
+    """
+    folder = DataFolder(settings.data)
+    folder.hold()
+    with contextlib.ExitStack() as scope:
+        scope.callback(folder.release)
+        store = scope.enter_context(contextlib.closing(SqliteJobs(folder.database)))
+        listener = scope.enter_context(_listening(settings))
+        host, port = listener.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        console.say(("avgate serves", "bold"), f" at http://{shown}:{port}, with its data in {settings.data}")
+        logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
+        logging.getLogger("uvicorn").setLevel(logging.WARNING)
+        app = create_app(settings, store, folder, Crew(store, folder, settings))
+        config = uvicorn.Config(
+            app,
+            http="h11",  # the other one takes headers of any length
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_S,
+            ws_max_size=settings.max_message_kb << 10,
+            ws_per_message_deflate=False,  # or few bytes would become many
+        )
+        with contextlib.suppress(KeyboardInterrupt):
+            _Server(config, app.state.served.ending).run(sockets=[listener])
+    console.say("stopped; what waits goes on with the next start")
+
+
+class _Server(uvicorn.Server):
+    """Tells those who watch jobs that it ends; it would wait for them."""
+
+    def __init__(self, config: uvicorn.Config, ending: threading.Event):
+        super().__init__(config)
+        self._ending = ending
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """End, in good order."""
+        self._ending.set()
+        super().handle_exit(sig, frame)
+
+
+def _listening(settings: Settings) -> socket.socket:
+    try:
+        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        return socket.create_server(address[:2], family=family, backlog=1024)
+    except OSError as error:
+        what = f"can't listen at {settings.host}, port {settings.port} ({reason(error)})"
+        raise UsageError(what, where="port", hint="give another one, or end the program that has it") from error

@@ -1,0 +1,99 @@
+"""Counts for Prometheus, in a registry of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+
+from avgate.apps.serve.crew import Figures
+from avgate.apps.serve.jobs import ENDED
+
+KIND = CONTENT_TYPE_LATEST
+"""The content type of `Metrics.text`."""
+
+_STATES = ("queued", "running", *ENDED)
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+class _Work(Collector):
+    """Asks the store and the crew how it stands, whenever somebody reads."""
+
+    def __init__(self, count: Callable[[], Mapping[Any, int]], figures: Callable[[], Figures]):
+        self._count, self._figures = count, figures
+
+    def collect(self) -> Iterator[Metric]:
+        """The gauges and counters."""
+        jobs = GaugeMetricFamily("avgate_jobs", "Jobs in each state", labels=["state"])
+        counts, done = self._count(), self._figures()
+        for state in _STATES:
+            jobs.add_metric([state], counts.get(state, 0))
+        ended = CounterMetricFamily("avgate_jobs_ended", "Jobs that ended since the server began", labels=["state"])
+        for state in ENDED:
+            ended.add_metric([state], done.ended.get(state, 0))
+        stages = CounterMetricFamily("avgate_stage_seconds", "Time spent in each stage of jobs", labels=["stage"])
+        for stage, seconds in done.stages_s.items():
+            stages.add_metric([stage], seconds)
+        yield from (jobs, ended, stages)
+        yield GaugeMetricFamily("avgate_workers", "Worker processes", done.workers)
+        yield GaugeMetricFamily("avgate_workers_ready", "Worker processes that have loaded everything", done.ready)
+        yield CounterMetricFamily("avgate_workers_died", "Worker processes that died", done.died)
+        yield CounterMetricFamily("avgate_recording_seconds", "Length of the recordings done", done.recording_s)
+        if done.factor is not None:
+            about = "Seconds of work per second of recording, a running mean"
+            yield GaugeMetricFamily("avgate_real_time_factor", about, done.factor)
+
+
+class Metrics:
+    """What the server did, as numbers that only grow, and what it does now.
+
+    Args:
+        count: gives the number of jobs in each state.
+        figures: gives what the crew did.
+    """
+
+    def __init__(self, count: Callable[[], Mapping[Any, int]], figures: Callable[[], Figures]):
+        disable_created_metrics()
+        self._registry = CollectorRegistry()
+        self._registry.register(_Work(count, figures))
+        made: dict[str, Any] = {"registry": self._registry}
+        self._bytes = Counter("avgate_uploaded_bytes", "Bytes of recordings that came", **made)
+        self._streams = Gauge("avgate_live_streams", "Live streams that are open", **made)
+        self._dropped = Counter("avgate_live_dropped_frames", "Frames of live streams that were dropped", **made)
+        self._requests = Histogram("avgate_request_seconds", "Time per request", ["method", "route", "status"], **made)
+
+    def text(self) -> bytes:
+        """Everything, in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """A request of this route (its template, so that names and ids make no series of their own) has ended."""
+        method = method if method in _METHODS else "other"
+        self._requests.labels(method, route, str(status)).observe(seconds)
+
+    def uploaded(self, count: int) -> None:
+        """So many bytes of a recording have come."""
+        self._bytes.inc(count)
+
+    def stream_opened(self) -> None:
+        """A live stream began."""
+        self._streams.inc()
+
+    def stream_closed(self) -> None:
+        """A live stream ended."""
+        self._streams.dec()
+
+    def dropped(self, count: int = 1) -> None:
+        """So many frames of a live stream were dropped."""
+        self._dropped.inc(count)

@@ -1,0 +1,127 @@
+"""What the server is and how it is: its page, models, formats, health and counts."""
+
+from __future__ import annotations
+
+import logging
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import FileResponse, HTMLResponse
+from fastapi.staticfiles import StaticFiles
+
+from avgate.apps.serve import metrics
+from avgate.apps.serve.guard import log_in
+from avgate.apps.serve.routes.served import FORMATS, Served
+from avgate.apps.serve.routes.shapes import FormatShape, Health, ModelShape, Refused, answers, problems
+from avgate.core.errors import AvgateError
+from avgate.labels.formats import label_format
+
+log = logging.getLogger("avgate.serve")
+
+WEB = Path(str(resources.files("avgate.apps.serve"))) / "web"
+"""The page's files."""
+
+_MODEL = {
+    "name": "default",
+    "called": "people (rhgrjca)",
+    "causal": False,
+    "targets": ["valence", "arousal"],
+    "notes": ["They are not for decisions about a person."],
+    "card": "",
+}
+_TEXT: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Counts", "content": {"text/plain": {"schema": {"type": "string"}}}}
+}
+
+
+def about_routes(served: Served) -> APIRouter:
+    """The routes of the page and of what tells of the server."""
+    router = APIRouter()
+
+    @router.get(
+        "/api/models", tags=["about"], response_model=list[ModelShape], responses=problems() | answers([_MODEL])
+    )
+    def models() -> list[ModelShape]:
+        """The models that recordings can be estimated with, the first one being the usual one."""
+        return [_described(name, path) for name, path in served.settings.models.items()]
+
+    @router.get(
+        "/api/formats",
+        tags=["about"],
+        response_model=list[FormatShape],
+        responses=problems() | answers([{"name": "elan", "suffix": ".eaf", "single": False}]),
+    )
+    def formats() -> list[FormatShape]:
+        """The label formats that results can be written in, beside CSV and JSON."""
+        chosen = map(label_format, FORMATS)
+        return [FormatShape(name=f.name, suffix=f.suffix, single=f.single) for f in chosen]
+
+    @router.get("/health/live", tags=["about"], response_model=Health, responses=problems() | answers({"status": "ok"}))
+    async def live() -> Health:
+        """Whether the server answers."""
+        return Health(status="ok")
+
+    @router.get(
+        "/health/ready", tags=["about"], response_model=Health, responses=problems(503) | answers({"status": "ok"})
+    )
+    def ready() -> Health:
+        """Whether the server can take a job: its store and its disk work."""
+        try:
+            served.store.count()
+            served.uploads.check()
+        except Exception as error:
+            log.warning("not ready: %s", error)
+            raise Refused(503, "the server can't take jobs now", "its log says why") from None
+        return Health(status="ok")
+
+    @router.get("/metrics", tags=["about"], response_class=Response, responses=problems() | _TEXT)
+    def counts() -> Response:
+        """Counts for Prometheus."""
+        return Response(served.metrics.text(), media_type=metrics.KIND)
+
+    @router.post("/login", include_in_schema=False)
+    async def login(request: Request) -> Response:
+        status, headers, body = log_in(await request.body(), served.settings.token, request.url.scheme == "https")
+        return Response(body, status, headers)
+
+    @router.get("/", include_in_schema=False)
+    def page() -> Response:
+        index = WEB / "index.html"
+        if not index.is_file():
+            return HTMLResponse("<!doctype html><title>avgate</title><p>The server runs; its page isn't installed.")
+        return FileResponse(index, headers={"cache-control": "no-cache"})
+
+    return router
+
+
+class WebFiles(StaticFiles):
+    """The page's files; browsers ask each time whether they have changed, as they do with a new version."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """The file, or that it hasn't changed."""
+        response = super().file_response(*args, **kwargs)
+        response.headers["cache-control"] = "no-cache"
+        return response
+
+
+@lru_cache
+def _described(name: str, path: Path | None) -> ModelShape:
+    """What a model is. Of one that can't be read, what is wrong with it."""
+    from avgate.inference.estimator import Estimator
+
+    try:
+        estimator = Estimator(path)
+    except AvgateError as error:
+        return ModelShape(name=name, called="can't be used", causal=False, targets=[], notes=[error.what], card="")
+    checkpoint = estimator.checkpoint
+    return ModelShape(
+        name=name,
+        called=f"{checkpoint.recipe.name} ({checkpoint.recipe.fusion})",
+        causal=estimator.causal,
+        targets=list(checkpoint.targets),
+        notes=list(checkpoint.caveats),
+        card="",
+    )

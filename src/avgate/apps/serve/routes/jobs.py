@@ -1,0 +1,216 @@
+"""Jobs: begin one, look at them, watch, cancel and delete them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Path as InPath
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from avgate.apps.serve.folder import shown_name
+from avgate.apps.serve.jobs import ENDED, Job, JobStore
+from avgate.apps.serve.routes.served import FORMATS, LEVELS, Served
+from avgate.apps.serve.routes.shapes import (
+    EXAMPLE_ID,
+    ID,
+    JOB_EXAMPLE,
+    JobShape,
+    Refused,
+    answers,
+    problems,
+    seconds,
+)
+from avgate.apps.serve.routes.tus import refuse_full_disk, written
+from avgate.apps.serve.routes.uploads import new_id
+from avgate.models.intervals import DEFAULT_LEVEL
+
+WATCH_S = 0.3
+"""Seconds between two looks at what is being watched."""
+
+MOST_LISTED = 500
+
+_EVENT = {
+    "description": "Events `job` with a job as data: first as it is, then after each change",
+    "content": {
+        "text/event-stream": {"schema": {"type": "string"}, "example": 'event: job\ndata: {"state": "done"}\n'}
+    },
+}
+_BODY = {
+    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary", "minLength": 1}}},
+    "required": True,
+}
+
+
+def by_id(served: Served) -> Any:
+    """A parameter of routes: the job that the path names."""
+
+    def found(
+        job_id: Annotated[str, InPath(json_schema_extra={"pattern": ID}, examples=[EXAMPLE_ID])],
+    ) -> Job:
+        job = served.store.get(job_id) if re.fullmatch(ID, job_id, re.ASCII) else None
+        if job is None:
+            raise Refused(404, "there is no such job", "it may have been deleted, by its owner or after some time")
+        return job
+
+    return found
+
+
+def job_routes(served: Served) -> APIRouter:
+    """The routes of jobs."""
+    router = APIRouter(prefix="/api", tags=["jobs"])
+    found = Depends(by_id(served))
+    models = list(served.settings.models)
+    some, newest = "|".join(map(re.escape, FORMATS)), _Newest(served.store)
+
+    @router.post(
+        "/jobs",
+        status_code=201,
+        response_model=JobShape,
+        responses=problems(413, 503, 507) | answers(JOB_EXAMPLE, 201, "Accepted"),
+        openapi_extra={"requestBody": _BODY},
+    )
+    async def begin(
+        request: Request,
+        name: Annotated[str, Query(description="The file's name.", examples=["interview.mp4"])] = "recording",
+        model: str = Query("default", json_schema_extra={"enum": models}, examples=["default"]),
+        level: Annotated[
+            float, Query(ge=LEVELS[0], le=LEVELS[1], description="Share of the true values that intervals hold.")
+        ] = DEFAULT_LEVEL,
+        formats: str = Query(
+            "",
+            pattern=f"^(({some})(,({some}))*)?$",
+            description="Label formats, separated by commas.",
+            examples=["elan"],
+        ),
+        report: Annotated[bool, Query(description="Write the HTML and PNG reports.")] = True,
+    ) -> JobShape:
+        """Send a recording as the request's body, and have it estimated: curl -T interview.mp4 'URL/api/jobs?name=...'.
+
+        For large files and bad lines, /api/uploads/ goes on where the line broke.
+        """
+        given = {"model": model, "level": str(level), "formats": formats, "report": str(report).lower()}
+        options = served.options(given)
+        said = request.headers.get("content-length", "")
+        length = int(said) if said.isascii() and said.isdigit() and len(said) < 19 else 0
+        served.refuse_too_long(length)
+        await to_thread.run_sync(served.refuse_full_queue)
+        await to_thread.run_sync(refuse_full_disk, served, length)
+        return JobShape.of(await _received(request, served, shown_name(name), options))
+
+    @router.get("/jobs", response_model=list[JobShape], responses=problems() | answers([JOB_EXAMPLE]))
+    def jobs(
+        limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = 100,
+        before: Annotated[
+            str | None,
+            Query(
+                description="Only jobs accepted before: the last one's `created`.",
+                json_schema_extra={"format": "date-time"},
+                examples=["2026-01-31T12:00:00Z"],
+            ),
+        ] = None,
+    ) -> list[JobShape]:
+        """The newest jobs, newest first."""
+        try:
+            before_s = None if before is None else seconds(before)
+        except (ValueError, OverflowError):
+            raise Refused(422, "before is no time", "give an ISO 8601 time, as in `created`", "before") from None
+        return [JobShape.of(job) for job in served.store.list(limit, before_s)]
+
+    @router.get("/events", response_class=EventSourceResponse, responses=problems() | {200: _EVENT})
+    async def all_events() -> AsyncIterator[ServerSentEvent]:
+        """Watch the newest jobs: an event `job` of each, then one after each change; `gone` has an id alone."""
+        known: dict[str, Job] = {}
+        while not served.ending.is_set():
+            now = {job.id: job for job in await newest.get()}
+            for job in reversed([*now.values()]):
+                if known.get(job.id) != job:
+                    yield _event(job)
+            for job_id in known.keys() - now.keys():
+                if await to_thread.run_sync(served.store.get, job_id) is None:
+                    yield ServerSentEvent(event="gone", data={"id": job_id})
+            known = now
+            await asyncio.sleep(WATCH_S)
+
+    @router.get("/jobs/{job_id}", response_model=JobShape, responses=problems(404) | answers(JOB_EXAMPLE))
+    def job(job: Job = found) -> JobShape:
+        """A job as it is now."""
+        return JobShape.of(job)
+
+    @router.get("/jobs/{job_id}/events", response_class=EventSourceResponse, responses=problems(404) | {200: _EVENT})
+    async def events(job: Job = found) -> AsyncIterator[ServerSentEvent]:
+        """Watch a job: an event `job` at once and after each change; the stream ends when the job does."""
+        yield _event(job)
+        while job.state not in ENDED and not served.ending.is_set():
+            await asyncio.sleep(WATCH_S)
+            now = await to_thread.run_sync(served.store.get, job.id)
+            if now is None:
+                yield ServerSentEvent(event="gone", data={"id": job.id})
+                return
+            if now != job:
+                job = now
+                yield _event(job)
+
+    @router.post("/jobs/{job_id}/cancel", response_model=JobShape, responses=problems(404) | answers(JOB_EXAMPLE))
+    def cancel(job: Job = found) -> JobShape:
+        """Cancel a job that hasn't ended."""
+        now = served.store.cancel(job.id)
+        served.crew.wake()
+        return JobShape.of(job if now is None else now)
+
+    @router.delete("/jobs/{job_id}", status_code=204, response_class=Response, responses=problems(404))
+    def delete(job: Job = found) -> Response:
+        """Delete a job with its recording and its results, whatever state it is in."""
+        served.store.delete(job.id)
+        served.crew.wake()
+        served.folder.remove(job.id)
+        return Response(status_code=204)
+
+    return router
+
+
+class _Newest:
+    """The newest jobs, which all who watch look up together."""
+
+    def __init__(self, store: JobStore):
+        self._store, self._lock, self._then = store, asyncio.Lock(), -WATCH_S
+        self._jobs: Sequence[Job] = ()
+
+    async def get(self) -> Sequence[Job]:
+        """The jobs as they are now, or were a moment ago."""
+        async with self._lock:
+            if time.monotonic() - self._then > WATCH_S / 2:
+                self._jobs = await to_thread.run_sync(self._store.list)
+                self._then = time.monotonic()
+        return self._jobs
+
+
+def _event(job: Job) -> ServerSentEvent:
+    return ServerSentEvent(event="job", data=JobShape.of(job))
+
+
+async def _received(request: Request, served: Served, name: str, options: Any) -> Job:
+    """Write a body to the disk and make it a job; what came of one that breaks off is removed."""
+    upload_id = new_id()
+    path = served.uploads.path(upload_id)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        try:
+            size = await written(request, file, served.most_bytes)
+        finally:
+            os.close(file)
+        served.metrics.uploaded(size)
+        served.refuse_too_long(size)
+        if not size:
+            raise Refused(400, "the request has no body", "send the recording as the body: curl -T FILE", "")
+        return await to_thread.run_sync(served.accept, upload_id, name, options)
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()

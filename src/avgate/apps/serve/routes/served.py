@@ -1,0 +1,113 @@
+"""The parts that the routes work with, and how a file becomes a job."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from avgate.apps.serve.crew import Crew
+from avgate.apps.serve.folder import DataFolder, shown_name
+from avgate.apps.serve.jobs import Job, JobStore, Options
+from avgate.apps.serve.metrics import Metrics
+from avgate.apps.serve.routes.shapes import Refused
+from avgate.apps.serve.routes.uploads import Uploads
+from avgate.apps.serve.settings import Settings
+from avgate.core.text import quoted
+from avgate.labels.formats import LABEL_FORMATS
+from avgate.models.intervals import DEFAULT_LEVEL
+
+log = logging.getLogger("avgate.serve")
+
+FORMATS = tuple(f.name for f in LABEL_FORMATS if f.name not in ("csv", "json"))
+"""Names of the label formats that can be asked for."""
+
+LEVELS = (0.5, 0.99)
+"""Lowest and highest level of intervals."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """The server's parts: limits, jobs, files, workers, uploads under way, counts, and whether it ends."""
+
+    settings: Settings
+    store: JobStore
+    folder: DataFolder
+    crew: Crew
+    uploads: Uploads
+    metrics: Metrics
+    ending: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def most_bytes(self) -> int:
+        """How long a recording may be."""
+        return int(self.settings.max_upload_mb) << 20
+
+    def refuse_too_long(self, length: int) -> None:
+        """Refused where a recording of so many bytes isn't taken."""
+        if length > self.most_bytes:
+            what = f"recordings of at most {self.settings.max_upload_mb} MB are taken"
+            raise Refused(413, what, "send a shorter or smaller recording, or raise max_upload_mb", "max_upload_mb")
+
+    def refuse_full_queue(self) -> None:
+        """Refused where so many jobs wait that no further one is taken."""
+        waiting = self.store.count().get("queued", 0) + len(self.uploads.ids())
+        if waiting >= self.settings.max_jobs:
+            what = f"{waiting} recordings wait already, and at most {self.settings.max_jobs} may"
+            raise Refused(503, what, "try again later", "max_jobs", {"retry-after": "60"})
+
+    def options(self, given: dict[str, str]) -> Options:
+        """What to make of a recording, from texts; Refused where one of them is impossible.
+
+        Args:
+            given: any of model, level, formats (separated by commas) and report.
+        """
+        model = given.get("model", "") or "default"
+        if model not in self.settings.models:
+            choices = f"choose one of: {', '.join(self.settings.models)}"
+            raise Refused(422, f"there is no model '{quoted(model)}'", choices, "model")
+        formats = tuple(dict.fromkeys(filter(None, given.get("formats", "").split(","))))
+        if unknown := [name for name in formats if name not in FORMATS]:
+            choices = f"choose any of: {', '.join(FORMATS)}"
+            raise Refused(422, f"there is no label format '{quoted(unknown[0])}'", choices, "formats")
+        report = given.get("report", "") or "true"
+        if report not in ("true", "false"):
+            raise Refused(422, f"report can't be '{quoted(report)}'", "give true or false", "report")
+        try:
+            level = float(given.get("level", "") or DEFAULT_LEVEL)
+        except ValueError:
+            level = float("nan")
+        if not LEVELS[0] <= level <= LEVELS[1]:
+            what = f"the level of intervals can't be '{quoted(given.get('level', ''))}'"
+            raise Refused(422, what, f"give {LEVELS[0]:g} to {LEVELS[1]:g}, such as {DEFAULT_LEVEL:g}", "level")
+        return Options(model, level, formats, report == "true")
+
+    def accept(self, upload_id: str, name: str, options: Options) -> Job:
+        """Make a complete upload the input of a job, and add the job; once, however often it is called."""
+        recording = self.folder.accept(upload_id, name, self.uploads.path(upload_id))
+        job = Job(upload_id, shown_name(name), recording.stat().st_size, options, created_s=round(time.time(), 6))
+        self.store.add(job)
+        self.uploads.forget(upload_id)
+        self.crew.wake()
+        return job
+
+    def recover(self) -> Sequence[Job]:
+        """Make jobs of uploads that were complete when the server ended; those that it accepted then."""
+        accepted = []
+        for upload_id in self.uploads.ids():
+            upload = self.uploads.read(upload_id)
+            if self.store.get(upload_id) is not None:  # it was killed before it forgot the upload
+                self.uploads.forget(upload_id)
+            elif upload is not None and self._complete(upload_id, upload.length):
+                accepted.append(self.accept(upload_id, upload.name, upload.options))
+        self.uploads.clear()
+        return accepted
+
+    def _complete(self, upload_id: str, length: int) -> bool:
+        try:
+            return self.uploads.offset(upload_id) == length
+        except FileNotFoundError:  # it was killed before it added the job
+            moved = self.folder.recording(upload_id)
+            return moved is not None and moved.stat().st_size == length

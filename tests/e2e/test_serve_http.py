@@ -1,0 +1,259 @@
+"""The server as a process of its own: hostile requests, a machine's tests of its interface, and its sudden end."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fastapi", reason='the server needs pip install "avgate[serve]"')
+
+from tests.web_server import BYTES, TUS, coded, free_port, process, wait_until_ready
+
+pytestmark = pytest.mark.slow
+
+MUTATIONS = int(os.environ.get("AVGATE_MUTATIONS", "150"))
+"""How many mutated requests are sent; the server must stand thousands."""
+
+WIDE = {"requests_per_minute": 1_000_000, "max_jobs": 1_000_000, "max_upload_mb": 1}
+
+
+def ask(address, method, path, body=None, headers=None, timeout=20):
+    """Send one request; status, headers and body of the answer."""
+    connection = http.client.HTTPConnection(urllib.parse.urlsplit(address).netloc, timeout=timeout)
+    try:
+        connection.request(method, path, body, headers or {})
+        answer = connection.getresponse()
+        return answer.status, dict(answer.getheaders()), answer.read()
+    finally:
+        connection.close()
+
+
+def files(data):
+    return [path for part in ("uploads", "jobs") for path in (data / part).rglob("*") if path.is_file()]
+
+
+def test_schemathesis_finds_nothing(tmp_path):
+    program = Path(sys.executable).with_name("schemathesis")
+    if not program.is_file():
+        pytest.skip("schemathesis isn't installed")
+    (tmp_path / "hooks.py").write_text(
+        "import schemathesis\n"
+        'schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")\n'
+    )
+    # 412 is tus' own answer to a request without its version. Every server takes headers that it doesn't know.
+    rules = """
+[generation]
+allow-extra-parameters = false
+[checks.missing_required_header]
+expected-statuses = [400, 401, 403, 404, 412, 415]
+[checks.negative_data_rejection]
+expected-statuses = [400, 401, 403, 404, 405, 409, 412, 413, 415, 422]
+"""
+    with process(tmp_path / "data", tmp_path / "log", **WIDE | {"max_upload_mb": 4}) as (address, _):
+        job_id = json.loads(ask(address, "POST", "/api/jobs?name=a.mp4", b"x")[2])["id"]
+        headers = TUS | {"Upload-Length": "4000000"}
+        upload_id = ask(address, "POST", "/api/uploads/", None, headers)[1]["location"].rpartition("/")[2]
+        known = {"job_id": job_id, "upload_id": upload_id, "name": "a.csv"}
+        (tmp_path / "known.toml").write_text(
+            rules + "[parameters]\n" + "".join(f'"path.{name}" = "{value}"\n' for name, value in known.items())
+        )
+        (tmp_path / "rules.toml").write_text(rules)
+        for config, phases in (("known.toml", "examples,coverage,fuzzing"), ("rules.toml", "stateful")):
+            command = [program, "--config-file", tmp_path / config, "run", f"{address}/api/openapi.json"]
+            # The stream of all jobs' events never ends.
+            command += ["--exclude-path", "/api/events", "--phases", phases, "--max-examples", "10", "--seed", "1"]
+            found = subprocess.run(
+                [*command, "--no-color"],
+                cwd=tmp_path,
+                env=os.environ | {"SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(tmp_path)},
+                capture_output=True,
+                text=True,
+                timeout=120,
+            )
+            assert found.returncode == 0, found.stdout[-6000:] + found.stderr[-2000:]
+        log = (tmp_path / "log").read_text()
+        assert "Traceback" not in log, log[-4000:]
+
+
+def mutated(dice, request):
+    """A request's bytes with some of them changed, doubled, cut out or cut off."""
+    data = bytearray(request)
+    for _ in range(dice.randint(1, 4)):
+        at = dice.randrange(len(data) + 1)
+        kind = dice.randrange(6)
+        if kind == 0 and at < len(data):
+            data[at] = dice.randrange(256)
+        elif kind == 1:
+            del data[at : at + dice.randint(1, 20)]
+        elif kind == 2:
+            data[at:at] = data[at : at + dice.randint(1, 40)]
+        elif kind == 3:
+            data[at:at] = dice.choice(
+                [
+                    b"\0",
+                    b"\r\n",
+                    b"\r\n\r\n",
+                    b"../",
+                    b"%2e%2e%2f",
+                    b"%00",
+                    b"\xff",
+                    b"-",
+                    b"9" * 30,
+                    b"A" * 10_000,
+                    "ü".encode(),
+                ]
+            )
+        elif kind == 4 and dice.random() < 0.3:
+            del data[at:]
+        else:
+            lines = bytes(data).split(b"\r\n")
+            lines.insert(dice.randrange(len(lines)), dice.choice(lines))
+            data = bytearray(b"\r\n".join(lines))
+    return bytes(data) or b"\r\n"
+
+
+def told(netloc, request):
+    """What is answered to these very bytes, after which the sender goes away."""
+    with socket.create_connection(tuple(netloc.split(":")), timeout=20) as line:
+        answer = b""
+        try:
+            line.sendall(request)
+            line.settimeout(0.3)
+            with contextlib.suppress(TimeoutError):
+                answer = line.recv(1 << 16)
+            line.settimeout(20)
+            line.shutdown(socket.SHUT_WR)  # it may wait for more
+            while part := line.recv(1 << 16):
+                answer += part
+        except ConnectionError:  # the server needn't hear it out
+            pass
+    return answer
+
+
+def test_mutated_requests_neither_break_nor_hang_the_server_and_leave_nothing(tmp_path):
+    dice = random.Random(5)
+    data = tmp_path / "data"
+    with process(data, tmp_path / "log", **WIDE) as (address, _):
+        netloc = urllib.parse.urlsplit(address).netloc
+        upload = ask(address, "POST", "/api/uploads/", None, TUS | {"Upload-Length": "9"})[1]["location"]
+        job_id = json.loads(ask(address, "POST", "/api/jobs", b"x")[2])["id"]
+
+        def raw(method, path, body=b"", **headers):
+            lines = [f"{method} {path} HTTP/1.1", f"Host: {netloc}", "Connection: close"]
+            lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+            lines += [f"Content-Length: {len(body)}"] if body else []
+            return "\r\n".join([*lines, "", ""]).encode() + body
+
+        version = {"Tus_Resumable": "1.0.0"}
+        metadata = coded(filename="../a.mp4", model="default", level="0.9", formats="elan", report="true")
+        seeds = [
+            raw("POST", "/api/uploads/", Upload_Length="9", Upload_Metadata=metadata, **version),
+            raw("POST", "/api/uploads/", b"123", Upload_Length="9", Content_Type=BYTES["Content-Type"], **version),
+            raw("PATCH", upload, b"456", Upload_Offset="0", Content_Type=BYTES["Content-Type"], **version),
+            raw("HEAD", upload, **version),
+            raw("POST", "/api/jobs?name=../a.mp4&level=0.9&formats=elan&report=true", b"recording"),
+            raw("GET", f"/api/jobs/{job_id}/input", Range="bytes=0-0"),
+            raw("GET", "/api/jobs?limit=3&before=2026-01-31T12:00:00Z"),
+            raw("POST", f"/api/jobs/{job_id}/cancel", Origin=address),
+        ]
+        seen = set()
+        for _ in range(MUTATIONS):
+            request = mutated(dice, dice.choice(seeds))
+            began = time.monotonic()
+            answer = told(netloc, request)
+            assert time.monotonic() - began < 10, request
+            status = answer.partition(b" ")[2][:3]
+            assert not status.startswith(b"5"), (request, answer)
+            assert str(data).encode() not in answer
+            seen.add(status)
+        assert {b"400", b"201"} < seen  # some were understood, some weren't
+
+        for job in json.loads(ask(address, "GET", "/api/jobs?limit=500")[2]):
+            assert ask(address, "DELETE", f"/api/jobs/{job['id']}")[0] == 204
+        for path in (data / "uploads").glob("*.json"):
+            assert ask(address, "DELETE", f"/api/uploads/{path.stem}", None, TUS)[0] == 204
+        assert files(data) == []
+        log = (tmp_path / "log").read_text()
+        assert "Traceback" not in log, log[-4000:]
+
+
+def test_a_server_that_is_killed_at_any_moment_goes_on_with_every_upload_and_job(tmp_path):
+    dice, port, data = random.Random(3), free_port(), tmp_path / "data"
+    recordings = {f"{k}.mp4": dice.randbytes(300_000) for k in range(4)}
+    places, jobs, kills = {}, {}, 0
+    while len(jobs) < len(recordings):
+        with process(data, tmp_path / "log", port, **WIDE) as (address, running):
+            parts = dice.randint(0, 6)
+            while len(jobs) < len(recordings) and (parts > 0 or kills >= 4):
+                parts -= 1
+                name = dice.choice([name for name in recordings if name not in jobs])
+                content = recordings[name]
+                if name not in places:
+                    headers = TUS | {"Upload-Length": str(len(content)), "Upload-Metadata": coded(filename=name)}
+                    places[name] = ask(address, "POST", "/api/uploads/", None, headers)[1]["location"]
+                status, headers, _ = ask(address, "HEAD", places[name], None, TUS)
+                if status == 404:
+                    jobs[name] = places[name].rpartition("/")[2]
+                    continue
+                at = int(headers["upload-offset"])
+                headers = TUS | BYTES | {"Upload-Offset": str(at)}
+                headers = ask(address, "PATCH", places[name], content[at : at + 40_000], headers)[1]
+                if "avgate-job" in headers:
+                    jobs[name] = headers["avgate-job"]
+            if kills < 4:
+                # It is in the middle of a part.
+                netloc = urllib.parse.urlsplit(address).netloc
+                for name, place in places.items():
+                    if name not in jobs:
+                        at = (data / "uploads" / place.rpartition("/")[2]).stat().st_size
+                        more = recordings[name][at : at + 50_000]
+                        line = socket.create_connection(tuple(netloc.split(":")))
+                        head = f"PATCH {place} HTTP/1.1\r\nHost: {netloc}\r\nTus-Resumable: 1.0.0\r\n"
+                        head += f"Upload-Offset: {at}\r\n"
+                        head += f"Content-Type: {BYTES['Content-Type']}\r\nContent-Length: {len(more)}\r\n\r\n"
+                        line.sendall(head.encode() + more[: len(more) // 2])
+                kills += 1
+                running.send_signal(signal.SIGKILL)
+                running.wait()
+    assert kills == 4
+    with process(data, tmp_path / "log", port, **WIDE) as (address, _):
+        listed = json.loads(ask(address, "GET", "/api/jobs")[2])
+        assert sorted(job["id"] for job in listed) == sorted(jobs.values())
+        for name, job_id in jobs.items():
+            assert ask(address, "GET", f"/api/jobs/{job_id}/input")[2] == recordings[name]
+        assert not list((data / "uploads").iterdir())
+
+
+def test_the_verb_serves_until_it_is_told_to_end_and_says_where(tmp_path):
+    port = free_port()
+    command = [sys.executable, "-m", "avgate", "serve", "--port", str(port), "--data", str(tmp_path / "data")]
+    with (tmp_path / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as running:
+        try:
+            address = f"http://127.0.0.1:{port}"
+            wait_until_ready(address, running)
+            refused = subprocess.run(command, capture_output=True, text=True, timeout=60)
+            assert refused.returncode == 8, refused.stderr
+            assert "another server works in this folder" in refused.stderr
+            assert "Traceback" not in refused.stderr
+            watching = socket.create_connection(("127.0.0.1", port))
+            watching.sendall(f"GET /api/events HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+            watching.recv(100)
+            running.send_signal(signal.SIGINT)
+            assert running.wait(30) == 0
+        finally:
+            running.kill()
+    said = (tmp_path / "log").read_text()
+    assert address in said
+    assert "Traceback" not in said, said
