@@ -15,14 +15,33 @@ import pytest
 
 from avgate.apps.serve.jobs import ENDED, MOST_ATTEMPTS, Job, JobStore, Options
 from avgate.apps.serve.sqlite import SqliteJobs
+from tests.postgres import new_database, postgres
 
-STORES: dict[str, Callable[[str], JobStore]] = {"sqlite": lambda where: SqliteJobs(Path(where))}
+
+def open_postgres(where: str) -> JobStore:
+    from avgate.apps.serve.postgres import PostgresJobs
+
+    return PostgresJobs(where)
+
+
+STORES: dict[str, Callable[[str], JobStore]] = {
+    "sqlite": lambda where: SqliteJobs(Path(where)),
+    "postgres": open_postgres,
+}
 """Name -> opens the store at a place, which a test or another process names."""
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with postgres() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])  # which starts a server
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
     """The name of a store and where it is."""
+    if request.param == "postgres":
+        return request.param, new_database(request.getfixturevalue("server"), f"jobs_{uuid.uuid4().hex}")
     return request.param, str(tmp_path / "jobs")
 
 

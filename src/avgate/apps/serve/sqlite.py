@@ -41,7 +41,8 @@ INSERT INTO changes VALUES (0);
 """
 
 _NAMES = [field.name for field in fields(Job)]
-_COLUMNS = ", ".join(_NAMES)
+COLUMNS = ", ".join(_NAMES)
+"""A job's columns, in the order of `job_of`."""
 
 
 class SqliteJobs:
@@ -79,7 +80,7 @@ class SqliteJobs:
         with self._write() as connection:
             if connection.execute("SELECT 1 FROM jobs WHERE id = ?", [job.id]).fetchone():
                 return
-            values = _values(job) | {"state": "queued", "created_s": job.created_s or time.time()}
+            values = values_of(job) | {"state": "queued", "created_s": job.created_s or time.time()}
             values["change"] = _next_change(connection)
             marks = ", ".join(f":{name}" for name in values)
             connection.execute(f"INSERT INTO jobs ({', '.join(values)}) VALUES ({marks})", values)
@@ -112,10 +113,10 @@ class SqliteJobs:
                 f"""UPDATE jobs SET state = 'running', stage = '', progress = 0, attempt = attempt + 1, owner = ?,
                     started_s = ?, beat_s = ?, change = ?
                 WHERE seq = (SELECT seq FROM jobs WHERE state = 'queued' ORDER BY created_s, seq LIMIT 1)
-                RETURNING {_COLUMNS}""",
+                RETURNING {COLUMNS}""",
                 [owner, now_s, now_s, _next_change(connection)],
             ).fetchone()
-        return None if row is None else _job(row)
+        return None if row is None else job_of(row)
 
     def beat(self, job: Job, stage: str, progress: float) -> bool:
         """See JobStore."""
@@ -124,7 +125,7 @@ class SqliteJobs:
 
     def end(self, job: Job, ended: Job) -> bool:
         """See JobStore. An `ended` that is queued puts the job back, with that attempt as its last one."""
-        values = _values(ended)
+        values = values_of(ended)
         set_to = {name: values[name] for name in ("state", "error", "hint", "notes", "results", "attempt")}
         done = ended.state in ENDED
         set_to["ended_s"] = (ended.ended_s or time.time()) if done else None
@@ -159,7 +160,7 @@ class SqliteJobs:
                     ended_s = CASE WHEN attempt < :most THEN NULL ELSE :now END,
                     error = CASE WHEN attempt < :most THEN '' ELSE :error END,
                     hint = CASE WHEN attempt < :most THEN '' ELSE :hint END
-                WHERE state = 'running' AND beat_s <= :before RETURNING {_COLUMNS}""",
+                WHERE state = 'running' AND beat_s <= :before RETURNING {COLUMNS}""",
                 {
                     "change": _next_change(connection),
                     "most": MOST_ATTEMPTS,
@@ -170,7 +171,7 @@ class SqliteJobs:
                     "before": now_s - silent_s if silent_s > 0 else float("inf"),
                 },
             ).fetchall()
-        return [_job(row) for row in rows]
+        return [job_of(row) for row in rows]
 
     def expired(self, before_s: float) -> Sequence[Job]:
         """See JobStore."""
@@ -204,7 +205,7 @@ class SqliteJobs:
 
     def _read(self, where: str, *values: object) -> Sequence[Job]:
         with self._connection() as connection:
-            return [_job(row) for row in connection.execute(f"SELECT {_COLUMNS} FROM jobs {where}", values).fetchall()]
+            return [job_of(row) for row in connection.execute(f"SELECT {COLUMNS} FROM jobs {where}", values).fetchall()]
 
     @contextlib.contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
@@ -247,12 +248,14 @@ def _next_change(connection: sqlite3.Connection) -> int:
     return int(connection.execute("UPDATE changes SET count = count + 1 RETURNING count").fetchone()[0])
 
 
-def _values(job: Job) -> dict[str, Any]:
+def values_of(job: Job) -> dict[str, Any]:
+    """A job's columns -> values; what isn't plain is JSON."""
     plain = asdict(job)
     return plain | {name: json.dumps(plain[name]) for name in ("options", "notes", "results")}
 
 
-def _job(row: Sequence[Any]) -> Job:
+def job_of(row: Sequence[Any]) -> Job:
+    """The job in a row of COLUMNS."""
     values = dict(zip(_NAMES, row, strict=True))
     options = json.loads(values["options"])
     values["options"] = Options(**options | {"formats": tuple(options["formats"])})
