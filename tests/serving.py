@@ -1,6 +1,6 @@
 """A server's jobs without its HTTP: a place with store, folder and crew; workers that only pretend; and a program.
 
-`python -m tests.serving FOLDER [pretend]` works off what is in a data folder until it is killed.
+`python -m tests.serving FOLDER [pretend] [postgresql://...]` works off what is in a data folder until it is killed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 from avgate.apps.serve.crew import Crew
 from avgate.apps.serve.folder import DataFolder, shown_name
-from avgate.apps.serve.jobs import ENDED, Job, Options
+from avgate.apps.serve.jobs import ENDED, Job, JobStore, Options
 from avgate.apps.serve.settings import Settings
 from avgate.apps.serve.sqlite import SqliteJobs
 from avgate.apps.serve.worker import Limits
@@ -67,9 +67,15 @@ class Site:
     """A data folder with its store; the crew is started by its user."""
 
     def __init__(self, root: Path, *, work: Callable[..., None] | None = pretend, **settings: Any):
-        self.folder = DataFolder(root)
-        self.store = SqliteJobs(self.folder.database)
         self.settings = Settings(data=root, **{"workers": 1, **settings})
+        self.folder = DataFolder(root, self.settings.is_shared)
+        self.store: JobStore
+        if self.settings.is_shared:
+            from avgate.apps.serve.postgres import PostgresJobs
+
+            self.store = PostgresJobs(self.settings.database, self.folder.mark)
+        else:
+            self.store = SqliteJobs(self.folder.database)
         self.crew = Crew(self.store, self.folder, self.settings, work=work)
 
     def send(self, content: bytes | str, name: str = "clip.mp4", **options: Any) -> Job:
@@ -103,7 +109,8 @@ class Site:
 
 
 if __name__ == "__main__":
-    site = Site(Path(sys.argv[1]), work=pretend if "pretend" in sys.argv else None)
+    more = {"database": sys.argv[-1], "silent_s": 2.0} if "://" in sys.argv[-1] else {}
+    site = Site(Path(sys.argv[1]), work=pretend if "pretend" in sys.argv else None, **more)
     # What is killed lets go of its folder with its last thread.
     for _ in range(100):
         try:

@@ -120,6 +120,20 @@ def test_one_server_works_in_it(folder: DataFolder):
     other.release()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="locks as POSIX has them")
+def test_servers_that_share_it_work_in_it_together(folder: DataFolder):
+    ours, theirs = DataFolder(folder.root, shared=True), DataFolder(folder.root, shared=True)
+    ours.hold()
+    theirs.hold()
+    with pytest.raises(OutputError, match="another server"):
+        folder.hold()
+    ours.release()
+    theirs.release()
+    folder.hold()
+    with pytest.raises(OutputError, match="another server"):
+        ours.hold()
+
+
 def test_a_recording_is_moved_to_its_job_once(folder: DataFolder):
     place = accepted(folder, name="../Zo\u00e9.MP4")
     assert place == folder.jobs / ONE / "input" / "Zoe.mp4" == folder.recording(ONE)
@@ -206,3 +220,28 @@ def test_old_uploads_are_removed(folder: DataFolder):
         os.utime(folder.upload(upload_id), (1, 1))
     assert folder.sweep_uploads(time.time() - 60, keep=lambda upload_id: upload_id == TWO) == [ONE]
     assert sorted(path.name for path in folder.uploads.iterdir()) == [TWO, "3" * 32]
+
+
+def test_what_is_new_in_a_shared_folder_is_not_swept(folder: DataFolder):
+    shared = DataFolder(folder.root, shared=True)
+    accepted(shared)
+    accepted(shared, TWO)
+    os.utime(shared.jobs / TWO, (1, 1))
+    assert shared.sweep(lambda job_id: False) == [TWO]
+    assert [path.name for path in shared.jobs.iterdir()] == [ONE]
+
+
+def test_an_attempt_that_is_over_never_replaces_results(folder: DataFolder):
+    accepted(folder)
+    (folder.begin(ONE, 1) / "clip.csv").write_text("late")
+    (folder.begin(ONE, 2) / "clip.csv").write_text("right")
+    folder.finish(ONE, 2)
+    with pytest.raises(OutputError):
+        folder.finish(ONE, 1)
+    (folder.jobs / ONE / "attempt-1").mkdir()
+    (folder.jobs / ONE / "attempt-1" / "clip.csv").write_text("late")
+    with pytest.raises(OutputError):
+        folder.finish(ONE, 1)
+    found = folder.result(ONE, "clip.csv")
+    assert found is not None
+    assert found.read_text() == "right"

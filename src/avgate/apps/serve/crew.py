@@ -13,12 +13,12 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from multiprocessing import Pipe, connection
 from typing import Any
 
 from avgate.apps.serve.folder import DataFolder
-from avgate.apps.serve.jobs import MOST_ATTEMPTS, Job, JobStore
+from avgate.apps.serve.jobs import MOST_ATTEMPTS, Figures, Job, JobStore
 from avgate.apps.serve.settings import DEFAULT_MODEL, Settings
 from avgate.apps.serve.worker import Limits, Process, Work
 from avgate.core.errors import AvgateError
@@ -41,33 +41,6 @@ _MOST_JOBS = 100
 
 _NEWEST = 0.2
 """Weight of the newest recording in the running mean of the real-time factor."""
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What a crew has done so far, for metrics.
-
-    Attributes:
-        workers: processes.
-        ready: those of them that have loaded everything.
-        running: jobs that are being estimated.
-        died: workers that ended by themselves or were killed by the system.
-        ended: state -> jobs that came to it here.
-        stages_s: stage -> seconds spent in it, over all jobs that are done.
-        recording_s: seconds of all recordings that are done.
-        factor: seconds of work per second of recording, a running mean over recordings; None before the first.
-        problem: why no worker can start; empty where some can.
-    """
-
-    workers: int
-    ready: int
-    running: int
-    died: int
-    ended: Mapping[str, int]
-    stages_s: Mapping[str, float]
-    recording_s: float
-    factor: float | None
-    problem: str
 
 
 class Crew:
@@ -95,29 +68,31 @@ class Crew:
         self._stop_s: float | None = None
         self._ears, self._bell = Pipe(duplex=False)
         self._rung = threading.Event()
-        self._start_s, self._failures, self._tidied_s = 0.0, 0, 0.0
+        self._start_s, self._failures, self._tidied_s, self._recovered_s = 0.0, 0, 0.0, 0.0
         self._died, self._recording_s, self._problem = 0, 0.0, ""
         self._factor: float | None = None
         self._ended: defaultdict[str, int] = defaultdict(int)
         self._stages_s: defaultdict[str, float] = defaultdict(float)
 
-    def recover(self, silent_s: float = 0.0) -> Sequence[Job]:
+    def recover(self) -> Sequence[Job]:
         """Before anything is accepted: queue again what was cut, and remove what nobody knows of.
 
-        Complete uploads must have become jobs before.
-
-        Args:
-            silent_s: as for JobStore.recover; 0 where this is the store's only crew.
+        Complete uploads must have become jobs before. Where other machines work, too, their jobs are cut once they have
+        been silent for some time, which a crew looks for as long as it works.
 
         Returns:
             The jobs that were cut, as they are now.
         """
-        cut = self._store.recover(silent_s)
+        for strange in self._folder.sweep(lambda job_id: self._store.get(job_id) is not None):
+            log.warning("%s was no job yet when the server ended; it is removed", strange)
+        return self._recover_cut()
+
+    def _recover_cut(self) -> Sequence[Job]:
+        self._recovered_s = time.monotonic() + self._settings.silent_s / 4
+        cut = self._store.recover(self._settings.silent_s if self._settings.is_shared else 0.0)
         for job in cut:
             log.warning("job %s was cut by the end of its server; it is %s now", job.id, job.state)
             self._folder.discard(job.id, job.attempt)
-        for strange in self._folder.sweep(lambda job_id: self._store.get(job_id) is not None):
-            log.warning("%s was no job yet when the server ended; it is removed", strange)
         return cut
 
     def start(self) -> None:
@@ -274,18 +249,18 @@ class Crew:
             return
         if (failed := outcome.get("failed")) is None:
             try:
-                results = self._folder.finish(job.id, job.attempt)
+                if "kept" not in outcome:  # they are where the store couldn't be told the last time
+                    outcome["kept"] = self._folder.finish(job.id, job.attempt)
             except AvgateError as error:
                 worker.outcome = _failed(error)
                 return
-            ended = replace(job, state="done", results=results, notes=tuple(outcome["done"]["notes"]))
+            ended = replace(job, state="done", results=outcome["kept"], notes=tuple(outcome["done"]["notes"]))
         else:
             if said := failed.pop("log", ""):
                 log.error("job %s: %s", job.id, said)
             ended = replace(job, state="failed", progress=worker.progress, error=failed["error"], hint=failed["hint"])
             self._folder.discard(job.id, job.attempt)
         if not self._store.end(job, ended):
-            self._folder.discard(job.id)
             self._forget(worker, job)
             return
         if failed is None:
@@ -309,6 +284,7 @@ class Crew:
         if (now := self._store.get(job.id)) is None:
             self._folder.remove(job.id)
         elif now.state == "cancelled":
+            self._folder.discard(job.id)
             self._ended["cancelled"] += 1
 
     def _bury(self, worker: Process) -> None:
@@ -335,7 +311,9 @@ class Crew:
         self._store.end(job, replace(job, state="queued", attempt=job.attempt - 1))
 
     def _tidy(self) -> None:
-        """Remove what has expired."""
+        """Remove what has expired, and queue again what other machines were cut at."""
+        if self._settings.is_shared and time.monotonic() >= self._recovered_s:
+            self._recover_cut()
         if time.monotonic() < self._tidied_s:
             return
         self._tidied_s = time.monotonic() + _TIDY_S

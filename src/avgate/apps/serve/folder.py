@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import shutil
@@ -31,6 +32,9 @@ DATABASE = "jobs.sqlite3"
 _OURS = {MARK, DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", f"{DATABASE}-journal", "uploads", "jobs"}
 
 _ID = re.compile(r"[0-9a-f]{32}")
+
+_NEW_S = 3600.0
+"""Seconds for which a folder is new: far more than it takes to accept a recording, and than clocks differ."""
 
 _LONGEST_STEM, _LONGEST_SUFFIX, _LONGEST_SHOWN = 60, 8, 120
 """Characters of names, on disk and as they are shown."""
@@ -72,25 +76,28 @@ class DataFolder:
 
     Args:
         root: where.
+        shared: whether other servers may work in it at the same time.
 
     Attributes:
         root: the folder, without links on the way to it.
         uploads: the folder of uploads.
         jobs: the folder of jobs.
         database: the file for a SqliteJobs.
+        mark: the file that says whose the folder is.
 
     Raises:
         OutputError: it can't be written, or holds files that no server of avgate put there.
     """
 
-    def __init__(self, root: str | Path):
-        self.root = Path(os.path.realpath(root))
+    def __init__(self, root: str | Path, shared: bool = False):
+        self.root, self._shared = Path(os.path.realpath(root)), shared
+        self.mark = self.root / MARK
         self.uploads, self.jobs, self.database = self.root / "uploads", self.root / "jobs", self.root / DATABASE
         self._held: IO[bytes] | None = None
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._refuse_strangers()
-            (self.root / MARK).touch(mode=0o600)
+            self.mark.touch(mode=0o600)
             for folder in (self.uploads, self.jobs):
                 folder.mkdir(mode=0o700, exist_ok=True)
                 if not _is_folder(folder):
@@ -109,17 +116,17 @@ class DataFolder:
             raise OutputError(what, where=self.root, hint=hint)
 
     def hold(self) -> None:
-        """Keep other servers out until this process ends or `release`.
+        """Keep other servers out until this process ends or `release`; of a shared folder, those that don't share it.
 
         Raises:
             OutputError: another server works in it.
         """
         if self._held is not None:
             return
-        file = (self.root / MARK).open("ab")
+        file = self.mark.open("a+b")  # a network file system shares a lock between those who read
         try:
             if fcntl is not None:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, (fcntl.LOCK_SH if self._shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             file.close()
             hint = "stop that one, or give another folder as the setting `data`"
@@ -165,6 +172,8 @@ class DataFolder:
             for changed in (folder, folder.parent, self.jobs, source.parent):
                 _sync(changed)
         except OSError as error:
+            if (there := self.recording(job_id)) is not None and not source.exists():  # another server did the same
+                return there
             raise OutputError(
                 f"the recording can't be kept ({reason(error)})", hint="free space on the disk"
             ) from error
@@ -179,7 +188,7 @@ class DataFolder:
         """An empty folder for what an attempt writes; what earlier ones left is removed. OutputError without room."""
         place = self.jobs / _checked(job_id)
         try:
-            for left in place.glob("attempt-*"):
+            for left in [*place.glob("attempt-*"), place / "results"]:
                 remove(left)
             folder = place / f"attempt-{attempt:d}"
             folder.mkdir(mode=0o700)
@@ -206,7 +215,7 @@ class DataFolder:
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
             _sync(written)
-            remove(place / "results")
+            # An attempt that began after this one has removed both, and this one fails.
             written.replace(place / "results")
             _sync(place)
         except OSError as error:
@@ -228,12 +237,16 @@ class DataFolder:
     def sweep(self, is_job: Callable[[str], bool]) -> list[str]:
         """Remove folders of jobs that aren't in the store: what was cut before they were accepted, or while removed.
 
-        To be called while nothing is accepted, and after complete uploads have become jobs.
+        To be called while nothing is accepted, and after complete uploads have become jobs. In a shared folder, where
+        others may accept something at any time, what is new stays.
 
         Returns:
             The IDs of what was removed.
         """
-        strange = [path.name for path in _entries(self.jobs) if _ID.fullmatch(path.name) and not is_job(path.name)]
+        found = [path for path in _entries(self.jobs) if _ID.fullmatch(path.name)]
+        if self._shared:
+            found = [path for path in found if _modified_s(path) < time.time() - _NEW_S]
+        strange = [path.name for path in found if not is_job(path.name)]
         for name in strange:
             remove(self.jobs / name)
         return strange
@@ -299,6 +312,14 @@ def _kind(path: Path) -> int:
         return stat.S_IFMT(path.lstat().st_mode)
     except OSError:
         return 0
+
+
+def _modified_s(path: Path) -> float:
+    """When an entry was changed, in seconds since 1970; infinity where there is none."""
+    try:
+        return path.lstat().st_mtime
+    except OSError:
+        return math.inf
 
 
 def _is_folder(path: Path) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -71,6 +71,33 @@ class Job:
     hint: str = ""
     notes: tuple[str, ...] = ()
     results: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a crew has done so far, for metrics.
+
+    Attributes:
+        workers: processes.
+        ready: those of them that have loaded everything.
+        running: jobs that are being estimated.
+        died: workers that ended by themselves or were killed by the system.
+        ended: state -> jobs that came to it here.
+        stages_s: stage -> seconds spent in it, over all jobs that are done.
+        recording_s: seconds of all recordings that are done.
+        factor: seconds of work per second of recording, a running mean over recordings; None before the first.
+        problem: why no worker can start; empty where some can.
+    """
+
+    workers: int
+    ready: int
+    running: int
+    died: int
+    ended: Mapping[str, int]
+    stages_s: Mapping[str, float]
+    recording_s: float
+    factor: float | None
+    problem: str
 
 
 class JobStore(Protocol):

@@ -37,6 +37,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "max_lag_s": (0.1, 3600),
     "max_message_kb": (16, 1 << 20),
     "requests_per_minute": (1, 1_000_000),
+    "silent_s": (2, 3600),
     "keep_h": (0.01, 100 * 365 * 24),
     "uploads_keep_h": (0.01, 100 * 365 * 24),
 }
@@ -74,7 +75,8 @@ class Settings:
         requests_per_minute: requests that one client may make in a minute.
         keep_h: hours after which a recording that has ended, and its results, are removed.
         uploads_keep_h: hours after which an upload that stopped is removed.
-        database: postgresql://...; empty is SQLite in the data folder.
+        database: postgresql://..., which several machines may use that share the data folder; empty is SQLite in it.
+        silent_s: how long a machine may say nothing, in seconds, before others begin its recordings again.
 
     Raises:
         UsageError: a value isn't of its kind or range, or they don't fit each other; `where` names the setting.
@@ -99,6 +101,7 @@ class Settings:
     keep_h: float = 72.0
     uploads_keep_h: float = 24.0
     database: str = field(default="", repr=False)
+    silent_s: float = 30.0
 
     def __post_init__(self):
         for name, (low, high) in _RANGES.items():
@@ -168,6 +171,11 @@ class Settings:
         except UsageError as error:
             source = sources.get(str(error.where), "the default")
             raise UsageError(error.what, where=f"{error.where} (from {source})", hint=error.hint) from None
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other machines may work with the same data folder and database."""
+        return bool(self.database)
 
     @property
     def is_loopback(self) -> bool:

@@ -1,0 +1,74 @@
+"""Where jobs are kept, and a machine that estimates recordings for servers on other ones."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+
+from avgate.apps.serve.crew import Crew
+from avgate.apps.serve.folder import DataFolder
+from avgate.apps.serve.jobs import JobStore
+from avgate.apps.serve.settings import Settings
+from avgate.apps.serve.sqlite import SqliteJobs
+from avgate.core.console import console
+from avgate.core.errors import UsageError
+
+
+def open_place(settings: Settings) -> tuple[DataFolder, JobStore]:
+    """The data folder, held, and the store of its jobs.
+
+    Raises:
+        OutputError: one of them can't be used, or another server works in the folder.
+        UsageError: packages are missing, or folder and database don't belong to each other.
+    """
+    folder = DataFolder(settings.data, settings.is_shared)
+    folder.hold()
+    try:
+        if not settings.is_shared:
+            return folder, SqliteJobs(folder.database)
+        try:
+            from avgate.apps.serve.postgres import PostgresJobs
+        except ImportError as error:
+            what = "a database that several machines use needs packages that aren't installed"
+            raise UsageError(what, where="database", hint='install them: pip install "avgate[cluster]"') from error
+        return folder, PostgresJobs(settings.database, folder.mark)
+    except BaseException:
+        folder.release()
+        raise
+
+
+def work(settings: Settings) -> None:
+    """Estimate the recordings that servers on other machines accept, until Ctrl-C or the system's signal to end.
+
+    Those machines use the same PostgreSQL database and the same data folder, on a network file system. There, a file
+    that one machine made must be seen by the others within a second or so: with NFS, mount it with
+    lookupcache=positive,actimeo=1.
+
+    Args:
+        settings: limits of this machine; of the others they may differ.
+
+    Raises:
+        OutputError, UsageError: as for `open_place`; UsageError without a database.
+    """
+    if not settings.is_shared:
+        what = "workers without a server need the database that their servers use"
+        raise UsageError(what, where="database", hint="give postgresql://... as there, and the same data folder")
+    ended = threading.Event()
+    before = {sign: signal.signal(sign, lambda *_: ended.set()) for sign in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        folder, store = open_place(settings)
+        logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
+        try:
+            crew = Crew(store, folder, settings)
+            crew.recover()
+            console.say(("avgate works", "bold"), f" on what waits in {settings.data}, {settings.workers} at a time")
+            with crew:
+                ended.wait()
+        finally:
+            store.close()
+            folder.release()
+        console.say("stopped; what was cut goes on elsewhere, or with the next start")
+    finally:
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
