@@ -17,6 +17,7 @@ from avgate.apps.plane import AXES, Point, Shown
 from avgate.apps.rows import STDOUT, Rows
 from avgate.core.console import console
 from avgate.core.types import SAMPLE_RATE, VideoFrame, Waveform
+from avgate.inference.estimator import Estimator
 from avgate.inference.streaming import Result, Streamer
 
 _DRAWN_S = 0.08
@@ -32,21 +33,25 @@ TOO_SLOW = "Looking for the face in every frame takes this machine too long; som
 
 
 def open_streamer(
-    checkpoint: Path | None, face_model: Path | None, level: float, *, video: bool = True, sound: bool = True
+    checkpoint: Estimator | Path | None,
+    face_model: Path | None,
+    level: float,
+    *,
+    video: bool = True,
+    sound: bool = True,
 ) -> Streamer:
     """A Streamer whose first results come as fast as all others; arguments as for Streamer.
 
     Libraries load and prepare themselves at their first use, which takes seconds: so another Streamer of the same model
     works a little before.
     """
-    streamer = Streamer(checkpoint, face_model, level, video=video, sound=sound)
-    with Streamer(streamer.estimator, face_model, video=video, sound=sound) as other:
+    with Streamer(checkpoint, face_model, level, video=video, sound=sound) as other:
         if video:
             other.push(VideoFrame(0.0, np.zeros((128, 128, 3), np.uint8)))
         if sound:
             other.push(Waveform(np.random.default_rng(0).uniform(-0.1, 0.1, SAMPLE_RATE).astype(np.float32)))
         other.finish()
-    return streamer
+    return Streamer(other.estimator, face_model, video=video, sound=sound)
 
 
 class Run:
