@@ -1,0 +1,43 @@
+// Which sense the model relies on at the moment, as bars with words and numbers.
+
+import { element, make } from "../common/dom.js";
+import { known, percent } from "../common/format.js";
+import { hasWord, word } from "../common/words.js";
+
+const RELIED = /^(.+)_(reliability|weight)$/;
+const ATTENDED = /^(.+)_attended$/;
+const PRESENCE = { voice: "audio" }; // whose gate means nothing without what
+
+/**
+ * Prepare the bars.
+ * @param {string[]} gates names
+ * @returns {(result: import("./results.js").Result) => void} shows a result
+ */
+export function relianceBars(gates) {
+  const relied = gates.filter((name) => RELIED.test(name));
+  const shown = relied.length ? relied : gates.filter((name) => ATTENDED.test(name));
+  const kind = relied.length ? "reliability" : "attended";
+  element("reliance").hidden = !shown.length;
+  element("reliance-title").textContent = word(`reliance.${kind}`);
+  element("reliance-text").textContent = word(`reliance.${kind}.text`);
+  const bars = shown.map((gate) => {
+    const sense = gate.match(relied.length ? RELIED : ATTENDED)[1];
+    const label = hasWord(`reliance.sense.${sense}`) ? word(`reliance.sense.${sense}`) : sense;
+    const bar = make("span", { className: "part" });
+    const aria = { label, valuemin: 0, valuemax: 100, valuenow: 0 };
+    const track = make("div", { className: `track ${sense}`, role: "meter", aria }, bar);
+    const value = make("span", { className: "value" });
+    return { gate, sense, bar, track, value, row: make("div", { className: "bar" }, make("span", {}, label), track, value) };
+  });
+  element("reliance-bars").replaceChildren(...bars.map((each) => each.row));
+  return (result) => {
+    for (const { gate, sense, bar, track, value } of bars) {
+      const there = (result.present[PRESENCE[sense] ?? sense] ?? true) && known(result.gates[gate]);
+      const share = there ? Math.round(100 * result.gates[gate]) : 0;
+      bar.style.width = `${share}%`;
+      track.setAttribute("aria-valuenow", String(share));
+      track.setAttribute("aria-valuetext", there ? percent(result.gates[gate]) : word("reliance.absent"));
+      value.textContent = there ? percent(result.gates[gate]) : word("reliance.absent");
+    }
+  };
+}

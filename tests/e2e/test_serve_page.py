@@ -1,0 +1,534 @@
+"""The server's page as a visitor meets it: in a real browser, with a camera and a microphone that play a file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from tests.e2e.conftest import WINDOW
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+    from tests.serve_page_standin import Standin
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytest.importorskip("fastapi", reason="the extra 'serve' is not installed")
+pytest.importorskip("uvicorn", reason="the extra 'serve' is not installed")
+expect = playwright.expect
+
+pytestmark = pytest.mark.slow  # it starts a browser and a server
+
+LIVE_S = float(os.environ.get("AVGATE_LIVE_S", "5"))
+"""Seconds that the camera stays on; a longer run asks for more."""
+
+TABS = ("videos", "live", "annotate")
+PIECE = 4 << 20
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Chromium with a camera of 25 pictures a second and a microphone that hears a tone."""
+    command = shutil.which("chromium")
+    if command is None:
+        pytest.skip("chromium is not installed")
+    folder = tmp_path_factory.mktemp("devices")
+    with (folder / "x.y4m").open("wb") as file:
+        file.write(b"YUV4MPEG2 W640 H480 F25:1 Ip A1:1 C420mpeg2\n")
+        for i in range(25):
+            light = np.tile(np.linspace(16, 235, 640), (480, 1)) * (0.5 + 0.5 * i / 25)
+            file.write(b"FRAME\n" + light.astype(np.uint8).tobytes() + bytes([128]) * (640 * 480 // 2))
+    with wave.open(str(folder / "x.wav"), "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(48_000)
+        tone = 8000 * np.sin(2 * np.pi * 200 * np.arange(96_000) / 48_000)
+        sound.writeframes(tone.astype("<i2").tobytes())
+    devices = [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--use-fake-device-for-media-stream",
+        "--use-fake-ui-for-media-stream",
+        f"--use-file-for-fake-video-capture={folder / 'x.y4m'}",
+        f"--use-file-for-fake-audio-capture={folder / 'x.wav'}",
+        "--autoplay-policy=no-user-gesture-required",
+    ]
+    with (
+        playwright.sync_playwright() as driver,
+        driver.chromium.launch(executable_path=command, args=devices) as opened,
+    ):
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[tuple[Standin, str]]:
+    """What answers, and its address; started once."""
+    from tests.serve_page_standin import Standin, serving
+
+    standin = Standin()
+    with serving(standin) as url:
+        yield standin, url
+
+
+@pytest.fixture
+def standin(server: tuple[Standin, str]) -> Standin:
+    """The server, as if new."""
+    server[0].__init__()
+    return server[0]
+
+
+@pytest.fixture
+def page(browser: Browser, server: tuple[Standin, str], standin: Standin) -> Iterator[Page]:
+    """The page, opened; an error of its own fails the test."""
+    wrong: list[str] = []
+    with browser.new_page(viewport=WINDOW, accept_downloads=True) as page:
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda said: "Content Security" in said.text and wrong.append(said.text))
+        page.goto(server[1])
+        expect(page.locator("#tab-videos")).to_have_attribute("aria-selected", "true")
+        expect(page.locator("#model option")).to_have_count(2)
+        yield page
+        assert wrong == []
+
+
+def content(size: int) -> bytes:
+    return (bytes(range(251)) * (size // 251 + 1))[:size]
+
+
+def send(page: Page, name: str, size: int = 100) -> None:
+    page.set_input_files("#choose", [{"name": name, "mimeType": "video/mp4", "buffer": content(size)}])
+
+
+def row(page: Page, name: str):
+    return page.locator("#queue li").filter(has=page.get_by_text(name, exact=True))
+
+
+def state(page: Page, name: str, wanted: str) -> None:
+    expect(row(page, name)).to_have_attribute("data-state", wanted, timeout=10_000)
+
+
+def violations(page: Page) -> list[str]:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed").Axe()
+    found = axe.run(page).response["violations"]
+    return [f"{each['id']}: {node['html'][:150]} {node['failureSummary']}" for each in found for node in each["nodes"]]
+
+
+def test_a_video_is_sent_and_its_report_opens_in_place(page: Page, standin: Standin, tmp_path: Path):
+    standin.step_s = 0.5
+    (tmp_path / "a.mp4").write_bytes(content(2 * PIECE + 1000))
+    page.set_input_files("#choose", tmp_path / "a.mp4")
+    expect(row(page, "a.mp4").locator(".state")).to_contain_text("looking for faces, ", timeout=10_000)
+    standin.step_s = 0.05
+    state(page, "a.mp4", "done")
+    assert standin.patches[:2] == [PIECE, PIECE]
+    (recording,) = standin.recordings.values()
+    assert recording == content(2 * PIECE + 1000)
+    row(page, "a.mp4").get_by_role("button", name="Open").click()
+    report = page.frame_locator("#viewer-frame")
+    expect(report.locator("body")).to_contain_text("It ran.")
+    assert page.locator("#viewer-frame").get_attribute("sandbox") == "allow-scripts"
+    expect(page.locator("#viewer")).to_be_focused()
+    names = page.locator("#viewer-files a").all_text_contents()
+    assert names == ["a.csv", "a.json", "a.html", "a.png"]
+    with page.expect_download() as download:
+        page.get_by_role("link", name="a.csv").click()
+    assert Path(download.value.path()).read_text().startswith("time_s,valence")
+
+
+def test_what_is_chosen_goes_with_a_dropped_video(page: Page, standin: Standin):
+    page.locator("#options summary").click()
+    page.locator("#model").select_option("live")
+    page.locator("#level").select_option("0.8")
+    page.get_by_role("checkbox", name="elan").check()
+    page.get_by_label("Make a report with the video").uncheck()
+    expect(page.locator("#model-notes")).to_contain_text("people-live: it has seen few people.")
+    drop = """() => {
+      const dataTransfer = new DataTransfer();
+      dataTransfer.items.add(new File(["abc"], "a.mp4"));
+      document.body.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+    }"""
+    page.evaluate(drop)
+    state(page, "a.mp4", "done")
+    assert [*standin.recordings.values()] == [b"abc"]
+    (job,) = standin.jobs.values()
+    assert job["options"] == {"model": "live", "level": "0.8", "report": "false", "formats": "elan"}
+    row(page, "a.mp4").get_by_role("button", name="Open").click()
+    expect(page.locator("#viewer-none")).to_be_visible()
+
+
+def test_videos_are_taken_while_the_server_still_loads_its_models(
+    browser: Browser, server: tuple[Standin, str], standin: Standin
+):
+    standin.loading_s = 2
+    with browser.new_page() as page:
+        page.goto(server[1], wait_until="commit")
+        send(page, "a.mp4")
+        state(page, "a.mp4", "done")
+        expect(page.locator("#model option")).to_have_count(0)
+        assert page.locator("#live-start").is_disabled()
+        (job,) = standin.jobs.values()
+        assert "model" not in job["options"]
+        expect(page.locator("#model option")).to_have_count(2)
+        assert page.locator("#live-start").is_enabled()
+
+
+def test_a_job_is_cancelled_and_deleted_and_a_broken_one_says_why(page: Page, standin: Standin):
+    standin.step_s = 1
+    send(page, "slow.mp4")
+    row(page, "slow.mp4").get_by_role("button", name="Cancel").click()
+    state(page, "slow.mp4", "cancelled")
+    page.once("dialog", lambda dialog: dialog.accept())
+    row(page, "slow.mp4").get_by_role("button", name="Delete").click()
+    expect(row(page, "slow.mp4")).to_have_count(0)
+    expect(page.locator("#queue-empty")).to_be_visible()
+    assert standin.jobs == {}
+    standin.step_s = 0.05
+    send(page, "broken.mp4")
+    state(page, "broken.mp4", "failed")
+    expect(row(page, "broken.mp4")).to_contain_text("failed: it can't be decoded")
+    expect(row(page, "broken.mp4")).to_contain_text("check that it plays")
+
+
+def test_an_upload_is_paused_goes_on_and_survives_a_lost_line_and_a_lost_answer(
+    page: Page, standin: Standin, tmp_path: Path
+):
+    standin.chunk_s = 0.4
+    (tmp_path / "a.mp4").write_bytes(content(4 * PIECE))
+    page.set_input_files("#choose", tmp_path / "a.mp4")
+    page.wait_for_function("() => document.querySelector('#queue progress')?.value > 0")
+    row(page, "a.mp4").get_by_role("button", name="Pause").click()
+    state(page, "a.mp4", "paused")
+    (upload,) = standin.uploads.values()
+    page.wait_for_timeout(600)  # what was under way has come
+    came = len(upload["data"])
+    page.wait_for_timeout(600)
+    assert 0 < len(upload["data"]) == came < upload["length"]
+
+    page.context.set_offline(True)
+    row(page, "a.mp4").get_by_role("button", name="Go on").click()
+    state(page, "a.mp4", "offline")
+    page.context.set_offline(False)
+    standin.cut = 1
+    standin.chunk_s = 0.0
+    state(page, "a.mp4", "done")
+    (recording,) = standin.recordings.values()
+    assert recording == content(4 * PIECE)
+
+
+def test_an_upload_goes_on_after_the_page_was_closed(page: Page, standin: Standin, tmp_path: Path):
+    (tmp_path / "a.mp4").write_bytes(bytes(3 * PIECE))
+    standin.chunk_s = 0.5
+    page.set_input_files("#choose", tmp_path / "a.mp4")
+    page.wait_for_function("() => document.querySelector('#queue progress')?.value > 0")
+    page.reload()
+    expect(page.locator("#queue-empty")).to_be_visible()
+    page.wait_for_timeout(600)
+    (upload,) = standin.uploads.values()
+    came = len(upload["data"])
+    assert came >= PIECE
+    standin.patches.clear()
+    page.set_input_files("#choose", tmp_path / "a.mp4")
+    state(page, "a.mp4", "done")
+    assert sum(standin.patches) == 3 * PIECE - came
+
+
+def test_a_refused_upload_says_why(page: Page, standin: Standin):
+    page.evaluate("document.querySelector('#model').append(new Option('x', 'x', true, true))")
+    send(page, "a.mp4")
+    state(page, "a.mp4", "failed")
+    expect(row(page, "a.mp4")).to_contain_text("there is no such model: choose another one")
+    assert standin.jobs == {}
+
+
+def switch_on(page: Page) -> None:
+    page.locator("#tab-live").click()
+    page.get_by_role("button", name="Switch on").click()
+    expect(page.locator("#live-now")).to_be_visible()
+    page.wait_for_function("() => document.querySelector('#now-valence').textContent.length > 5")
+
+
+def test_live_results_are_shown_as_they_come_on_one_clock(page: Page, standin: Standin):
+    switch_on(page)
+    page.wait_for_timeout(1000 * LIVE_S)
+    shown = page.locator("#readout dd").all_text_contents()
+    assert shown[2:4] == ["in view", "speaking"]
+    late, rate, left_out = shown[4:]
+    assert 0 <= int(late.removesuffix(" ms")) < 500
+    assert 10 <= int(rate) <= 27
+    assert int(left_out) >= 2, "those that the server dropped"
+    expect(page.locator("#plane-words")).to_contain_text("pleasant")
+    expect(page.locator("#reliance-bars")).to_contain_text("80 %")
+    expect(page.locator("#reliance-title")).to_have_text("Which sense is relied on?")
+    assert page.get_by_role("meter").count() == 2
+    for canvas in ("#plane", "#curves"):
+        seen = f"""() => {{
+          const canvas = document.querySelector("{canvas}");
+          const {{ data }} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+          return new Set(new Uint32Array(data.buffer)).size;
+        }}"""
+        assert page.evaluate(seen) > 50
+    page.get_by_role("button", name="Switch off").click()
+    expect(page.locator("#live-said")).to_contain_text("It has ended.")
+
+    (stream,) = standin.streams
+    hello = {
+        "model": "live",
+        "video": True,
+        "sound": True,
+        "level": 0.9,
+        "image": "jpeg",
+        "audio": "s16",
+        "rate": 16000,
+    }
+    assert stream["hello"] == hello
+    times = {kind: np.array([time_s for k, time_s, *_ in stream["came"] if k == kind]) for kind in (1, 2)}
+    assert all((np.diff(each) > 0).all() for each in times.values())
+    assert times[1][0] < 1, "the stream begins when the server is ready"
+    assert len(times[1]) / (times[1][-1] - times[1][0]) > 15
+    np.testing.assert_allclose(np.diff(times[2]), 0.02, atol=1e-3)
+    assert times[2][-1] - times[1][-1] == pytest.approx(0, abs=0.3)
+    assert {size for kind, _, size, _ in stream["came"] if kind == 2} == {640}
+    assert {head for kind, _, _, head in stream["came"] if kind == 1} == {b"\xff\xd8"}
+
+
+def test_it_says_plainly_when_there_is_no_face_and_no_voice(page: Page, standin: Standin):
+    standin.gates = ("voice_attended", "face_attended", "voice_iteration_1")
+    page.emulate_media(reduced_motion="reduce")
+    switch_on(page)
+    expect(page.locator("#reliance-title")).to_have_text("Taken alone, or mixed?")
+    expect(page.get_by_role("meter", name="face")).to_have_attribute("aria-valuenow", "20")
+    expect(page.locator("#missing")).to_be_hidden()
+    standin.face = False
+    expect(page.locator("#missing")).to_contain_text("No face is seen.")
+    expect(page.locator("#said")).to_contain_text("No face is seen.")
+    standin.voice = False
+    expect(page.locator("#missing")).to_contain_text("No sound arrives")
+    expect(page.locator("#now-valence")).to_have_text("unknown")
+    expect(page.get_by_role("meter", name="face")).to_have_attribute("aria-valuetext", "absent")
+    expect(page.locator("#plane-words")).to_have_text("no estimate at the moment")
+    standin.face = standin.voice = True
+    expect(page.locator("#missing")).to_be_hidden()
+    expect(page.locator("#now-face")).to_have_text("in view")
+
+
+def test_a_recorded_session_becomes_a_table_and_a_job(page: Page, standin: Standin):
+    page.locator("#tab-live").click()
+    page.get_by_label("When recording, keep the video too").check()
+    switch_on(page)
+    page.get_by_role("button", name="Record").click()
+    page.wait_for_timeout(2000)
+    page.get_by_role("button", name="Stop recording").click()
+    expect(page.locator("#session")).to_be_visible()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save the results").click()
+    rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text())))
+    titles = "time_s,valence,arousal,valence_low,valence_high,arousal_low,arousal_high,interval_level,"
+    titles += "face_present,voice_present,audio_present,voice_reliability,face_reliability,voice_attended"
+    assert list(rows[0]) == titles.split(",")
+    assert len(rows) > 15
+    assert rows[0]["time_s"] == "0.000000"
+    assert (rows[0]["interval_level"], rows[0]["face_present"]) == ("0.9", "1")
+    page.get_by_role("button", name="Make a report of the video").click()
+    expect(page.locator("#tab-videos")).to_have_attribute("aria-selected", "true")
+    expect(page.locator("#queue li")).to_have_attribute("data-state", "done", timeout=10_000)
+    (recording,) = standin.recordings.values()
+    assert recording[:4] == b"\x1a\x45\xdf\xa3" or recording[4:8] == b"ftyp"
+    assert len(recording) > 10_000
+
+
+def test_without_a_camera_or_a_microphone_it_says_what_to_do(page: Page, standin: Standin):
+    page.locator("#tab-live").click()
+    for device in ("camera", "microphone"):
+        page.locator(f"#{device}").select_option("none")
+    page.get_by_role("button", name="Switch on").click()
+    expect(page.locator("#live-trouble")).to_have_text("Choose a camera, a microphone, or both.")
+    refused = "async () => { throw new DOMException('no', 'NotAllowedError'); }"
+    page.evaluate(f"() => {{ navigator.mediaDevices.getUserMedia = {refused}; }}")
+    page.locator("#microphone").select_option("")
+    page.get_by_role("button", name="Switch on").click()
+    expect(page.locator("#live-trouble")).to_contain_text("Allow it beside the page’s address")
+    assert standin.streams == []
+
+
+def open_rating(page: Page) -> None:
+    send(page, "a.wav")
+    state(page, "a.wav", "done")
+    row(page, "a.wav").get_by_role("button", name="Annotate").click()
+    page.get_by_label("Your name").fill("Anna B")
+    page.wait_for_function("() => document.querySelector('#rated-video').readyState >= 2")
+
+
+def test_a_rating_is_drawn_saved_and_read_back(page: Page, standin: Standin):
+    open_rating(page)
+    page.get_by_label("Your delay in seconds").fill("0.4")
+    page.get_by_role("button", name="Draw while it plays").click()
+    box = page.locator("#pad").bounding_box()
+    for share in (0.25, 0.25, 0.75, 0.75):
+        page.mouse.move(box["x"] + 20, box["y"] + share * box["height"])
+        page.wait_for_timeout(500)
+    page.evaluate("document.querySelector('#rated-video').pause()")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator("#rate-state")).to_have_text("Saved as Anna-B-valence.")
+    (((_, name), saved),) = standin.annotations.items()
+    assert name == "Anna-B-valence"
+    rows = list(csv.DictReader(io.StringIO(saved.decode())))
+    times, values = (np.array([float(r[key]) for r in rows]) for key in ("time_s", "valence"))
+    assert times[0] == pytest.approx(0, abs=0.05)
+    np.testing.assert_allclose(np.diff(times), 0.04, atol=1e-3)
+    assert values[times < 0.3] == pytest.approx(0.5, abs=0.02)
+    assert values[-5:] == pytest.approx(-0.5, abs=0.02)
+    turn = times[np.flatnonzero(np.diff(values) < -0.5)[0]]
+    assert turn == pytest.approx(1.0 - 0.4, abs=0.35), "it counts for the moment before the rater's delay"
+    expect(page.locator("#saved-link")).to_be_visible()
+
+    page.reload()
+    expect(page.locator("#rated option")).to_have_count(1)
+    page.get_by_label("Your name").fill("Anna B")
+    page.get_by_label("Your name").press("Tab")
+    expect(page.locator("#saved-link")).to_be_visible()
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator("#rate-state")).to_have_text("Saved as Anna-B-valence.")
+    assert standin.annotations.popitem()[1].decode().splitlines()[1:9] == saved.decode().splitlines()[1:9]
+
+
+def test_a_rating_needs_no_mouse(page: Page, standin: Standin):
+    open_rating(page)
+    page.locator("#pad").focus()
+    for key, value in (
+        ("ArrowUp", "+0.05"),
+        ("Shift+ArrowUp", "+0.25"),
+        ("Home", "−1.00"),
+        ("End", "+1.00"),
+        ("0", "+0.00"),
+    ):
+        page.keyboard.press(key)
+        expect(page.locator("#pad-value")).to_have_text(value)
+        expect(page.locator("#pad")).to_have_attribute("aria-valuetext", value)
+    page.keyboard.press(" ")
+    page.wait_for_function("() => !document.querySelector('#rated-video').paused")
+    page.keyboard.press(" ")
+    page.wait_for_function("() => document.querySelector('#rated-video').paused")
+    page.evaluate("navigator.getGamepads = () => [{ axes: [0, -0.6] }]")
+    expect(page.locator("#pad-value")).to_have_text("+0.60")
+
+
+def test_what_the_browser_cannot_play_is_played_from_its_report(page: Page, standin: Standin):
+    standin.recording = b"a film of another time" * 1000
+    open_rating(page)
+    expect(page.locator("#rated-trouble")).to_contain_text("this is the copy in its report")
+    assert page.evaluate("document.querySelector('#rated-video').duration") == pytest.approx(12, abs=0.1)
+
+
+def test_a_raters_own_delay_is_measured_against_the_estimate(page: Page):
+    delay = page.evaluate(
+        """async () => {
+          const { Rating } = await import("/web/annotate/rating.js");
+          const { ownDelay } = await import("/web/annotate/estimate.js");
+          const time_s = Array.from({ length: 1000 }, (_, i) => i / 25);
+          const wave = (t) => Math.sin(t) * 0.5 + Math.sin(2.7 * t) * 0.3;
+          const rating = new Rating();
+          for (const t of time_s) rating.draw(t, t + 0.04, wave(t - 1.3));
+          return ownDelay(rating, { time_s, value: time_s.map(wave) });
+        }"""
+    )
+    assert delay["delay_s"] == pytest.approx(1.3, abs=0.1)
+    assert delay["r"] > 0.95
+
+
+@pytest.mark.parametrize(("width", "dark"), [(360, True), (1280, False)], ids=["phone-dark", "desk-light"])
+def test_every_tab_fits_and_axe_finds_nothing(page: Page, width: int, dark: bool):
+    page.emulate_media(color_scheme="dark" if dark else "light")
+    page.set_viewport_size({"width": width, "height": 800})
+    long = "a-very-long-name-that-goes-on-and-on-and-on-without-any-space.wav"
+    send(page, long)
+    send(page, "broken.mp4")
+    state(page, long, "done")
+    state(page, "broken.mp4", "failed")
+    row(page, long).get_by_role("button", name="Open").click()
+    page.locator("#options summary").click()
+    switch_on(page)
+    page.wait_for_timeout(300)
+    for tab in TABS:
+        page.locator(f"#tab-{tab}").click()
+        expect(page.locator(f"#{tab}")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, tab
+        assert violations(page) == [], tab
+        if folder := os.environ.get("AVGATE_SCREENSHOTS"):
+            page.screenshot(path=Path(folder) / f"{tab}-{width}-{'dark' if dark else 'light'}.png", full_page=True)
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (int(background[4:].split(",")[0]) < 60) == dark
+
+
+def test_the_keyboard_alone_reaches_everything_and_focus_is_seen(page: Page):
+    send(page, "a.wav")
+    state(page, "a.wav", "done")
+    page.locator("#tab-videos").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#tab-live")).to_be_focused()
+    expect(page.locator("#live")).to_be_visible()
+    page.keyboard.press("End")
+    expect(page.locator("#annotate")).to_be_visible()
+    page.keyboard.press("Home")
+    reached = set()
+    for _ in range(15):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.id || document.activeElement.textContent"))
+        here = "(document.activeElement.id === 'choose' ? choose.labels[0] : document.activeElement)"
+        assert page.evaluate(f"getComputedStyle({here}).outlineStyle") != "none", page.evaluate(
+            "document.activeElement.outerHTML"
+        )
+        if page.evaluate("document.activeElement.textContent") == "Open":
+            break
+    assert {"choose", "go-live", "Open"} <= reached
+    page.keyboard.press("Enter")
+    expect(page.locator("#viewer")).to_be_focused()
+    page.locator("#viewer-close").focus()
+    page.keyboard.press("Enter")
+    expect(row(page, "a.wav").get_by_role("button", name="Open")).to_be_focused()
+
+
+def test_all_words_come_from_one_file_and_another_language_may_lack_some(browser: Browser, server: tuple[Standin, str]):
+    with browser.new_page() as page:
+        german = json.dumps({"tab.videos": "Videos ansehen"})
+        page.route("**/words/de.json", lambda route: route.fulfill(body=german, content_type="application/json"))
+        page.goto(f"{server[1]}?lang=de")
+        expect(page.locator("#tab-videos")).to_have_text("Videos ansehen")
+        expect(page.locator("#tab-live")).to_have_text("Camera")
+        assert page.locator("html").get_attribute("lang") == "de"
+        asked = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"{server[1]}?lang=../../x")
+        expect(page.locator("#tab-live")).to_have_text("Camera")
+        assert not [url for url in asked if "x.json" in url]
+
+
+def test_every_word_that_the_page_asks_for_is_there():
+    from tests.serve_page_standin import WEB
+
+    folder = Path(str(WEB))
+    words = json.loads((folder / "words/en.json").read_text())
+    code = "\n".join(path.read_text() for path in [*folder.rglob("*.js"), folder / "index.html"])
+    asked = set(re.findall(r'(?:word\(|data-(?:word|label)=)"([^"]+)"', code))
+    assert len(asked) > 80
+    assert sorted(asked - set(words)) == []
+    families = {found.split("$")[0] for found in re.findall(r"word\(`([^`]+)`", code)}
+    quoted = set(re.findall(r'"([a-z][\w.-]+)"', code))
+    assert [w for w in words if w not in asked | quoted and not any(w.startswith(f) for f in families if f)] == []
+
+
+def test_modules_are_short():
+    from tests.serve_page_standin import WEB
+
+    lines = {path.name: len(path.read_text().splitlines()) for path in Path(str(WEB)).rglob("*.js")}
+    assert {name: n for name, n in lines.items() if n > 250} == {}
