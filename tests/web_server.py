@@ -37,7 +37,7 @@ class StillCrew:
     def __init__(self, store: SqliteJobs, folder: DataFolder):
         self.store, self.folder, self.woken = store, folder, 0
 
-    figures = Figures(1, 1, 0, 0, {"done": 1}, {"looking": 2.0}, 10.0, 0.5, "")
+    figures = Figures(1, 1, 0, 0, {"done": 1}, {"looking": 2.0}, 10.0, 0.5, "", 2, 3.0)
 
     def recover(self):
         self.folder.sweep(lambda job_id: self.store.get(job_id) is not None)

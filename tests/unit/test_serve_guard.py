@@ -9,8 +9,10 @@ import pytest
 
 pytest.importorskip("fastapi", reason='the server needs pip install "avgate[serve]"')
 
+from starlette.testclient import WebSocketDenialResponse
+
 from avgate.apps.serve.guard import MOST_BODY, Rates, session
-from tests.web_server import TUS, serving
+from tests.web_server import HERE, TUS, serving
 
 TOKEN = "a-secret-of-the-tests"
 
@@ -235,3 +237,32 @@ def test_no_answer_holds_a_path_of_the_machine(server):
         bodies.append(server.web.get(f"/web/{name}").text)
     assert len(bodies) > 30
     assert not [body for body in bodies if root in body or "site-packages" in body or "Traceback" in body]
+
+
+def heard(server, **headers):
+    """What a live stream says to a wrong first message, or the status with which it isn't begun."""
+    try:
+        with server.web.websocket_connect("/api/live", headers={"Host": "127.0.0.1:8042"} | headers) as stream:
+            stream.send_text("hello")
+            return stream.receive_json()["error"]
+    except WebSocketDenialResponse as denied:
+        return denied.status_code
+
+
+def test_live_streams_pass_the_guard_too(tmp_path):
+    begun = "a text message isn't a JSON object"
+    with serving(tmp_path / "open", requests_per_minute=6) as server:
+        assert heard(server) == begun
+        assert heard(server, Authorization="Bearer ") == begun  # as a program sends that has no token
+        assert heard(server, Origin=HERE) == begun
+        assert heard(server, Origin="http://evil.example") == 403
+        assert heard(server, Host="evil.example") == 403
+        assert heard(server, Origin="null") == 403
+        assert heard(server) == begun
+        assert heard(server) == 429
+        assert "avgate_live_refused_total 4.0" in server.web.app.state.served.metrics.text().decode()
+    with serving(tmp_path / "closed", token=TOKEN) as server:
+        assert heard(server) == 401
+        assert heard(server, Authorization="Bearer ") == 401
+        assert heard(server, Authorization=f"Bearer {TOKEN}") == begun
+        assert heard(server, Cookie=f"avgate={session(TOKEN)}") == begun

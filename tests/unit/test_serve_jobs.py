@@ -236,6 +236,8 @@ def test_counts_are_by_route_and_never_by_what_a_client_wrote(server):
     assert lines["avgate_uploaded_bytes_total"] == "5.0"
     assert lines['avgate_stage_seconds_total{stage="looking"}'] == "2.0"
     assert lines["avgate_real_time_factor"] == "0.5"
+    assert (lines["avgate_queue_seconds_count"], lines["avgate_queue_seconds_sum"]) == ("2.0", "3.0")
+    assert lines["avgate_live_streams_open"] == lines["avgate_live_dropped_total"] == "0.0"
     assert lines['avgate_request_seconds_count{method="GET",route="/api/jobs/{job_id}",status="200"}'] == "1.0"
     assert lines['avgate_request_seconds_count{method="GET",route="/api/jobs/{job_id}",status="404"}'] == "1.0"
     assert job_id not in text

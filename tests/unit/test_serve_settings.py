@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from avgate.apps.serve.settings import Settings
+from avgate.apps.serve.live.messages import Limits
+from avgate.apps.serve.settings import Settings, weights_of
 from avgate.core.errors import UsageError
 from avgate.models.checkpoint import LIVE_WEIGHTS
 
@@ -22,7 +24,8 @@ def test_defaults_are_for_this_machine_alone():
     settings = load()
     assert settings.is_loopback
     assert settings.token == ""
-    assert settings.models == {"default": None, "live": LIVE_WEIGHTS}
+    assert settings.models == {"default": None, "live": None}
+    assert weights_of("live", settings.models["live"]) == LIVE_WEIGHTS
     assert settings.workers >= 1
 
 
@@ -129,3 +132,14 @@ def test_further_models_stand_beside_those_that_come_with_avgate(tmp_path: Path)
     settings = load(environ={"AVGATE_SERVE_MODELS": f"mine={tmp_path / 'mine.safetensors'}"})
     assert settings.models["mine"] == tmp_path / "mine.safetensors"
     assert set(settings.models) == {"default", "live", "mine"}
+
+
+def test_only_models_that_come_with_avgate_need_no_path():
+    with pytest.raises(UsageError, match="no weights of the name 'mine'"):
+        Settings(models={"mine": None})
+
+
+def test_limits_of_live_streams_are_settings_of_the_same_names():
+    assert Limits.of(load()) == Limits()
+    given = load(environ={f"AVGATE_SERVE_{f.name.upper()}": "77" for f in fields(Limits)})
+    assert Limits.of(given) == Limits(**{f.name: 77 for f in fields(Limits)})

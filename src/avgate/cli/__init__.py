@@ -13,7 +13,7 @@ from avgate.cli.corpora import extract, inspect, labels, render
 from avgate.cli.models import compare, evaluate, export, train
 from avgate.cli.options import within_ranges
 from avgate.cli.reproduce import reproduce
-from avgate.cli.serve import serve
+from avgate.cli.serve import serve, work
 from avgate.cli.videos import demo, live, predict, report, stream
 from avgate.core.errors import AvgateError, UsageError, choose
 from avgate.core.text import one_line
@@ -27,6 +27,7 @@ VERBS = {
         stream,
         live,
         serve,
+        work,
         render,
         inspect,
         labels,

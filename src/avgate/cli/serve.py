@@ -1,4 +1,4 @@
-"""The verb that starts the server."""
+"""The verbs that start the server, and machines that work for it."""
 
 from __future__ import annotations
 
@@ -41,3 +41,29 @@ def serve(
     from avgate.apps.serve.settings import Settings
 
     run(Settings.load(config, host=host, port=port, data=data, token=token))
+
+
+def work(
+    database: Annotated[str | None, default("none; $AVGATE_SERVE_DATABASE isn't seen by others")] = None,
+    data: Annotated[Path | None, default("avgate-data")] = None,
+    workers: Annotated[int | None, default("one less than there are cores"), Within(1, 256, such_as=4)] = None,
+    config: Annotated[Path | None, default("none")] = None,
+) -> None:
+    """Estimate the recordings that servers on other machines accept.
+
+    Needs pip install "avgate[cluster]". Those servers use the same PostgreSQL database and the same data folder, on a
+    network file system (with NFS, mounted with lookupcache=positive,actimeo=1). Settings stand where those of
+    `avgate serve` do.
+
+    For example: avgate work --database postgresql://me@host/avgate --data /srv/avgate
+
+    Args:
+        database: Address of the database, postgresql://...
+        data: Folder for recordings and results, as the servers see it.
+        workers: Recordings to estimate at the same time.
+        config: TOML file of settings.
+    """
+    from avgate.apps.serve.settings import Settings
+    from avgate.apps.serve.work import work as run
+
+    run(Settings.load(config, database=database, data=data, workers=workers))

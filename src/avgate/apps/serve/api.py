@@ -24,8 +24,10 @@ from avgate.apps.serve.crew import Crew
 from avgate.apps.serve.folder import DataFolder
 from avgate.apps.serve.guard import Guard
 from avgate.apps.serve.jobs import JobStore
+from avgate.apps.serve.live import add_live
 from avgate.apps.serve.metrics import Metrics
-from avgate.apps.serve.routes.about import WEB, WebFiles, about_routes
+from avgate.apps.serve.routes.about import WEB, WebFiles, about_routes, described
+from avgate.apps.serve.routes.annotations import annotation_routes
 from avgate.apps.serve.routes.files import file_routes
 from avgate.apps.serve.routes.jobs import job_routes
 from avgate.apps.serve.routes.served import Served
@@ -33,7 +35,7 @@ from avgate.apps.serve.routes.shapes import Refused
 from avgate.apps.serve.routes.tus import tus_routes
 from avgate.apps.serve.routes.uploads import Uploads
 from avgate.apps.serve.settings import Settings
-from avgate.apps.serve.sqlite import SqliteJobs
+from avgate.apps.serve.work import open_place
 from avgate.core.console import console
 from avgate.core.errors import AvgateError, UsageError
 from avgate.core.text import reason
@@ -61,9 +63,7 @@ def create_app(settings: Settings, store: JobStore, folder: DataFolder, crew: Cr
         folder: where files are kept.
         crew: who does the jobs.
     """
-    metrics = Metrics(store.count, lambda: crew.figures)
     uploads = Uploads(folder.uploads, 3600 * settings.uploads_keep_h)
-    served = Served(settings, store, folder, crew, uploads, metrics)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -76,6 +76,7 @@ def create_app(settings: Settings, store: JobStore, folder: DataFolder, crew: Cr
             yield
         finally:
             cleaning.cancel()
+            await to_thread.run_sync(live.close)
             await to_thread.run_sync(crew.stop)
             folder.release()
 
@@ -89,8 +90,10 @@ def create_app(settings: Settings, store: JobStore, folder: DataFolder, crew: Cr
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    app.state.served = served
-    for routes in (about_routes, tus_routes, job_routes, file_routes):
+    live = add_live(app, settings, settings.models)
+    metrics = Metrics(store.count, lambda: crew.figures, live)
+    served = app.state.served = Served(settings, store, folder, crew, uploads, metrics)
+    for routes in (about_routes, tus_routes, job_routes, file_routes, annotation_routes):
         app.include_router(routes(served))
     app.mount("/web", WebFiles(directory=WEB, check_dir=False))
     for kind, handler in _HANDLERS.items():
@@ -185,13 +188,12 @@ def serve(settings: Settings) -> None:
 
     Raises:
         OutputError: the data folder can't be used, or another server works in it.
-        UsageError: the address can't be listened at.
+        UsageError: the address can't be listened at, or, as for `open_place`, the database can't be used.
     """
-    folder = DataFolder(settings.data)
-    folder.hold()
+    folder, store = open_place(settings)
     with contextlib.ExitStack() as scope:
         scope.callback(folder.release)
-        store = scope.enter_context(contextlib.closing(SqliteJobs(folder.database)))
+        scope.callback(store.close)
         listener = scope.enter_context(_listening(settings))
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
@@ -206,11 +208,13 @@ def serve(settings: Settings) -> None:
             log_config=None,
             server_header=False,
             timeout_graceful_shutdown=GRACE_S,
-            ws_max_size=settings.max_message_kb << 10,
+            ws_max_size=(settings.max_message_kb + 64) << 10,  # what is a little too large is told why
             ws_per_message_deflate=False,  # or few bytes would become many
         )
+        ending = app.state.served.ending
+        threading.Thread(target=described, args=(settings, ending)).start()  # so that the first page needn't wait
         with contextlib.suppress(KeyboardInterrupt):
-            _Server(config, app.state.served.ending).run(sockets=[listener])
+            _Server(config, ending).run(sockets=[listener])
     console.say("stopped; what waits goes on with the next start")
 
 

@@ -70,6 +70,7 @@ class Crew:
         self._rung = threading.Event()
         self._start_s, self._failures, self._tidied_s, self._recovered_s = 0.0, 0, 0.0, 0.0
         self._died, self._recording_s, self._problem = 0, 0.0, ""
+        self._begun, self._waited_s = 0, 0.0
         self._factor: float | None = None
         self._ended: defaultdict[str, int] = defaultdict(int)
         self._stages_s: defaultdict[str, float] = defaultdict(float)
@@ -144,6 +145,8 @@ class Crew:
             recording_s=self._recording_s,
             factor=self._factor,
             problem=self._problem,
+            begun=self._begun,
+            waited_s=self._waited_s,
         )
 
     def _run(self) -> None:
@@ -217,6 +220,9 @@ class Crew:
             idle = [w for w in self._processes if w.ready and w.job is None and not w.ended and w.jobs < _MOST_JOBS]
             if not idle or (job := self._store.claim(self._owner)) is None:
                 return
+            if job.attempt == 1 and job.started_s is not None:
+                self._begun += 1
+                self._waited_s += max(0.0, job.started_s - job.created_s)
             worker = next((w for w in idle if (w.model or DEFAULT_MODEL) == job.options.model), idle[0])
             recording = self._folder.recording(job.id)
             if recording is None:

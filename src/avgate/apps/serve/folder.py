@@ -71,8 +71,8 @@ class DataFolder:
     """The folder that a server keeps everything in; made where it is missing.
 
     uploads/ID is what came of a recording so far; jobs/ID/input/NAME the whole recording; jobs/ID/attempt-N where a
-    worker writes; jobs/ID/results what became of it. No method follows a link inside the folder, and IDs are 32
-    hexadecimal digits: of others nothing exists.
+    worker writes; jobs/ID/results what became of it; jobs/ID/annotations what raters say of it. No method follows a
+    link inside the folder, and IDs are 32 hexadecimal digits: of others nothing exists.
 
     Args:
         root: where.
@@ -229,6 +229,16 @@ class DataFolder:
     def result(self, job_id: str, name: str) -> Path | None:
         """One of a job's results, or None where there is none of that name."""
         return next((path for path in self._files(job_id, "results") if path.name == name), None)
+
+    def annotations(self, job_id: str) -> Sequence[Path]:
+        """What raters said of a job's recording: a file NAME.csv each, sorted."""
+        return [path for path in self._files(job_id, "annotations") if not path.name.startswith(".")]
+
+    def annotate(self, job_id: str, name: str) -> Path:
+        """Where one of that name goes, which must be one for a file; FileNotFoundError where the job has gone."""
+        folder = self.jobs / _checked(job_id) / "annotations"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder / f"{name}.csv"
 
     def remove(self, job_id: str) -> None:
         """Remove everything of a job."""

@@ -87,6 +87,8 @@ class Figures:
         recording_s: seconds of all recordings that are done.
         factor: seconds of work per second of recording, a running mean over recordings; None before the first.
         problem: why no worker can start; empty where some can.
+        begun: jobs that were begun here for the first time.
+        waited_s: for how many seconds these had waited, in all.
     """
 
     workers: int
@@ -98,6 +100,8 @@ class Figures:
     recording_s: float
     factor: float | None
     problem: str
+    begun: int = 0
+    waited_s: float = 0.0
 
 
 class JobStore(Protocol):

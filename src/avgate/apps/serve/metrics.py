@@ -8,17 +8,17 @@ from typing import Any
 from prometheus_client import (
     CollectorRegistry,
     Counter,
-    Gauge,
     Histogram,
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from avgate.apps.serve.crew import Figures
 from avgate.apps.serve.jobs import ENDED
+from avgate.apps.serve.live import Live
 
 KIND = CONTENT_TYPE_LATEST
 """The content type of `Metrics.text`."""
@@ -26,12 +26,22 @@ KIND = CONTENT_TYPE_LATEST
 _STATES = ("queued", "running", *ENDED)
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
+_LIVE = {
+    "streams": "Live streams that began",
+    "images": "Images that came in live streams that have ended",
+    "dropped": "Those of them that had no room",
+    "skipped": "Those of the others in which no face was looked for",
+    "results": "Results of live streams",
+    "refused": "Live streams that ended with an error",
+}
+"""Names in the live streams' counts -> what they mean."""
+
 
 class _Work(Collector):
-    """Asks the store and the crew how it stands, whenever somebody reads."""
+    """Asks the store, the crew and the live streams how it stands, whenever somebody reads."""
 
-    def __init__(self, count: Callable[[], Mapping[Any, int]], figures: Callable[[], Figures]):
-        self._count, self._figures = count, figures
+    def __init__(self, count: Callable[[], Mapping[Any, int]], figures: Callable[[], Figures], live: Live):
+        self._count, self._figures, self._live = count, figures, live
 
     def collect(self) -> Iterator[Metric]:
         """The gauges and counters."""
@@ -46,6 +56,8 @@ class _Work(Collector):
         for stage, seconds in done.stages_s.items():
             stages.add_metric([stage], seconds)
         yield from (jobs, ended, stages)
+        about = "Time that jobs waited before they were begun"
+        yield SummaryMetricFamily("avgate_queue_seconds", about, done.begun, done.waited_s)
         yield GaugeMetricFamily("avgate_workers", "Worker processes", done.workers)
         yield GaugeMetricFamily("avgate_workers_ready", "Worker processes that have loaded everything", done.ready)
         yield CounterMetricFamily("avgate_workers_died", "Worker processes that died", done.died)
@@ -53,6 +65,9 @@ class _Work(Collector):
         if done.factor is not None:
             about = "Seconds of work per second of recording, a running mean"
             yield GaugeMetricFamily("avgate_real_time_factor", about, done.factor)
+        yield GaugeMetricFamily("avgate_live_streams_open", "Live streams that are open", self._live.open)
+        for name, about in _LIVE.items():
+            yield CounterMetricFamily(f"avgate_live_{name}", about, getattr(self._live.counts, name))
 
 
 class Metrics:
@@ -61,16 +76,15 @@ class Metrics:
     Args:
         count: gives the number of jobs in each state.
         figures: gives what the crew did.
+        live: the live streams.
     """
 
-    def __init__(self, count: Callable[[], Mapping[Any, int]], figures: Callable[[], Figures]):
+    def __init__(self, count: Callable[[], Mapping[Any, int]], figures: Callable[[], Figures], live: Live):
         disable_created_metrics()
         self._registry = CollectorRegistry()
-        self._registry.register(_Work(count, figures))
+        self._registry.register(_Work(count, figures, live))
         made: dict[str, Any] = {"registry": self._registry}
         self._bytes = Counter("avgate_uploaded_bytes", "Bytes of recordings that came", **made)
-        self._streams = Gauge("avgate_live_streams", "Live streams that are open", **made)
-        self._dropped = Counter("avgate_live_dropped_frames", "Frames of live streams that were dropped", **made)
         self._requests = Histogram("avgate_request_seconds", "Time per request", ["method", "route", "status"], **made)
 
     def text(self) -> bytes:
@@ -85,15 +99,3 @@ class Metrics:
     def uploaded(self, count: int) -> None:
         """So many bytes of a recording have come."""
         self._bytes.inc(count)
-
-    def stream_opened(self) -> None:
-        """A live stream began."""
-        self._streams.inc()
-
-    def stream_closed(self) -> None:
-        """A live stream ended."""
-        self._streams.dec()
-
-    def dropped(self, count: int = 1) -> None:
-        """So many frames of a live stream were dropped."""
-        self._dropped.inc(count)

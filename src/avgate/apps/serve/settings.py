@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,9 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "max_streams": (0, 10_000),
     "max_stream_s": (1, 7 * 86_400),
     "max_lag_s": (0.1, 3600),
+    "max_idle_s": (1, 86_400),
+    "max_messages_per_s": (1, 100_000),
+    "max_pixels": (1, 1 << 28),
     "max_message_kb": (16, 1 << 20),
     "requests_per_minute": (1, 1_000_000),
     "silent_s": (2, 3600),
@@ -43,8 +45,11 @@ _RANGES: Mapping[str, tuple[float, float]] = {
 }
 
 
+_PATHS = "give NAME=PATH,NAME=PATH, or a table of NAME = 'PATH'"
+
+
 def _shipped() -> dict[str, Path | None]:
-    return {DEFAULT_MODEL: None, LIVE_MODEL: Path(str(resources.files("avgate.models"))) / "weights/live.safetensors"}
+    return {DEFAULT_MODEL: None, LIVE_MODEL: None}
 
 
 def _most_workers() -> int:
@@ -72,6 +77,9 @@ class Settings:
         max_stream_s: longest live stream, in seconds.
         max_lag_s: how far behind a live stream may fall, in seconds.
         max_message_kb: largest message of a live stream, in KiB.
+        max_idle_s: how long a live stream may send nothing, in seconds.
+        max_messages_per_s: messages of a live stream in a second, on average over two.
+        max_pixels: most pixels of an image of a live stream.
         requests_per_minute: requests that one client may make in a minute.
         keep_h: hours after which a recording that has ended, and its results, are removed.
         uploads_keep_h: hours after which an upload that stopped is removed.
@@ -97,6 +105,9 @@ class Settings:
     max_stream_s: float = 7200.0
     max_lag_s: float = 10.0
     max_message_kb: int = 4096
+    max_idle_s: float = 30.0
+    max_messages_per_s: int = 400
+    max_pixels: int = 3840 * 2160
     requests_per_minute: int = 600
     keep_h: float = 72.0
     uploads_keep_h: float = 24.0
@@ -131,7 +142,9 @@ class Settings:
             if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
                 hint = "use letters, digits, - and _"
                 raise UsageError(f"'{name}' can't be a model's name", where="models", hint=hint)
-            if path is not None and path != shipped.get(name) and not path.exists():
+            if path is None and name not in shipped:
+                raise UsageError(f"no weights of the name '{name}' come with avgate", where="models", hint=_PATHS)
+            if path is not None and not path.exists():
                 hint = "give a checkpoint or the folder of a run"
                 raise UsageError(f"the weights of '{name}' aren't there ({path})", where="models", hint=hint)
 
@@ -186,6 +199,13 @@ class Settings:
             return False
 
 
+def weights_of(name: str, path: str | Path | None) -> str | Path:
+    """The file or the run's folder of one of `Settings.models`; loads torch where it is what comes with avgate."""
+    from avgate.models.checkpoint import SHIPPED
+
+    return SHIPPED[name] if path is None else path
+
+
 def _read(file: Path) -> dict[str, Any]:
     if sys.version_info < (3, 11):
         hint = "use Python 3.11 or later, or variables AVGATE_SERVE_... of the environment"
@@ -220,7 +240,7 @@ def _models(value: Any, is_text: bool, folder: Path) -> dict[str, Path | None]:
     if not isinstance(value, Mapping) or not all(
         p is None or (isinstance(p, str | Path) and p) for p in value.values()
     ):
-        raise UsageError("models aren't names with paths", hint="give NAME=PATH,NAME=PATH, or a table of NAME = 'PATH'")
+        raise UsageError("models aren't names with paths", hint=_PATHS)
     return {name: None if path is None else _path(path, folder) for name, path in value.items()}
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from avgate.apps.serve.jobs import Job
+from avgate.apps.serve.settings import DEFAULT_MODEL, weights_of
 from avgate.core.console import console
 from avgate.core.errors import AvgateError, MediaError, choose
 from avgate.core.processes import end_with_parent, limit_memory, limit_time, ran_out_of_memory, resident_mb
@@ -334,7 +335,8 @@ def _folders(task: Mapping[str, Any]) -> list[str]:
 
 def _weights(model: str, models: Mapping[str, str | None]) -> str | None:
     named = {name: (path,) for name, path in models.items()}
-    return choose("model", model, named)[0]
+    (path,) = choose("model", model, named)
+    return path if model == DEFAULT_MODEL else str(weights_of(model, path))
 
 
 class _Said:

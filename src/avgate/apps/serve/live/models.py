@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avgate.apps.serve.live.messages import BAD, FAULT, Hello, Refused
+from avgate.apps.serve.settings import weights_of
 from avgate.core.errors import AvgateError, CheckpointError, UsageError, choose
 
 if TYPE_CHECKING:  # which loads torch
@@ -84,10 +85,7 @@ class Models:
         return levels[level]
 
     def _file(self, name: str) -> str | Path | None:
-        from avgate.models.checkpoint import LIVE_WEIGHTS
-
-        path = self._files[name]
-        return LIVE_WEIGHTS if path is None and name == "live" else path
+        return weights_of(name, self._files[name])
 
 
 def fault(what: str) -> Refused:

@@ -48,6 +48,7 @@ class LiveStream:
         estimator = self.streamer.estimator
         gates = [gate.name for gate in estimator.step_program.gates]
         more = {"step_s": self.streamer.step_s, "gates": gates, "notes": self.streamer.notes}
+        more |= {"demonstration": estimator.checkpoint.demonstration}
         return {"ready": True, "targets": list(estimator.targets)} | more
 
     def take(self, pieces: Sequence[Piece]) -> tuple[list[dict[str, Any]], float]:
@@ -104,7 +105,7 @@ class LiveStream:
 
 def _plain(result: Result) -> dict[str, Any]:
     """A result for JSON; what isn't known is None."""
-    columns = {name: _rounded(getattr(result, name)) for name in ("targets", "low", "high")}
+    columns = {name: _rounded(getattr(result, name)) for name in ("targets", "raw", "low", "high")}
     gates = _rounded({gate.name: value for gate, value in result.gates.items()})
     present = {name: bool(here) for name, here in result.present.items()}
     delay_s = round(result.delay_s, _DECIMALS)

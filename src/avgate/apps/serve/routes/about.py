@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -16,6 +17,7 @@ from avgate.apps.serve import metrics
 from avgate.apps.serve.guard import log_in
 from avgate.apps.serve.routes.served import FORMATS, Served
 from avgate.apps.serve.routes.shapes import FormatShape, Health, ModelShape, Refused, answers, problems
+from avgate.apps.serve.settings import Settings, weights_of
 from avgate.core.errors import AvgateError
 from avgate.labels.formats import label_format
 
@@ -46,7 +48,7 @@ def about_routes(served: Served) -> APIRouter:
     )
     def models() -> list[ModelShape]:
         """The models that recordings can be estimated with, the first one being the usual one."""
-        return [_described(name, path) for name, path in served.settings.models.items()]
+        return described(served.settings)
 
     @router.get(
         "/api/formats",
@@ -107,13 +109,23 @@ class WebFiles(StaticFiles):
         return response
 
 
+_describing = threading.Lock()
+
+
+def described(settings: Settings, ending: threading.Event | None = None) -> list[ModelShape]:
+    """What the models are, which takes seconds the first time; those before the server ends."""
+    with _describing:  # nothing is loaded twice at once
+        models = settings.models.items()
+        return [_described(name, path) for name, path in models if ending is None or not ending.is_set()]
+
+
 @lru_cache
 def _described(name: str, path: Path | None) -> ModelShape:
     """What a model is. Of one that can't be read, what is wrong with it."""
     from avgate.inference.estimator import Estimator
 
     try:
-        estimator = Estimator(path)
+        estimator = Estimator(weights_of(name, path))
     except AvgateError as error:
         return ModelShape(name=name, called="can't be used", causal=False, targets=[], notes=[error.what], card="")
     checkpoint = estimator.checkpoint

@@ -71,10 +71,8 @@ def file_routes(served: Served) -> APIRouter:
         if name not in job.results:
             hint = f"it has: {', '.join(job.results)}" if job.results else f"the job is {job.state}"
             raise Refused(404, "the job has no such result", hint, "name")
-        suffix = Path(name).suffix.lower()
-        kind = _KINDS.get(suffix, "application/octet-stream")
-        policy = _REPORT if suffix == ".html" else _CLOSED
-        return _file(served.folder.result(job.id, name), kind, name, policy)
+        policy = _REPORT if name.lower().endswith(".html") else _CLOSED
+        return _file(served.folder.result(job.id, name), kind_of(name), name, policy)
 
     @router.get("/input", response_class=FileResponse, responses=problems(404) | _BYTES)
     def recording(job: Job = found) -> FileResponse:
@@ -84,6 +82,16 @@ def file_routes(served: Served) -> APIRouter:
         return _file(path, kind, job.name, _CLOSED)
 
     return router
+
+
+def kind_of(name: str) -> str:
+    """What browsers are told that a file of this name is."""
+    return _KINDS.get(Path(name).suffix.lower(), "application/octet-stream")
+
+
+def as_file(path: Path, name: str) -> FileResponse:
+    """A file that was checked or made by the server; Refused where it has gone."""
+    return _file(path, kind_of(name), name, _CLOSED)
 
 
 def _file(path: Path | None, kind: str, name: str, policy: str) -> FileResponse:

@@ -102,7 +102,8 @@ class Served:
                 self.uploads.forget(upload_id)
             elif upload is not None and self._complete(upload_id, upload.length):
                 accepted.append(self.accept(upload_id, upload.name, upload.options))
-        self.uploads.clear()
+        if not self.settings.is_shared:  # or other servers' requests are under way
+            self.uploads.clear()
         return accepted
 
     def _complete(self, upload_id: str, length: int) -> bool:

@@ -108,6 +108,15 @@ class ModelShape(BaseModel):
     card: str = Field(description="What it is and isn't for; may be empty.")
 
 
+class AnnotationShape(BaseModel):
+    """What a rater says of a recording."""
+
+    name: str = Field(description="Usually RATER-TARGET.")
+    targets: list[str] = Field(description="What is rated.")
+    size: int = Field(description="Bytes as CSV.")
+    saved: str = Field(description="When it was saved, ISO 8601.")
+
+
 class FormatShape(BaseModel):
     """A label format that results can be written in."""
 

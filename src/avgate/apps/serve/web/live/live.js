@@ -69,7 +69,7 @@ async function begin(media) {
 }
 
 function ready(mine, message) {
-  Object.assign(mine, { targets: message.targets, gates: message.gates ?? [] });
+  Object.assign(mine, { targets: message.targets, gates: message.gates ?? [], demonstration: message.demonstration });
   mine.showBars = relianceBars(mine.gates);
   tell(element("live-state"), "");
   element("live-now").hidden = false;
@@ -126,7 +126,7 @@ function showRunning(running) {
 const showNotes = (notes = []) => element("live-said").replaceChildren(...notes.map((note) => make("p", { className: "caption" }, note)));
 
 function startRecording() {
-  session = new Session({ targets: run.targets, gates: run.gates, level: run.level }, element("keep-video").checked ? run.media : null);
+  session = new Session({ targets: run.targets, gates: run.gates, level: run.level, demonstration: run.demonstration }, element("keep-video").checked ? run.media : null);
   session.running = true;
   element("session").hidden = true;
   showRecording(true);

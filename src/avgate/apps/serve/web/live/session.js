@@ -5,7 +5,7 @@ const TYPES = ["video/mp4;codecs=avc1.42E01E,mp4a.40.2", "video/webm;codecs=vp8,
 
 export class Session {
   /**
-   * @param {{targets: string[], gates: string[], level: number}} about what the results have
+   * @param {{targets: string[], gates: string[], level: number, demonstration?: boolean}} about what the results have
    * @param {MediaStream|null} stream to keep, or null
    */
   constructor(about, stream) {
@@ -64,9 +64,9 @@ export class Session {
 /**
  * Results as a table.
  * @param {import("./results.js").Result[]} results
- * @param {{targets: string[], gates: string[], level: number}} about
+ * @param {{targets: string[], gates: string[], level: number, demonstration?: boolean}} about
  */
-export function toCsv(results, { targets, gates, level }) {
+export function toCsv(results, { targets, gates, level, demonstration = false }) {
   const first = results[0];
   const start = first?.time_s ?? 0;
   const number = (value) => (typeof value === "number" && Number.isFinite(value) ? (value + 0).toFixed(6).replace(/^-(0\.0+)$/, "$1") : "");
@@ -82,6 +82,7 @@ export function toCsv(results, { targets, gates, level }) {
     ...raw.map((name) => [`${name}_raw`, (r) => number(r.raw[name])]),
     ...masks.map((name) => [`${name}_present`, (r) => String(Number(r.present[name]))]),
     ...gates.map((name) => [name, (r) => number(r.gates[name])]),
+    ...(demonstration ? [["weights", () => "demonstration"]] : []),
   ];
   const cell = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
   const title = (name) => cell(/^[=+\-@\t\r]/.test(name) ? `'${name}` : name);
