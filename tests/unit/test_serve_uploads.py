@@ -353,3 +353,12 @@ def test_an_upload_that_was_cut_before_its_job_was_there_becomes_it_once_at_the_
             assert len(server.left()) == 3
     with serving(tmp_path / "data") as server:
         assert server.add(other, 2, b"cdef").headers["avgate-job"]
+
+
+@pytest.mark.parametrize(("database", "stays"), [("", False), ("postgresql://somewhere/jobs", True)])
+def test_what_other_servers_may_be_receiving_stays_where_they_share_the_folder(tmp_path, database, stays):
+    with serving(tmp_path / "data") as server:
+        part = server.folder.upload("7" * 32)
+    part.write_bytes(b"a recording in one request, so far")
+    with serving(tmp_path / "data", database=database):
+        assert part.exists() == stays

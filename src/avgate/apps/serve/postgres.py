@@ -149,7 +149,8 @@ class PostgresJobs:
     def count(self) -> dict[State, int]:
         """See JobStore; states that no job is in are 0."""
         with self._pool.connection() as connection:
-            found = dict(connection.execute("SELECT state, count(*) FROM avgate_jobs GROUP BY state").fetchall())
+            rows = connection.execute("SELECT state, count(*) FROM avgate_jobs GROUP BY state").fetchall()
+        found: dict[State, int] = dict(rows)
         return {state: found.get(state, 0) for state in get_args(State)}
 
     def claim(self, owner: str) -> Job | None:
@@ -235,7 +236,7 @@ class PostgresJobs:
     def changes(self, since: int) -> tuple[int, Sequence[Job]]:
         """See JobStore."""
         with self._pool.connection() as connection:
-            (count,) = connection.execute("SELECT changes FROM avgate_server").fetchone()
+            count = _one(connection, "SELECT changes FROM avgate_server")
         if count == since:
             return count, []
         # Those that change in between come now, and once more the next time.
@@ -257,26 +258,30 @@ class PostgresJobs:
         Those who write wait for each other here, so that no change becomes visible after one with a higher number.
         """
         with self._pool.connection() as connection:
-            yield (
-                connection,
-                connection.execute("UPDATE avgate_server SET changes = changes + 1 RETURNING changes").fetchone()[0],
-            )
+            yield connection, _one(connection, "UPDATE avgate_server SET changes = changes + 1 RETURNING changes")
+
+
+def _one(connection: psycopg.Connection, command: str) -> Any:
+    """The only value of the only row."""
+    row = connection.execute(command).fetchone()
+    assert row is not None
+    return row[0]
 
 
 def _make(connection: psycopg.Connection) -> int:
     """Make the tables that are missing; the version of those that are there."""
     connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-    if connection.execute("SELECT to_regclass('procrastinate_jobs')").fetchone()[0] is None:
+    if _one(connection, "SELECT to_regclass('procrastinate_jobs')") is None:
         connection.execute(SchemaManager.get_schema())
-    if connection.execute("SELECT to_regclass('avgate_server')").fetchone()[0] is None:
+    if _one(connection, "SELECT to_regclass('avgate_server')") is None:
         connection.execute(_TABLES)
         connection.execute("INSERT INTO avgate_server VALUES (%s, 0, '')", [_VERSION])
-    return int(connection.execute("SELECT version FROM avgate_server").fetchone()[0])
+    return int(_one(connection, "SELECT version FROM avgate_server"))
 
 
 def _bind(connection: psycopg.Connection, mark: Path) -> None:
     """Find out whether the data folder is the one that the database's jobs have their files in."""
-    (known,) = connection.execute("SELECT folder FROM avgate_server").fetchone()
+    known = _one(connection, "SELECT folder FROM avgate_server")
     try:
         found = mark.read_text("ascii").strip()
         if not known:
