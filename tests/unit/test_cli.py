@@ -86,7 +86,7 @@ def test_every_verb_shows_an_example_and_explains_every_option(verb, capsys):
 @every_verb
 def test_options_that_verbs_share_are_the_same_in_all(verb):
     hints = get_type_hints(cli.VERBS[verb], include_extras=True)
-    if verb in ("export", "serve"):  # a corpus that need not be, and the server's own folder
+    if verb in ("export", "serve", "work"):  # a corpus that need not be, and the server's own folder
         del hints["data"]
     assert {name: hints[name] for name in SHARED if name in hints} == {n: t for n, t in SHARED.items() if n in hints}
     if "data" in hints and verb not in ("reproduce", "submit"):

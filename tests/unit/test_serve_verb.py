@@ -45,7 +45,7 @@ def test_other_machines_are_served_with_a_token_alone(tmp_path, capsys):
 
 def test_machines_without_a_server_need_its_database(tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
-        cli.main(["work", "--data", str(tmp_path / "data"), "--workers", "1"])
+        cli.main(["work", "--data", str(tmp_path / "data")])
     assert ended.value.code == 2
     said = capsys.readouterr()
     assert "database" in said.out + said.err

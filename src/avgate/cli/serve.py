@@ -46,7 +46,6 @@ def serve(
 def work(
     database: Annotated[str | None, default("none; $AVGATE_SERVE_DATABASE isn't seen by others")] = None,
     data: Annotated[Path | None, default("avgate-data")] = None,
-    workers: Annotated[int | None, default("one less than there are cores"), Within(1, 256, such_as=4)] = None,
     config: Annotated[Path | None, default("none")] = None,
 ) -> None:
     """Estimate the recordings that servers on other machines accept.
@@ -60,10 +59,9 @@ def work(
     Args:
         database: Address of the database, postgresql://...
         data: Folder for recordings and results, as the servers see it.
-        workers: Recordings to estimate at the same time.
         config: TOML file of settings.
     """
     from avgate.apps.serve.settings import Settings
     from avgate.apps.serve.work import work as run
 
-    run(Settings.load(config, database=database, data=data, workers=workers))
+    run(Settings.load(config, database=database, data=data))

@@ -334,8 +334,7 @@ def _folders(task: Mapping[str, Any]) -> list[str]:
 
 
 def _weights(model: str, models: Mapping[str, str | None]) -> str | None:
-    named = {name: (path,) for name, path in models.items()}
-    (path,) = choose("model", model, named)
+    path = choose("model", model, {name: (path,) for name, path in models.items()})[0]
     return path if model == DEFAULT_MODEL else str(weights_of(model, path))
 
 
