@@ -66,7 +66,7 @@ check: $(INSTALLED)  ## formatting, lint, types, import layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(INSTALLED)  ## measure speed and memory, write docs/benchmarks.md, and those of the store, of length and of live use beside it
+bench: $(INSTALLED)  ## measure speed and memory, write docs/benchmarks.md, and those of the store, of length, of live use and of the server beside it
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/length.py
@@ -99,11 +99,12 @@ ablations: $(INSTALLED)  ## make results, and what each part of the gated models
 complementarity: $(INSTALLED)  ## write docs/complementarity.md from CREMA-D's votes
 	$(BIN)/python tools/complementarity.py
 
-docs: $(INSTALLED) complementarity  ## make docs/complementarity.md, fusions.md, raters.md, example.md, the summary of results.md, and the README's picture anew; after make demo
+docs: $(INSTALLED) complementarity  ## make docs/complementarity.md, fusions.md, raters.md, example.md, the summary of results.md, the table of settings in serve.md, and the pictures anew; after make demo
 	$(BIN)/python tools/fusions.py
 	$(BIN)/python tools/raters.py
 	$(BIN)/python tools/example.py
 	$(BIN)/python tools/summary.py
+	$(BIN)/python tools/serve_settings.py
 	$(BIN)/python tools/picture.py
 
 parity: $(INSTALLED)  ## compare avgate with the definitions that it stands on, write docs/parity.md

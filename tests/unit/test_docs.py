@@ -158,3 +158,34 @@ def test_the_table_of_label_formats_names_every_format():
 
     page = (ROOT / "docs" / "labels.md").read_text()
     assert [f.name for f in LABEL_FORMATS if f"`{f.name}`" not in page or f"`{f.suffix}`" not in page] == []
+
+
+def test_the_table_of_the_server_names_every_setting_as_it_is(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    made = import_module("serve_settings")
+    _, head, after = (ROOT / "docs" / "serve.md").read_text().partition(made.HEAD)
+    assert head
+    assert re.match(r"(\|.*\n)*", after)[0].splitlines() == made.rows(), "run python tools/serve_settings.py"
+
+
+def test_what_the_servers_page_calls_a_limit_is_one():
+    from dataclasses import fields
+
+    from avgate.apps.serve.live.messages import Limits
+    from avgate.apps.serve.settings import PREFIX, Settings
+
+    text = (ROOT / "docs" / "serve.md").read_text()
+    known = {field.name for kind in (Settings, Limits) for field in fields(kind)}
+    assert set(re.findall(r"`((?:max|keep|memory|silent|uploads_keep)_\w+)`", text)) <= known
+    assert {name.lower() for name in re.findall(rf"{PREFIX}(\w+)", text)} - {""} <= {f.name for f in fields(Settings)}
+
+
+def test_the_table_of_the_servers_counts_names_all_of_them():
+    pytest.importorskip("prometheus_client", reason='the server needs pip install "avgate[serve]"')
+    from avgate.apps.serve.jobs import Figures
+    from avgate.apps.serve.metrics import Metrics
+
+    figures = Figures(1, 1, 0, 0, {}, {"reading": 1.0}, 1.0, 1.0, "")
+    told = Metrics(dict, lambda: figures).text().decode()
+    named = set(re.findall(r"`(avgate_\w+)`", (ROOT / "docs" / "serve.md").read_text()))
+    assert named == set(re.findall(r"^# TYPE (\w+)", told, re.M))
