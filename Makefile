@@ -71,6 +71,7 @@ bench: $(INSTALLED)  ## measure speed and memory, write docs/benchmarks.md, and 
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/length.py
 	$(BIN)/python benchmarks/live.py
+	$(BIN)/python benchmarks/serve.py
 
 weights: $(INSTALLED)  ## train the weights that come with avgate, those for live use too; needs the recordings of people in ../shared/data
 	$(BIN)/avgate render --out work/weights/clips --identities 32 --clips 3 --seed 1
@@ -106,6 +107,7 @@ docs: $(INSTALLED) complementarity  ## make docs/complementarity.md, fusions.md,
 	$(BIN)/python tools/summary.py
 	$(BIN)/python tools/serve_settings.py
 	$(BIN)/python tools/picture.py
+	$(BIN)/python tools/serve_picture.py
 
 parity: $(INSTALLED)  ## compare avgate with the definitions that it stands on, write docs/parity.md
 	$(BIN)/python -m tools.parity
