@@ -58,6 +58,7 @@ def main() -> None:
 
 def watch(page: Page) -> None:
     """Switch the camera on and let curves come."""
+    page.wait_for_selector("#live-model option", state="attached", timeout=120_000)
     page.click("#tab-live")
     page.click("#live-start:enabled")
     page.wait_for_selector("#live-now:visible", timeout=120_000)

@@ -183,9 +183,12 @@ def test_what_the_servers_page_calls_a_limit_is_one():
 def test_the_table_of_the_servers_counts_names_all_of_them():
     pytest.importorskip("prometheus_client", reason='the server needs pip install "avgate[serve]"')
     from avgate.apps.serve.jobs import Figures
+    from avgate.apps.serve.live import Live
+    from avgate.apps.serve.live.messages import Limits
+    from avgate.apps.serve.live.models import Models
     from avgate.apps.serve.metrics import Metrics
 
     figures = Figures(1, 1, 0, 0, {}, {"reading": 1.0}, 1.0, 1.0, "")
-    told = Metrics(dict, lambda: figures).text().decode()
+    told = Metrics(dict, lambda: figures, Live(Limits(), Models({}))).text().decode()
     named = set(re.findall(r"`(avgate_\w+)`", (ROOT / "docs" / "serve.md").read_text()))
     assert named == set(re.findall(r"^# TYPE (\w+)", told, re.M))
