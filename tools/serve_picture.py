@@ -19,24 +19,27 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from avgate.core.types import SAMPLE_RATE
+from avgate.corpora.rendered import RenderConfig, render
 from avgate.media import Media
 
 ROOT = Path(__file__).resolve().parents[1]
-CLIP = ROOT.parent / "shared" / "clips" / "obama_speech.mp4"
-"""An address of the White House, which is in the public domain."""
+CLIP = RenderConfig(identities=3, clips_per_identity=1)
+"""A rendered clip, as in the report's picture."""
 
 PICTURE = ROOT / "docs" / "serve.png"
-RATE, WIDTH, HEIGHT = 25, 640, 480
+RATE, SIDE = 25, 480
 WATCHED_S, LARGEST = 20, 200_000
 
 
 def main() -> None:
-    """Show a recording to the page as if a camera saw it, and save what the browser shows."""
+    """Show a clip to the page as if a camera saw it, and save what the browser shows."""
     command = shutil.which("chromium") or shutil.which("google-chrome")
-    if command is None or not CLIP.is_file():
-        raise SystemExit("the picture needs chromium, and ../shared/clips/obama_speech.mp4")
+    if command is None:
+        raise SystemExit("the picture needs chromium")
     with tempfile.TemporaryDirectory() as scratch:
-        seen, heard = camera(Path(scratch) / "seen.y4m"), microphone(Path(scratch) / "heard.wav")
+        render(Path(scratch) / "rendered", CLIP)
+        clip = min((Path(scratch) / "rendered").rglob("*.mp4"))
+        seen, heard = camera(clip, Path(scratch) / "seen.y4m"), microphone(clip, Path(scratch) / "heard.wav")
         devices = [
             "--no-sandbox",
             "--use-fake-device-for-media-stream",
@@ -49,7 +52,7 @@ def main() -> None:
             sync_playwright() as driver,
             driver.chromium.launch(executable_path=command, args=devices) as browser,
         ):
-            page = browser.new_page(viewport={"width": 1100, "height": 1150})
+            page = browser.new_page(viewport={"width": 1100, "height": 1470})
             page.goto(address)
             watch(page)
             page.screenshot(path=PICTURE)
@@ -65,26 +68,26 @@ def watch(page: Page) -> None:
     page.wait_for_timeout(1000 * WATCHED_S)
     if page.inner_text("#now-valence").strip() in ("", "–"):
         raise SystemExit(f"there is no estimate: {page.inner_text('#live')}")
-    page.locator("#live-state, #live-now").last.scroll_into_view_if_needed()
+    page.evaluate("() => scrollTo(0, 0)")
 
 
-def camera(file: Path) -> Path:
+def camera(clip: Path, file: Path) -> Path:
     """The clip's frames at a steady rate, as Chromium's camera takes them: raw, with YUV at half of the size."""
-    frames = list(Media(CLIP).frames())
+    frames = list(Media(clip).frames())
     times = np.array([frame.time_s for frame in frames])
     with file.open("wb") as out:
-        out.write(f"YUV4MPEG2 W{WIDTH} H{HEIGHT} F{RATE}:1 Ip A1:1 C420jpeg\n".encode())
+        out.write(f"YUV4MPEG2 W{SIDE} H{SIDE} F{RATE}:1 Ip A1:1 C420jpeg\n".encode())
         for at in np.arange(0, times[-1], 1 / RATE):
             frame = frames[int(np.searchsorted(times, at, "right")) - 1]
-            y, *colours = Image.fromarray(frame.image).resize((WIDTH, HEIGHT)).convert("YCbCr").split()
-            halves = [plane.resize((WIDTH // 2, HEIGHT // 2)) for plane in colours]
+            y, *colours = Image.fromarray(frame.image).resize((SIDE, SIDE)).convert("YCbCr").split()
+            halves = [plane.resize((SIDE // 2, SIDE // 2)) for plane in colours]
             out.write(b"FRAME\n" + b"".join(plane.tobytes() for plane in (y, *halves)))
     return file
 
 
-def microphone(file: Path) -> Path:
+def microphone(clip: Path, file: Path) -> Path:
     """The clip's sound as Chromium's microphone takes it."""
-    samples = np.concatenate([piece.samples for piece in Media(CLIP).sound()])
+    samples = np.concatenate([piece.samples for piece in Media(clip).sound()])
     with wave.open(str(file), "wb") as out:
         out.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
         out.writeframes(np.clip(np.round(samples * 2**15), -(2**15), 2**15 - 1).astype("<i2").tobytes())
