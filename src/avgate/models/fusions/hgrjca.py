@@ -143,7 +143,7 @@ class GatedIteration(nn.Module):
             gated[m] = attended[m]
             if self.config.iteration_gate:
                 gates[m] = self.gate[m](self._seen(m, x, attended))[..., 1:]
-                gated[m] = torch.lerp(x[m], attended[m], gates[m])  # the two shares sum to 1
+                gated[m] = x[m] + gates[m] * (attended[m] - x[m])  # the two shares sum to 1
             if self.config.final_relu:
                 gated[m] = torch.relu(gated[m])
         return gated, attended, gates
