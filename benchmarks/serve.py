@@ -323,7 +323,7 @@ def requests(count: int, megabytes: int, recording_s: float) -> dict[str, Any]:
 
         actions: list[Callable[[], object]] = [
             *(lambda path=path: timed("read", "GET", path) for path in READ),
-            lambda: timed("read the list of models, which the first one loads", "GET", "/api/models"),
+            lambda: timed("read the list of models", "GET", "/api/models"),
             lambda: timed("read a result", "GET", f"/api/jobs/{done}/results/done.html"),
             lambda: timed("send what is no recording", "POST", "/api/jobs?name=a.mp4", b"no video" * 999),
             lambda: timed("ask for what can't be", "POST", "/api/jobs?formats=nonsense", small),
