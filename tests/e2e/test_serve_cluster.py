@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.skipif(os.name != "posix", reason="kills as POSIX does"),
 ]
 
-KILLS = int(os.environ.get("SERVE_KILLS", "2"))
+KILLS = int(os.environ.get("SERVE_KILLS", "1"))
 """At how many moments machines are killed."""
 
 WORK = "from avgate.apps.serve.settings import Settings; from avgate.apps.serve.work import work; work(Settings.load())"

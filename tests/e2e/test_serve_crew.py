@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.skipif(os.name != "posix", reason="kills as POSIX does"),
 ]
 
-KILLS = int(os.environ.get("SERVE_KILLS", "3"))
+KILLS = int(os.environ.get("SERVE_KILLS", "1"))
 """At how many moments servers are killed."""
 
 

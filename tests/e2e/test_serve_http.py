@@ -26,6 +26,9 @@ pytestmark = pytest.mark.slow
 MUTATIONS = int(os.environ.get("AVGATE_MUTATIONS", "60"))
 """How many mutated requests are sent; the server must stand thousands."""
 
+KILLS = int(os.environ.get("SERVE_KILLS", "2"))
+"""At how many moments the server is killed."""
+
 WIDE = {"requests_per_minute": 1_000_000, "max_jobs": 1_000_000, "max_upload_mb": 1}
 
 
@@ -205,7 +208,7 @@ def test_a_server_that_is_killed_at_any_moment_goes_on_with_every_upload_and_job
     while len(jobs) < len(recordings):
         with process(data, tmp_path / "log", port, **WIDE) as (address, running):
             parts = dice.randint(0, 6)
-            while len(jobs) < len(recordings) and (parts > 0 or kills >= 4):
+            while len(jobs) < len(recordings) and (parts > 0 or kills >= KILLS):
                 parts -= 1
                 name = dice.choice([name for name in recordings if name not in jobs])
                 content = recordings[name]
@@ -221,7 +224,7 @@ def test_a_server_that_is_killed_at_any_moment_goes_on_with_every_upload_and_job
                 headers = ask(address, "PATCH", places[name], content[at : at + 40_000], headers)[1]
                 if "avgate-job" in headers:
                     jobs[name] = headers["avgate-job"]
-            if kills < 4:
+            if kills < KILLS:
                 # It is in the middle of a part.
                 netloc = urllib.parse.urlsplit(address).netloc
                 for name, place in places.items():
@@ -236,7 +239,7 @@ def test_a_server_that_is_killed_at_any_moment_goes_on_with_every_upload_and_job
                 kills += 1
                 running.send_signal(signal.SIGKILL)
                 running.wait()
-    assert kills == 4
+    assert kills == KILLS
     with process(data, tmp_path / "log", port, **WIDE) as (address, _):
         listed = json.loads(ask(address, "GET", "/api/jobs")[2])
         assert sorted(job["id"] for job in listed) == sorted(jobs.values())
