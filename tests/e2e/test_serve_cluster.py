@@ -20,6 +20,7 @@ from tests.postgres import new_database, postgres
 from tests.serving import Site, hashed
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.slow,  # starts servers
     pytest.mark.skipif(os.name != "posix", reason="kills as POSIX does"),
 ]

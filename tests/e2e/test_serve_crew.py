@@ -19,6 +19,7 @@ from avgate.apps.serve.jobs import MOST_ATTEMPTS, Job
 from tests.serving import Site, hashed
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.slow,  # starts processes
     pytest.mark.skipif(os.name != "posix", reason="kills as POSIX does"),
 ]

@@ -15,6 +15,7 @@ pytest.importorskip("fastapi", reason='the server needs pip install "avgate[serv
 from tests.web_server import process
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.slow,
     pytest.mark.skipif(shutil.which("curl") is None or shutil.which("sh") is None, reason="curl is not installed"),
 ]

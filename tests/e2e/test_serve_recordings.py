@@ -15,7 +15,7 @@ from tests.clips import make_clip, tone
 from tests.e2e.test_serve_crew import busy, kill, running, serve
 from tests.serving import Site
 
-pytestmark = pytest.mark.slow  # starts processes that load models
+pytestmark = [pytest.mark.slow, pytest.mark.long]  # starts processes that load models
 
 
 @pytest.fixture(scope="module")
