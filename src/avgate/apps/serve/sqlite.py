@@ -228,7 +228,7 @@ class SqliteJobs:
         if connection is None:
             connection = sqlite3.connect(self._file, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
             try:
-                connection.execute("PRAGMA journal_mode = WAL")
+                _write_ahead(connection)
                 connection.execute("PRAGMA synchronous = FULL")
             except sqlite3.Error:
                 connection.close()
@@ -246,6 +246,19 @@ class SqliteJobs:
 
 def _next_change(connection: sqlite3.Connection) -> int:
     return int(connection.execute("UPDATE changes SET count = count + 1 RETURNING count").fetchone()[0])
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Let readers and a writer work at the same time. SQLite doesn't wait where several ask for it at once; we do."""
+    until_s = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > until_s:
+                raise
+            time.sleep(0.01)
 
 
 def values_of(job: Job) -> dict[str, Any]:
