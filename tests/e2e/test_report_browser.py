@@ -340,7 +340,7 @@ def test_the_page_fits_any_window(report: Page, width: int):
         "() => sides(trace, curves.clientWidth).left === timePlots[0].left && "
         "timePlots[0].width === timePlots[0].inside.getBoundingClientRect().width"
     )
-    assert report.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    report.wait_for_function("() => document.documentElement.scrollWidth <= innerWidth")  # once it is drawn anew
     shown = go(report, 5)
     for head, plot_width in zip(shown["heads"], shown["widths"], strict=True):
         assert head == pytest.approx(share(frame_at(5)) * plot_width, abs=0.6)

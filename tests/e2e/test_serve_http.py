@@ -21,7 +21,7 @@ pytest.importorskip("fastapi", reason='the server needs pip install "avgate[serv
 
 from tests.web_server import BYTES, TUS, coded, free_port, process, wait_until_ready
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 MUTATIONS = int(os.environ.get("AVGATE_MUTATIONS", "60"))
 """How many mutated requests are sent; the server must stand thousands."""
