@@ -7,7 +7,6 @@ import io
 import json
 import os
 import re
-import shutil
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from tests.browser import browser_with
 from tests.e2e.conftest import WINDOW
 
 if TYPE_CHECKING:
@@ -40,9 +40,6 @@ PIECE = 4 << 20
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """Chromium with a camera of 25 pictures a second and a microphone that hears a tone."""
-    command = shutil.which("chromium")
-    if command is None:
-        pytest.skip("chromium is not installed")
     folder = tmp_path_factory.mktemp("devices")
     with (folder / "x.y4m").open("wb") as file:
         file.write(b"YUV4MPEG2 W640 H480 F25:1 Ip A1:1 C420mpeg2\n")
@@ -55,19 +52,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         sound.setframerate(48_000)
         tone = 8000 * np.sin(2 * np.pi * 200 * np.arange(96_000) / 48_000)
         sound.writeframes(tone.astype("<i2").tobytes())
-    devices = [
-        "--no-sandbox",
-        "--disable-gpu",
-        "--use-fake-device-for-media-stream",
-        "--use-fake-ui-for-media-stream",
-        f"--use-file-for-fake-video-capture={folder / 'x.y4m'}",
-        f"--use-file-for-fake-audio-capture={folder / 'x.wav'}",
-        "--autoplay-policy=no-user-gesture-required",
-    ]
-    with (
-        playwright.sync_playwright() as driver,
-        driver.chromium.launch(executable_path=command, args=devices) as opened,
-    ):
+    with browser_with(folder / "x.y4m", folder / "x.wav") as opened:
         yield opened
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import numpy as np
 import pytest
 
 from avgate.media import open_recording
+from tests.browser import browser_with
 from tests.e2e.conftest import WINDOW
 
 if TYPE_CHECKING:
@@ -69,9 +69,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """Chromium whose camera and microphone play the clip, again and again."""
-    command = shutil.which("chromium")
-    if command is None:
-        pytest.skip("chromium is not installed")
     folder = tmp_path_factory.mktemp("devices")
     film(clip, folder / "x.y4m")
     recording = open_recording(clip)
@@ -79,19 +76,7 @@ def browser(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Br
     with wave.open(str(folder / "x.wav"), "wb") as sound:
         sound.setparams((1, 2, 16_000, 0, "NONE", ""))
         sound.writeframes((samples * 32767).astype("<i2").tobytes())
-    devices = [
-        "--no-sandbox",
-        "--disable-gpu",
-        "--use-fake-device-for-media-stream",
-        "--use-fake-ui-for-media-stream",
-        f"--use-file-for-fake-video-capture={folder / 'x.y4m'}",
-        f"--use-file-for-fake-audio-capture={folder / 'x.wav'}",
-        "--autoplay-policy=no-user-gesture-required",
-    ]
-    with (
-        playwright.sync_playwright() as driver,
-        driver.chromium.launch(executable_path=command, args=devices) as opened,
-    ):
+    with browser_with(folder / "x.y4m", folder / "x.wav") as opened:
         yield opened
 
 

@@ -149,7 +149,7 @@ class Guard:
                 await _say(_too_long(), scope, sent)
         except _Answer as answer:
             await _say(answer, scope, sent)
-        except Exception:
+        except Exception:  # whatever it is, a client must see no traceback
             token = secrets.token_hex(4)
             log.exception("error %s", token)
             hint = f"ask who runs this server to look for {token} in its log"

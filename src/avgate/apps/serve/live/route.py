@@ -97,7 +97,7 @@ class Live:
             code = await self._refuse(websocket, error)
         except UsageError as error:
             code = await self._refuse(websocket, Refused(BAD, error.what, error.hint or ""))
-        except Exception:
+        except Exception:  # whatever it is, a client must see no traceback, and its stream must end
             code = await self._refuse(websocket, fault("something went wrong in the server"))
         with contextlib.suppress(_Gone, asyncio.TimeoutError):
             await self._sent(websocket.close(code), _PART_S)
