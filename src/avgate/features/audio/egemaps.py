@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 
@@ -17,6 +15,7 @@ from avgate.features.audio.causal import CausalAudioExtraction, Past, refuse_une
 from avgate.features.audio.chunks import HOP
 from avgate.features.audio.extraction import Arrange, AudioExtraction, one_by_one
 from avgate.features.audio.pool import StepPool
+from avgate.features.audio.smile import low_level_descriptors
 from avgate.features.base import Extraction, Need, fingerprint
 
 VERSION = 3
@@ -166,7 +165,7 @@ def descriptors(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.zeros(0, np.int64), np.zeros((0, len(LLDS) + 1), np.float32)
     # openSMILE reads 16-bit integers and lets +1.0 wrap around to -1.0.
     padded = np.pad(np.clip(samples, -1, 1 - 2**-15), (0, _PADDING))
-    raw = _smile()(padded, SAMPLE_RATE)[0].T
+    raw = low_level_descriptors(padded)
     voice = raw[:, _VOICED:].astype(np.float32)
     voiced = voice[:, 0] > 0
     voice[~voiced] = np.nan
@@ -232,17 +231,3 @@ class _Columns(Arrange):
 
     def _leave_out(self, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
         return np.concatenate([mean[:, :-1], sd[:, :-1], mean[:, -1:]], axis=1)[:, self._kept]
-
-
-@functools.cache
-def _smile() -> Any:
-    """openSMILE, loaded once per process. Calls keep no state, so threads can share it."""
-    import opensmile
-
-    # openSMILE runs without the GIL and hands its rows to Python; one row at a time, its default, it waits for the GIL
-    # a hundred times per second of sound, and a busy Python thread beside it makes it twenty times slower.
-    return opensmile.Smile(
-        feature_set=opensmile.FeatureSet.eGeMAPSv02,
-        feature_level=opensmile.FeatureLevel.LowLevelDescriptors,
-        options={"blockSize": 1000},
-    )
