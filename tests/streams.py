@@ -52,7 +52,7 @@ class FakeStreamer:
     def __exit__(self, *_: object) -> None:
         self.closed = True
 
-    def push(self, piece: VideoFrame | Waveform, *, look: bool = True) -> list[Result]:
+    def push(self, piece: VideoFrame | Waveform, *, look: bool = True, every: int = 1) -> list[Result]:
         self.pieces.append(piece)
         if isinstance(piece, Waveform):
             while not self._video and (self._steps + 1) * STEP_S <= piece.end_s + 1e-6:

@@ -282,3 +282,22 @@ class TestCausal:
 def test_causal_steps_of_sound_are_whole_numbers_of_samples(kind, named):
     with pytest.raises(UsageError, match=r"can't be cut into 7\.3 equal"):
         build_backbones([causal(named[kind])], 7.3)
+
+
+@pytest.mark.parametrize("kind", ["egemaps", "logmel"])
+def test_where_one_step_of_sound_in_three_is_analysed_the_others_repeat_it(kind, named):
+    (backbone,) = build_backbones([causal(named[kind])], RATE)
+
+    def extracted(every: int) -> Steps:
+        extraction = backbone.start()
+        extraction.every = every
+        return extraction.push(Waveform(babble(2.0), 0.0))
+
+    all_of_them, third = extracted(1), extracted(3)
+    count = len(all_of_them)
+    assert count >= 2 * RATE - 1
+    np.testing.assert_array_equal(third.repeats, np.arange(count) % 3 > 0)
+    np.testing.assert_array_equal(third.values, all_of_them.values[np.arange(count) // 3 * 3])
+    np.testing.assert_array_equal(third.index, all_of_them.index)
+    np.testing.assert_array_equal(third.active, all_of_them.active)
+    assert not all_of_them.repeats.any()

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -191,6 +192,21 @@ def test_frames_that_are_not_looked_at_have_results_too(estimator, clip):
     assert [r.time_s for r in results] == clip.frame_times().tolist()
     assert sum(r.looked for r in results) == 25
     assert all(np.isfinite(r.targets["valence"]) and r.present["face"] for r in results)
+
+
+def test_where_sound_is_analysed_less_often_steps_repeat_those_before_and_say_so(estimator, clip):
+    def heard(every: int) -> tuple[list[Any], list[str]]:
+        with Streamer(estimator, video=False) as stream:
+            results = [r for piece in chunks(clip, 0.05) for r in stream.push(piece, every=every)]
+            return [*results, *stream.finish()], stream.notes
+
+    (all_of_them, notes), (fewer, told) = heard(1), heard(5)
+    assert all(r.heard for r in all_of_them)
+    assert not any("no time" in note for note in notes)
+    assert [r.heard for r in fewer] == [i % 5 == 0 for i in range(len(fewer))]
+    assert [(r.time_s, r.present) for r in fewer] == [(r.time_s, r.present) for r in all_of_them]
+    assert f"In {sum(not r.heard for r in fewer)} of {len(fewer)} rows there was no time" in " ".join(told)
+    assert [r.raw for r in fewer] != [r.raw for r in all_of_them]
 
 
 @pytest.mark.slow

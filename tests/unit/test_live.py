@@ -47,10 +47,10 @@ def at_frame(streamer, number, act):
     """Do something when this frame is pushed."""
     push, count = streamer.push, iter(range(10_000))
 
-    def pushed(piece, look):
+    def pushed(piece, **how):
         if isinstance(piece, VideoFrame) and next(count) == number:
             act()
-        return push(piece, look=look)
+        return push(piece, **how)
 
     streamer.push = pushed
 

@@ -46,11 +46,17 @@ def test_a_machine_that_is_fast_enough_looks_at_every_face(face_s):
 
 def test_frames_may_wait_as_long_as_a_piece_of_sound_and_no_longer():
     pace = Pace(STEP_S)
-    pace.heard(3.0)
+    assert pace.every(3.0, late_s=0.1) == 1
     assert [pace.looks(i / 25, late_s=0.7) for i in range(10)] == [True] * 10
     assert not all(pace.looks(1 + i / 25, late_s=3.15) for i in range(10))
-    pace.heard(0.02)
+    assert pace.every(0.02, late_s=0.1) == 1
     assert not all(pace.looks(2 + i / 25, late_s=0.7) for i in range(10))
+
+
+def test_sound_is_analysed_twice_a_second_from_when_it_waits_for_long_until_nothing_waits():
+    pace = Pace(STEP_S)
+    late = [0.0, MOST_LATE_S, MOST_LATE_S + 0.06, LATE_S, 0.06, 0.0]
+    assert [pace.every(0.05, late_s) for late_s in late] == [1, 1, 5, 5, 1, 1]
 
 
 @pytest.mark.parametrize("fps", [25.0, 30.0, 60.0])

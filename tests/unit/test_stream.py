@@ -90,7 +90,7 @@ def test_the_file_holds_in_the_end_what_the_writer_would_write_of_the_trace(play
 def test_frames_and_sound_come_when_their_time_has_come(play, streamer, hands, clip, tmp_path):
     came = []
     push = streamer.push
-    streamer.push = lambda piece, look: came.append((hands(), piece, look)) or push(piece, look=look)
+    streamer.push = lambda piece, look=True, **how: came.append((hands(), piece, look)) or push(piece, look=look, **how)
     play(clip, tmp_path / "out.csv", speed=2.0)
     began_s = came[0][0]
     known_s = [piece.end_s if isinstance(piece, Waveform) else piece.time_s for _, piece, _ in came]
@@ -129,8 +129,8 @@ def test_rows_are_in_the_file_as_soon_as_they_are_known(play, streamer, clip, tm
     counts = []
     push = streamer.push
 
-    def look_into(piece, look):
-        results = push(piece, look=look)
+    def look_into(piece, **how):
+        results = push(piece, **how)
         file = tmp_path / "out.csv"
         counts.append(file.read_text().count("\n") if file.exists() else 0)
         return results
@@ -197,10 +197,10 @@ def test_sound_alone_has_rows_by_step_and_a_video_without_sound_waits_for_none(m
 def test_ctrl_c_keeps_what_is_written_and_exits_with_130(streamer, clip, tmp_path, monkeypatch, capsys):
     push, count = streamer.push, iter(range(1000))
 
-    def interrupted(piece, look):
+    def interrupted(piece, **how):
         if next(count) == 60:
             raise KeyboardInterrupt
-        return push(piece, look=look)
+        return push(piece, **how)
 
     streamer.push = interrupted
     with pytest.raises(SystemExit) as ended:

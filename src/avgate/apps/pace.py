@@ -1,4 +1,4 @@
-"""Keeping pace: a file is played by the clock, and a machine that is too slow looks at fewer faces."""
+"""Keeping pace: a file is played by the clock, and a machine that is too slow looks and listens less often."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ LATE_S = 0.1
 """A frame that waits for longer than this has its face skipped, and so have the next ones until there is no backlog."""
 
 MOST_LATE_S = 2 * LATE_S
-"""Up to here, one face is looked at in every step all the same, so that the estimate isn't without one for long."""
+"""Up to here, one face is looked at in every step all the same, so that the estimate isn't without one for long. Above,
+sound is analysed less often, too."""
+
+LISTEN_S = 0.5
+"""Seconds between two analyses of sound then. Each looks back as far, as a rule, so that nothing goes unheard."""
 
 CAUGHT_UP_S = 0.02
 """Lateness that counts as none."""
@@ -19,7 +23,7 @@ STALLED_S = 1.0
 
 
 class Pace:
-    """Decides in which frames the face is looked for, so that what waits to be looked at never grows.
+    """Decides in which frames the face is looked for and how often sound is analysed, so that what waits never grows.
 
     Args:
         step_s: length of the model's steps in seconds.
@@ -31,13 +35,20 @@ class Pace:
 
     def __init__(self, step_s: float):
         self.frames = self.skipped = 0
-        self._step_s, self._behind = step_s, False
+        self._step_s, self._behind, self._far_behind = step_s, False, False
         self._looked_s = -float("inf")
         self._spare_s = 0.0
 
-    def heard(self, length_s: float) -> None:
-        """Be told of a piece of sound: results wait for such pieces anyway, so frames may wait as long."""
+    def every(self, length_s: float, late_s: float) -> int:
+        """Of how many steps of sound one is to be analysed.
+
+        Args:
+            length_s: length of the next piece of sound. Results wait for such pieces anyway, so all may wait as long.
+            late_s: how long the piece has been waiting.
+        """
         self._spare_s = length_s
+        self._far_behind = late_s - length_s > (CAUGHT_UP_S if self._far_behind else MOST_LATE_S)
+        return max(1, round(LISTEN_S / self._step_s)) if self._far_behind else 1
 
     def looks(self, time_s: float, late_s: float) -> bool:
         """Whether to look for the face in the next frame.

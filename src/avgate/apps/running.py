@@ -101,14 +101,14 @@ class Run:
 
     def push(self, piece: VideoFrame | Waveform, late_s: float) -> None:
         """Take the next piece, which has been waiting for so many seconds."""
-        look = True
         if isinstance(piece, VideoFrame):
             look = self.pace.looks(piece.time_s, late_s)
             if not look and self.pace.skipped == _SOME:
                 console.say((TOO_SLOW, "yellow"))
+            self._take(self.streamer.push(piece, look=look))
         else:
-            self.pace.heard(piece.end_s - piece.start_s)
-        self._take(self.streamer.push(piece, look=look))
+            every = self.pace.every(piece.end_s - piece.start_s, late_s)
+            self._take(self.streamer.push(piece, every=every))
 
     def finish(self) -> None:
         """Take what is left after the last piece."""

@@ -26,12 +26,15 @@ class Steps:
         values: float32 [k d], finite.
         until: every step before this one is known now; those that were never listed are absent.
         active: float32 [k] in [0, 1], see FeatureTrack; None where the backbone can't tell.
+        repeats: bool [k], where features repeat those of the step before, since there was no time to make them; None
+            where none do.
     """
 
     index: np.ndarray
     values: np.ndarray
     until: int
     active: np.ndarray | None = None
+    repeats: np.ndarray | None = None
 
     def __len__(self) -> int:
         """How many steps are listed."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from avgate.core.state import Stateful
 from avgate.core.types import FaceTrack, Waveform
+from avgate.features.audio.causal import CausalAudioExtraction
 from avgate.features.base import Backbone, Steps
 
 
@@ -21,6 +22,7 @@ class LiveStep(NamedTuple):
         present: modality -> whether it is present.
         voice: whether someone speaks; None where no backbone can tell.
         anew: whether a long pause ended before it, so that nothing earlier counts.
+        heard: whether its sound was analysed; without, it counts as what the step before sounded like.
     """
 
     number: int
@@ -28,6 +30,7 @@ class LiveStep(NamedTuple):
     present: dict[str, bool]
     voice: bool | None
     anew: bool
+    heard: bool
 
 
 class LiveFeatures(Stateful):
@@ -45,7 +48,7 @@ class LiveFeatures(Stateful):
         self._backbones, self._read = backbones, [b for b in backbones if b.modality in media]
         self._grid, self._pause_s = backbones[0].grid, pause_s
         # Of each backbone that is read: its extraction, and the steps that another backbone doesn't know yet, as
-        # [number, values, activity].
+        # [number, values, activity, whether it repeats the step before].
         self._extractions: list[Any] = [b.start() for b in self._read]
         self._waiting: list[list[list[Any]]] = [[] for _ in self._read]
         self._tells = [False for _ in self._read]
@@ -57,10 +60,12 @@ class LiveFeatures(Stateful):
         self._sections = [[0.0, 0.0]]
         self._over = False  # whether the first of them is yet to begin, after a pause
 
-    def push(self, piece: FaceTrack | Waveform) -> None:
-        """Take the next frames or the next piece of sound."""
+    def push(self, piece: FaceTrack | Waveform, every: int = 1) -> None:
+        """Take the next frames or the next piece of sound; of so many steps of sound, one is analysed."""
         modality = "audio" if isinstance(piece, Waveform) else "video"
         for i, extraction in self._of(modality):
+            if isinstance(extraction, CausalAudioExtraction):
+                extraction.every = every
             self._take(i, extraction.push(piece))
 
     def seen(self, start_s: float, end_s: float) -> None:
@@ -86,7 +91,8 @@ class LiveFeatures(Stateful):
 
     def _take(self, i: int, steps: Steps) -> None:
         active = [None] * len(steps) if steps.active is None else steps.active.tolist()
-        self._waiting[i] += [list(row) for row in zip(steps.index.tolist(), steps.values, active, strict=True)]
+        repeats = [False] * len(steps) if steps.repeats is None else steps.repeats.tolist()
+        self._waiting[i] += map(list, zip(steps.index.tolist(), steps.values, active, repeats, strict=True))
         self._tells[i] |= steps.active is not None
         self._until[i] = steps.until
 
@@ -118,7 +124,8 @@ class LiveFeatures(Stateful):
         heard = [row for row, tells in zip(rows, self._tells, strict=True) if tells]
         voice = (heard[0] is not None and heard[0][2] >= 0.5) if heard else (False if self._deaf else None)
         whole = {m: np.concatenate(parts) for m, parts in values.items()}
-        return LiveStep(self._next, whole, present, voice, self._over)
+        repeats = any(row is not None and row[3] for row in rows)
+        return LiveStep(self._next, whole, present, voice, self._over, not repeats)
 
 
 def _taken(waiting: list[list[Any]], index: int) -> list[Any] | None:

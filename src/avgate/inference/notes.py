@@ -59,23 +59,25 @@ class Tally(Stateful):
         faces: whether faces are looked for.
     """
 
-    STATE = ("_results", "_unknown", "_mute", "_heard", "_found", "_others")
+    STATE = ("_results", "_unknown", "_mute", "_heard", "_found", "_others", "_repeated")
 
     def __init__(self, rows: str, faces: bool):
         self._rows, self._faces = rows, faces
         self._results = self._unknown = self._mute = self._heard = self._found = self._others = 0
+        self._repeated = 0
 
     def see(self, others: int) -> None:
         """Count a frame with so many further faces."""
         self._others = max(self._others, others)
 
-    def count(self, known: bool, present: Mapping[str, bool]) -> None:
-        """Count a result: whether it has an estimate, and what was present."""
+    def count(self, known: bool, present: Mapping[str, bool], repeats: bool) -> None:
+        """Count a result: whether it has an estimate, what was present, and whether its sound wasn't analysed."""
         face, audio = present.get("face", False), present.get("audio", False)
         self._results += 1
         self._unknown += not known
         self._mute += known and audio and not face and not present.get("voice", False)
         self._heard += audio
+        self._repeated += repeats
         self._found += face
 
     def notes(self) -> list[str]:
@@ -84,6 +86,7 @@ class Tally(Stateful):
             _faceless("any frame", bool(self._heard)): self._faces and self._results and not self._found,
             _further(self._others): self._others,
             _mute(self._mute, self._results, self._rows): self._mute,
+            _repeated(self._repeated, self._results, self._rows): self._repeated,
             _unknown(self._unknown, self._results, self._rows, "nothing that the model reads was there"): self._unknown,
         }
         return [note for note, holds in said.items() if holds]
@@ -99,6 +102,12 @@ def _further(faces: int) -> str:
 
 def _mute(count: int, of: int, rows: str) -> str:
     return f"{count} of {of} {rows} rest on sound alone in which nobody seems to speak, and mean little."
+
+
+def _repeated(count: int, of: int, rows: str) -> str:
+    return (
+        f"In {count} of {of} {rows} there was no time to analyse the sound; they count as sounding like those before."
+    )
 
 
 def _unknown(count: int, of: int, rows: str, why: str) -> str:

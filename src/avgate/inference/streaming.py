@@ -47,6 +47,7 @@ class Result:
             model looks for them.
         delay_s: by how much the newest input was later than time_s when this became known.
         looked: whether a face was searched in this frame.
+        heard: whether the sound of its step was analysed; without, the step counts as sounding like the one before.
     """
 
     time_s: float
@@ -58,6 +59,7 @@ class Result:
     present: Mapping[str, bool]
     delay_s: float
     looked: bool = True
+    heard: bool = True
 
 
 class Streamer(Stateful):
@@ -154,12 +156,13 @@ class Streamer(Stateful):
         self._closed = True
         self._open.close()
 
-    def push(self, piece: VideoFrame | Waveform, *, look: bool = True) -> list[Result]:
+    def push(self, piece: VideoFrame | Waveform, *, look: bool = True, every: int = 1) -> list[Result]:
         """Take the next frame or the next sound, of any length.
 
         Args:
             piece: a frame, uint8 [h w 3], RGB and upright; or mono sound at 16 kHz with the time of its first sample.
             look: whether to search a face in the frame; without, the frame gets the face of the last one.
+            every: of so many steps of sound, one is analysed, and the next ones get its features.
 
         Returns:
             The results that have become known, in the order of their times.
@@ -171,7 +174,7 @@ class Streamer(Stateful):
         if isinstance(piece, Waveform):
             for part in self.clock.sound(piece):
                 self._features.seen(part.start_s, part.end_s)
-                self._features.push(part)
+                self._features.push(part, every)
                 self._newest_s = max(self._newest_s, part.end_s)
         elif isinstance(piece, VideoFrame):
             _check_image(piece)
@@ -286,8 +289,9 @@ class Streamer(Stateful):
                 one, here = (said, present) if cell >= 0 else (said.unknown, dict.fromkeys(present, False))
                 shown = here | ({"face": face} if self._tracker is not None else {})
                 delay_s = self._newest_s - time_s
-                found.append(Result(time_s, one.targets, one.raw, one.low, one.high, one.gates, shown, delay_s, looked))
-                self._tally.count(not any(map(math.isnan, one.targets.values())), shown)
+                estimate = (one.targets, one.raw, one.low, one.high, one.gates)
+                found.append(Result(time_s, *estimate, shown, delay_s, looked, step.heard))
+                self._tally.count(not any(map(math.isnan, one.targets.values())), shown, not step.heard)
         return found
 
     @property

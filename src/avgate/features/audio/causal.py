@@ -28,6 +28,14 @@ def refuse_uneven(rate: float, causal: bool, where: str) -> None:
         )
 
 
+class Seen(NamedTuple):
+    """A step's features [d], its voice activity in [0, 1], and whether the features repeat those of the step before."""
+
+    values: np.ndarray
+    active: float
+    repeats: bool = False
+
+
 class CausalSound(Stateful):
     """One clip's sound, looked at whenever a step ends; what pieces it comes in doesn't matter.
 
@@ -84,8 +92,8 @@ class CausalSound(Stateful):
             found += self._look(round(end_s * SAMPLE_RATE))
         return self._steps(found)
 
-    def _see(self, step: int, runs: list[tuple[int, int]], covered: bool) -> tuple[np.ndarray, float] | None:
-        """A step's features [d] and activity; None where it has none.
+    def _see(self, step: int, runs: list[tuple[int, int]], covered: bool) -> Seen | None:
+        """What a step is known by; None where it has no features.
 
         Args:
             step: its number.
@@ -113,32 +121,33 @@ class CausalSound(Stateful):
             self._starts.append(at)
             self._pieces.append(samples.copy())
 
-    def _until(self, time: int) -> list[tuple[int, np.ndarray, float]]:
+    def _until(self, time: int) -> list[tuple[int, Seen]]:
         """Look at the steps that end by then; pauses are passed over."""
-        found: list[tuple[int, np.ndarray, float]] = []
+        found: list[tuple[int, Seen]] = []
         while (self._next + 1) * self._cell <= time and self._next * self._cell < self._chunks.heard:
             self._chunks.advance((self._next + 1) * self._cell)
             found += self._look((self._next + 1) * self._cell)
         self._next = max(self._next, time // self._cell)
         return found
 
-    def _look(self, end: int) -> list[tuple[int, np.ndarray, float]]:
+    def _look(self, end: int) -> list[tuple[int, Seen]]:
         """Look at the next step, up to its end in samples."""
         step, first = self._next, self._next * self._cell
         begin = (step + 1) * self._cell - self._past
         runs = [(a, min(b, end)) for a, b in self._chunks.sounding(begin) if a < end]
         sounding = sum(b - max(a, first) for a, b in runs if b > first)
-        row = self._see(step, runs, 2 * sounding >= end - first)
+        seen = self._see(step, runs, 2 * sounding >= end - first)
         while self._starts and self._starts[0] + len(self._pieces[0]) <= begin:
             del self._starts[0], self._pieces[0]
         self._chunks.forget(begin)
         self._next += 1
-        return [] if row is None else [(step, *row)]
+        return [] if seen is None else [(step, seen)]
 
-    def _steps(self, found: list[tuple[int, np.ndarray, float]]) -> Steps:
-        index = np.array([step for step, _, _ in found], np.int64)
-        values = np.array([row for _, row, _ in found], np.float32).reshape(len(found), self._width)
-        return Steps(index, values, self._next, self._activity([active for _, _, active in found]))
+    def _steps(self, found: list[tuple[int, Seen]]) -> Steps:
+        index = np.array([step for step, _ in found], np.int64)
+        values = np.array([seen.values for _, seen in found], np.float32).reshape(len(found), self._width)
+        active = self._activity([seen.active for _, seen in found])
+        return Steps(index, values, self._next, active, np.array([seen.repeats for _, seen in found], bool))
 
     def _activity(self, active: list[float]) -> np.ndarray | None:
         return np.array(active, np.float32)
@@ -161,9 +170,12 @@ class CausalAudioExtraction(CausalSound):
         least: [c], how many frames with a value a step needs.
         analyse: makes frames from pieces of sound, float32 [n] each.
         arrange: makes features from what was pooled.
+
+    Attributes:
+        every: of so many steps one is analysed, and the next ones repeat it; 1 where there is time for all.
     """
 
-    STATE = (*CausalSound.STATE, "_voice", "_arrange")
+    STATE = (*CausalSound.STATE, "_voice", "_arrange", "_last", "_values")
 
     def __init__(
         self,
@@ -179,19 +191,29 @@ class CausalAudioExtraction(CausalSound):
         self._least = least
         self._analyse, self._arrange = analyse, arrange
         self._voice = _Voice()
+        self.every = 1
+        self._last = -1  # the last step that was analysed, and what came of it
+        self._values: np.ndarray | None = None
 
-    def _see(self, step: int, runs: list[tuple[int, int]], covered: bool) -> tuple[np.ndarray, float] | None:
+    def _see(self, step: int, runs: list[tuple[int, int]], covered: bool) -> Seen | None:
         end = (step + 1) * self._cell
         active = self._voice.hear(runs, self._sound, end - self._cell)
         if not covered:
             return None
+        repeats = self._values is not None and step - self._last < self.every
+        if not repeats:
+            self._last, self._values = step, self._analysis(step, runs, end)
+        return None if self._values is None else Seen(self._values, active, repeats)
+
+    def _analysis(self, step: int, runs: list[tuple[int, int]], end: int) -> np.ndarray | None:
+        """A step's features [d]; None where there is too little sound to tell."""
         runs = [(max(a, end - self._analysed), b) for a, b in runs if b > end - self._analysed]
         found = self._analyse([self._sound(a, b) for a, b in runs])
         mine = [rows[a + centre >= end - self._pooled] for (a, _), (centre, rows) in zip(runs, found, strict=True)]
         frames = np.concatenate([np.zeros((0, len(self._least))), *mine])
         pooled = statistics(frames[None], self._least)
         _, values, _ = self._arrange(np.array([step]), pooled[:, 0], pooled[:, 1], step + 1, False)
-        return (values[0], active) if len(values) and np.isfinite(values).all() else None
+        return values[0] if len(values) and np.isfinite(values).all() else None
 
 
 class _Voice(Stateful):

@@ -11,7 +11,7 @@ from avgate.core.errors import UsageError
 from avgate.core.state import Stateful
 from avgate.core.timeline import Grid
 from avgate.core.types import SAMPLE_RATE, Modality, Waveform
-from avgate.features.audio.causal import CausalSound
+from avgate.features.audio.causal import CausalSound, Seen
 from avgate.features.audio.chunks import Chunks
 from avgate.features.base import Extraction, Need, Steps, fingerprint
 
@@ -109,12 +109,12 @@ class WaveformExtraction(Stateful):
 
 
 class _Causal(CausalSound):
-    def _see(self, step: int, runs: list[tuple[int, int]], covered: bool) -> tuple[np.ndarray, float] | None:
+    def _see(self, step: int, runs: list[tuple[int, int]], covered: bool) -> Seen | None:
         if not covered:
             return None
         row = np.zeros(self._width, np.float32)
         _write(row, step * self._width, self._starts, self._pieces)
-        return row, 0.0
+        return Seen(row, 0.0)
 
     def _activity(self, active: list[float]) -> None:
         return None

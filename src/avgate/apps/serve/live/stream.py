@@ -68,7 +68,9 @@ class LiveStream:
                 queue_s = max(0.0, self._clock() - piece.came_s)
                 if not piece.is_image:
                     assert self._ear is not None
-                    found = self.streamer.push(self._ear.hear(piece))
+                    sound = self._ear.hear(piece)
+                    every = self.pace.every(sound.end_s - sound.start_s, queue_s)
+                    found = self.streamer.push(sound, every=every)
                 else:
                     look = self.pace.looks(piece.time_s, queue_s)
                     found = self.streamer.push(VideoFrame(piece.time_s, self._image(piece, look)), look=look)
@@ -109,8 +111,8 @@ def _plain(result: Result) -> dict[str, Any]:
     gates = _rounded({gate.name: value for gate, value in result.gates.items()})
     present = {name: bool(here) for name, here in result.present.items()}
     delay_s = round(result.delay_s, _DECIMALS)
-    more = {"gates": gates, "present": present, "delay_s": delay_s, "looked": bool(result.looked)}
-    return {"time_s": result.time_s, **columns, **more}
+    more = {"gates": gates, "present": present, "delay_s": delay_s}
+    return {"time_s": result.time_s, **columns, **more, "looked": bool(result.looked), "heard": bool(result.heard)}
 
 
 def _rounded(values: Mapping[str, float]) -> dict[str, float | None]:
