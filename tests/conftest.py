@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from packaging.version import Version
 # Tests run side by side: threads of small models would only wait for each other. Read when torch is first imported.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
+
+# Where Python is told to keep no bytecode, each of the processes that tests start would compile all libraries anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # The same examples in every run, so that a test that fails does so again; no deadline, since machines are busy.
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=30)
