@@ -19,7 +19,6 @@ from avgate.apps.serve.jobs import MOST_ATTEMPTS, Job
 from tests.serving import Site, hashed
 
 pytestmark = [
-    pytest.mark.long,
     pytest.mark.slow,  # starts processes
     pytest.mark.skipif(os.name != "posix", reason="kills as POSIX does"),
 ]
@@ -75,6 +74,21 @@ def test_no_more_jobs_run_than_may_and_one_more_worker_is_warm(site: Site):
     time.sleep(0.5)
     assert site.store.count()["running"] == 1
     assert len(workers()) == 2
+
+
+def unready(connection: object, limits: object) -> None:
+    """A worker that never has loaded everything."""
+    time.sleep(1e6)
+
+
+def test_the_one_more_worker_comes_after_those_that_recordings_wait_for(tmp_path: Path):
+    site = Site(tmp_path / "data", work=unready)
+    with site.crew:
+        end_s = time.monotonic() + 30
+        while not workers() and time.monotonic() < end_s:
+            time.sleep(0.05)
+        time.sleep(0.6)
+        assert len(workers()) == 1
 
 
 def test_a_job_that_fails_says_why_and_the_next_goes_on(site: Site):
@@ -193,10 +207,10 @@ def test_workers_that_cannot_start_are_not_started_all_the_time(tmp_path: Path, 
 def test_an_orderly_end_lets_short_jobs_end_and_queues_long_ones_again(tmp_path: Path):
     site = Site(tmp_path / "data", workers=2)
     site.crew.start()
-    short, long, waiting = site.send("2"), site.send("hang"), site.send("0")
+    short, long, waiting = site.send("1"), site.send("hang"), site.send("0")
     for job in (short, long):
         site.until(job, running)
-    site.crew.stop(4)
+    site.crew.stop(2)
     assert not workers()
     found = {job.id: job for job in site.store.list()}
     assert found[short.id].state == "done"
@@ -265,7 +279,7 @@ def test_a_server_that_is_killed_at_any_moment_loses_no_job_and_does_none_twice(
     jobs = [site.send(content) for content in contents[:5]]
     chance = random.Random(moment)
     process = serve(site.folder.root, "pretend")
-    time.sleep(chance.uniform(0.0, 3.0))
+    time.sleep(chance.uniform(0.0, 1.5))
     jobs += [site.send(content) for content in contents[5:]]
     kill(process)
     before = {job.id: job for job in site.store.list() if job.state == "done"}

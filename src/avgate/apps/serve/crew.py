@@ -198,9 +198,10 @@ class Crew:
         for worker in [w for w in self._processes if w.jobs >= _MOST_JOBS and w.job is None]:
             worker.kill()
             self._processes.remove(worker)
-        starting = sum(not worker.ready for worker in self._processes)
-        missing = self._settings.workers + 1 - len(self._processes)
-        for _ in range(min(missing, _STARTING - starting)):
+        ready = sum(worker.ready for worker in self._processes)
+        # The one more comes last, so that it doesn't slow down those that recordings wait for.
+        missing = self._settings.workers + (ready >= self._settings.workers) - len(self._processes)
+        for _ in range(min(missing, _STARTING - len(self._processes) + ready)):
             if time.monotonic() < self._start_s:
                 return
             try:
