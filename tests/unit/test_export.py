@@ -18,6 +18,7 @@ from avgate.apps.export import export as verb
 from avgate.apps.export.check import Difference
 from avgate.apps.export.cost import ccc_table
 from avgate.apps.export.files import as_int8, as_onnx, run_onnx
+from avgate.apps.export.hush import hushed
 from avgate.apps.export.program import Program, record_window
 from avgate.core.errors import AvgateError, UsageError
 from avgate.core.files import json_values
@@ -291,6 +292,18 @@ def test_missing_packages_are_named_with_the_way_to_get_them(saved, tmp_path, mo
     said = refused(saved, tmp_path / "out")
     assert f"need the package {missing}" in said
     assert 'pip install "avgate[onnx]"' in said
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(torch.fx.config, "do_not_emit_stack_traces"), reason="this torch can't leave them out")
+def test_torch_notes_down_no_lines_of_code_while_it_is_hushed():
+    def traced() -> bool:
+        program = torch.export.export(torch.nn.ReLU(), (torch.zeros(2),))
+        return any(node.meta.get("stack_trace") for node in program.graph.nodes)
+
+    with hushed():
+        assert not traced()
+    assert traced()
 
 
 def test_an_operation_that_onnx_files_cannot_hold_is_an_error_with_a_way_out(monkeypatch):
