@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from datetime import datetime, timezone
 from typing import Any
 
@@ -168,6 +169,9 @@ _MEANING = {
     507: "The server's disk is full",
 }
 
+_PROBLEM = Problem.model_json_schema()
+"""Made once, since it takes a while and stands at every answer of every route."""
+
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """How errors are documented: these, and those that any request can meet."""
@@ -177,7 +181,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def _documented(status: int) -> dict[str, Any]:
     meaning = _MEANING.get(status, "The server made a mistake, which its log tells of")
     example = {"error": meaning, "hint": "", "where": ""}
-    content = {"application/json": {"schema": Problem.model_json_schema(), "example": example}}
+    content = {"application/json": {"schema": deepcopy(_PROBLEM), "example": example}}
     return {"description": meaning, "content": content}
 
 
