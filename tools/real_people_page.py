@@ -129,9 +129,13 @@ def auc(rows: Rows, contrast: Contrast, across: bool = False) -> Callable[[np.nd
     return of
 
 
-def with_interval(rows: Rows, statistic: Callable[[np.ndarray], np.ndarray], draws: int = 1000) -> list[float]:
+DRAWS = 1000
+"""Draws of persons for one interval."""
+
+
+def with_interval(rows: Rows, statistic: Callable[[np.ndarray], np.ndarray]) -> list[float]:
     """The statistic of all rows, and its 95 % interval over persons."""
-    low, high = bootstrap_groups(statistic, [row["group"] for row in rows], draws)
+    low, high = bootstrap_groups(statistic, [row["group"] for row in rows], DRAWS)
     return [float(statistic(np.arange(len(rows)))[0]), float(low[0]), float(high[0])]
 
 

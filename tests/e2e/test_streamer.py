@@ -70,6 +70,7 @@ def test_a_stream_says_what_its_results_rest_on(estimator, clips_dir):
     assert any(note.startswith(f"{unknown.sum()} of {len(trace)} frames have no estimate: ") for note in notes)
 
 
+@pytest.mark.slow
 def test_a_recording_that_begins_before_zero_is_the_same_as_a_stream(estimator, clip):
     early = Given(*([shifted(piece, -0.5) for piece in pieces] for pieces in (clip.frames(), clip.sound())))
     expected = offline(estimator, early)

@@ -9,7 +9,7 @@ from PIL import Image
 from avgate.core.types import SAMPLE_RATE
 from avgate.models.recipes import recipe_named
 from tests.sounds import speech
-from tools import perturb
+from tools import perturb, real_people_page
 from tools.people import PARTS, VALIDATION, of_weights, spread, weights
 from tools.real_people import FOLDS, Fold
 from tools.real_people_page import CONTRASTS, Estimates, auc, chosen, figures, note, page, widths
@@ -18,6 +18,12 @@ EMOTIONS = {
     "still": ("happiness", "sadness", "anger", "fear", "disgust", "surprise", "neutral"),
     "voice": ("happiness", "sadness", "anger", "fear", "disgust", "boredom", "neutral"),
 }
+
+
+@pytest.fixture(autouse=True)
+def _few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enough for four people."""
+    monkeypatch.setattr(real_people_page, "DRAWS", 100)
 
 
 def estimates(quality: float, seed: int = 0) -> Estimates:
