@@ -21,7 +21,7 @@ from avgate.apps.serve.crew import Crew
 from avgate.apps.serve.folder import DataFolder, shown_name
 from avgate.apps.serve.jobs import ENDED, Job, JobStore, Options
 from avgate.apps.serve.settings import Settings
-from avgate.apps.serve.sqlite import SqliteJobs
+from avgate.apps.serve.stores.sqlite import SqliteJobs
 from avgate.apps.serve.worker import Limits
 from avgate.core.processes import end_with_parent
 
@@ -71,7 +71,7 @@ class Site:
         self.folder = DataFolder(root, self.settings.is_shared)
         self.store: JobStore
         if self.settings.is_shared:
-            from avgate.apps.serve.postgres import PostgresJobs
+            from avgate.apps.serve.stores.postgres import PostgresJobs
 
             self.store = PostgresJobs(self.settings.database, self.folder.mark)
         else:

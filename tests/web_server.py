@@ -22,7 +22,7 @@ from avgate.apps.serve.crew import Figures
 from avgate.apps.serve.folder import DataFolder
 from avgate.apps.serve.jobs import Job
 from avgate.apps.serve.settings import Settings
-from avgate.apps.serve.sqlite import SqliteJobs
+from avgate.apps.serve.stores.sqlite import SqliteJobs
 from avgate.core.errors import AvgateError
 
 HERE = "http://127.0.0.1:8042"

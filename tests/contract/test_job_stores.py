@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from avgate.apps.serve.jobs import ENDED, MOST_ATTEMPTS, Job, JobStore, Options
-from avgate.apps.serve.sqlite import SqliteJobs
+from avgate.apps.serve.stores.sqlite import SqliteJobs
 from tests.postgres import new_database, postgres
 
 
 def open_postgres(where: str) -> JobStore:
-    from avgate.apps.serve.postgres import PostgresJobs
+    from avgate.apps.serve.stores.postgres import PostgresJobs
 
     return PostgresJobs(where)
 
@@ -362,3 +362,9 @@ def test_many_open_a_new_store_at_once(place: tuple[str, str]):
     store = STORES[place[0]](place[1])
     assert store.count()["queued"] == 16
     store.close()
+
+
+def test_a_store_that_can_take_a_job_says_so(store: JobStore):
+    added(store)
+    store.check()
+    assert store.count()["queued"] == 1

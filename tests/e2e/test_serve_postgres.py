@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from avgate.apps.serve.jobs import Job, Options
+from avgate.apps.serve.jobs import Job, Options, StoreError
 from avgate.core.errors import OutputError, UsageError
 from tests.postgres import new_database, postgres
 
 if TYPE_CHECKING:
-    from avgate.apps.serve.postgres import PostgresJobs
+    from avgate.apps.serve.stores.postgres import PostgresJobs
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]  # starts a server
 
@@ -35,7 +35,7 @@ def url(server: str) -> str:
 
 @pytest.fixture
 def store(url: str) -> Iterator[PostgresJobs]:
-    from avgate.apps.serve.postgres import PostgresJobs
+    from avgate.apps.serve.stores.postgres import PostgresJobs
 
     opened = PostgresJobs(url)
     yield opened
@@ -107,7 +107,7 @@ def test_an_error_that_is_no_text_for_the_database_ends_its_job(store: PostgresJ
 
 
 def test_a_database_belongs_to_one_data_folder(store: PostgresJobs, url: str, tmp_path: Path):
-    from avgate.apps.serve.postgres import PostgresJobs
+    from avgate.apps.serve.stores.postgres import PostgresJobs
 
     mark, other = tmp_path / "mark", tmp_path / "other"
     mark.touch()
@@ -124,7 +124,7 @@ def test_a_database_belongs_to_one_data_folder(store: PostgresJobs, url: str, tm
 
 
 def test_a_database_of_a_later_version_is_refused(store: PostgresJobs, url: str):
-    from avgate.apps.serve.postgres import PostgresJobs
+    from avgate.apps.serve.stores.postgres import PostgresJobs
 
     ask(url, "UPDATE avgate_server SET version = 99")
     with pytest.raises(OutputError, match="later version"):
@@ -132,8 +132,48 @@ def test_a_database_of_a_later_version_is_refused(store: PostgresJobs, url: str)
 
 
 def test_a_queue_of_another_version_is_refused(store: PostgresJobs, url: str):
-    from avgate.apps.serve.postgres import PostgresJobs
+    from avgate.apps.serve.stores.postgres import PostgresJobs
 
     ask(url, "DROP FUNCTION procrastinate_fetch_job_v2")
     with pytest.raises(OutputError, match="migrations"):
         PostgresJobs(url)
+
+
+def test_a_database_that_is_away_is_said_and_used_again_when_it_is_back(store: PostgresJobs, server: str, url: str):
+    name = url.rpartition("/")[2]
+    store.add(job())
+    ask(f"{server}/postgres", f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+    ask(f"{server}/postgres", f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+    began_s = time.monotonic()
+    with pytest.raises(StoreError):
+        store.check()
+    assert time.monotonic() - began_s < 5
+    with pytest.raises(StoreError):
+        store.get(ONE)
+    ask(f"{server}/postgres", f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+    until_s = time.monotonic() + 60
+    while True:
+        try:
+            store.check()
+            break
+        except StoreError:
+            assert time.monotonic() < until_s
+    assert store.get(ONE) is not None
+
+
+def test_a_database_that_is_locked_or_can_only_be_read_is_said(store: PostgresJobs, url: str):
+    import psycopg
+
+    store.check()
+    with psycopg.connect(url) as other:
+        other.execute("SELECT 1 FROM avgate_server FOR UPDATE")
+        with pytest.raises(StoreError):
+            store.check()
+        assert store.count()["queued"] == 0
+    store.check()
+    ask(url, f"ALTER DATABASE {url.rpartition('/')[2]} SET default_transaction_read_only = true")
+    others = "datname = current_database() AND pid <> pg_backend_pid()"
+    ask(url, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
+    for ask_it in (store.check, lambda: store.add(job())):
+        with pytest.raises(StoreError):
+            ask_it()

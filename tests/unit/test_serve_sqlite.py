@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from avgate.apps.serve.jobs import Job, Options
-from avgate.apps.serve.sqlite import SqliteJobs
+from avgate.apps.serve.stores.sqlite import SqliteJobs
 from avgate.core.errors import OutputError
 
 
@@ -62,7 +62,7 @@ def test_what_was_added_survives_a_kill(tmp_path: Path):
 import os, signal
 from pathlib import Path
 from avgate.apps.serve.jobs import Job, Options
-from avgate.apps.serve.sqlite import SqliteJobs
+from avgate.apps.serve.stores.sqlite import SqliteJobs
 store = SqliteJobs(Path({str(tmp_path / "jobs")!r}))
 store.add(Job("1" * 32, "a.mp4", 1, Options()))
 store.claim("me")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from avgate.apps.serve.settings import Settings
-from avgate.apps.serve.sqlite import SqliteJobs
+from avgate.apps.serve.stores.sqlite import SqliteJobs
 from avgate.apps.serve.work import open_place, work
 from avgate.core.errors import AvgateError, OutputError, UsageError
 
@@ -29,7 +29,7 @@ def test_workers_without_a_server_need_a_database(tmp_path: Path):
 
 def test_packages_that_are_missing_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    monkeypatch.delitem(sys.modules, "avgate.apps.serve.postgres", raising=False)
+    monkeypatch.delitem(sys.modules, "avgate.apps.serve.stores.postgres", raising=False)
     settings = Settings(data=tmp_path / "data", database="postgresql://user:secret@127.0.0.1:1/jobs")
     with pytest.raises(UsageError, match=r"avgate\[cluster\]"):
         open_place(settings)

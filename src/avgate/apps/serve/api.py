@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import re
 import socket
@@ -23,7 +24,7 @@ from starlette.requests import ClientDisconnect
 from avgate.apps.serve.crew import Crew
 from avgate.apps.serve.folder import DataFolder
 from avgate.apps.serve.guard import Guard
-from avgate.apps.serve.jobs import JobStore
+from avgate.apps.serve.jobs import JobStore, StoreError
 from avgate.apps.serve.live import add_live
 from avgate.apps.serve.metrics import Metrics
 from avgate.apps.serve.routes.about import WEB, WebFiles, about_routes, described
@@ -31,9 +32,9 @@ from avgate.apps.serve.routes.annotations import annotation_routes
 from avgate.apps.serve.routes.files import file_routes
 from avgate.apps.serve.routes.jobs import job_routes
 from avgate.apps.serve.routes.served import Served
-from avgate.apps.serve.routes.shapes import Refused
+from avgate.apps.serve.routes.shapes import Refused, away
 from avgate.apps.serve.routes.tus import tus_routes
-from avgate.apps.serve.routes.uploads import Uploads
+from avgate.apps.serve.routes.uploads import FULL, Uploads
 from avgate.apps.serve.settings import Settings
 from avgate.apps.serve.work import open_place
 from avgate.core.console import console
@@ -47,6 +48,9 @@ CLEAN_S = 60.0
 
 GRACE_S = 3
 """Seconds that requests under way have when the server ends."""
+
+_AWAY = (errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE)
+"""Errors of a disk, such as one in the network, that may be over later."""
 
 _FILES = re.compile(r"/api/uploads(/[^/]*)?|/api/jobs/?|/api/jobs/[^/]+/annotations/[^/]+")
 """Paths to which files are sent; each has its own limit."""
@@ -132,6 +136,20 @@ def _avgate_error(request: Request, error: Any) -> Response:
     return _problem(507 if error.exit_code == 8 else 422, error.what)
 
 
+def _no_store(request: Request, error: Any) -> Response:
+    log.warning("the database can't be used now: %s", error.what)
+    return _refused(request, away("database"))
+
+
+def _no_disk(request: Request, error: Any) -> Response:
+    if error.errno in FULL:
+        return _problem(507, "the server's disk is full", "ask who runs it to free space, then try again", "data")
+    if error.errno not in _AWAY:
+        raise error  # a mistake of the server's
+    log.warning("the disk can't be used now: %s", error)
+    return _refused(request, away("data"))
+
+
 def _invalid(request: Request, error: Any) -> Response:
     first = error.errors()[0]
     where = str(first["loc"][-1]) if first["loc"] else ""
@@ -177,6 +195,8 @@ def _gone(request: Request, error: Any) -> Response:
 _HANDLERS: dict[type[Exception], Callable[[Request, Any], Response]] = {
     Refused: _refused,
     AvgateError: _avgate_error,
+    StoreError: _no_store,
+    OSError: _no_disk,
     RequestValidationError: _invalid,
     HTTPException: _http_error,
     ClientDisconnect: _gone,

@@ -18,7 +18,7 @@ from multiprocessing import Pipe, connection
 from typing import Any
 
 from avgate.apps.serve.folder import DataFolder
-from avgate.apps.serve.jobs import MOST_ATTEMPTS, Figures, Job, JobStore
+from avgate.apps.serve.jobs import MOST_ATTEMPTS, Figures, Job, JobStore, StoreError
 from avgate.apps.serve.settings import DEFAULT_MODEL, Settings
 from avgate.apps.serve.worker import Limits, Process, Work
 from avgate.core.errors import AvgateError
@@ -155,6 +155,9 @@ class Crew:
         while not self._is_over():
             try:
                 self._round()
+            except StoreError as error:
+                log.warning("the crew waits for the database: %s", error.what)
+                time.sleep(1.0)
             except Exception:  # such as a full disk: what isn't settled now is so later
                 log.exception("the crew goes on after an error")
                 time.sleep(1.0)

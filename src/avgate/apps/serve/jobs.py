@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from avgate.core.errors import OutputError
 from avgate.models.intervals import DEFAULT_LEVEL
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -104,8 +105,14 @@ class Figures:
     waited_s: float = 0.0
 
 
+class StoreError(OutputError):
+    """The store can't be reached, or can't write now; the same may be asked again later."""
+
+
 class JobStore(Protocol):
     """Where jobs are kept; every method is one transaction, and may be called from any thread or process.
+
+    All of them raise StoreError where the database is away, locked for too long, or has no room.
 
     Writes of a worker name the attempt that they belong to. Of an attempt that isn't the job's running one any more
     (it was cancelled, deleted, or begun again elsewhere), they change nothing and return False.
@@ -161,6 +168,9 @@ class JobStore(Protocol):
             The number of the last change, and the jobs that changed after `since`, as they are now, in the order of
             their changes. Where a job was deleted, the number is higher and the job isn't there any more.
         """
+
+    def check(self) -> None:
+        """StoreError where no job could be added now; it is found out soon, unlike by adding one."""
 
     def close(self) -> None:
         """Let go of what is open; nothing may be asked afterwards."""

@@ -10,7 +10,7 @@ from avgate.apps.serve.crew import Crew
 from avgate.apps.serve.folder import DataFolder
 from avgate.apps.serve.jobs import JobStore
 from avgate.apps.serve.settings import Settings
-from avgate.apps.serve.sqlite import SqliteJobs
+from avgate.apps.serve.stores.sqlite import SqliteJobs
 from avgate.core.console import console
 from avgate.core.errors import UsageError
 
@@ -28,7 +28,7 @@ def open_place(settings: Settings) -> tuple[DataFolder, JobStore]:
         if not settings.is_shared:
             return folder, SqliteJobs(folder.database)
         try:
-            from avgate.apps.serve.postgres import PostgresJobs
+            from avgate.apps.serve.stores.postgres import PostgresJobs
         except ImportError as error:
             what = "a database that several machines use needs packages that aren't installed"
             raise UsageError(what, where="database", hint='install them: pip install "avgate[cluster]"') from error

@@ -16,15 +16,18 @@ from fastapi.staticfiles import StaticFiles
 from avgate.apps.serve import metrics
 from avgate.apps.serve.guard import log_in
 from avgate.apps.serve.routes.served import FORMATS, Served
-from avgate.apps.serve.routes.shapes import FormatShape, Health, ModelShape, Refused, answers, problems
+from avgate.apps.serve.routes.shapes import FormatShape, Health, ModelShape, answers, away, problems
 from avgate.apps.serve.settings import Settings, weights_of
-from avgate.core.errors import AvgateError
+from avgate.core.errors import AvgateError, OutputError
 from avgate.labels.formats import label_format
 
 log = logging.getLogger("avgate.serve")
 
 WEB = Path(str(resources.files("avgate.apps.serve"))) / "web"
 """The page's files."""
+
+_ROOM_MB = 16.0
+"""Room on the disk, in MiB, below which no recording's results would find any."""
 
 _MODEL = {
     "name": "default",
@@ -70,13 +73,17 @@ def about_routes(served: Served) -> APIRouter:
         "/health/ready", tags=["about"], response_model=Health, responses=problems(503) | answers({"status": "ok"})
     )
     def ready() -> Health:
-        """Whether the server can take a job: its store and its disk work."""
+        """Whether the server can take a job: its database and its disk work."""
+        where = "database"
         try:
-            served.store.count()
+            served.store.check()
+            where = "data"
             served.uploads.check()
+            if (free_mb := served.folder.free_mb()) < _ROOM_MB:
+                raise OutputError(f"the disk has {free_mb:.0f} MiB left")
         except Exception as error:
-            log.warning("not ready: %s", error)
-            raise Refused(503, "the server can't take jobs now", "its log says why") from None
+            log.warning("not ready, for its setting %s: %s", where, error)
+            raise away(where) from None
         return Health(status="ok")
 
     @router.get("/metrics", tags=["about"], response_class=Response, responses=problems() | _TEXT)

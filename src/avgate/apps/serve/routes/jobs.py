@@ -7,7 +7,7 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Annotated, Any
 
 from anyio import to_thread
@@ -16,7 +16,7 @@ from fastapi import Path as InPath
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from avgate.apps.serve.folder import shown_name
-from avgate.apps.serve.jobs import ENDED, Job, JobStore
+from avgate.apps.serve.jobs import ENDED, Job, StoreError
 from avgate.apps.serve.routes.served import FORMATS, LEVELS, Served
 from avgate.apps.serve.routes.shapes import (
     EXAMPLE_ID,
@@ -34,6 +34,9 @@ from avgate.models.intervals import DEFAULT_LEVEL
 
 WATCH_S = 0.3
 """Seconds between two looks at what is being watched."""
+
+AWAY_S = 2.0
+"""Seconds from one try to the next while the store can't be asked."""
 
 MOST_LISTED = 500
 
@@ -68,7 +71,7 @@ def job_routes(served: Served) -> APIRouter:
     router = APIRouter(prefix="/api", tags=["jobs"])
     found = Depends(by_id(served))
     models = list(served.settings.models)
-    some, newest = "|".join(map(re.escape, FORMATS)), _Newest(served.store)
+    some, newest = "|".join(map(re.escape, FORMATS)), _Newest(served)
 
     @router.post(
         "/jobs",
@@ -134,7 +137,7 @@ def job_routes(served: Served) -> APIRouter:
                 if known.get(job.id) != job:
                     yield _event(job)
             for job_id in known.keys() - now.keys():
-                if await to_thread.run_sync(served.store.get, job_id) is None:
+                if await _asked(served, served.store.get, job_id) is None:
                     yield ServerSentEvent(event="gone", data={"id": job_id})
             known = now
             await asyncio.sleep(WATCH_S)
@@ -150,7 +153,7 @@ def job_routes(served: Served) -> APIRouter:
         yield _event(job)
         while job.state not in ENDED and not served.ending.is_set():
             await asyncio.sleep(WATCH_S)
-            now = await to_thread.run_sync(served.store.get, job.id)
+            now = await _asked(served, served.store.get, job.id)
             if now is None:
                 yield ServerSentEvent(event="gone", data={"id": job.id})
                 return
@@ -176,18 +179,29 @@ def job_routes(served: Served) -> APIRouter:
     return router
 
 
+async def _asked(served: Served, ask: Callable[..., Any], *given: str) -> Any:
+    """What the store says; who watches waits with the server until the store can be asked again."""
+    while True:
+        try:
+            return await to_thread.run_sync(ask, *given)
+        except StoreError:
+            if served.ending.is_set():
+                raise
+            await asyncio.sleep(AWAY_S)
+
+
 class _Newest:
     """The newest jobs, which all who watch look up together."""
 
-    def __init__(self, store: JobStore):
-        self._store, self._lock, self._then = store, asyncio.Lock(), -WATCH_S
+    def __init__(self, served: Served):
+        self._served, self._lock, self._then = served, asyncio.Lock(), -WATCH_S
         self._jobs: Sequence[Job] = ()
 
     async def get(self) -> Sequence[Job]:
         """The jobs as they are now, or were a moment ago."""
         async with self._lock:
             if time.monotonic() - self._then > WATCH_S / 2:
-                self._jobs = await to_thread.run_sync(self._store.list)
+                self._jobs = await _asked(self._served, self._served.store.list)
                 self._then = time.monotonic()
         return self._jobs
 

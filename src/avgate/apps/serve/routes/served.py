@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from avgate.apps.serve.crew import Crew
 from avgate.apps.serve.folder import DataFolder, shown_name
-from avgate.apps.serve.jobs import Job, JobStore, Options
+from avgate.apps.serve.jobs import Job, JobStore, Options, StoreError
 from avgate.apps.serve.metrics import Metrics
 from avgate.apps.serve.routes.shapes import Refused
 from avgate.apps.serve.routes.uploads import Uploads
@@ -85,10 +85,18 @@ class Served:
         return Options(model, level, formats, report == "true")
 
     def accept(self, upload_id: str, name: str, options: Options) -> Job:
-        """Make a complete upload the input of a job, and add the job; once, however often it is called."""
+        """Make a complete upload the input of a job, and add the job; once, however often it is called.
+
+        StoreError where the job can't be added now: the upload is as it was, and this may be called again.
+        """
         recording = self.folder.accept(upload_id, name, self.uploads.path(upload_id))
         job = Job(upload_id, shown_name(name), recording.stat().st_size, options, created_s=round(time.time(), 6))
-        self.store.add(job)
+        try:
+            self.store.add(job)
+        except StoreError:
+            recording.replace(self.uploads.path(upload_id))
+            self.folder.remove(upload_id)
+            raise
         self.uploads.forget(upload_id)
         self.crew.wake()
         return job

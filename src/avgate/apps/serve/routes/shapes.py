@@ -37,6 +37,13 @@ class Refused(Exception):
         self.problem = {"error": what, "hint": hint, "where": where}
 
 
+def away(where: str) -> Refused:
+    """That the database or the data folder, named by its setting, can't be used now; the log says why."""
+    what = f"the server can't use its {'database' if where == 'database' else 'disk'} now"
+    hint = "try again in a while; the log of the server says more to whoever runs it"
+    return Refused(503, what, hint, where, {"retry-after": "10"})
+
+
 class Problem(BaseModel):
     """Why a request wasn't done."""
 
@@ -165,7 +172,7 @@ _MEANING = {
     422: "A value isn't possible",
     423: "Someone else is sending it at this moment",
     429: "Too many requests",
-    503: "Too much waits already",
+    503: "Too much waits already, or the server can't use its database or its disk now",
     507: "The server's disk is full",
 }
 
@@ -175,7 +182,7 @@ _PROBLEM = Problem.model_json_schema()
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """How errors are documented: these, and those that any request can meet."""
-    return {status: _documented(status) for status in sorted({400, 401, 403, 422, 429, 500, *statuses})}
+    return {status: _documented(status) for status in sorted({400, 401, 403, 422, 429, 500, 503, *statuses})}
 
 
 def _documented(status: int) -> dict[str, Any]:

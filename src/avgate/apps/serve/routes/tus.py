@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import errno
+import contextlib
 import os
 import re
 import shutil
@@ -21,7 +21,7 @@ from fastapi import Path as InPath
 from avgate.apps.serve.folder import shown_name
 from avgate.apps.serve.routes.served import Served
 from avgate.apps.serve.routes.shapes import EXAMPLE_ID, ID, Refused, problems
-from avgate.apps.serve.routes.uploads import BusyError, Upload, write_all
+from avgate.apps.serve.routes.uploads import FULL, BusyError, Upload, write_all
 from avgate.core.errors import OutputError
 from avgate.core.text import quoted
 
@@ -31,7 +31,6 @@ STALL_S = 30.0
 """Seconds without a byte after which a sender is taken to have gone."""
 
 _KIND = "application/offset+octet-stream"
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _MOST_METADATA = 1 << 14
 
 
@@ -124,6 +123,8 @@ def tus_routes(served: Served) -> APIRouter:
         upload = found(upload_id)
         try:
             headers = state(upload, uploads.offset(upload.id))
+            with contextlib.suppress(BusyError), uploads.hold(upload.id):  # it is whole, and has no job yet
+                end(upload, headers)
         except FileNotFoundError:
             raise Refused(404, "there is no such upload", "begin it anew", "", _tus()) from None
         return Response(headers=headers | {"Upload-Length": str(upload.length), "Cache-Control": "no-store"})
@@ -208,7 +209,7 @@ async def written(request: Request, file: int, most: int) -> int:
         finally:
             await to_thread.run_sync(os.fsync, file)
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in FULL:
             raise
         what = "the server's disk is full"
         raise Refused(507, what, "ask who runs it to free space, then go on with the upload", "data", _tus()) from error

@@ -7,6 +7,7 @@ it goes on where the disk has it. `uploads/ID.json` says what it is of; it goes 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -25,6 +26,9 @@ try:
     import fcntl
 except ImportError:  # Windows, where one process serves
     fcntl = None
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a disk without room."""
 
 _ID = re.compile(r"[0-9a-f]{32}")
 

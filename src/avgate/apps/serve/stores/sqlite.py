@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from avgate.apps.serve.jobs import ENDED, MOST_ATTEMPTS, Job, Options, State
+from avgate.apps.serve.jobs import MOST_ATTEMPTS, Job, StoreError
+from avgate.apps.serve.stores.shared import COLUMNS, GIVEN_UP, GIVEN_UP_HINT, StoredJobs, ending_of, job_of, values_of
 from avgate.core.errors import OutputError
 from avgate.core.text import reason
-
-GIVEN_UP = f"the server stopped {MOST_ATTEMPTS} times while it worked on it"
-GIVEN_UP_HINT = "try a short part of the recording; the server's log may say more"
-"""Why a job isn't begun again."""
 
 _VERSION = 1
 """Of the tables; it stands in the file."""
 
-_BUSY_S = 30.0
-"""Longest that a writer waits for the others."""
+_BUSY_S, _CHECK_S = 30.0, 2.0
+"""Longest that a writer waits for the others, and one that only asks whether it could write."""
+
+_MISTAKES = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.NotSupportedError)
+"""Errors that are this program's, and that no waiting mends."""
 
 _TABLES = """
 CREATE TABLE jobs (
@@ -40,12 +38,8 @@ CREATE TABLE changes (count INTEGER NOT NULL);
 INSERT INTO changes VALUES (0);
 """
 
-_NAMES = [field.name for field in fields(Job)]
-COLUMNS = ", ".join(_NAMES)
-"""A job's columns, in the order of `job_of`."""
 
-
-class SqliteJobs:
+class SqliteJobs(StoredJobs):
     """A JobStore in a SQLite file, which is made where it is missing.
 
     A commit is on the disk when a method returns, and survives a power failure.
@@ -56,6 +50,8 @@ class SqliteJobs:
     Raises:
         OutputError: it can't be opened, is no database, or is that of a later version.
     """
+
+    TABLE, LAST_CHANGE = "jobs", "SELECT count FROM changes"
 
     def __init__(self, file: Path):
         self._file, self._lock = file, threading.Lock()
@@ -68,12 +64,17 @@ class SqliteJobs:
                     for statement in filter(str.strip, _TABLES.split(";")):
                         connection.execute(statement)
                     connection.execute(f"PRAGMA user_version = {_VERSION}")
-        except sqlite3.Error as error:
+        except StoreError as error:
             hint = "give another data folder, or move this file away"
-            raise OutputError(f"this can't be the jobs' database ({reason(error)})", where=file, hint=hint) from error
+            raise OutputError(f"this can't be the jobs' database ({error.what})", where=file, hint=hint) from error
         if version > _VERSION:
             what = "the jobs' database is of a later version of avgate"
             raise OutputError(what, where=file, hint="use that version, or give another data folder")
+
+    def rows(self, query: str, *values: object) -> Sequence[Any]:
+        """See StoredJobs."""
+        with self._connection() as connection:
+            return connection.execute(query, values).fetchall()
 
     def add(self, job: Job) -> None:
         """See JobStore. Without a time, a job is created now."""
@@ -84,23 +85,6 @@ class SqliteJobs:
             values["change"] = _next_change(connection)
             marks = ", ".join(f":{name}" for name in values)
             connection.execute(f"INSERT INTO jobs ({', '.join(values)}) VALUES ({marks})", values)
-
-    def get(self, job_id: str) -> Job | None:
-        """See JobStore."""
-        found = self._read("WHERE id = ?", job_id)
-        return found[0] if found else None
-
-    def list(self, limit: int = 100, before_s: float | None = None) -> Sequence[Job]:
-        """See JobStore."""
-        if before_s is None:
-            return self._read("ORDER BY created_s DESC, seq DESC LIMIT ?", limit)
-        return self._read("WHERE created_s < ? ORDER BY created_s DESC, seq DESC LIMIT ?", before_s, limit)
-
-    def count(self) -> dict[State, int]:
-        """See JobStore; states that no job is in are 0."""
-        with self._connection() as connection:
-            found = dict(connection.execute("SELECT state, count(*) FROM jobs GROUP BY state").fetchall())
-        return {state: found.get(state, 0) for state in get_args(State)}
 
     def claim(self, owner: str) -> Job | None:
         """See JobStore."""
@@ -124,15 +108,8 @@ class SqliteJobs:
         return self._change_running(job, set_to)
 
     def end(self, job: Job, ended: Job) -> bool:
-        """See JobStore. An `ended` that is queued puts the job back, with that attempt as its last one."""
-        values = values_of(ended)
-        set_to = {name: values[name] for name in ("state", "error", "hint", "notes", "results", "attempt")}
-        done = ended.state in ENDED
-        set_to["ended_s"] = (ended.ended_s or time.time()) if done else None
-        set_to |= {"stage": "", "progress": ended.progress if done else 0.0}
-        if ended.state == "done":
-            set_to["progress"] = 1.0
-        return self._change_running(job, set_to)
+        """See JobStore."""
+        return self._change_running(job, ending_of(ended))
 
     def cancel(self, job_id: str) -> Job | None:
         """See JobStore."""
@@ -173,18 +150,15 @@ class SqliteJobs:
             ).fetchall()
         return [job_of(row) for row in rows]
 
-    def expired(self, before_s: float) -> Sequence[Job]:
-        """See JobStore."""
-        return self._read("WHERE state IN ('done', 'failed', 'cancelled') AND ended_s < ? ORDER BY seq", before_s)
-
-    def changes(self, since: int) -> tuple[int, Sequence[Job]]:
+    def check(self) -> None:
         """See JobStore."""
         with self._connection() as connection:
-            count = connection.execute("SELECT count FROM changes").fetchone()[0]
-        if count == since:
-            return count, []
-        # Those that change in between come now, and once more the next time.
-        return count, self._read("WHERE change > ? ORDER BY change", since)
+            connection.execute(f"PRAGMA busy_timeout = {1000 * _CHECK_S:.0f}")
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("ROLLBACK")
+            finally:
+                connection.execute(f"PRAGMA busy_timeout = {1000 * _BUSY_S:.0f}")
 
     def close(self) -> None:
         """See JobStore."""
@@ -203,10 +177,6 @@ class SqliteJobs:
             done = connection.execute(f"UPDATE jobs SET {columns}, change = :own_change WHERE {where}", set_to | own)
             return done.rowcount > 0
 
-    def _read(self, where: str, *values: object) -> Sequence[Job]:
-        with self._connection() as connection:
-            return [job_of(row) for row in connection.execute(f"SELECT {COLUMNS} FROM jobs {where}", values).fetchall()]
-
     @contextlib.contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
         """A connection in a transaction that no other writer is in."""
@@ -222,26 +192,37 @@ class SqliteJobs:
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        """A connection that nobody else uses meanwhile."""
+        """A connection that nobody else uses meanwhile; what the database refuses within the block is a StoreError."""
         with self._lock:
-            connection = self._idle.pop() if self._idle else None
-        if connection is None:
-            connection = sqlite3.connect(self._file, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-            try:
-                _write_ahead(connection)
-                connection.execute("PRAGMA synchronous = FULL")
-            except sqlite3.Error:
-                connection.close()
-                raise
+            idle = self._idle.pop() if self._idle else None
         try:
-            yield connection
-        finally:
-            with self._lock:
-                keep = not self._closed
-                if keep:
-                    self._idle.append(connection)
-            if not keep:
-                connection.close()
+            connection = idle or self._connect()
+            try:
+                yield connection
+            finally:
+                self._put_back(connection)
+        except _MISTAKES:
+            raise
+        except sqlite3.Error as error:
+            raise StoreError(reason(error)) from error
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._file, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+        try:
+            _write_ahead(connection)
+            connection.execute("PRAGMA synchronous = FULL")
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
+    def _put_back(self, connection: sqlite3.Connection) -> None:
+        with self._lock:
+            keep = not self._closed
+            if keep:
+                self._idle.append(connection)
+        if not keep:
+            connection.close()
 
 
 def _next_change(connection: sqlite3.Connection) -> int:
@@ -259,17 +240,3 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
             if time.monotonic() > until_s:
                 raise
             time.sleep(0.01)
-
-
-def values_of(job: Job) -> dict[str, Any]:
-    """A job's columns -> values; what isn't plain is JSON."""
-    plain = asdict(job)
-    return plain | {name: json.dumps(plain[name]) for name in ("options", "notes", "results")}
-
-
-def job_of(row: Sequence[Any]) -> Job:
-    """The job in a row of COLUMNS."""
-    values = dict(zip(_NAMES, row, strict=True))
-    options = json.loads(values["options"])
-    values["options"] = Options(**options | {"formats": tuple(options["formats"])})
-    return Job(**values | {name: tuple(json.loads(values[name])) for name in ("notes", "results")})

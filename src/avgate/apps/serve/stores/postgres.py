@@ -11,10 +11,9 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import psycopg
 from procrastinate import App, PsycopgConnector
@@ -23,14 +22,14 @@ from procrastinate.schema import SchemaManager
 from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import ConnectionPool
 
-from avgate.apps.serve.jobs import ENDED, MOST_ATTEMPTS, Job, State
+from avgate.apps.serve.jobs import MOST_ATTEMPTS, Job, StoreError
 from avgate.apps.serve.settings import PREFIX
-from avgate.apps.serve.sqlite import COLUMNS, GIVEN_UP, GIVEN_UP_HINT, job_of, values_of
+from avgate.apps.serve.stores.shared import COLUMNS, GIVEN_UP, GIVEN_UP_HINT, StoredJobs, ending_of, job_of, values_of
 from avgate.core.errors import OutputError, UsageError
 from avgate.core.text import reason
 
 queue = App(connector=PsycopgConnector(conninfo=os.environ.get(f"{PREFIX}DATABASE", "")))
-"""For procrastinate's own tools: `procrastinate --app avgate.apps.serve.postgres.queue shell`."""
+"""For procrastinate's own tools: `procrastinate --app avgate.apps.serve.stores.postgres.queue shell`."""
 
 QUEUE = "avgate"
 """The queue of recordings."""
@@ -57,6 +56,12 @@ _IDLE = "SET idle_in_transaction_session_timeout = '30s'"
 _CONNECTIONS = 8
 """Most connections of one process."""
 
+_WAIT_S, _CHECK_S = 10.0, 2.0
+"""Longest that one waits for a connection, and that one waits who only asks whether it could write."""
+
+_MISTAKES = (psycopg.IntegrityError, psycopg.ProgrammingError, psycopg.DataError, psycopg.NotSupportedError)
+"""Errors that are this program's, and that no waiting mends."""
+
 _TABLES = """
 CREATE TABLE avgate_jobs (
     seq BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL,
@@ -76,11 +81,11 @@ _NOW = "extract(epoch FROM clock_timestamp())::float8"
 """The database's clock, which is the same for all machines."""
 
 
-class PostgresJobs:
+class PostgresJobs(StoredJobs):
     """A JobStore in a PostgreSQL database, where its tables and the queue's are made if they are missing.
 
     Jobs that were begun before are begun again before new ones. After a connection is lost, a method may raise
-    psycopg.Error; the next one connects anew.
+    StoreError; the next one connects anew.
 
     Args:
         url: the database, as postgresql://USER:PASSWORD@HOST/NAME.
@@ -91,6 +96,8 @@ class PostgresJobs:
         OutputError: the database can't be used, or is that of a later version.
         UsageError: the URL is none, or the data folder isn't the one that the database's jobs have their files in.
     """
+
+    TABLE, LAST_CHANGE = "avgate_jobs", "SELECT changes FROM avgate_server"
 
     def __init__(self, url: str, mark: Path | None = None):
         try:
@@ -119,8 +126,14 @@ class PostgresJobs:
             max_size=_CONNECTIONS,
             configure=_prepare,
             check=ConnectionPool.check_connection,
+            timeout=_WAIT_S,
             open=True,
         )
+
+    def rows(self, query: str, *values: object) -> Sequence[Any]:
+        """See StoredJobs."""
+        with self._connection() as connection:
+            return connection.execute(query.replace("?", "%s"), values).fetchall()
 
     def add(self, job: Job) -> None:
         """See JobStore. Without a time, a job is created now, by the database's clock."""
@@ -135,27 +148,9 @@ class PostgresJobs:
             connection.execute(f"INSERT INTO avgate_jobs ({columns}) VALUES ({made})", values)
             _queue(connection, job.id)
 
-    def get(self, job_id: str) -> Job | None:
-        """See JobStore."""
-        found = self._read("WHERE id = %s", job_id)
-        return found[0] if found else None
-
-    def list(self, limit: int = 100, before_s: float | None = None) -> Sequence[Job]:
-        """See JobStore."""
-        if before_s is None:
-            return self._read("ORDER BY created_s DESC, seq DESC LIMIT %s", limit)
-        return self._read("WHERE created_s < %s ORDER BY created_s DESC, seq DESC LIMIT %s", before_s, limit)
-
-    def count(self) -> dict[State, int]:
-        """See JobStore; states that no job is in are 0."""
-        with self._pool.connection() as connection:
-            rows = connection.execute("SELECT state, count(*) FROM avgate_jobs GROUP BY state").fetchall()
-        found: dict[State, int] = dict(rows)
-        return {state: found.get(state, 0) for state in get_args(State)}
-
     def claim(self, owner: str) -> Job | None:
         """See JobStore."""
-        with self._pool.connection() as connection:  # so that those who look often keep no writer waiting
+        with self._connection() as connection:  # so that those who look often keep no writer waiting
             look = "SELECT 1 FROM procrastinate_jobs WHERE status = 'todo' AND queue_name = %s LIMIT 1"
             if connection.execute(look, [QUEUE]).fetchone() is None:
                 return None
@@ -178,17 +173,10 @@ class PostgresJobs:
             return _change_running(connection, change, job, set_to)
 
     def end(self, job: Job, ended: Job) -> bool:
-        """See JobStore. An `ended` that is queued puts the job back, with that attempt as its last one."""
-        values = values_of(ended)
-        set_to = {name: values[name] for name in ("state", "error", "hint", "notes", "results", "attempt")}
-        done = ended.state in ENDED
-        set_to["ended_s"] = (ended.ended_s or time.time()) if done else None
-        set_to |= {"stage": "", "progress": ended.progress if done else 0.0}
-        if ended.state == "done":
-            set_to["progress"] = 1.0
+        """See JobStore."""
         with self._write() as (connection, change):
-            changed = _change_running(connection, change, job, set_to)
-            if changed and not done:
+            changed = _change_running(connection, change, job, ending_of(ended))
+            if changed and ended.state == "queued":
                 _queue(connection, job.id)
             return changed
 
@@ -229,27 +217,26 @@ class PostgresJobs:
             _queue(connection)
         return [job_of(row) for row in rows]
 
-    def expired(self, before_s: float) -> Sequence[Job]:
-        """See JobStore."""
-        return self._read("WHERE state IN ('done', 'failed', 'cancelled') AND ended_s < %s ORDER BY seq", before_s)
-
-    def changes(self, since: int) -> tuple[int, Sequence[Job]]:
-        """See JobStore."""
-        with self._pool.connection() as connection:
-            count = _one(connection, "SELECT changes FROM avgate_server")
-        if count == since:
-            return count, []
-        # Those that change in between come now, and once more the next time.
-        return count, self._read("WHERE change > %s ORDER BY change", since)
+    def check(self) -> None:
+        """See JobStore. The lock is what every writer waits for; a database that can only be read gives none."""
+        with self._connection(_CHECK_S) as connection:
+            connection.execute(f"SET LOCAL lock_timeout = {1000 * _CHECK_S:.0f}")
+            connection.execute("SELECT 1 FROM avgate_server FOR UPDATE")
 
     def close(self) -> None:
         """See JobStore."""
         self._pool.close()
 
-    def _read(self, where: str, *values: object) -> Sequence[Job]:
-        with self._pool.connection() as connection:
-            rows = connection.execute(f"SELECT {COLUMNS} FROM avgate_jobs {where}", values).fetchall()
-        return [job_of(row) for row in rows]
+    @contextlib.contextmanager
+    def _connection(self, wait_s: float = _WAIT_S) -> Iterator[psycopg.Connection]:
+        """A connection in a transaction; what the database refuses within the block is a StoreError."""
+        try:
+            with self._pool.connection(wait_s) as connection:
+                yield connection
+        except _MISTAKES:
+            raise
+        except psycopg.Error as error:
+            raise StoreError(reason(error)) from error
 
     @contextlib.contextmanager
     def _write(self) -> Iterator[tuple[psycopg.Connection, int]]:
@@ -257,7 +244,7 @@ class PostgresJobs:
 
         Those who write wait for each other here, so that no change becomes visible after one with a higher number.
         """
-        with self._pool.connection() as connection:
+        with self._connection() as connection:
             yield connection, _one(connection, "UPDATE avgate_server SET changes = changes + 1 RETURNING changes")
 
 
