@@ -1,6 +1,7 @@
 """A server's jobs without its HTTP: a place with store, folder and crew; workers that only pretend; and a program.
 
-`python -m tests.serving FOLDER [pretend] [postgresql://...]` works off what is in a data folder until it is killed.
+`python -m tests.serving FOLDER [pretend] [shared | postgresql://...]` works off what is in a data folder until it is
+killed.
 """
 
 from __future__ import annotations
@@ -66,11 +67,13 @@ def hashed(content: str) -> str:
 class Site:
     """A data folder with its store; the crew is started by its user."""
 
-    def __init__(self, root: Path, *, work: Callable[..., None] | None = pretend, **settings: Any):
+    def __init__(
+        self, root: Path, *, work: Callable[..., None] | None = pretend, shared: bool = False, **settings: Any
+    ):
         self.settings = Settings(data=root, **{"workers": 1, **settings})
-        self.folder = DataFolder(root, self.settings.is_shared)
+        self.folder = DataFolder(root, shared or self.settings.is_shared)
         self.store: JobStore
-        if self.settings.is_shared:
+        if self.settings.database:
             from avgate.apps.serve.stores.postgres import PostgresJobs
 
             self.store = PostgresJobs(self.settings.database, self.folder.mark)
@@ -109,7 +112,9 @@ class Site:
 
 
 if __name__ == "__main__":
-    more = {"database": sys.argv[-1], "silent_s": 2.0} if "://" in sys.argv[-1] else {}
+    more: dict[str, Any] = {"database": sys.argv[-1], "silent_s": 2.0} if "://" in sys.argv[-1] else {}
+    if "shared" in sys.argv:
+        more = {"shared": True, "silent_s": 2.0}
     site = Site(Path(sys.argv[1]), work=pretend if "pretend" in sys.argv else None, **more)
     # What is killed lets go of its folder with its last thread.
     for _ in range(100):

@@ -136,7 +136,7 @@ def serving(data: Path, base: str = HERE, errors: bool = True, **settings) -> It
         settings: what isn't the default.
     """
     chosen = Settings(data=data, **({"models": {"live": None}} | settings))
-    folder = DataFolder(data)
+    folder = DataFolder(data, chosen.is_shared)
     store = SqliteJobs(folder.database)
     crew = StillCrew(store, folder)
     try:

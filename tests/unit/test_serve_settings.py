@@ -74,7 +74,7 @@ def test_a_file_that_is_missing_is_named(tmp_path: Path):
         ("PORT", "eighty"),
         ("PORT", ""),
         ("PORT", "8_000"),
-        ("WORKERS", "0"),
+        ("WORKERS", "-1"),
         ("MEMORY_MB", "100"),
         ("KEEP_H", "inf"),
         ("KEEP_H", "nan"),

@@ -27,6 +27,20 @@ def test_workers_without_a_server_need_a_database(tmp_path: Path):
     assert not (tmp_path / "data").exists()
 
 
+def test_workers_that_are_none_are_refused(tmp_path: Path):
+    open_place(Settings(data=tmp_path / "data", workers=0))[0].release()
+    with pytest.raises(UsageError, match="workers"):
+        work(Settings(data=tmp_path / "data", workers=0))
+
+
+def test_a_server_that_works_itself_lets_nobody_else_work_in_its_folder(tmp_path: Path):
+    folder, store = open_place(Settings(data=tmp_path / "data", workers=1))
+    with pytest.raises(OutputError, match="workers = 0"):
+        work(Settings(data=tmp_path / "data", workers=1))
+    store.close()
+    folder.release()
+
+
 def test_packages_that_are_missing_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
     monkeypatch.delitem(sys.modules, "avgate.apps.serve.stores.postgres", raising=False)

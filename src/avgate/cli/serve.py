@@ -1,4 +1,4 @@
-"""The verbs that start the server, and machines that work for it."""
+"""The verbs that start the server, and workers for it."""
 
 from __future__ import annotations
 
@@ -46,22 +46,24 @@ def serve(
 def work(
     database: Annotated[str | None, default("none; $AVGATE_SERVE_DATABASE isn't seen by others")] = None,
     data: Annotated[Path | None, default("avgate-data")] = None,
+    workers: Annotated[int | None, default("one per core but one", metavar="N"), Within(1, 256)] = None,
     config: Annotated[Path | None, default("none")] = None,
 ) -> None:
-    """Estimate the recordings that servers on other machines accept.
+    """Estimate the recordings that servers accept which leave that to others.
 
-    Needs pip install "avgate[cluster]". Those servers use the same PostgreSQL database and the same data folder, on a
-    network file system (with NFS, mounted with lookupcache=positive,actimeo=1). Settings stand where those of
-    `avgate serve` do.
+    Servers on other machines use the same PostgreSQL database (pip install "avgate[cluster]") and the same data folder,
+    on a network file system (with NFS, mounted with lookupcache=positive,actimeo=1). One on this machine needs no
+    database, and the setting workers = 0. Settings stand where those of `avgate serve` do.
 
-    For example: avgate work --database postgresql://me@host/avgate --data /srv/avgate
+    For example: avgate work --database postgresql://me@host/avgate --data /srv/avgate --workers 4
 
     Args:
         database: Address of the database, postgresql://...
         data: Folder for recordings and results, as the servers see it.
+        workers: Recordings that are estimated at the same time.
         config: TOML file of settings.
     """
     from avgate.apps.serve.settings import Settings
     from avgate.apps.serve.work import work as run
 
-    run(Settings.load(config, database=database, data=data))
+    run(Settings.load(config, database=database, data=data, workers=workers))

@@ -46,6 +46,8 @@ _NEWEST = 0.2
 class Crew:
     """Keeps as many workers as the settings say, and one more that is warm, for when one of them dies.
 
+    Without any, others do the jobs, and it only looks after them.
+
     Args:
         store: where jobs come from.
         folder: where recordings and results lie.
@@ -60,7 +62,7 @@ class Crew:
         self._store, self._folder, self._settings = store, folder, settings
         self._owner = owner or f"{os.getpid()}-{secrets.token_hex(4)}"
         self._work = work
-        threads = max(1, (os.cpu_count() or 1) // settings.workers)
+        threads = max(1, (os.cpu_count() or 1) // max(1, settings.workers))
         self._limits = Limits(settings.memory_mb, settings.max_job_s, settings.max_duration_s, threads)
         self._models = {name: None if path is None else str(path) for name, path in settings.models.items()}
         self._processes: list[Process] = []
@@ -78,7 +80,7 @@ class Crew:
     def recover(self) -> Sequence[Job]:
         """Before anything is accepted: queue again what was cut, and remove what nobody knows of.
 
-        Complete uploads must have become jobs before. Where other machines work, too, their jobs are cut once they have
+        Complete uploads must have become jobs before. Where others work, too, their jobs are cut once they have
         been silent for some time, which a crew looks for as long as it works.
 
         Returns:
@@ -90,7 +92,7 @@ class Crew:
 
     def _recover_cut(self) -> Sequence[Job]:
         self._recovered_s = time.monotonic() + self._settings.silent_s / 4
-        cut = self._store.recover(self._settings.silent_s if self._settings.is_shared else 0.0)
+        cut = self._store.recover(self._settings.silent_s if self._folder.shared else 0.0)
         for job in cut:
             log.warning("job %s was cut by the end of its server; it is %s now", job.id, job.state)
             self._folder.discard(job.id, job.attempt)
@@ -201,9 +203,9 @@ class Crew:
         for worker in [w for w in self._processes if w.jobs >= _MOST_JOBS and w.job is None]:
             worker.kill()
             self._processes.remove(worker)
-        ready = sum(worker.ready for worker in self._processes)
+        ready, wanted = sum(worker.ready for worker in self._processes), self._settings.workers
         # The one more comes last, so that it doesn't slow down those that recordings wait for.
-        missing = self._settings.workers + (ready >= self._settings.workers) - len(self._processes)
+        missing = wanted + (0 < wanted <= ready) - len(self._processes)
         for _ in range(min(missing, _STARTING - len(self._processes) + ready)):
             if time.monotonic() < self._start_s:
                 return
@@ -322,7 +324,7 @@ class Crew:
 
     def _tidy(self) -> None:
         """Remove what has expired, and queue again what other machines were cut at."""
-        if self._settings.is_shared and time.monotonic() >= self._recovered_s:
+        if self._folder.shared and time.monotonic() >= self._recovered_s:
             self._recover_cut()
         if time.monotonic() < self._tidied_s:
             return

@@ -76,10 +76,11 @@ class DataFolder:
 
     Args:
         root: where.
-        shared: whether other servers may work in it at the same time.
+        shared: whether other servers and workers may work in it at the same time.
 
     Attributes:
         root: the folder, without links on the way to it.
+        shared: as given.
         uploads: the folder of uploads.
         jobs: the folder of jobs.
         database: the file for a SqliteJobs.
@@ -90,7 +91,7 @@ class DataFolder:
     """
 
     def __init__(self, root: str | Path, shared: bool = False):
-        self.root, self._shared = Path(os.path.realpath(root)), shared
+        self.root, self.shared = Path(os.path.realpath(root)), shared
         self.mark = self.root / MARK
         self.uploads, self.jobs, self.database = self.root / "uploads", self.root / "jobs", self.root / DATABASE
         self._held: IO[bytes] | None = None
@@ -126,10 +127,10 @@ class DataFolder:
         file = self.mark.open("a+b")  # a network file system shares a lock between those who read
         try:
             if fcntl is not None:
-                fcntl.flock(file, (fcntl.LOCK_SH if self._shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+                fcntl.flock(file, (fcntl.LOCK_SH if self.shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             file.close()
-            hint = "stop that one, or give another folder as the setting `data`"
+            hint = "stop that one, or give another folder as the setting `data`; one with workers = 0 leaves room"
             raise OutputError("another server works in this folder", where=self.root, hint=hint) from None
         except OSError:  # a disk without locks
             pass
@@ -254,7 +255,7 @@ class DataFolder:
             The IDs of what was removed.
         """
         found = [path for path in _entries(self.jobs) if _ID.fullmatch(path.name)]
-        if self._shared:
+        if self.shared:
             found = [path for path in found if _modified_s(path) < time.time() - _NEW_S]
         strange = [path.name for path in found if not is_job(path.name)]
         for name in strange:

@@ -25,7 +25,7 @@ _SECRET = 16
 
 _RANGES: Mapping[str, tuple[float, float]] = {
     "port": (0, 65_535),
-    "workers": (1, 256),
+    "workers": (0, 256),
     "max_upload_mb": (1, 1 << 20),
     "max_duration_s": (1, 7 * 86_400),
     "max_jobs": (1, 1_000_000),
@@ -67,7 +67,7 @@ class Settings:
         data: the folder of recordings, results and the database; it is made where it is missing.
         token: what clients have to send; needed where the host isn't loopback.
         models: name -> weights or a run's folder; None is what comes with avgate.
-        workers: recordings that are estimated at the same time.
+        workers: recordings that are estimated at the same time; 0 leaves them to `avgate work`.
         max_upload_mb: largest recording, in MiB.
         max_duration_s: longest recording, in seconds.
         max_jobs: most recordings that may wait.
@@ -187,8 +187,8 @@ class Settings:
 
     @property
     def is_shared(self) -> bool:
-        """Whether other machines may work with the same data folder and database."""
-        return bool(self.database)
+        """Whether others may work with the same data folder and the same list of jobs."""
+        return bool(self.database) or not self.workers
 
     @property
     def is_loopback(self) -> bool:

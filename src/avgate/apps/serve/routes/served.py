@@ -110,7 +110,7 @@ class Served:
                 self.uploads.forget(upload_id)
             elif upload is not None and self._complete(upload_id, upload.length):
                 accepted.append(self.accept(upload_id, upload.name, upload.options))
-        if not self.settings.is_shared:  # or other servers' requests are under way
+        if not self.folder.shared:  # or other servers' requests are under way
             self.uploads.clear()
         return accepted
 
