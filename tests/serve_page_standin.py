@@ -45,7 +45,8 @@ MODELS = [
         "causal": causal,
         "targets": ["valence", "arousal"],
         "notes": [f"{called}: it has seen few people.", "It isn't for deciding anything about a person."],
-        "card": "",
+        "is_for": [f"{called}: trying it."],
+        "is_not_for": ["Deciding anything about a person."],
     }
     for name, called, causal in (("default", "people", False), ("live", "people-live", True))
 ]

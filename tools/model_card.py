@@ -8,12 +8,14 @@ docs/real-people.json.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from avgate.compare.markdown import markdown_table
 from avgate.core.files import atomic_write
+from avgate.inference.purpose import IS_FOR, IS_NOT_FOR
 from avgate.models.checkpoint import SHIPPED, Checkpoint, load_checkpoint
 from tools import people, perturb
 from tools.ship import measured_of
@@ -136,23 +138,24 @@ Labels of people are emotion words. Each stands for a place in the plane: {emoti
 
 
 def _purpose() -> str:
-    return """## What they are for
+    # The gravest one stands out.
+    worst, *others = IS_NOT_FOR
+    title, colon, rest = worst.partition(":")
+    return f"""## What they are for
 
-- Seeing how avgate works on a recording of one's own.
-- Comparing moments of one recording, or recordings of one person made alike.
-- A baseline, or a start, for research with rated recordings.
+{_points(IS_FOR)}
 
 ## What they are not for
 
-- **Decisions about a person**: hiring, schooling, insurance, credit, police, borders, health. In the European Union,
-  inferring emotions at work and in education is prohibited, but for medical and safety reasons (AI Act, article 5).
-- Watching people who haven't agreed.
-- Saying what somebody feels. They say how a voice and a face come across, by a convention.
-- Spontaneous behaviour: they weren't trained on any.
+{_points((f"**{title}**{colon}{rest}", *others))}
 
 For any statement about people, train on rated recordings of such people ([how](train.md)), and report how right the
 model is on others.
 """
+
+
+def _points(lines: Sequence[str]) -> str:
+    return "\n".join(textwrap.fill(f"- {line}", 120, subsequent_indent="  ", break_on_hyphens=False) for line in lines)
 
 
 def _limits(used: Sequence[str]) -> str:

@@ -248,6 +248,27 @@ def test_a_server_that_is_killed_at_any_moment_goes_on_with_every_upload_and_job
         assert not list((data / "uploads").iterdir())
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads what Linux says of a process' memory")
+def test_a_server_without_live_streams_never_loads_the_networks_into_its_memory(tmp_path):
+    port, environ = free_port(), {**os.environ, "AVGATE_SERVE_WORKERS": "0"}
+    command = [sys.executable, "-m", "avgate", "serve", "--port", str(port), "--data", str(tmp_path / "data")]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environ) as running:
+        try:
+            address = f"http://127.0.0.1:{port}"
+            wait_until_ready(address, running)
+            job = json.loads(ask(address, "POST", "/api/jobs?formats=elan", b"recording")[2])["id"]
+            for path in ("/", "/api/models", "/api/formats", "/api/openapi.json", "/metrics", f"/api/jobs/{job}/input"):
+                assert ask(address, "GET", path, timeout=60)[0] == 200, path
+            table = b"time_s,valence\n0,0.5\n1,0.25\n"
+            assert ask(address, "PUT", f"/api/jobs/{job}/annotations/anna-valence", table)[0] == 204
+            assert ask(address, "GET", f"/api/jobs/{job}/annotations/anna-valence?format=elan")[0] == 200
+            loaded = Path(f"/proc/{running.pid}/maps").read_text()
+            assert "numpy" in loaded  # or the libraries would be called otherwise there
+            assert not [name for name in ("torch", "mediapipe", "cv2", "scipy", "matplotlib") if f"/{name}/" in loaded]
+        finally:
+            running.kill()
+
+
 def test_the_verb_serves_until_it_is_told_to_end_and_says_where(tmp_path):
     port = free_port()
     command = [sys.executable, "-m", "avgate", "serve", "--port", str(port), "--data", str(tmp_path / "data")]

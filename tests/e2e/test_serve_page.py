@@ -138,6 +138,9 @@ def test_what_is_chosen_goes_with_a_dropped_video(page: Page, standin: Standin):
     page.get_by_role("checkbox", name="elan").check()
     page.get_by_label("Make a report with the video").uncheck()
     expect(page.locator("#model-notes")).to_contain_text("people-live: it has seen few people.")
+    expect(page.locator("#model-notes li")).to_have_text(
+        ["people-live: trying it.", "Deciding anything about a person."]
+    )
     drop = """() => {
       const dataTransfer = new DataTransfer();
       dataTransfer.items.add(new File(["abc"], "a.mp4"));

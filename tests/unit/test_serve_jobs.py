@@ -195,16 +195,6 @@ def test_a_deleted_job_leaves_nothing(server):
     assert server.web.delete(f"/api/jobs/{job_id}").status_code == 404
 
 
-@pytest.mark.slow
-def test_models_are_told(server):
-    models = {model["name"]: model for model in server.web.get("/api/models").json()}
-    assert [*models] == ["default", "live"]
-    assert models["default"]["targets"] == ["valence", "arousal"]
-    assert not models["default"]["causal"]
-    assert models["default"]["called"].startswith("people")
-    assert models["default"]["notes"]
-
-
 def test_formats_are_told(server):
     formats = [each["name"] for each in server.web.get("/api/formats").json()]
     assert sorted([*formats, "csv"]) == sorted(f.name for f in LABEL_FORMATS)

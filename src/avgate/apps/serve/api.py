@@ -27,10 +27,11 @@ from avgate.apps.serve.guard import Guard
 from avgate.apps.serve.jobs import JobStore, StoreError
 from avgate.apps.serve.live import add_live
 from avgate.apps.serve.metrics import Metrics
-from avgate.apps.serve.routes.about import WEB, WebFiles, about_routes, described
+from avgate.apps.serve.routes.about import WEB, WebFiles, about_routes
 from avgate.apps.serve.routes.annotations import annotation_routes
 from avgate.apps.serve.routes.files import file_routes
 from avgate.apps.serve.routes.jobs import job_routes
+from avgate.apps.serve.routes.models import described
 from avgate.apps.serve.routes.served import Served
 from avgate.apps.serve.routes.shapes import Refused, away
 from avgate.apps.serve.routes.tus import tus_routes
@@ -232,10 +233,16 @@ def serve(settings: Settings) -> None:
             ws_per_message_deflate=False,  # or few bytes would become many
         )
         ending = app.state.served.ending
-        threading.Thread(target=described, args=(settings, ending)).start()  # so that the first page needn't wait
+        threading.Thread(target=_ask_early, args=(settings, ending)).start()
         with contextlib.suppress(KeyboardInterrupt):
             _Server(config, ending).run(sockets=[listener])
     console.say("stopped; what waits goes on with the next start")
+
+
+def _ask_early(settings: Settings, ending: threading.Event) -> None:
+    """Find out what the models are, so that the first page needn't wait; what fails is said to that one."""
+    with contextlib.suppress(AvgateError):
+        described(settings, ending)
 
 
 class _Server(uvicorn.Server):

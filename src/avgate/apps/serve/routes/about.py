@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
-from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,10 @@ from fastapi.staticfiles import StaticFiles
 
 from avgate.apps.serve import metrics
 from avgate.apps.serve.guard import log_in
+from avgate.apps.serve.routes.models import described
 from avgate.apps.serve.routes.served import FORMATS, Served
-from avgate.apps.serve.routes.shapes import FormatShape, Health, ModelShape, answers, away, problems
-from avgate.apps.serve.settings import Settings, weights_of
-from avgate.core.errors import AvgateError, OutputError
+from avgate.apps.serve.routes.shapes import FormatShape, Health, ModelShape, Refused, answers, away, problems
+from avgate.core.errors import OutputError, WorkerError
 from avgate.labels.formats import label_format
 
 log = logging.getLogger("avgate.serve")
@@ -35,7 +33,8 @@ _MODEL = {
     "causal": False,
     "targets": ["valence", "arousal"],
     "notes": ["They are not for decisions about a person."],
-    "card": "",
+    "is_for": ["Comparing moments of one recording, or recordings of one person made alike."],
+    "is_not_for": ["Saying what somebody feels."],
 }
 _TEXT: dict[int | str, dict[str, Any]] = {
     200: {"description": "Counts", "content": {"text/plain": {"schema": {"type": "string"}}}}
@@ -51,7 +50,14 @@ def about_routes(served: Served) -> APIRouter:
     )
     def models() -> list[ModelShape]:
         """The models that recordings can be estimated with, the first one being the usual one."""
-        return described(served.settings)
+        try:
+            return described(served.settings, served.ending)
+        except WorkerError as error:
+            log.warning("the models can't be told: %s", error.what)
+            what = "the server can't load its models now"
+            raise Refused(
+                503, what, "try again in a while; its log says why", "models", {"retry-after": "10"}
+            ) from None
 
     @router.get(
         "/api/formats",
@@ -114,33 +120,3 @@ class WebFiles(StaticFiles):
         response = super().file_response(*args, **kwargs)
         response.headers["cache-control"] = "no-cache"
         return response
-
-
-_describing = threading.Lock()
-
-
-def described(settings: Settings, ending: threading.Event | None = None) -> list[ModelShape]:
-    """What the models are, which takes seconds the first time; those before the server ends."""
-    with _describing:  # nothing is loaded twice at once
-        models = settings.models.items()
-        return [_described(name, path) for name, path in models if ending is None or not ending.is_set()]
-
-
-@lru_cache
-def _described(name: str, path: Path | None) -> ModelShape:
-    """What a model is. Of one that can't be read, what is wrong with it."""
-    from avgate.inference.estimator import Estimator
-
-    try:
-        estimator = Estimator(weights_of(name, path))
-    except AvgateError as error:
-        return ModelShape(name=name, called="can't be used", causal=False, targets=[], notes=[error.what], card="")
-    checkpoint = estimator.checkpoint
-    return ModelShape(
-        name=name,
-        called=f"{checkpoint.recipe.name} ({checkpoint.recipe.fusion})",
-        causal=estimator.causal,
-        targets=list(checkpoint.targets),
-        notes=list(checkpoint.caveats),
-        card="",
-    )

@@ -113,7 +113,8 @@ class ModelShape(BaseModel):
     causal: bool = Field(description="Whether it can be used live.")
     targets: list[str] = Field(description="What it estimates.")
     notes: list[str] = Field(description="What must be known of its estimates.")
-    card: str = Field(description="What it is and isn't for; may be empty.")
+    is_for: list[str] = Field(description="What it is for; empty where that isn't known.")
+    is_not_for: list[str] = Field(description="What it isn't for.")
 
 
 class AnnotationShape(BaseModel):

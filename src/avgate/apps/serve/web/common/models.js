@@ -3,7 +3,7 @@
 import { element, make } from "./dom.js";
 import { word } from "./words.js";
 
-/** @typedef {{name: string, called: string, causal: boolean, targets: string[], notes: string[], card: string}} Model */
+/** @typedef {{name: string, called: string, causal: boolean, targets: string[], notes: string[], is_for: string[], is_not_for: string[]}} Model */
 
 /**
  * Fill a choice of models, and tell of the chosen one.
@@ -18,11 +18,18 @@ export function offerModels(models, choice, notes) {
   const tell = () => {
     const model = models.find((each) => each.name === select.value);
     const lines = model?.notes?.length ? model.notes : [word("model.silent")];
-    element(notes).replaceChildren(...lines.map((line) => make("p", {}, line)));
-    if (/^(https:\/\/|\/)/.test(model?.card ?? "")) {
-      element(notes).append(make("p", {}, make("a", { href: model.card }, word("model.card"))));
-    }
+    element(notes).replaceChildren(
+      ...lines.map((line) => make("p", {}, line)),
+      ...listed("model.is_for", model?.is_for),
+      ...listed("model.is_not_for", model?.is_not_for),
+    );
   };
   select.addEventListener("change", tell);
   tell();
+}
+
+/** A title and a list below it; nothing where it is empty. @param {string} title a word's name @param {string[]} [items] */
+function listed(title, items = []) {
+  if (!items.length) return [];
+  return [make("p", { className: "caption" }, word(title)), make("ul", {}, ...items.map((item) => make("li", {}, item)))];
 }
