@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason='the server needs pip install "avgate[serve]"')
 
+from avgate.apps.serve.api import PING_S, PONG_S
 from tests.web_server import BYTES, TUS, coded, free_port, process, wait_until_ready
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
@@ -265,6 +267,29 @@ def test_a_server_without_live_streams_never_loads_the_networks_into_its_memory(
             loaded = Path(f"/proc/{running.pid}/maps").read_text()
             assert "numpy" in loaded  # or the libraries would be called otherwise there
             assert not [name for name in ("torch", "mediapipe", "cv2", "scipy", "matplotlib") if f"/{name}/" in loaded]
+        finally:
+            running.kill()
+
+
+def test_a_live_client_that_is_gone_without_a_word_soon_leaves_its_place(tmp_path):
+    port, environ = free_port(), {**os.environ, "AVGATE_SERVE_WORKERS": "0", "AVGATE_SERVE_MAX_IDLE_S": "600"}
+    command = [sys.executable, "-m", "avgate", "serve", "--port", str(port), "--data", str(tmp_path / "data")]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environ) as running:
+        try:
+            address = f"http://127.0.0.1:{port}"
+            wait_until_ready(address, running)
+            with socket.create_connection(("127.0.0.1", port)) as gone:
+                gone.sendall(
+                    f"GET /api/live HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+                )
+                assert gone.recv(4096).startswith(b"HTTP/1.1 101")
+                open_now = re.compile(r"^avgate_live_streams_open (\S+)$", re.M)
+                seen, until_s = [], time.monotonic() + PING_S + PONG_S + 5
+                while (not seen or seen[-1]) and time.monotonic() < until_s:
+                    seen.append(float(open_now.search(ask(address, "GET", "/metrics")[2].decode())[1]))
+                    time.sleep(0.2)
+                assert (seen[0], seen[-1]) == (1, 0)
         finally:
             running.kill()
 

@@ -50,6 +50,12 @@ CLEAN_S = 60.0
 GRACE_S = 3
 """Seconds that requests under way have when the server ends."""
 
+PING_S, PONG_S = 5.0, 10.0
+"""Seconds from one ping of a live stream's client to the next, and for which the answer is waited for.
+
+A client whose machine lost its network says no word; its place is free after both.
+"""
+
 _AWAY = (errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE)
 """Errors of a disk, such as one in the network, that may be over later."""
 
@@ -231,6 +237,8 @@ def serve(settings: Settings) -> None:
             timeout_graceful_shutdown=GRACE_S,
             ws_max_size=(settings.max_message_kb + 64) << 10,  # what is a little too large is told why
             ws_per_message_deflate=False,  # or few bytes would become many
+            ws_ping_interval=PING_S,
+            ws_ping_timeout=PONG_S,
         )
         ending = app.state.served.ending
         threading.Thread(target=_ask_early, args=(settings, ending)).start()
