@@ -18,12 +18,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from avgate.apps.serve.crew import Crew
-from avgate.apps.serve.folder import DataFolder, shown_name
+from avgate.apps.serve.folder import DataFolder
 from avgate.apps.serve.jobs import ENDED, Job, JobStore, Options
+from avgate.apps.serve.names import shown_name
 from avgate.apps.serve.settings import Settings
 from avgate.apps.serve.stores.sqlite import SqliteJobs
-from avgate.apps.serve.worker import Limits
+from avgate.apps.serve.workers.crew import Crew
+from avgate.apps.serve.workers.process import Limits
 from avgate.core.processes import end_with_parent
 
 LONGEST_S = 120.0

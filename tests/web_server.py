@@ -18,9 +18,8 @@ from pathlib import Path
 from fastapi.testclient import TestClient
 
 from avgate.apps.serve.api import create_app
-from avgate.apps.serve.crew import Figures
 from avgate.apps.serve.folder import DataFolder
-from avgate.apps.serve.jobs import Job
+from avgate.apps.serve.jobs import Figures, Job
 from avgate.apps.serve.settings import Settings
 from avgate.apps.serve.stores.sqlite import SqliteJobs
 from avgate.core.errors import AvgateError

@@ -182,7 +182,7 @@ def test_a_job_over_its_time_fails_and_names_the_setting(tmp_path: Path):
 
 
 def test_a_job_over_its_memory_fails_and_names_the_setting(site: Site, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("avgate.apps.serve.worker.resident_mb", lambda pid: 5000.0)
+    monkeypatch.setattr("avgate.apps.serve.workers.process.resident_mb", lambda pid: 5000.0)
     ended = site.until(site.send("hang"))
     assert ended.state == "failed"
     assert ended.attempt == 1

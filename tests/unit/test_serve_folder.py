@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avgate.apps.serve.folder import DataFolder, remove, safe_name, shown_name
+from avgate.apps.serve.folder import DataFolder, remove
+from avgate.apps.serve.names import safe_name, shown_name
 from avgate.core.errors import OutputError
 
 ONE, TWO = "1" * 32, "2" * 32

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 from avgate.apps import predict as predicting
-from avgate.apps.serve import worker as working
-from avgate.apps.serve.worker import Limits, Worker
+from avgate.apps.serve.workers import worker as working
+from avgate.apps.serve.workers.process import Limits
+from avgate.apps.serve.workers.worker import Worker
 from avgate.core.errors import MediaError, OutputError
 from avgate.core.processes import how_it_ended, ran_out_of_memory, resident_mb
 from avgate.core.text import without_folders

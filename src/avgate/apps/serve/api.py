@@ -21,7 +21,6 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from avgate.apps.serve.crew import Crew
 from avgate.apps.serve.folder import DataFolder
 from avgate.apps.serve.guard import Guard
 from avgate.apps.serve.jobs import JobStore, StoreError
@@ -38,6 +37,7 @@ from avgate.apps.serve.routes.tus import tus_routes
 from avgate.apps.serve.routes.uploads import FULL, Uploads
 from avgate.apps.serve.settings import Settings
 from avgate.apps.serve.work import open_place
+from avgate.apps.serve.workers.crew import Crew
 from avgate.core.console import console
 from avgate.core.errors import AvgateError, UsageError
 from avgate.core.text import reason

@@ -16,8 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from avgate.apps.serve.crew import Figures
-from avgate.apps.serve.jobs import ENDED
+from avgate.apps.serve.jobs import ENDED, Figures
 from avgate.apps.serve.live import Live
 
 KIND = CONTENT_TYPE_LATEST

@@ -6,11 +6,11 @@ import logging
 import signal
 import threading
 
-from avgate.apps.serve.crew import Crew
 from avgate.apps.serve.folder import DATABASE, DataFolder
 from avgate.apps.serve.jobs import JobStore
 from avgate.apps.serve.settings import Settings
 from avgate.apps.serve.stores.sqlite import SqliteJobs
+from avgate.apps.serve.workers.crew import Crew
 from avgate.core.console import console
 from avgate.core.errors import UsageError
 

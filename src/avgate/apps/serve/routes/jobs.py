@@ -15,8 +15,8 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi import Path as InPath
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from avgate.apps.serve.folder import shown_name
 from avgate.apps.serve.jobs import ENDED, Job, StoreError
+from avgate.apps.serve.names import shown_name
 from avgate.apps.serve.routes.served import FORMATS, LEVELS, Served
 from avgate.apps.serve.routes.shapes import (
     EXAMPLE_ID,

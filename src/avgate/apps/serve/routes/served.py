@@ -8,13 +8,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from avgate.apps.serve.crew import Crew
-from avgate.apps.serve.folder import DataFolder, shown_name
+from avgate.apps.serve.folder import DataFolder
 from avgate.apps.serve.jobs import Job, JobStore, Options, StoreError
 from avgate.apps.serve.metrics import Metrics
+from avgate.apps.serve.names import shown_name
 from avgate.apps.serve.routes.shapes import Refused
 from avgate.apps.serve.routes.uploads import Uploads
 from avgate.apps.serve.settings import Settings
+from avgate.apps.serve.workers.crew import Crew
 from avgate.core.text import quoted
 from avgate.labels.formats import LABEL_FORMATS
 from avgate.models.intervals import DEFAULT_LEVEL

@@ -18,7 +18,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 from fastapi import Path as InPath
 
-from avgate.apps.serve.folder import shown_name
+from avgate.apps.serve.names import shown_name
 from avgate.apps.serve.routes.served import Served
 from avgate.apps.serve.routes.shapes import EXAMPLE_ID, ID, Refused, problems
 from avgate.apps.serve.routes.uploads import FULL, BusyError, Upload, write_all

@@ -20,7 +20,8 @@ from typing import Any
 from avgate.apps.serve.folder import DataFolder
 from avgate.apps.serve.jobs import MOST_ATTEMPTS, Figures, Job, JobStore, StoreError
 from avgate.apps.serve.settings import DEFAULT_MODEL, Settings
-from avgate.apps.serve.worker import Limits, Process, Work
+from avgate.apps.serve.workers import worker as estimating
+from avgate.apps.serve.workers.process import Limits, Process, Work
 from avgate.core.errors import AvgateError
 from avgate.core.processes import how_it_ended
 from avgate.core.text import reason
@@ -53,7 +54,7 @@ class Crew:
         folder: where recordings and results lie.
         settings: limits.
         owner: this crew's name in the store; one is made up unless given.
-        work: what workers run.
+        work: what workers run, unless they estimate.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Crew:
     ):
         self._store, self._folder, self._settings = store, folder, settings
         self._owner = owner or f"{os.getpid()}-{secrets.token_hex(4)}"
-        self._work = work
+        self._work = work or estimating.main
         threads = max(1, (os.cpu_count() or 1) // max(1, settings.workers))
         self._limits = Limits(settings.memory_mb, settings.max_job_s, settings.max_duration_s, threads)
         self._models = {name: None if path is None else str(path) for name, path in settings.models.items()}

@@ -1,0 +1,1 @@
+"""The processes that estimate recordings, and who gives them jobs."""
