@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import psutil
 import pytest
 
 from avgate.core.errors import WorkerError
-from avgate.core.processes import Workers
+from avgate.core.processes import Workers, few_heaps, give_memory_back, resident_mb
 
 
 def state(_: int) -> tuple[int, int, str, bool]:
@@ -58,7 +59,7 @@ import sys
 import time
 from pathlib import Path
 
-from avgate.core.processes import Workers
+from avgate.core.processes import Workers, few_heaps, give_memory_back, resident_mb
 
 FOLDER = Path(sys.argv[1])
 
@@ -132,3 +133,25 @@ def test_a_process_that_is_killed_is_told_with_the_likely_cause_and_what_to_do()
         list(pool.run([9]))
     assert "memory" in told.value.what
     assert "--workers" in told.value.hint
+
+
+def _held_mb(_: int) -> list[int]:
+    """Memory in MiB before much was allocated, with all of it free but a little in between, and given back."""
+    few_heaps()
+    found = [resident_mb(os.getpid())]
+    blocks = [bytearray(os.urandom(8) * 4000) for _ in range(4000)]  # below the size that glibc maps one by one
+    kept = blocks[::100]
+    del blocks
+    found.append(resident_mb(os.getpid()))
+    give_memory_back()
+    found.append(resident_mb(os.getpid()))
+    assert kept
+    return [round(mb) for mb in found]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries decide themselves")
+def test_memory_that_is_free_between_what_is_held_is_given_back():
+    with Workers(_held_mb, 2) as pool:
+        for _, (before, free, after) in pool.run(range(2)):
+            assert free - before > 60
+            assert after - before < (free - before) / 4

@@ -151,6 +151,19 @@ def test_an_error_of_the_program_is_told_by_number_only(
     assert "IndexError" in failed["log"]
 
 
+def test_the_memory_that_a_recording_took_is_given_back_whatever_became_of_it(
+    pipe: tuple[Connection, Connection], tmp_path: Path, sound: Path, monkeypatch: pytest.MonkeyPatch
+):
+    given: list[bool] = []
+    monkeypatch.setattr(working, "give_memory_back", lambda: given.append(pipe[0].poll()))
+    doing(monkeypatch, lambda *_, **__: make_trace())
+    assert "done" in work(pipe, task_of(tmp_path, sound))[-1]
+    assert "failed" in work(pipe, task_of(tmp_path, sound, formats=["doc"]))[-1]
+    doing(monkeypatch, lambda *_, **__: [][1])
+    assert "failed" in work(pipe, task_of(tmp_path, sound))[-1]
+    assert given == [True] * 3  # after the answer, which nobody has to wait for
+
+
 class Ended(BaseException):
     pass
 

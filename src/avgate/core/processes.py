@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
+import gc
 import os
 import signal
 import sys
@@ -23,6 +25,9 @@ from avgate.core.errors import UsageError, WorkerError
 
 _NO_MEMORY = ("bad_alloc", "allocate", "insufficient memory", "out of memory", "can't start new thread")
 """What errors of native libraries say where memory ran out."""
+
+_M_ARENA_MAX = -8
+"""The number of that option in glibc's malloc.h."""
 
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
@@ -174,6 +179,23 @@ def limit_memory(memory_mb: int, file_bytes: int) -> None:
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(which, (value, value))
+
+
+def few_heaps(count: int = 2) -> None:
+    """Let this process' threads share so many heaps, where its C library is glibc.
+
+    Each of several threads would have its own else, which stays as large as it ever was. To be called before threads
+    begin.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, count)
+
+
+def give_memory_back() -> None:
+    """Give the system the memory that nothing holds any more; glibc would keep what lies between what is held."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def limit_time(more_s: float) -> None:

@@ -20,7 +20,14 @@ from avgate.apps.serve.settings import DEFAULT_MODEL, weights_of
 from avgate.apps.serve.workers.process import Limits
 from avgate.core.console import console
 from avgate.core.errors import AvgateError, choose
-from avgate.core.processes import end_with_parent, limit_memory, limit_time, ran_out_of_memory
+from avgate.core.processes import (
+    end_with_parent,
+    few_heaps,
+    give_memory_back,
+    limit_memory,
+    limit_time,
+    ran_out_of_memory,
+)
 from avgate.core.text import without_folders
 
 LOADING, READING, WRITING = "loading the model", "watching and listening", "writing results"
@@ -68,6 +75,7 @@ def _confine(limits: Limits) -> None:
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = str(limits.threads)
     limit_memory(limits.memory_mb, _LARGEST_FILE)
+    few_heaps()
 
 
 class Worker:
@@ -95,7 +103,7 @@ class Worker:
         self._send({"ready": True})
 
     def work(self, task: Mapping[str, Any]) -> None:
-        """Do one job and send what became of it."""
+        """Do one job, send what became of it, and give back the memory that it took."""
         # Even where the parent doesn't see to it.
         limit_time(self._limits.job_s * (os.cpu_count() or 1) + 60)
         began_s = time.monotonic()
@@ -120,6 +128,7 @@ class Worker:
                     }
                 }
             )
+        give_memory_back()
 
     def _estimate(self, task: Mapping[str, Any], began_s: float) -> dict[str, Any]:
         from avgate.apps.predict import predict_one, writers_named
