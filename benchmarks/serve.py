@@ -31,6 +31,8 @@ import psutil
 from run import ROOT, git_commit, make_video
 from serve_streams import CORES, on_cores, played
 
+from avgate.apps.serve.settings import Settings
+
 UPLOADS, AT_ONCE = 4, 8
 """Uploads at once, and other clients beside them."""
 
@@ -40,8 +42,8 @@ PIECE = 4 << 20
 WARM = 4
 """Jobs before memory is first read: by then every worker has had one, as a rule."""
 
-SETTLE_S, LONGEST_S = 5.0, 3600.0
-"""Seconds of rest before memory is read, and for which a job is waited for."""
+LONGEST_S = 3600.0
+"""Seconds for which a job is waited for."""
 
 TUS = {"Tus-Resumable": "1.0.0"}
 BYTES = TUS | {"Content-Type": "application/offset+octet-stream"}
@@ -57,13 +59,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0, help="length of these")
     parser.add_argument("--minutes", type=float, default=60.0, help="length of all recordings before and after memory")
     parser.add_argument("--recording", type=float, default=30.0, help="length of one recording in seconds")
+    parser.add_argument("--rest", type=float, default=5.0, help="seconds before each time that memory is read")
     parser.add_argument("--part", help="measure this part and print it as JSON")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks-serve.md")
     given = parser.parse_args()
     parts: dict[str, Callable[[], Any]] = {
         "requests": lambda: requests(given.requests, given.megabytes, given.recording),
         **{f"{count} streams": lambda count=count: streams(count, given.seconds) for count in given.streams},
-        "memory": lambda: memory(given.minutes, given.recording),
+        "memory": lambda: memory(given.minutes, given.recording, given.rest),
     }
     if given.part is not None:
         print(json.dumps(parts[given.part]()))
@@ -134,7 +137,7 @@ def streams_lines(found: Sequence[Mapping[str, Any]], seconds: float) -> list[st
 
 def memory_lines(found: Mapping[str, Any]) -> list[str]:
     """What the server's processes held after so many recordings."""
-    first = found["rows"][0]
+    first, rest_s = found["rows"][0], found["rest_s"]
     rows = [
         f"| {row['jobs']} | {row['jobs'] * found['recording_s'] / 60:.1f} | {row['server']:.0f} | {row['workers']:.0f} "
         f"| {100 * ((row['server'] + row['workers']) / (first['server'] + first['workers']) - 1):+.1f} % |"
@@ -144,7 +147,7 @@ def memory_lines(found: Mapping[str, Any]) -> list[str]:
         "## Memory",
         "",
         f"Recordings of {found['recording_s']:g} s, one after the other; each is deleted when it is done. Resident",
-        f"memory {SETTLE_S:g} s after the last one, of the server and of its workers ({found['processes']} processes,",
+        f"memory {rest_s:g} s after the last one, of the server and of its workers ({found['processes']} processes,",
         "one of them spare). Pages that processes share are counted for each.",
         "",
         "| jobs | minutes of recordings | server, MB | workers, MB | both, against the first row |",
@@ -234,9 +237,9 @@ class Server:
         time.sleep(1.0)
         return sum(path.is_file() for part in ("uploads", "jobs") for path in (self.data / part).rglob("*"))
 
-    def memory(self) -> tuple[float, list[float]]:
-        """Resident MB of the server, and of each of its workers, at rest."""
-        time.sleep(SETTLE_S)
+    def memory(self, rest_s: float) -> tuple[float, list[float]]:
+        """Resident MB of the server, and of each of its workers, after a rest."""
+        time.sleep(rest_s)
         found = [self.process, *self.process.children(recursive=True)]
         own, *others = [process.memory_info().rss / 2**20 for process in found]
         return own, [mb for mb in others if mb > 50]  # what watches multiprocessing's resources is no worker
@@ -271,7 +274,7 @@ def wait_until_ready(found: Server, running: subprocess.Popen[bytes]) -> None:
         with suppress(OSError):
             told = found.ask("GET", "/metrics")[2].decode()
             counts = dict(line.rsplit(" ", 1) for line in told.splitlines() if not line.startswith("#"))
-            if counts.get("avgate_workers_ready", "0.0") == counts.get("avgate_workers") != "0.0":
+            if float(counts.get("avgate_workers_ready", 0)) > Settings().workers:  # the one more, too
                 return
         time.sleep(0.1)
     raise SystemExit("the server doesn't get ready")
@@ -358,7 +361,7 @@ def streams(count: int, seconds: float) -> dict[str, Any]:
         return played(video, f"ws://127.0.0.1:{found.port}/api/live", count, found.process)
 
 
-def memory(minutes: float, recording_s: float) -> dict[str, Any]:
+def memory(minutes: float, recording_s: float, rest_s: float) -> dict[str, Any]:
     """Memory and files after so many minutes of recordings; see `memory_lines`."""
     with tempfile.TemporaryDirectory() as scratch, server() as found:
         video = Path(scratch) / "video.mp4"
@@ -371,9 +374,9 @@ def memory(minutes: float, recording_s: float) -> dict[str, Any]:
             states.update(found.ended())
             found.json("DELETE", f"/api/jobs/{job}")
             if number in looks:
-                own, workers = found.memory()
+                own, workers = found.memory(rest_s)
                 rows.append({"jobs": number, "server": own, "workers": sum(workers)})
-        more = {"recording_s": recording_s, "processes": len(workers), "states": states}
+        more = {"recording_s": recording_s, "rest_s": rest_s, "processes": len(workers), "states": states}
         return {"rows": rows, **more, "left": found.clear()}
 
 
