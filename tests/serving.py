@@ -84,13 +84,22 @@ class Site:
 
     def send(self, content: bytes | str, name: str = "clip.mp4", **options: Any) -> Job:
         """A recording is accepted as a job."""
+        job = self.keep(content, name, **options)
+        self.queue(job)
+        return job
+
+    def keep(self, content: bytes | str, name: str = "clip.mp4", **options: Any) -> Job:
+        """A recording lies in its folder, and nobody knows of it as yet."""
         data = content.encode() if isinstance(content, str) else content
         job = Job(uuid.uuid4().hex, shown_name(name), len(data), Options(**options))
         self.folder.upload(job.id).write_bytes(data)
         self.folder.accept(job.id, name, self.folder.upload(job.id))
+        return job
+
+    def queue(self, job: Job) -> None:
+        """A recording that is kept waits for its turn."""
         self.store.add(job)
         self.crew.wake()
-        return job
 
     def until(self, job: Job, true: Callable[[Job], bool] = lambda job: job.state in ENDED) -> Job:
         """Wait until something is true of a job; the job as it is then."""

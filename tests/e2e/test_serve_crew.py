@@ -162,10 +162,9 @@ def test_a_job_that_began_elsewhere_meanwhile_is_left_to_that_one(site: Site):
 
 
 def test_a_recording_that_is_gone_fails(site: Site):
-    site.crew.stop(0)
-    job = site.send("0")
+    job = site.keep("0")
     site.folder.remove(job.id)
-    site.crew.start()
+    site.queue(job)
     assert "its file is gone" in site.until(job).error
 
 

@@ -15,7 +15,6 @@ pytest.importorskip("fastapi", reason='the server needs pip install "avgate[serv
 from tests.web_server import process
 
 pytestmark = [
-    pytest.mark.long,
     pytest.mark.slow,
     pytest.mark.skipif(shutil.which("curl") is None or shutil.which("sh") is None, reason="curl is not installed"),
 ]
@@ -28,23 +27,29 @@ RECORDING = b"not really a recording" * 1000
 RUN: set[str] = set()
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """The address of a server."""
+    folder = tmp_path_factory.mktemp("server")
+    with process(folder / "data", folder / "log") as (address, _):
+        yield address
+
+
 @pytest.fixture
-def ask(tmp_path):
+def ask(server, tmp_path):
     """Runs the line of the page that a pattern is found in, with other words in it; what the server said."""
     (tmp_path / "interview.mp4").write_bytes(RECORDING)
-    with process(tmp_path / "data", tmp_path / "log") as (address, _):
 
-        def run(holds: str, **instead: str) -> str:
-            (line,) = (line for line in LINES if re.search(holds, line))
-            RUN.add(line)
-            line = line.replace("http://127.0.0.1:8042", address)
-            for word, other in instead.items():
-                line = re.sub(rf"\b{word}\b", other, line)
-            command = ["sh", "-c", line.replace("curl", "curl --silent --show-error --fail", 1)]
-            return subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    def run(holds: str, **instead: str) -> str:
+        (line,) = (line for line in LINES if re.search(holds, line))
+        RUN.add(line)
+        line = line.replace("http://127.0.0.1:8042", server)
+        for word, other in instead.items():
+            line = re.sub(rf"\b{word}\b", other, line)
+        command = ["sh", "-c", line.replace("curl", "curl --silent --show-error --fail", 1)]
+        return subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
 
-        run.address = address
-        yield run
+    return run
 
 
 def test_a_recording_is_sent_followed_fetched_listed_and_deleted(ask, tmp_path):
@@ -59,9 +64,9 @@ def test_a_recording_is_sent_followed_fetched_listed_and_deleted(ask, tmp_path):
     assert job not in ask("limit=20")
 
 
-def test_an_annotation_is_fetched_for_elan(ask, tmp_path):
+def test_an_annotation_is_fetched_for_elan(ask, server, tmp_path):
     job = re.findall(r'"id": ?"(\w+)"', ask("POST -T interview.mp4"))[0]
-    place, table = f"{ask.address}/api/jobs/{job}/annotations/anna-valence", b"time_s,valence\n0,0.1\n0.5,0.2\n"
+    place, table = f"{server}/api/jobs/{job}/annotations/anna-valence", b"time_s,valence\n0,0.1\n0.5,0.2\n"
     with urllib.request.urlopen(urllib.request.Request(place, table, method="PUT"), timeout=30):
         ask("/annotations/", ID=job)
     (saved,) = (path for path in tmp_path.iterdir() if path.name.startswith("anna-valence"))

@@ -23,7 +23,7 @@ pytest.importorskip("fastapi", reason='the server needs pip install "avgate[serv
 from avgate.apps.serve.api import PING_S, PONG_S
 from tests.web_server import BYTES, TUS, coded, free_port, process, wait_until_ready
 
-pytestmark = [pytest.mark.slow, pytest.mark.long]
+pytestmark = pytest.mark.slow
 
 MUTATIONS = int(os.environ.get("AVGATE_MUTATIONS", "60"))
 """How many mutated requests are sent; the server must stand thousands."""

@@ -34,7 +34,7 @@ pytest.importorskip("fastapi")
 client = pytest.importorskip("websockets.sync.client")
 ConnectionClosed = pytest.importorskip("websockets.exceptions").ConnectionClosed
 
-pytestmark = [pytest.mark.usefixtures("any_face_model"), pytest.mark.slow, pytest.mark.long]
+pytestmark = [pytest.mark.usefixtures("any_face_model"), pytest.mark.slow]
 
 CLIENT = Path(__file__).resolve().parents[2] / "docs" / "examples" / "live_client.py"
 FUZZED = int(os.environ.get("AVGATE_LIVE_MUTATIONS", "50"))

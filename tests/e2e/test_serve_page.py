@@ -28,9 +28,9 @@ pytest.importorskip("fastapi", reason="the extra 'serve' is not installed")
 pytest.importorskip("uvicorn", reason="the extra 'serve' is not installed")
 expect = playwright.expect
 
-pytestmark = [pytest.mark.slow, pytest.mark.long]  # it starts a browser and a server
+pytestmark = pytest.mark.slow  # it starts a browser and a server
 
-LIVE_S = float(os.environ.get("AVGATE_LIVE_S", "5"))
+LIVE_S = float(os.environ.get("AVGATE_LIVE_S", "3"))
 """Seconds that the camera stays on; a longer run asks for more."""
 
 TABS = ("videos", "live", "annotate")

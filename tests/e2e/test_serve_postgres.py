@@ -17,7 +17,7 @@ from tests.postgres import new_database, postgres
 if TYPE_CHECKING:
     from avgate.apps.serve.stores.postgres import PostgresJobs
 
-pytestmark = [pytest.mark.slow, pytest.mark.long]  # starts a server
+pytestmark = pytest.mark.slow  # starts a server
 
 ONE, TWO = "1" * 32, "2" * 32
 

@@ -15,7 +15,7 @@ from tests.clips import make_clip, tone
 from tests.e2e.test_serve_crew import busy, kill, running, serve
 from tests.serving import Site
 
-pytestmark = [pytest.mark.slow, pytest.mark.long]  # starts processes that load models
+pytestmark = pytest.mark.slow  # starts processes that load models
 
 
 @pytest.fixture(scope="module")
@@ -99,13 +99,12 @@ def test_files_that_name_other_files_are_refused(site: Site, content: bytes):
 
 
 def test_a_link_in_place_of_a_recording_is_not_read(site: Site, sound: Path):
-    site.crew.stop(0)
-    job = site.send(sound.read_bytes(), sound.name)
+    job = site.keep(sound.read_bytes(), sound.name)
     place = site.folder.recording(job.id)
     assert place is not None
     place.unlink()
     place.symlink_to(sound)
-    site.crew.start()
+    site.queue(job)
     assert site.until(job).error == "its file is gone"
 
 

@@ -32,7 +32,7 @@ expect = playwright.expect
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("any_face_model")]  # a browser, a server and its workers
 
-LIVE_S = float(os.environ.get("AVGATE_LIVE_S", "5"))
+LIVE_S = float(os.environ.get("AVGATE_LIVE_S", "3"))
 """Seconds that the camera stays on; a longer run asks for more."""
 
 LONGEST_MS = 60_000
