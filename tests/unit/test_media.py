@@ -235,6 +235,7 @@ def test_info_says_what_the_container_says(tmp_path: Path):
     assert (info.duration_s, info.audio_start_s, info.audio_duration_s) == pytest.approx((2.0, 0.0, 2.0))
 
 
+@pytest.mark.slow
 def test_times_of_real_frames_are_known_without_decoding(clips_dir: Path):
     for path in sorted(clips_dir.glob("*.m*")):
         if path.suffix != ".md":

@@ -145,6 +145,7 @@ def test_cremads_votes_tell_winners_and_how_far_presentations_agree(cremad):
     assert votes["both"].overlap(votes["both"]) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_cremads_real_winners_are_those_of_its_own_summary():
     root = shared("cremad")
     votes = CremaD(root).votes
@@ -169,6 +170,7 @@ def test_a_pointer_is_no_video_and_inspect_says_how_to_fetch_it(cremad, capsys):
     assert f"emotions' places: {SOURCE}" in said
 
 
+@pytest.mark.slow
 def test_inspect_says_what_to_do_with_the_pointers_of_a_real_clone_without_lfs(capsys):
     main(["inspect", "--corpus", "cremad", "--data", str(shared("cremad"))])
     said = " ".join(capsys.readouterr().out.split())
