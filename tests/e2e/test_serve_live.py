@@ -326,23 +326,19 @@ def test_messages_that_cannot_be_used_end_the_stream_with_the_reason(server):
 def test_times_and_rates_are_limited(weights):
     limits = {"max_idle_s": 1.0, "max_stream_s": 3.0, "max_messages_per_s": 20}
     with served({"live": weights}, **limits) as server:
-        with connected(server) as quiet:
-            _, said, code = hear_all(quiet)
-            assert (said["where"], code) == ("max_idle_s", 1008)
-        with connected(server) as idle:
+        with connected(server) as quiet, connected(server) as idle:
             begin(idle, video=False)
-            _, said, code = hear_all(idle)
-            assert (said["where"], code) == ("max_idle_s", 1008)
-        with connected(server) as long:
-            begin(long, video=False)
-            for i in range(12):
-                time.sleep(0.3)
-                try:
-                    long.send(packed(2, 0.3 * i, bytes(9600)))
-                except ConnectionClosed:
-                    break
-            _, said, code = hear_all(long)
-            assert (said["where"], code) == ("max_stream_s", 1008)
+            with connected(server) as long:
+                begin(long, video=False)
+                for i in range(12):
+                    time.sleep(0.3)
+                    try:
+                        long.send(packed(2, 0.3 * i, bytes(9600)))
+                    except ConnectionClosed:
+                        break
+                for stream, limit in ((quiet, "max_idle_s"), (idle, "max_idle_s"), (long, "max_stream_s")):
+                    _, said, code = hear_all(stream)
+                    assert (said["where"], code) == (limit, 1008)
         with connected(server) as many:
             begin(many, video=False)
             for i in range(100):
@@ -368,31 +364,31 @@ def test_a_slow_machine_skips_faces_and_drops_images_and_says_so(weights, monkey
     picture = jpeg(PICTURE)
     with served({"live": weights}) as server, connected(server) as connection:
         begin(connection, sound=False)
-        slow = Slow(2.0)
+        slow = Slow(1.5)
         monkeypatch.setattr(LiveTracker, "look", lambda self, frame: slow(self, frame))
-        for i in range(100):
+        for i in range(70):
             connection.send(packed(1, 0.04 * i, picture))
             time.sleep(0.03)
         slow.seconds = 0.0
         connection.send('{"end": true}')
         results, end, code = hear_all(connection)
     assert code == 1000
-    assert end["frames"] == 100
+    assert end["frames"] == 70
     assert end["dropped"] >= 10
-    assert len(results) == 100 - end["dropped"]
+    assert len(results) == 70 - end["dropped"]
     skipped = sum(not one["looked"] for one in results)
     assert skipped >= 10
     said = " ".join(end["notes"])
     assert f"{end['dropped']} images came while the server was busy" in said
     assert f"{skipped} of {len(results)} faces were skipped" in said
     counts = server.live.counts
-    assert (counts.dropped, counts.skipped, counts.images) == (end["dropped"], skipped, 100)
+    assert (counts.dropped, counts.skipped, counts.images) == (end["dropped"], skipped, 70)
 
 
 def test_sound_that_waits_too_long_ends_the_stream(weights, monkeypatch):
     push = Streamer.push
-    monkeypatch.setattr(Streamer, "push", lambda self, piece, **more: (time.sleep(0.4), push(self, piece, **more))[1])
-    with served({"live": weights}, max_lag_s=1.0) as server, connected(server) as connection:
+    monkeypatch.setattr(Streamer, "push", lambda self, piece, **more: (time.sleep(0.1), push(self, piece, **more))[1])
+    with served({"live": weights}, max_lag_s=0.5) as server, connected(server) as connection:
         begin(connection, video=False)
         for i in range(300):
             try:
