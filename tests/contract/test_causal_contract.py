@@ -156,7 +156,8 @@ def test_ten_thousand_steps_give_what_the_whole_gives(config, dtype, tolerance):
     batch = {m: x.to(dtype) for m, x in batch[0].items()}, batch[1]
     whole = in_parts(model, batch, [10_000])
     assert all(x.isfinite().all() for x in whole.values())
-    single = [1] * (2_000 if isinstance(config, RhgrjcaConfig) else 200)
+    # Many in the precision that shows the least difference.
+    single = [1] * (1_000 if isinstance(config, RhgrjcaConfig) and dtype == torch.float64 else 200)
     lengths = [4_000, *single, 3_000 - len(single), *single, 3_000 - len(single)]
     assert_near(in_parts(model, batch, lengths), whole, tolerance)
 
