@@ -24,12 +24,12 @@ $(LATEST)/.installed: pyproject.toml constraints-latest.txt
 	$(call install,$(LATEST),constraints-latest.txt)
 
 # Arguments: the environment, the list of versions. torch goes first, so that no other build of it is chosen. Only what is
-# imported is compiled, once, and not by several processes at the same time.
+# imported is compiled, once, and not by several processes at the same time; also where the environment says not to write it.
 define install
 test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
 $(1)/bin/pip install --quiet --disable-pip-version-check --no-compile -c $(2) torch
 $(1)/bin/pip install --quiet --disable-pip-version-check --no-compile -c $(2) -e ".[dev]"
-$(1)/bin/python -c "import avgate.apps.predict, avgate.compare.comparison, hypothesis, onnxscript, pandas, transformers"
+env -u PYTHONDONTWRITEBYTECODE $(1)/bin/python -c "import avgate.apps.predict, avgate.compare.comparison, hypothesis, onnxscript, pandas, transformers"
 touch $(1)/.installed
 endef
 
