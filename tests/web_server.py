@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -144,6 +144,28 @@ def serving(data: Path, base: str = HERE, errors: bool = True, **settings) -> It
             yield Server(chosen, store, folder, crew, web)
     finally:
         store.close()
+
+
+def scope(method: str, path: str, headers: Mapping[str, str] | None = None) -> dict[str, object]:
+    """A request as a server hands it to an app."""
+    pairs = [
+        (name.lower().encode(), value.encode()) for name, value in {"host": "127.0.0.1", **(headers or {})}.items()
+    ]
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "scheme": "http",
+        "query_string": b"",
+        "headers": pairs,
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 8042),
+        "state": {},
+    }
 
 
 def main(data: str, port: str, settings: str) -> None:

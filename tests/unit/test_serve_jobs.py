@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -13,7 +14,7 @@ pytest.importorskip("fastapi", reason='the server needs pip install "avgate[serv
 
 from avgate.apps.serve.routes import jobs as routes
 from avgate.labels.formats import LABEL_FORMATS
-from tests.web_server import REPORT, serving
+from tests.web_server import REPORT, scope, serving
 
 
 @pytest.fixture
@@ -166,6 +167,39 @@ def test_who_watches_a_job_that_is_deleted_is_told(server, monkeypatch):
     timer = threading.Timer(0.1, lambda: server.store.delete(job_id))
     timer.start()
     assert [name for name, _ in events(server.web.get(f"/api/jobs/{job_id}/events"))] == ["job", "gone"]
+
+
+@pytest.mark.parametrize("of", ["all", "one"])
+def test_one_who_goes_away_while_events_wait_for_it_is_no_error(server, caplog, of):
+    job_ids = [server.send() for _ in range(5)]
+    path = "/api/events" if of == "all" else f"/api/jobs/{job_ids[0]}/events"
+
+    async def watch():
+        full = asyncio.Event()
+
+        async def receive():
+            await full.wait()
+            await asyncio.sleep(0.3)
+            return {"type": "http.disconnect"}
+
+        async def send(message):
+            if message["type"] == "http.response.body":  # the line takes nothing more
+                full.set()
+                await asyncio.Event().wait()
+
+        await server.web.app(scope("GET", path), receive, send)
+
+    asyncio.run(asyncio.wait_for(watch(), 20))
+    assert caplog.text == ""
+
+
+def test_a_watcher_of_what_does_not_change_gets_a_sign_of_life(server, monkeypatch):
+    monkeypatch.setattr(routes, "SIGN_S", 0.5)
+    job_id = server.send()
+    threading.Timer(1.5, lambda: server.store.cancel(job_id)).start()
+    answer = server.web.get(f"/api/jobs/{job_id}/events")
+    assert ": " in [block[:2] for block in answer.text.split("\n\n")]
+    assert [job["state"] for _, job in events(answer)] == ["queued", "cancelled"]
 
 
 def test_what_does_not_exist_is_not_watched(server):

@@ -13,7 +13,7 @@ pytest.importorskip("fastapi", reason='the server needs pip install "avgate[serv
 
 from avgate.apps.serve.routes import tus
 from avgate.apps.serve.routes import uploads as uploads_module
-from tests.web_server import BYTES, TUS, coded, serving
+from tests.web_server import BYTES, TUS, coded, scope, serving
 
 MB = 1 << 20
 
@@ -253,25 +253,8 @@ def request(app, method, path, headers, parts, wait=None):
         if message["type"] == "http.response.start":
             status.append(message["status"])
 
-    pairs = [(name.lower().encode(), value.encode()) for name, value in ({"host": "127.0.0.1"} | headers).items()]
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.3"},
-        "http_version": "1.1",
-        "method": method,
-        "path": path,
-        "raw_path": path.encode(),
-        "root_path": "",
-        "scheme": "http",
-        "query_string": b"",
-        "headers": pairs,
-        "client": ("127.0.0.1", 1),
-        "server": ("127.0.0.1", 8042),
-        "state": {},
-    }
-
     async def run():
-        await app(scope, receive, send)
+        await app(scope(method, path, headers), receive, send)
         return status[0] if status else 0
 
     return run()

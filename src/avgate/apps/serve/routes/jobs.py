@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import time
@@ -13,7 +14,7 @@ from typing import Annotated, Any
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi import Path as InPath
-from fastapi.sse import EventSourceResponse, ServerSentEvent
+from fastapi.responses import StreamingResponse
 
 from avgate.apps.serve.jobs import ENDED, Job, StoreError
 from avgate.apps.serve.names import shown_name
@@ -38,13 +39,22 @@ WATCH_S = 0.3
 AWAY_S = 2.0
 """Seconds from one try to the next while the store can't be asked."""
 
+SIGN_S = 15.0
+"""Seconds without an event after which a stream gives a sign of life, so that no proxy takes it to have ended."""
+
 MOST_LISTED = 500
 
+_TOLD = {
+    "type": "object",
+    "properties": {
+        "event": {"type": "string", "enum": ["job", "gone"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+    "required": ["event", "data"],
+}
 _EVENT = {
     "description": "Events `job` with a job as data: first as it is, then after each change",
-    "content": {
-        "text/event-stream": {"schema": {"type": "string"}, "example": 'event: job\ndata: {"state": "done"}\n'}
-    },
+    "content": {"text/event-stream": {"itemSchema": _TOLD, "example": 'event: job\ndata: {"state": "done"}\n'}},
 }
 _BODY = {
     "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary", "minLength": 1}}},
@@ -127,39 +137,48 @@ def job_routes(served: Served) -> APIRouter:
             raise Refused(422, "before is no time", "give an ISO 8601 time, as in `created`", "before") from None
         return [JobShape.of(job) for job in served.store.list(limit, before_s)]
 
-    @router.get("/events", response_class=EventSourceResponse, responses=problems() | {200: _EVENT})
-    async def all_events() -> AsyncIterator[ServerSentEvent]:
+    @router.get("/events", response_class=_Events, responses=problems() | {200: _EVENT})
+    async def all_events() -> _Events:
         """Watch the newest jobs: an event `job` of each, then one after each change; `gone` has an id alone."""
-        known: dict[str, Job] = {}
-        while not served.ending.is_set():
-            now = {job.id: job for job in await newest.get()}
-            for job in reversed([*now.values()]):
-                if known.get(job.id) != job:
-                    yield _event(job)
-            for job_id in known.keys() - now.keys():
-                if await _asked(served, served.store.get, job_id) is None:
-                    yield ServerSentEvent(event="gone", data={"id": job_id})
-            known = now
-            await asyncio.sleep(WATCH_S)
+
+        async def told() -> AsyncIterator[bytes]:
+            known: dict[str, Job] = {}
+            while not served.ending.is_set():
+                now = {job.id: job for job in await newest.get()}
+                for job in reversed([*now.values()]):
+                    if known.get(job.id) != job:
+                        yield _event(job)
+                for job_id in known.keys() - now.keys():
+                    if await _asked(served, served.store.get, job_id) is None:
+                        yield _gone(job_id)
+                known = now
+                await asyncio.sleep(WATCH_S)
+
+        return _events(told())
 
     @router.get("/jobs/{job_id}", response_model=JobShape, responses=problems(404) | answers(JOB_EXAMPLE))
     def job(job: Job = found) -> JobShape:
         """A job as it is now."""
         return JobShape.of(job)
 
-    @router.get("/jobs/{job_id}/events", response_class=EventSourceResponse, responses=problems(404) | {200: _EVENT})
-    async def events(job: Job = found) -> AsyncIterator[ServerSentEvent]:
+    @router.get("/jobs/{job_id}/events", response_class=_Events, responses=problems(404) | {200: _EVENT})
+    async def events(job: Job = found) -> _Events:
         """Watch a job: an event `job` at once and after each change; the stream ends when the job does."""
-        yield _event(job)
-        while job.state not in ENDED and not served.ending.is_set():
-            await asyncio.sleep(WATCH_S)
-            now = await _asked(served, served.store.get, job.id)
-            if now is None:
-                yield ServerSentEvent(event="gone", data={"id": job.id})
-                return
-            if now != job:
-                job = now
-                yield _event(job)
+
+        async def told() -> AsyncIterator[bytes]:
+            then = job
+            yield _event(then)
+            while then.state not in ENDED and not served.ending.is_set():
+                await asyncio.sleep(WATCH_S)
+                now = await _asked(served, served.store.get, job.id)
+                if now is None:
+                    yield _gone(job.id)
+                    return
+                if now != then:
+                    then = now
+                    yield _event(then)
+
+        return _events(told())
 
     @router.post("/jobs/{job_id}/cancel", response_model=JobShape, responses=problems(404) | answers(JOB_EXAMPLE))
     def cancel(job: Job = found) -> JobShape:
@@ -206,8 +225,43 @@ class _Newest:
         return self._jobs
 
 
-def _event(job: Job) -> ServerSentEvent:
-    return ServerSentEvent(event="job", data=JobShape.of(job))
+class _Events(StreamingResponse):
+    """FastAPI's own class for this logs an error where one who watches goes away at a bad moment."""
+
+    media_type = "text/event-stream"
+
+
+def _events(told: AsyncIterator[bytes]) -> _Events:
+    # X-Accel-Buffering: nginx passes each event on at once.
+    return _Events(_alive(told), headers={"cache-control": "no-cache", "x-accel-buffering": "no"})
+
+
+async def _alive(told: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """What is told, and a comment where that is nothing for long, as while the store is away."""
+    coming = None
+    try:
+        while True:
+            coming = coming or asyncio.ensure_future(anext(told))
+            if not (await asyncio.wait([coming], timeout=SIGN_S))[0]:
+                yield b": \n\n"
+                continue
+            try:
+                event = coming.result()
+            except StopAsyncIteration:
+                return
+            coming = None
+            yield event
+    finally:
+        if coming is not None:
+            coming.cancel()
+
+
+def _event(job: Job) -> bytes:
+    return f"event: job\ndata: {JobShape.of(job).model_dump_json()}\n\n".encode()
+
+
+def _gone(job_id: str) -> bytes:
+    return f"event: gone\ndata: {json.dumps({'id': job_id})}\n\n".encode()
 
 
 async def _received(request: Request, served: Served, name: str, options: Any) -> Job:
