@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from avgate.features.store import FeatureStore
 from avgate.media import Media
 from avgate.models.checkpoint import load_checkpoint
 from tests.clips import as_cover, cut, greys, make_clip, tone
+from tests.hostile import CONTENTS, FILE_NAMES, content
 from tests.own_corpus import edit
 from tests.recordings import write_sound
 
@@ -50,6 +52,34 @@ def test_what_is_no_recording_is_refused_by_name(bad, tmp_path, checkpoint, fail
     said = fails(MediaError.exit_code, "predict", video, "--checkpoint", checkpoint, "--out", tmp_path / "out")
     assert video.name in said
     assert not (tmp_path / "out").exists()
+
+
+def test_files_that_name_other_files_open_none_of_them(tmp_path, checkpoint, fails):
+    part = make_clip(tmp_path / "part.ts", greys(10))
+    files = [tmp_path / f"{i}.mp4" for i, _ in enumerate(CONTENTS)]
+    for file, kind in zip(files, CONTENTS, strict=True):
+        file.write_bytes(content(kind, part))
+    said = fails(1, "predict", *files, "--checkpoint", checkpoint, "--out", tmp_path / "out", "--no-report")
+    assert f"{len(files)} of {len(files)} recordings failed" in said
+    assert all(file.name in said for file in files)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_recording_s_name_is_nothing_but_a_name(tmp_path, checkpoint, capsys):
+    given, out = tmp_path / "given", tmp_path / "out"
+    given.mkdir()
+    sound = write_sound(tmp_path / "sound.wav", tone(0.5, 16_000)).read_bytes()
+    names = list({Path(name).stem: name for name in FILE_NAMES}.values())
+    for name in names:
+        (given / name).write_bytes(sound)
+    main(
+        ["predict", *(str(given / n) for n in names), "--checkpoint", str(checkpoint), "--out", str(out), "--no-report"]
+    )
+    assert {path.name for path in out.iterdir()} == {f"{Path(n).stem}{end}" for n in names for end in (".csv", ".json")}
+    assert all(json.loads(path.read_bytes()) for path in out.glob("*.json"))
+    assert {path.name for path in tmp_path.iterdir()} == {"given", "out", "sound.wav"}
+    assert {path.name for path in given.iterdir()} == {*names}
+    assert "\x1b[31m" not in capsys.readouterr().err
 
 
 def test_one_bad_video_among_several_costs_only_itself(tmp_path, corpus, checkpoint, fails):

@@ -13,6 +13,7 @@ import pytest
 from avgate.core.errors import MediaError
 from avgate.media import Media
 from tests.clips import break_packet, cut, greys, make_clip, order, packet_places, tone
+from tests.hostile import CONTENTS, FOLLOWED, content
 
 INTRA = {"g": "1", "bf": "0", "crf": "5"}
 """x264 with key frames only, so that a broken packet costs one frame."""
@@ -52,6 +53,18 @@ def test_a_link_to_a_file_is_fine(tmp_path: Path):
     assert len(list(Media(tmp_path / "link.mp4").frames())) == 3
 
 
+def test_a_link_to_anything_else_is_refused(tmp_path: Path):
+    for target, why in (
+        (tmp_path, "folder"),
+        ("/dev/zero", "device"),
+        ("nowhere", "no such file"),
+        ("a.mp4", "opened"),
+    ):
+        (tmp_path / "a.mp4").symlink_to(target)
+        assert why in refused(tmp_path / "a.mp4")
+        (tmp_path / "a.mp4").unlink()
+
+
 def png() -> bytes:
     encoder = av.CodecContext.create("png", "w")
     encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = 64, 48, "rgb24", Fraction(1)
@@ -59,25 +72,26 @@ def png() -> bytes:
     return bytes(encoder.encode(frame)[0])
 
 
-@pytest.mark.parametrize("content", [b"hello\n", b"\0" * 5000, np.random.default_rng(0).bytes(5000), png()])
-def test_what_isnt_a_video_file_is_refused(tmp_path: Path, content: bytes):
-    (tmp_path / "a.mp4").write_bytes(content)
+@pytest.mark.parametrize("kind", CONTENTS)
+def test_what_isnt_a_video_file_is_refused(tmp_path: Path, kind: str):
+    make_clip(tmp_path / "part.ts", greys(10))
+    for name in ("a.mp4", FOLLOWED.get(kind, "a.ts")):
+        (tmp_path / name).write_bytes(content(kind, "part.ts"))
+        said = refused(tmp_path / name)
+        assert "not a media file of a supported format" in said or "the file is empty" in said
+
+
+def test_an_image_isnt_a_video_file(tmp_path: Path):
+    (tmp_path / "a.mp4").write_bytes(png())
     assert "not a media file of a supported format" in refused(tmp_path / "a.mp4")
 
 
-def test_playlists_that_would_open_other_files_are_refused_whatever_they_are_called(tmp_path: Path):
+@pytest.mark.parametrize("kind", FOLLOWED)
+def test_ffmpeg_by_itself_would_follow_a_playlist(tmp_path: Path, kind: str):
     make_clip(tmp_path / "part.ts", greys(10))
-    concat = b"ffconcat version 1.0\nfile part.ts\n"
-    hls = b"#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:1\n#EXTINF:0.4,\npart.ts\n#EXT-X-ENDLIST\n"
-    images = b"%d.png"
-    for name, content in (("list.ffconcat", concat), ("list.m3u8", hls)):
-        (tmp_path / name).write_bytes(content)
-        with av.open(str(tmp_path / name)) as container:  # FFmpeg itself would follow it
-            assert len(list(container.decode(video=0))) == 10
-        assert "of a supported format" in refused(tmp_path / name)
-    for content in (concat, hls, images, b"v=0\nm=video 5004 RTP/AVP 96\n"):
-        (tmp_path / "a.mp4").write_bytes(content)
-        assert "of a supported format" in refused(tmp_path / "a.mp4")
+    (tmp_path / FOLLOWED[kind]).write_bytes(content(kind, "part.ts"))
+    with av.open(str(tmp_path / FOLLOWED[kind])) as container:
+        assert len(list(container.decode(video=0))) == 10
 
 
 def test_a_video_of_which_no_frame_decodes_is_refused(tmp_path: Path):

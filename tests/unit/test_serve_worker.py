@@ -23,6 +23,7 @@ from avgate.core.errors import MediaError, OutputError
 from avgate.core.processes import how_it_ended, ran_out_of_memory, resident_mb
 from avgate.core.text import without_folders
 from tests.clips import make_clip, tone
+from tests.hostile import CONTENTS, content
 from tests.traces import make_trace
 
 LIMITS = Limits(memory_mb=4096, job_s=60, duration_s=10)
@@ -227,12 +228,9 @@ def test_an_unknown_model_and_format_are_named(pipe: tuple[Connection, Connectio
     assert "there is no output format 'x'" in work(pipe, task_of(tmp_path, sound, formats=["x"]))[-1]["failed"]["error"]
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"hello", b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1/a.ts\n", b"ffconcat version 1.0\nfile /etc/passwd\n"],
-)
-def test_what_is_no_recording_is_refused(pipe: tuple[Connection, Connection], tmp_path: Path, content: bytes):
-    (tmp_path / "a.mp4").write_bytes(content)
+@pytest.mark.parametrize("kind", CONTENTS)
+def test_what_is_no_recording_is_refused(pipe: tuple[Connection, Connection], tmp_path: Path, sound: Path, kind: str):
+    (tmp_path / "a.mp4").write_bytes(content(kind, sound))
     failed = work(pipe, task_of(tmp_path, tmp_path / "a.mp4"))[-1]["failed"]
     assert failed["error"]
     assert str(tmp_path) not in str(failed)
