@@ -35,6 +35,29 @@ def save(server, job_id, name="anna-valence", table=TABLE):
     return server.web.put(f"{place(job_id, name)}?format=csv", content=table, headers=headers)
 
 
+@pytest.mark.parametrize("linked", ["annotation", "folder"])
+def test_links_in_place_of_annotations_are_never_followed(server, tmp_path, linked):
+    job_id = server.send()
+    assert save(server, job_id).status_code == 204
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    file, folder = secret / "anna-valence.csv", server.folder.jobs / job_id / "annotations"
+    file.write_text("time_s,valence\n0,0.5\n")
+    before = file.read_text()
+    (folder / file.name).unlink()
+    if linked == "folder":
+        folder.rmdir()
+        folder.symlink_to(secret)
+    else:
+        (folder / file.name).symlink_to(file)
+    assert server.web.get(place(job_id)).status_code == 404
+    assert server.web.delete(place(job_id)).status_code == 404
+    assert save(server, job_id).status_code == (204 if linked == "annotation" else 404)
+    assert save(server, job_id, "bo").status_code == (204 if linked == "annotation" else 404)
+    assert [path.name for path in secret.iterdir()] == [file.name]
+    assert file.read_text() == before
+
+
 def test_what_is_saved_is_read_back_and_listed(server):
     job_id = server.send()
     assert save(server, job_id).status_code == 204

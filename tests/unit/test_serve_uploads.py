@@ -167,6 +167,19 @@ def test_a_name_never_leads_out_of_a_job_s_folder(server, name):
     assert server.web.get(f"/api/jobs/{job_id}/input").status_code == 200
 
 
+def test_a_link_in_place_of_an_upload_is_never_followed(server, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"secret")
+    place = server.begin(9)
+    part = server.folder.uploads / place.rpartition("/")[2]
+    part.unlink()
+    part.symlink_to(secret)
+    assert server.web.head(place, headers=TUS).status_code == 404
+    assert server.add(place, 6, b"abc").status_code == 404
+    assert server.web.delete(place, headers=TUS).status_code in (204, 404)
+    assert secret.read_bytes() == b"secret"
+
+
 @pytest.mark.parametrize("upload_id", ["../../x", "..%2f..%2fx", "%00", "A" * 32, "0" * 31, "0" * 10_000, "é"])
 def test_an_id_is_never_a_path(server, upload_id):
     for answer in (

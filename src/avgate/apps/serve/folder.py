@@ -209,6 +209,8 @@ class DataFolder:
         """Where one of that name goes, which must be one for a file; FileNotFoundError where the job has gone."""
         folder = self.jobs / _checked(job_id) / "annotations"
         folder.mkdir(mode=0o700, exist_ok=True)
+        if not _is_folder(folder):
+            raise FileNotFoundError(folder)
         return folder / f"{name}.csv"
 
     def remove(self, job_id: str) -> None:

@@ -133,6 +133,8 @@ def _save(served: Served, job: Job, name: str, table: bytes) -> None:
         raise Refused(409, f"the recording has {len(kept)} annotations, the most that it may", "delete one")
     try:
         path = served.folder.annotate(job.id, name)
+        if path.is_symlink():  # behind which it would be written
+            path.unlink()
         with atomic_write(path) as temporary:
             label_format("csv").write(labels, temporary)
     except FileNotFoundError:

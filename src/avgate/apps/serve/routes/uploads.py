@@ -12,6 +12,7 @@ import json
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -31,6 +32,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a disk without room."""
 
 _ID = re.compile(r"[0-9a-f]{32}")
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
 class BusyError(Exception):
@@ -111,14 +113,20 @@ class Uploads:
 
     def offset(self, upload_id: str) -> int:
         """How many bytes of it there are; OSError where it has gone."""
-        return self.path(upload_id).stat().st_size
+        return self._state(upload_id).st_size
 
     def expires_s(self, upload_id: str) -> float:
         """When it goes unless more bytes come, in seconds since 1970."""
         try:
-            return self.path(upload_id).stat().st_mtime + self.keep_s
+            return self._state(upload_id).st_mtime + self.keep_s
         except OSError:
             return 0.0
+
+    def _state(self, upload_id: str) -> os.stat_result:
+        state = self.path(upload_id).lstat()
+        if not stat.S_ISREG(state.st_mode):  # such as a link, behind which a file of somebody else is
+            raise FileNotFoundError
+        return state
 
     @contextlib.contextmanager
     def hold(self, upload_id: str) -> Iterator[int]:
@@ -135,7 +143,7 @@ class Uploads:
             raise BusyError
         self._held.add(upload_id)
         try:
-            file = os.open(self.path(upload_id), os.O_WRONLY | os.O_APPEND)
+            file = os.open(self.path(upload_id), os.O_WRONLY | os.O_APPEND | _NO_LINK)
             try:
                 if fcntl is not None:  # another process of the server
                     try:
