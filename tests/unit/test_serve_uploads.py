@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason='the server needs pip install "avgate[serve]"')
 
+from avgate.apps.serve import api
 from avgate.apps.serve.routes import tus
 from avgate.apps.serve.routes import uploads as uploads_module
 from tests.hostile import NAMES
@@ -338,6 +339,38 @@ def test_an_upload_that_was_cut_before_its_job_was_there_becomes_it_once_at_the_
             assert len(server.left()) == 3
     with serving(tmp_path / "data") as server:
         assert server.add(other, 2, b"cdef").headers["avgate-job"]
+
+
+@pytest.mark.parametrize("moment", ["complete", "moved"])
+def test_a_complete_upload_becomes_its_job_without_a_start_when_the_store_was_away(tmp_path, monkeypatch, moment):
+    def away(*_):
+        raise OSError("away")
+
+    monkeypatch.setattr(api, "CLEAN_S", 0.1)
+    with serving(tmp_path / "data", errors=False) as server:
+        place = server.begin(6)
+        target, name = {"complete": (server.folder, "accept"), "moved": (server.store, "add")}[moment]
+        with monkeypatch.context() as patch:
+            patch.setattr(target, name, away)
+            assert server.add(place, 0, b"abcdef").status_code == 500
+        job_id, until = place.rpartition("/")[2], time.monotonic() + 20
+        while not (jobs := server.web.get("/api/jobs").json()):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert [job["id"] for job in jobs] == [job_id]
+        assert server.web.get(f"/api/jobs/{job_id}/input").content == b"abcdef"
+        assert len(server.left()) == 1
+
+
+def test_an_upload_that_is_being_sent_becomes_no_job_by_itself(server):
+    place = server.begin(3)
+    served = server.web.app.state.served
+    with served.uploads.hold(place.rpartition("/")[2]) as file:
+        os.write(file, b"abc")  # as of a request that may yet send more than it said
+        assert served.adopt() == []
+        os.ftruncate(file, 1)
+    assert served.adopt() == []
+    assert server.web.head(place, headers=TUS).headers["upload-offset"] == "1"
 
 
 @pytest.mark.parametrize(("database", "stays"), [("", False), ("postgresql://somewhere/jobs", True)])

@@ -82,7 +82,7 @@ def create_app(settings: Settings, store: JobStore, folder: DataFolder, crew: Cr
         await to_thread.run_sync(served.recover)
         await to_thread.run_sync(crew.recover)
         crew.start()
-        cleaning = asyncio.create_task(_clean(uploads))
+        cleaning = asyncio.create_task(_clean(served))
         try:
             yield
         finally:
@@ -120,13 +120,16 @@ def create_app(settings: Settings, store: JobStore, folder: DataFolder, crew: Cr
     return app
 
 
-async def _clean(uploads: Uploads) -> None:
-    """Remove uploads that nobody goes on with, from time to time, for as long as the server runs."""
+async def _clean(served: Served) -> None:
+    """Put uploads in order that nobody goes on with, from time to time, for as long as the server runs."""
     while True:
         try:
-            await to_thread.run_sync(uploads.sweep)
+            await to_thread.run_sync(served.adopt)
+            await to_thread.run_sync(served.uploads.sweep)
+        except StoreError as error:
+            log.warning("complete uploads wait: %s", error.what)
         except Exception:  # such as a disk that is away for a while
-            log.exception("old uploads can't be removed now")
+            log.exception("uploads can't be put in order now")
         await asyncio.sleep(CLEAN_S)
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from avgate.apps.serve.folder import DataFolder
 from avgate.apps.serve.jobs import Job, JobStore, Options, StoreError
 from avgate.apps.serve.metrics import Metrics
 from avgate.apps.serve.names import shown_name
 from avgate.apps.serve.routes.shapes import Refused
-from avgate.apps.serve.routes.uploads import Uploads
+from avgate.apps.serve.routes.uploads import BusyError, Upload, Uploads
 from avgate.apps.serve.settings import Settings
 from avgate.apps.serve.workers.crew import Crew
 from avgate.core.text import quoted
@@ -103,21 +105,35 @@ class Served:
         return job
 
     def recover(self) -> Sequence[Job]:
-        """Make jobs of uploads that were complete when the server ended; those that it accepted then."""
+        """Before any request: make jobs of complete uploads, and remove what no request can go on with; those jobs."""
+        accepted = self.adopt()
+        if not self.folder.shared:  # or other servers' requests are under way
+            self.uploads.clear()
+        return accepted
+
+    def adopt(self) -> Sequence[Job]:
+        """Make jobs of complete uploads that none became: their server was killed, or its store away; those jobs.
+
+        To be called at any time, also while requests are under way.
+        """
         accepted = []
         for upload_id in self.uploads.ids():
             upload = self.uploads.read(upload_id)
             if self.store.get(upload_id) is not None:  # it was killed before it forgot the upload
                 self.uploads.forget(upload_id)
-            elif upload is not None and self._complete(upload_id, upload.length):
-                accepted.append(self.accept(upload_id, upload.name, upload.options))
-        if not self.folder.shared:  # or other servers' requests are under way
-            self.uploads.clear()
+            elif upload is not None and (job := self._adopted(upload)) is not None:
+                accepted.append(job)
         return accepted
 
-    def _complete(self, upload_id: str, length: int) -> bool:
+    def _adopted(self, upload: Upload) -> Job | None:
+        place: Path | None = self.uploads.path(upload.id)
+        if place is not None and not place.exists():  # it was killed before it added the job
+            place = self.folder.recording(upload.id)
+        if place is None:
+            return None
         try:
-            return self.uploads.offset(upload_id) == length
-        except FileNotFoundError:  # it was killed before it added the job
-            moved = self.folder.recording(upload_id)
-            return moved is not None and moved.stat().st_size == length
+            with self.uploads.hold(upload.id, place) as file:
+                complete = os.fstat(file).st_size == upload.length
+                return self.accept(upload.id, upload.name, upload.options) if complete else None
+        except (BusyError, OSError):  # somebody is sending it or making it a job at this moment
+            return None

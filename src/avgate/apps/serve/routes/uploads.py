@@ -129,8 +129,12 @@ class Uploads:
         return state
 
     @contextlib.contextmanager
-    def hold(self, upload_id: str) -> Iterator[int]:
+    def hold(self, upload_id: str, place: Path | None = None) -> Iterator[int]:
         """Its file, open for adding bytes, which nobody else can do within this block.
+
+        Args:
+            upload_id: of the upload.
+            place: where its file is, if it was moved already.
 
         Yields:
             The file's descriptor.
@@ -143,7 +147,7 @@ class Uploads:
             raise BusyError
         self._held.add(upload_id)
         try:
-            file = os.open(self.path(upload_id), os.O_WRONLY | os.O_APPEND | _NO_LINK)
+            file = os.open(place or self.path(upload_id), os.O_WRONLY | os.O_APPEND | _NO_LINK)
             try:
                 if fcntl is not None:  # another process of the server
                     try:
