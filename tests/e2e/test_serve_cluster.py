@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
+from http.client import HTTPException
 from pathlib import Path
 
 import psutil
 import pytest
 
-from avgate.apps.serve.jobs import Job, JobStore
+pytest.importorskip("fastapi", reason='the server needs pip install "avgate[serve]"')
+
+from avgate.apps.serve.jobs import Job, JobStore, Options
 from avgate.cli import main
 from tests.clips import make_clip, tone
+from tests.e2e.test_serve_http import ask
 from tests.postgres import new_database, postgres
 from tests.serving import Site, hashed
+from tests.web_server import BYTES, TUS, coded, free_port, wait_until_ready
 
 pytestmark = [
     pytest.mark.slow,  # starts servers
@@ -31,6 +38,24 @@ KILLS = int(os.environ.get("SERVE_KILLS", "1"))
 
 WORK = "from avgate.apps.serve.settings import Settings; from avgate.apps.serve.work import work; work(Settings.load())"
 """A program that works as a machine without a server."""
+
+SERVE = """
+import sys
+from pathlib import Path
+import uvicorn
+from avgate.apps.serve import api
+from avgate.apps.serve.settings import Settings
+from avgate.apps.serve.work import open_place
+from avgate.apps.serve.workers.crew import Crew
+from tests.serving import pretend
+
+api.CLEAN_S = 1.0
+settings = Settings(data=Path(sys.argv[1]), database=sys.argv[2], workers=1, silent_s=2.0, requests_per_minute=100_000)
+folder, store = open_place(settings)
+app = api.create_app(settings, store, folder, Crew(store, folder, settings, work=pretend))
+uvicorn.run(app, port=int(sys.argv[3]), http="h11", log_level="warning")
+"""
+"""A program that serves as a machine, whose workers only pretend."""
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +166,76 @@ def test_a_machine_that_is_killed_at_any_moment_loses_no_job_and_none_is_done_tw
         assert site.text(job) == hashed(content)
         assert site.parts(job) == ["input", "results"]
     assert sum(attempt == 2 for ((_, attempt, _),) in watch.ends.values()) <= 1
+
+
+def send(address: str, name: str, content: bytes) -> str:
+    """Send a recording in one request; its job's id."""
+    status, _, said = ask(address, "POST", f"/api/jobs?name={name}", content)
+    assert status == 201, said
+    return json.loads(said)["id"]
+
+
+def send_in_parts(addresses: list[str], name: str, content: bytes) -> str:
+    """Send a recording in parts, each to the next server that is there; its job's id."""
+    about = TUS | {"Upload-Length": str(len(content)), "Upload-Metadata": coded(filename=name)}
+    place, turn = "", 0
+    while True:
+        address, turn = addresses[turn % len(addresses)], turn + 1
+        try:
+            place = place or ask(address, "POST", "/api/uploads/", None, about)[1]["location"]
+            status, headers, _ = ask(address, "HEAD", place, None, TUS)
+            if status == 404:  # complete, but the server was killed before it could say so
+                return place.rpartition("/")[2]
+            at = int(headers["upload-offset"])
+            about_part = TUS | BYTES | {"Upload-Offset": str(at)}
+            status, headers, _ = ask(address, "PATCH", place, content[at : at + 2], about_part)
+            assert status in (204, 423)  # the latter where what was sent before isn't over
+            if "avgate-job" in headers:
+                return headers["avgate-job"]
+        except (OSError, HTTPException):  # it was killed
+            time.sleep(0.05)
+
+
+@pytest.mark.parametrize("victim", ["worker", "server"])
+@pytest.mark.parametrize("moment", range(KILLS))
+def test_two_servers_and_two_workers_of_which_one_is_killed_lose_no_job_and_do_none_twice(
+    site: Site, scope: ExitStack, moment: int, victim: str
+):
+    ports = [free_port(), free_port()]
+    program = [str(site.folder.root), site.settings.database]
+    servers = [Machine(scope, "-c", SERVE, *program, str(port)) for port in ports]
+    machines = [pretending(scope, site) for _ in range(2)]
+    addresses = [f"http://127.0.0.1:{port}" for port in ports]
+    for address, server in zip(addresses, servers, strict=True):
+        wait_until_ready(address, server.process)
+    contents = {f"{i}.mp4": f"{0.05 * (i % 5)} {i}".encode() for i in range(24)}
+    whole, parts = list(contents)[::2], list(contents)[1::2]
+    watch = Watch(site.store)
+    with ThreadPoolExecutor(4) as pool:
+        sent = {name: pool.submit(send_in_parts, addresses, name, contents[name]) for name in parts}
+        # The server that is killed answers no more: what it was sent as a whole may be there or not.
+        to = addresses[1:] if victim == "server" else addresses
+        sent |= {name: pool.submit(send, to[i % len(to)], name, contents[name]) for i, name in enumerate(whole)}
+        if victim == "worker":
+            wait(lambda: busy(site, machines[0]) or site.store.count()["done"] > len(contents) / 2)
+        time.sleep(random.Random(moment).uniform(0.0, 1.0))
+        (machines if victim == "worker" else servers)[0].kill()
+        accepted = {name: done.result() for name, done in sent.items()}
+    jobs = [Job(job_id, name, len(contents[name]), Options()) for name, job_id in accepted.items()]
+    wait(lambda: watch.all_ended(jobs), 120)
+    time.sleep(0.5)
+    watch.all_ended(jobs)
+    assert watch.ends.keys() == set(accepted.values())
+    for job in jobs:
+        ((state, attempt, _),) = watch.ends[job.id]
+        assert (state, attempt <= 2) == ("done", True)
+        assert site.text(job, f"{Path(job.name).stem}.csv") == hashed(contents[job.name].decode())
+        assert site.parts(job) == ["input", "results"]
+        assert ask(addresses[1], "GET", f"/api/jobs/{job.id}/input")[2] == contents[job.name]
+    assert sum(attempt == 2 for ((_, attempt, _),) in watch.ends.values()) <= 1
+    left = {path.stem for path in site.folder.uploads.iterdir()}
+    assert not left & watch.ends.keys()
+    assert victim == "server" or not left  # one may have been begun without that its sender heard of it
 
 
 def test_a_machine_that_was_away_for_a_while_changes_nothing_of_what_another_did(site: Site, scope: ExitStack):
