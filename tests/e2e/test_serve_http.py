@@ -16,6 +16,7 @@ import time
 import urllib.parse
 from pathlib import Path
 
+import psutil
 import pytest
 
 pytest.importorskip("fastapi", reason='the server needs pip install "avgate[serve]"')
@@ -45,8 +46,9 @@ def ask(address, method, path, body=None, headers=None, timeout=20):
         connection.close()
 
 
-def files(data):
-    return [path for part in ("uploads", "jobs") for path in (data / part).rglob("*") if path.is_file()]
+def left(data):
+    """What lies in a data folder, folders and links too."""
+    return [path for part in ("uploads", "jobs") for path in (data / part).rglob("*")]
 
 
 def test_schemathesis_finds_nothing(tmp_path):
@@ -154,10 +156,12 @@ def told(netloc, request):
     return answer
 
 
-def test_mutated_requests_neither_break_nor_hang_the_server_and_leave_nothing(tmp_path):
+def test_mutated_requests_neither_break_nor_hang_the_server_and_leave_nothing(tmp_path, monkeypatch):
     dice = random.Random(5)
-    data = tmp_path / "data"
-    with process(data, tmp_path / "log", **WIDE) as (address, _):
+    data, scratch = tmp_path / "data", tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    with process(data, tmp_path / "log", **WIDE) as (address, running):
         netloc = urllib.parse.urlsplit(address).netloc
         upload = ask(address, "POST", "/api/uploads/", None, TUS | {"Upload-Length": "9"})[1]["location"]
         job_id = json.loads(ask(address, "POST", "/api/jobs", b"x")[2])["id"]
@@ -181,8 +185,13 @@ def test_mutated_requests_neither_break_nor_hang_the_server_and_leave_nothing(tm
             raw("POST", f"/api/jobs/{job_id}/cancel", Origin=address),
             raw("PUT", f"/api/jobs/{job_id}/annotations/anna", b"time_s,valence\n0,1\n", Content_Type="text/csv"),
             raw("GET", f"/api/jobs/{job_id}/annotations/anna?format=elan"),
+            raw("GET", f"/api/jobs/{job_id}/results/a.csv", Range="bytes=0-3,5-9,-2", If_Range='"x"'),
+            raw("GET", f"/api/jobs/{job_id}/events", Accept="text/event-stream"),
+            raw("GET", "/web/main.js", If_None_Match='"x"', Cookie="avgate=x"),
+            raw("POST", "/login", b"token=secret", Content_Type="application/x-www-form-urlencoded"),
         ]
-        seen = set()
+        server, seen = psutil.Process(running.pid), set()
+        open_files = server.num_fds()
         for _ in range(MUTATIONS):
             request = mutated(dice, dice.choice(seeds))
             began = time.monotonic()
@@ -194,25 +203,33 @@ def test_mutated_requests_neither_break_nor_hang_the_server_and_leave_nothing(tm
             seen.add(status)
         assert {b"400", b"201"} < seen  # some were understood, some weren't
 
-        for job in json.loads(ask(address, "GET", "/api/jobs?limit=500")[2]):
-            assert ask(address, "DELETE", f"/api/jobs/{job['id']}")[0] == 204
+        while jobs := json.loads(ask(address, "GET", "/api/jobs?limit=500")[2]):
+            for job in jobs:
+                assert ask(address, "DELETE", f"/api/jobs/{job['id']}")[0] == 204
         for path in (data / "uploads").glob("*.json"):
             assert ask(address, "DELETE", f"/api/uploads/{path.stem}", None, TUS)[0] == 204
-        assert files(data) == []
+        assert left(data) == []
+        assert list(scratch.iterdir()) == []
+        assert server.children() == []
+        until = time.monotonic() + 10
+        while server.num_fds() > open_files + 4:  # with each request that it handled at once, it opened the database
+            assert time.monotonic() < until
+            time.sleep(0.1)
         log = (tmp_path / "log").read_text()
         assert "Traceback" not in log, log[-4000:]
 
 
 def test_a_server_that_is_killed_at_any_moment_goes_on_with_every_upload_and_job(tmp_path):
     dice, port, data = random.Random(3), free_port(), tmp_path / "data"
-    recordings = {f"{k}.mp4": dice.randbytes(300_000) for k in range(4)}
+    # More than come between all kills.
+    recordings = {f"{k}.mp4": dice.randbytes(300_000) for k in range(4 + 2 * KILLS)}
     places, jobs, kills = {}, {}, 0
     while len(jobs) < len(recordings):
         with process(data, tmp_path / "log", port, **WIDE) as (address, running):
             parts = dice.randint(0, 6)
             while len(jobs) < len(recordings) and (parts > 0 or kills >= KILLS):
                 parts -= 1
-                name = dice.choice([name for name in recordings if name not in jobs])
+                name = dice.choice([name for name in recordings if name not in jobs][:4])
                 content = recordings[name]
                 if name not in places:
                     headers = TUS | {"Upload-Length": str(len(content)), "Upload-Metadata": coded(filename=name)}
