@@ -69,8 +69,8 @@ def connected(server, **more):
     return client.connect(server.url, **(NO_DEFLATE | more))
 
 
-def open_files() -> int:
-    return len([*Path("/proc/self/fd").iterdir()])
+def open_files_and_threads() -> tuple[int, int]:
+    return len([*Path("/proc/self/fd").iterdir()]), len([*Path("/proc/self/task").iterdir()])
 
 
 def send_paced(connection, messages: list[bytes], ahead: int = 10) -> list[dict]:
@@ -468,9 +468,13 @@ def mutated(rng: random.Random, good: list[bytes | str]) -> bytes | str:
 
 def test_mutated_messages_end_streams_and_never_the_server(server, clip):
     rng = random.Random(19)
-    before = open_files()
     frames, sound = [*clip.frames()][:3], pieces_of(Given([], [*clip.sound()]), 0.05)[:3]
     good = [message(piece) for piece in (*frames, *sound)]
+    with connected(server) as connection:
+        begin(connection)
+        send_paced(connection, good)
+    wait_until(lambda: server.live.open == 0)
+    files, threads = open_files_and_threads()
     codes: dict[int, int] = {}
     for trial in range(FUZZED):
         with connected(server) as connection:
@@ -496,4 +500,4 @@ def test_mutated_messages_end_streams_and_never_the_server(server, clip):
         assert answer.read() == b"yes"
     with connected(server) as connection:
         assert begin(connection)["ready"]
-    wait_until(lambda: open_files() <= before + 4)
+    wait_until(lambda: np.all(open_files_and_threads() <= np.array([files + 4, threads + 4])))
