@@ -12,6 +12,7 @@ import threading
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 
 import av
@@ -20,6 +21,7 @@ import pytest
 
 from avgate.apps import pace
 from avgate.apps.serve.live.stream import LiveStream
+from avgate.core.files import json_values
 from avgate.core.gates import Gate
 from avgate.core.types import Trace, Waveform
 from avgate.faces.tracker import LiveTracker
@@ -111,7 +113,10 @@ def trace_of(results: list[dict], level: float | None) -> Trace:
 
 
 def test_a_stream_gives_what_the_model_says_of_the_whole_recording(server, weights, clip, monkeypatch):
-    monkeypatch.setattr(pace, "LATE_S", 60.0)  # no face is skipped on a machine that does other things, too
+    for late in ("LATE_S", "MOST_LATE_S"):
+        monkeypatch.setattr(
+            pace, late, 60.0
+        )  # no face and no sound is skipped on a machine that does other things, too
     expected = offline(Estimator(weights, level=0.8), clip)
     height, width = next(clip.frames()).image.shape[:2]
     with connected(server) as connection:
@@ -124,7 +129,9 @@ def test_a_stream_gives_what_the_model_says_of_the_whole_recording(server, weigh
         "gates": [gate.name for gate in expected.gates],
         "notes": list(expected.notes),
         "demonstration": False,
+        "provenance": json_values(Estimator(weights, level=0.8).provenance),
     }
+    assert ready["provenance"]["avgate"] == version("avgate")
     assert {key: end[key] for key in ("end", "frames", "dropped", "job")} == {
         "end": True,
         "frames": len(expected),
@@ -134,6 +141,9 @@ def test_a_stream_gives_what_the_model_says_of_the_whole_recording(server, weigh
     found = trace_of(results, 0.8)
     assert_same_trace(found, expected)
     assert all(one["looked"] and 0 <= one["delay_s"] < 0.5 for one in results)
+    boxes = np.array([one["face_box"] or [np.nan] * 4 for one in results])
+    np.testing.assert_allclose(boxes, expected.face_box, rtol=0, atol=1e-4)
+    assert {one["others"] for one in results} == {0}
 
 
 def test_opus_and_48_khz_are_heard_where_they_were_said(server, clip):

@@ -96,6 +96,8 @@ def test_a_stream_gives_the_trace_of_the_whole_recording(how, estimator, clip, e
     longest = 0.12 + how.get("late_s", 0.0) + how.get("chunk_s", 0.02)
     assert max(result.delay_s for result in results) <= longest
     assert all(result.looked for result in results)
+    boxes = np.array([result.face_box or [np.nan] * 4 for result in results])
+    np.testing.assert_allclose(boxes, expected.face_box, rtol=0, atol=1e-6)
 
 
 @pytest.mark.slow
@@ -139,6 +141,16 @@ def test_where_the_sound_stops_the_face_alone_goes_on_and_the_delay_recovers(est
     assert np.isfinite(trace.targets["valence"]).all()
     assert max(r.delay_s for r in results if r.time_s < 1.2) > 0.4
     assert max(r.delay_s for r in results if 1.6 < r.time_s < 2.9) < 0.121
+
+
+def test_results_say_that_further_people_are_in_view_and_where_the_followed_one_is(estimator, clip):
+    beside = np.zeros_like(clip._frames[0].image)
+    frames = [replace(f, image=np.hstack([f.image, f.image if i else beside])) for i, f in enumerate(clip._frames[:4])]
+    with Streamer(estimator, sound=False) as stream:
+        results = played(stream, [*frames, *(shifted(frame, 1.2) for frame in frames[1:])])
+    assert results[0].others == 0
+    assert results[-1].others == 1
+    assert all(0 < result.face_box[0] < result.face_box[2] < 0.5 for result in results)
 
 
 @pytest.mark.slow

@@ -184,7 +184,7 @@ def extract_tracks(
                         face.append(block.present)
                         others.append(block.others)
                         first_size = first_size or block.frame_size
-                        boxes.append(_fractions(block, first_size))
+                        boxes.append(box_fractions(block, first_size))
             elif seen and crops is not None:
                 time_s.append(recording.frame_times())
                 refuse_too_long(recording.name, float(time_s[-1].max(initial=0.0)), _TOO_LONG)
@@ -212,8 +212,8 @@ def extract_tracks(
     )
 
 
-def _fractions(block: FaceTrack, first_size: tuple[int, int]) -> np.ndarray:
-    """Boxes of a block as fractions of the picture, which is centred in the first one's shape where it has another."""
+def box_fractions(block: FaceTrack, first_size: tuple[int, int]) -> np.ndarray:
+    """Boxes of a block, float64 [n 4], as fractions of the picture, which is centred in the first one's shape."""
     (width, height), (first_width, first_height) = block.frame_size, first_size
     whole = max(width, height * first_width / first_height), max(height, width * first_height / first_width)
     aside = (whole[0] - width) / 2, (whole[1] - height) / 2

@@ -17,7 +17,7 @@ from avgate.core.modalities import modality_named
 from avgate.core.state import Stateful, read_state, write_state
 from avgate.core.types import Trace, VideoFrame, Waveform
 from avgate.faces import FaceTracker
-from avgate.features.tracks import MOMENT_S
+from avgate.features.tracks import MOMENT_S, box_fractions
 from avgate.inference.estimator import Estimator
 from avgate.inference.live_features import LiveFeatures, LiveStep
 from avgate.inference.notes import Tally
@@ -48,6 +48,9 @@ class Result:
         delay_s: by how much the newest input was later than time_s when this became known.
         looked: whether a face was searched in this frame.
         heard: whether the sound of its step was analysed; without, the step counts as sounding like the one before.
+        face_box: x0 y0 x1 y1 of the followed person's face as fractions of this frame's width and height; None where
+            it wasn't found.
+        others: how many further faces were in view when they were last counted, about once a second.
     """
 
     time_s: float
@@ -60,6 +63,8 @@ class Result:
     delay_s: float
     looked: bool = True
     heard: bool = True
+    face_box: tuple[float, float, float, float] | None = None
+    others: int = 0
 
 
 class Streamer(Stateful):
@@ -104,6 +109,8 @@ class Streamer(Stateful):
         "_last_s",
         "_newest_s",
         "_face",
+        "_box",
+        "_others",
         "_tally",
     )
 
@@ -129,12 +136,14 @@ class Streamer(Stateful):
         self.step_s = 1 / self.estimator.recipe.label_rate
         self._stepper = Stepper(self.estimator.step_program)
         self._features = LiveFeatures(backbones, media, self.estimator.pause_s)
-        # Frames without a result: [time, whether a face was searched, whether it was found].
+        # Frames without a result: [time, whether a face was searched, whether it was found, its box, other faces].
         self._frames: list[list[Any]] = []
         self._gaps: list[float] = []
         self._last_s: float | None = None
         self._newest_s = 0.0
         self._face = self._closed = False
+        self._box: list[float] | None = None
+        self._others = 0
         self._open = ExitStack()
         needs = frozenset[str]().union(*(b.needs for b in backbones if b.modality in media))
         self._tracker = None
@@ -261,7 +270,9 @@ class Streamer(Stateful):
         if look and self._tracker is not None:
             track = self._tracker.look(frame)
             self._face = bool(track.present[0])
-            self._tally.see(int(track.others[0]))
+            self._box = box_fractions(track, track.frame_size)[0].tolist() if self._face else None
+            self._others = int(track.others[0])
+            self._tally.see(self._others)
             self._features.push(track)
         if self._last_s is not None:
             self._gaps.append(frame.time_s - self._last_s)
@@ -269,7 +280,7 @@ class Streamer(Stateful):
         self._last_s = frame.time_s
         self._newest_s = max(self._newest_s, frame.time_s)
         self._features.seen(frame.time_s, frame.time_s)
-        self._frames.append([frame.time_s, look, self._face])
+        self._frames.append([frame.time_s, look, self._face, self._box, self._others])
 
     def _results(self, steps: Sequence[LiveStep]) -> list[Result]:
         found: list[Result] = []
@@ -282,15 +293,16 @@ class Streamer(Stateful):
             if step.voice is not None:
                 present["voice"] = step.voice
             if not self._video:
-                self._frames.append([step.number / self.estimator.recipe.label_rate, True, False])
+                self._frames.append([step.number / self.estimator.recipe.label_rate, True, False, None, 0])
             while self._frames and (cell := grid.cell(self._frames[0][0])) <= step.number:
-                time_s, looked, face = self._frames.pop(0)
+                time_s, looked, face, box, others = self._frames.pop(0)
                 # Steps begin at 0 s; what a frame before that shows isn't known.
                 one, here = (said, present) if cell >= 0 else (said.unknown, dict.fromkeys(present, False))
                 shown = here | ({"face": face} if self._tracker is not None else {})
                 delay_s = self._newest_s - time_s
                 estimate = (one.targets, one.raw, one.low, one.high, one.gates)
-                found.append(Result(time_s, *estimate, shown, delay_s, looked, step.heard))
+                box = None if box is None else tuple(box)
+                found.append(Result(time_s, *estimate, shown, delay_s, looked, step.heard, box, others))
                 self._tally.count(not any(map(math.isnan, one.targets.values())), shown, not step.heard)
         return found
 

@@ -14,12 +14,13 @@ import numpy as np
 from avgate.apps.pace import Pace
 from avgate.apps.serve.live.decoding import Ear, read_jpeg
 from avgate.apps.serve.live.messages import Hello, Limits, Piece
+from avgate.core.files import json_values
 from avgate.core.types import VideoFrame
 
 if TYPE_CHECKING:  # which loads torch
     from avgate.inference.streaming import Result, Streamer
 
-_DECIMALS = 6
+_DECIMALS, _BOX_DECIMALS = 6, 4
 
 
 class LiveStream:
@@ -49,6 +50,7 @@ class LiveStream:
         gates = [gate.name for gate in estimator.step_program.gates]
         more = {"step_s": self.streamer.step_s, "gates": gates, "notes": self.streamer.notes}
         more |= {"demonstration": estimator.checkpoint.demonstration}
+        more |= {"provenance": json_values(estimator.provenance)}
         return {"ready": True, "targets": list(estimator.targets)} | more
 
     def take(self, pieces: Sequence[Piece]) -> tuple[list[dict[str, Any]], float]:
@@ -111,7 +113,8 @@ def _plain(result: Result) -> dict[str, Any]:
     gates = _rounded({gate.name: value for gate, value in result.gates.items()})
     present = {name: bool(here) for name, here in result.present.items()}
     delay_s = round(result.delay_s, _DECIMALS)
-    more = {"gates": gates, "present": present, "delay_s": delay_s}
+    box = None if result.face_box is None else [round(x, _BOX_DECIMALS) for x in result.face_box]
+    more = {"gates": gates, "present": present, "face_box": box, "others": result.others, "delay_s": delay_s}
     return {"time_s": result.time_s, **columns, **more, "looked": bool(result.looked), "heard": bool(result.heard)}
 
 
