@@ -235,6 +235,13 @@ def test_formats_are_told(server):
     assert server.web.post(f"/api/jobs?formats={','.join(formats)}", content=b"x").status_code == 201
 
 
+def test_limits_are_told_as_they_are_set(server):
+    told = server.web.get("/api/limits").json()
+    settings = server.settings
+    assert told == {name: getattr(settings, name) for name in told}
+    assert {"keep_h", "max_upload_mb", "max_stream_s"} <= set(told)
+
+
 def test_readiness_says_when_no_job_can_be_kept(server, monkeypatch):
     assert server.web.get("/health/live").json() == server.web.get("/health/ready").json() == {"status": "ok"}
 

@@ -15,7 +15,16 @@ from avgate.apps.serve import metrics
 from avgate.apps.serve.guard import log_in
 from avgate.apps.serve.routes.models import described
 from avgate.apps.serve.routes.served import FORMATS, Served
-from avgate.apps.serve.routes.shapes import FormatShape, Health, ModelShape, Refused, answers, away, problems
+from avgate.apps.serve.routes.shapes import (
+    FormatShape,
+    Health,
+    LimitsShape,
+    ModelShape,
+    Refused,
+    answers,
+    away,
+    problems,
+)
 from avgate.core.errors import OutputError, WorkerError
 from avgate.labels.formats import label_format
 
@@ -35,6 +44,13 @@ _MODEL = {
     "notes": ["They are not for decisions about a person."],
     "is_for": ["Comparing moments of one recording, or recordings of one person made alike."],
     "is_not_for": ["Saying what somebody feels."],
+}
+_LIMITS = {
+    "max_upload_mb": 4096,
+    "max_duration_s": 14400.0,
+    "max_stream_s": 7200.0,
+    "keep_h": 72.0,
+    "uploads_keep_h": 24.0,
 }
 _TEXT: dict[int | str, dict[str, Any]] = {
     200: {"description": "Counts", "content": {"text/plain": {"schema": {"type": "string"}}}}
@@ -69,6 +85,11 @@ def about_routes(served: Served) -> APIRouter:
         """The label formats that results can be written in, beside CSV and JSON."""
         chosen = map(label_format, FORMATS)
         return [FormatShape(name=f.name, suffix=f.suffix, single=f.single) for f in chosen]
+
+    @router.get("/api/limits", tags=["about"], response_model=LimitsShape, responses=problems() | answers(_LIMITS))
+    async def limits() -> LimitsShape:
+        """What the server takes, and for how long it keeps what it was given."""
+        return LimitsShape(**{name: getattr(served.settings, name) for name in LimitsShape.model_fields})
 
     @router.get("/health/live", tags=["about"], response_model=Health, responses=problems() | answers({"status": "ok"}))
     async def live() -> Health:

@@ -52,6 +52,16 @@ class Problem(BaseModel):
     where: str = Field(description="The field or the setting that it is about; may be empty.")
 
 
+class LimitsShape(BaseModel):
+    """What the server takes, and for how long it keeps things; each is a setting of that name."""
+
+    max_upload_mb: int = Field(description="Largest recording, in MiB.")
+    max_duration_s: float = Field(description="Longest recording, in seconds.")
+    max_stream_s: float = Field(description="Longest live stream, in seconds.")
+    keep_h: float = Field(description="Hours after which a job that has ended, and its results, are removed.")
+    uploads_keep_h: float = Field(description="Hours after which an upload that stopped is removed.")
+
+
 class OptionsShape(BaseModel):
     """What is made of a recording."""
 
