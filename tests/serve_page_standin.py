@@ -54,9 +54,11 @@ MODELS = [
 TARGETS, GATES = ("valence", "arousal"), ("voice_reliability", "face_reliability", "voice_attended")
 
 
-def estimate(time_s: float, face: bool = True, voice: bool = True) -> dict[str, Any]:
+def estimate(
+    time_s: float, face: bool = True, voice: bool = True, music: bool = False, others: int = 0, looked: bool = True
+) -> dict[str, Any]:
     """A plausible result of a frame."""
-    there = face or voice
+    there = face or voice or music
     values = {"valence": 0.5 * math.sin(time_s / 2), "arousal": 0.4 * math.cos(time_s / 3) - 0.1}
     return {
         "time_s": time_s,
@@ -64,9 +66,12 @@ def estimate(time_s: float, face: bool = True, voice: bool = True) -> dict[str, 
         "low": {name: max(-1, value - 0.25) if there else None for name, value in values.items()},
         "high": {name: min(1, value + 0.35) if there else None for name, value in values.items()},
         "gates": {"voice_reliability": 0.35, "face_reliability": 0.8, "voice_attended": 0.5, "face_attended": 0.2},
-        "present": {"face": face, "voice": voice, "audio": voice},
+        "present": {"face": face, "voice": voice, "audio": voice or music},
+        "face_box": [0.1, 0.2, 0.4, 0.8] if face else None,
+        "others": others,
         "delay_s": 0.1,
-        "looked": True,
+        "looked": looked,
+        "heard": True,
     }
 
 
@@ -102,6 +107,12 @@ class Standin:
         chunk_s: how long each piece of an upload takes.
         face: whether live streams see a face.
         voice: whether they hear a voice.
+        music: whether they hear other sounds.
+        others: how many further people they see.
+        looked: whether they look at pictures.
+        late_s: how late their results come.
+        stopping: whether they end as those of a server that is being stopped.
+        keep_h: hours for which jobs are kept.
         gates: names of the gates that they have.
         loading_s: how long it takes to say which models there are.
         recording: bytes of any job's recording.
@@ -118,6 +129,7 @@ class Standin:
         self.patches: list[int] = []
         self.step_s, self.chunk_s, self.cut, self.face, self.voice = 0.1, 0.0, 0, True, True
         self.recording, self.gates, self.loading_s = silence(), GATES, 0.0
+        self.music, self.others, self.looked, self.late_s, self.stopping, self.keep_h = False, 0, True, 0.0, False, 48.0
 
     def begin(self, upload_id: str, name: str, size: int, options: dict[str, str]) -> None:
         """Make a job."""
@@ -170,6 +182,10 @@ def create_app(standin: Standin) -> FastAPI:
         return [
             {"name": name, "suffix": suffix, "single": False} for name, suffix in (("elan", ".eaf"), ("csv", ".csv"))
         ]
+
+    @app.get("/api/limits")
+    def limits() -> Any:
+        return {"keep_h": standin.keep_h}
 
     @app.get("/api/jobs")
     def jobs(limit: int = 100, before: str = "~") -> Any:
@@ -289,9 +305,16 @@ def create_app(standin: Standin) -> FastAPI:
         await websocket.accept()
         stream: dict[str, Any] = {"hello": json.loads(await websocket.receive_text()), "came": []}
         standin.streams.append(stream)
-        await websocket.send_json(
-            {"ready": True, "targets": TARGETS, "step_s": 0.1, "gates": standin.gates, "notes": ["A note."]}
-        )
+        about = {"targets": TARGETS, "step_s": 0.1, "gates": standin.gates, "notes": ["A note."]}
+        await websocket.send_json({"ready": True, "provenance": {"avgate": "1.2.3"}, **about})
+        sending: list[asyncio.Task[None]] = []
+
+        async def answer(time_s: float) -> None:
+            await asyncio.sleep(standin.late_s)
+            more = (standin.face, standin.voice, standin.music, standin.others, standin.looked)
+            with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # it may have gone
+                await websocket.send_json({"results": [estimate(time_s, *more)], "dropped": 2, "queue_s": 0.0})
+
         with contextlib.suppress(WebSocketDisconnect, RuntimeError):
             while True:
                 message = await websocket.receive()
@@ -301,9 +324,12 @@ def create_app(standin: Standin) -> FastAPI:
                     break
                 kind, time_s = struct.unpack_from("<Bd", message["bytes"])
                 stream["came"].append((kind, time_s, len(message["bytes"]) - 9, message["bytes"][9:11]))
+                if standin.stopping:
+                    await websocket.close(1012)
+                    return
                 if kind == 1 or not stream["hello"]["video"]:
-                    found = estimate(time_s, standin.face, standin.voice)
-                    await websocket.send_json({"results": [found], "dropped": 2, "queue_s": 0.0})
+                    sending.append(asyncio.create_task(answer(time_s)))
+            await asyncio.gather(*sending)
             await websocket.send_json({"end": True, "notes": ["It has ended."], "frames": 1, "dropped": 2, "job": None})
             await websocket.close()
 

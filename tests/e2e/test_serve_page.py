@@ -7,14 +7,17 @@ import io
 import json
 import os
 import re
+import time
 import wave
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
+from avgate.report.writers.json import read_json
 from tests.browser import browser_with
 from tests.e2e.conftest import WINDOW
 
@@ -34,6 +37,7 @@ LIVE_S = float(os.environ.get("AVGATE_LIVE_S", "3"))
 """Seconds that the camera stays on; a longer run asks for more."""
 
 TABS = ("videos", "live", "annotate")
+TARGETS = ("valence", "arousal")
 PIECE = 4 << 20
 
 
@@ -107,6 +111,12 @@ def violations(page: Page) -> list[str]:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed").Axe()
     found = axe.run(page).response["violations"]
     return [f"{each['id']}: {node['html'][:150]} {node['failureSummary']}" for each in found for node in each["nodes"]]
+
+
+def picture(page: Page, name: str) -> None:
+    """Save what is seen where AVGATE_SCREENSHOTS says, to be looked at."""
+    if folder := os.environ.get("AVGATE_SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
 
 def test_a_video_is_sent_and_its_report_opens_in_place(page: Page, standin: Standin, tmp_path: Path):
@@ -250,8 +260,8 @@ def test_live_results_are_shown_as_they_come_on_one_clock(page: Page, standin: S
     switch_on(page)
     page.wait_for_timeout(1000 * LIVE_S)
     shown = page.locator("#readout dd").all_text_contents()
-    assert shown[2:4] == ["in view", "speaking"]
-    late, rate, left_out = shown[4:]
+    assert shown[2:] == ["in view", "speaking"]
+    late, rate, left_out = page.locator("#measures dd").all_text_contents()
     assert 0 <= int(late.removesuffix(" ms")) < 500
     assert 10 <= int(rate) <= 27
     assert int(left_out) >= 2, "those that the server dropped"
@@ -322,17 +332,189 @@ def test_a_recorded_session_becomes_a_table_and_a_job(page: Page, standin: Stand
         page.get_by_role("button", name="Save the results").click()
     rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text())))
     titles = "time_s,valence,arousal,valence_low,valence_high,arousal_low,arousal_high,interval_level,"
-    titles += "face_present,voice_present,audio_present,voice_reliability,face_reliability,voice_attended"
+    titles += "face_present,voice_present,audio_present,voice_reliability,face_reliability,voice_attended,"
+    titles += "looked,heard,delay_s"
     assert list(rows[0]) == titles.split(",")
     assert len(rows) > 15
     assert rows[0]["time_s"] == "0.000000"
     assert (rows[0]["interval_level"], rows[0]["face_present"]) == ("0.9", "1")
+    assert [rows[0][name] for name in ("looked", "heard", "delay_s")] == ["1", "1", "0.100000"]
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save them with their origin").click()
+    trace = read_json(Path(download.value.path()))
+    for name in TARGETS:
+        np.testing.assert_allclose(trace.targets[name], [float(r[name]) for r in rows], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(trace.face_box, np.tile([0.1, 0.2, 0.4, 0.8], (len(rows), 1)))
+    assert (trace.level, trace.notes) == (0.9, ("A note.",))
+    assert trace.provenance["avgate"] == "1.2.3"
+    assert trace.provenance["model"] == "live"
+    assert (
+        abs(datetime.fromisoformat(trace.provenance["recorded"].replace("Z", "+00:00")).timestamp() - time.time()) < 60
+    )
     page.get_by_role("button", name="Make a report of the video").click()
     expect(page.locator("#tab-videos")).to_have_attribute("aria-selected", "true")
     expect(page.locator("#queue li")).to_have_attribute("data-state", "done", timeout=10_000)
     (recording,) = standin.recordings.values()
     assert recording[:4] == b"\x1a\x45\xdf\xa3" or recording[4:8] == b"ftyp"
     assert len(recording) > 10_000
+
+
+def colour(page: Page, where: str) -> str:
+    return page.evaluate(f"getComputedStyle(document.querySelector('{where}')).color")
+
+
+def test_other_sounds_alone_are_said_to_mean_little(page: Page, standin: Standin):
+    switch_on(page)
+    expect(page.get_by_role("meter", name="voice")).to_be_visible()
+    strong = colour(page, "#now-valence")
+    standin.face, standin.voice, standin.music = False, False, True
+    words = "No face, and nobody speaks: this rests on other sounds and means little."
+    expect(page.locator("#missing")).to_have_text(words)
+    expect(page.locator("#said")).to_have_text(words)
+    expect(page.locator("#now-voice")).to_have_text("nobody speaks")
+    expect(page.get_by_role("meter", name="sound")).to_have_attribute("aria-valuenow", "35")
+    expect(page.get_by_role("meter", name="voice")).to_have_count(0)
+    assert re.fullmatch(r"[+−]\d.*", page.locator("#now-valence").text_content())
+    assert colour(page, "#now-valence") == colour(page, "#plane-words") != strong
+    standin.music = False
+    expect(page.locator("#missing")).to_contain_text("There is nothing to estimate from.")
+    expect(page.locator("#now-valence")).to_have_text("unknown")
+    expect(page.locator("#now-voice")).to_have_text("no sound")
+
+
+def test_it_shows_whose_face_is_estimated_and_that_there_are_more(page: Page, standin: Standin):
+    switch_on(page)
+    expect(page.locator("#face-box")).to_be_visible()
+    box, video = (page.locator(where).bounding_box() for where in ("#face-box", "#preview"))
+    height = video["height"]
+    width = height * 640 / 480  # the picture lies in the middle, as in a mirror
+    left = video["x"] + (video["width"] - width) / 2
+    assert box["x"] == pytest.approx(left + 0.6 * width, abs=1)
+    assert box["width"] == pytest.approx(0.3 * width, abs=1)
+    assert box["y"] == pytest.approx(video["y"] + 0.2 * height, abs=1)
+    assert box["height"] == pytest.approx(0.6 * height, abs=1)
+    expect(page.locator("#others")).to_be_hidden()
+    standin.others = 2
+    expect(page.get_by_text("Further people in view").last).to_be_visible()
+    expect(page.locator("#said")).to_have_text("Further people in view")
+    standin.face, standin.others = False, 0
+    expect(page.locator("#face-box")).to_be_hidden()
+    expect(page.locator("#others")).to_be_hidden()
+
+
+def test_a_warning_comes_only_where_results_are_late_or_many_pictures_are_left_out(page: Page):
+    warned = """async ([late_ms, share]) => {
+      const { Pace } = await import("/web/live/readout.js");
+      const pace = new Pace(0);
+      const words = [];
+      let left_out = 0;
+      for (let second = 1; second <= 30; second++) {  // for the last ten, all is well
+        left_out += second > 15 ? 0 : 25 * share;
+        words.push(pace.warning(1000 * second, { late_ms: second > 15 ? 80 : late_ms, taken: 25 * second, left_out }));
+      }
+      return words;
+    }"""
+    for late_ms, share, words in ((400, 0.09, ""), (600, 0, "0.6 s late"), (80, 0.2, "20 % of the last pictures")):
+        found = page.evaluate(warned, [late_ms, share])
+        assert found[0] == found[-1] == ""
+        assert words in found[14]
+        assert bool(found[14]) == bool(words)
+
+
+def test_numbers_are_calm_and_machines_that_cannot_follow_are_warned_of(page: Page, standin: Standin):
+    switch_on(page)
+    watch = """async () => {
+      let changes = 0;
+      const observer = new MutationObserver(() => { changes += 1; });
+      observer.observe(document.querySelector("#now-valence"), { childList: true, characterData: true, subtree: true });
+      await new Promise((done) => setTimeout(done, 2000));
+      return changes;
+    }"""
+    assert 2 <= page.evaluate(watch) <= 6
+    expect(page.locator("#measures")).to_be_hidden()
+    page.get_by_text("Details", exact=True).click()
+    expect(page.locator("#measures")).to_be_visible()
+    standin.looked = False
+    expect(page.locator("#slow")).to_contain_text("of the last pictures weren’t looked at", timeout=10_000)
+    standin.looked, standin.late_s = True, 0.9
+    expect(page.locator("#slow")).to_have_text(re.compile(r"^Results come (0\.[6-9]|1\.\d) s late"), timeout=10_000)
+
+
+def test_that_camera_and_recording_are_on_is_seen_from_every_tab_and_nothing_is_lost_unasked(
+    page: Page, standin: Standin
+):
+    asked: list[str] = []
+    answers = {"confirm": False, "beforeunload": False}
+    page.on("dialog", lambda d: (asked.append(d.type), d.accept() if answers[d.type] else d.dismiss()))
+    page.locator("#tab-live").click()
+    private, keep = page.locator("#live-private"), page.locator("#keep-video")
+    expect(private).to_contain_text("forgotten as soon as they are estimated")
+    keep.check()
+    expect(private).to_contain_text("deletes them 48 hours after the report is done")
+    expect(private).not_to_contain_text("forgotten")
+    keep.uncheck()
+    switch_on(page)
+    expect(page.get_by_role("tab", name="Camera camera on")).to_be_visible()
+    page.get_by_role("button", name="Record").click()
+    assert keep.is_disabled()
+    page.locator("#tab-videos").click()
+    expect(page.get_by_role("tab", name=re.compile(r"Camera camera on, recording 0:0[1-3]"))).to_be_visible()
+    page.locator("#tab-live").click()
+    expect(page.get_by_role("timer")).to_have_text(re.compile(r"0:0\d"))
+    page.get_by_role("button", name="Stop recording").click()
+    expect(page.locator("#session")).to_be_visible()
+    assert keep.is_enabled()
+    page.get_by_role("button", name="Record").click()
+    assert asked == ["confirm"]
+    expect(page.locator("#session")).to_be_visible()
+    page.evaluate("setTimeout(() => location.reload())")
+    page.wait_for_timeout(300)
+    assert asked == ["confirm", "beforeunload"]
+    with page.expect_download():
+        page.get_by_role("button", name="Save the results").click()
+    page.get_by_role("button", name="Record").click()
+    expect(page.locator("#session")).to_be_hidden()
+    page.get_by_role("button", name="Switch off").click()
+    expect(page.locator("#on-air")).to_be_hidden()
+    assert len(asked) == 2
+
+
+def test_what_is_over_is_dim_and_a_stopped_server_says_what_to_do(page: Page, standin: Standin):
+    switch_on(page)
+    strong = colour(page, "#now-valence")
+    page.get_by_role("button", name="Switch off").click()
+    expect(page.locator("#ended")).to_have_text("Ended. What is shown was estimated last.")
+    assert colour(page, "#now-valence") == colour(page, "#ended") != strong
+    expect(page.get_by_role("heading", name="Where the expression was at the end")).to_be_visible()
+    picture(page, "ended-1280")
+    switch_on(page)
+    expect(page.locator("#ended")).to_be_hidden()
+    assert colour(page, "#now-valence") == strong
+    standin.stopping = True
+    expect(page.locator("#live-trouble")).to_contain_text("The server was stopped. Start it again")
+    expect(page.locator("#ended")).to_be_visible()
+    assert violations(page) == []
+
+
+def test_picture_plane_and_numbers_fit_a_screen_and_a_phone_has_numbers_below_the_picture(page: Page, standin: Standin):
+    page.set_viewport_size({"width": 1280, "height": 850})
+    switch_on(page)
+    standin.others = 1
+    expect(page.locator("#others")).to_be_visible()
+    assert page.evaluate("scrollY") == 0
+    for part in ("preview", "readout", "plane", "plane-words"):
+        box = page.locator(f"#{part}").bounding_box()
+        assert 0 < box["y"] < box["y"] + box["height"] <= 850, part
+    picture(page, "on-1280")
+    page.set_viewport_size({"width": 360, "height": 800})
+    standin.face, standin.voice, standin.music = False, False, True
+    expect(page.locator("#live-now.weak")).to_be_visible()
+    page.get_by_role("button", name="Record").click()
+    above, below = (page.locator(where).bounding_box() for where in ("#preview", "#now-valence"))
+    assert 0 <= below["y"] - above["y"] - above["height"] < 24
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    picture(page, "on-360")
+    assert violations(page) == []
 
 
 def test_without_a_camera_or_a_microphone_it_says_what_to_do(page: Page, standin: Standin):
@@ -452,8 +634,7 @@ def test_every_tab_fits_and_axe_finds_nothing(page: Page, width: int, dark: bool
         expect(page.locator(f"#{tab}")).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= width, tab
         assert violations(page) == [], tab
-        if folder := os.environ.get("AVGATE_SCREENSHOTS"):
-            page.screenshot(path=Path(folder) / f"{tab}-{width}-{'dark' if dark else 'light'}.png", full_page=True)
+        picture(page, f"{tab}-{width}-{'dark' if dark else 'light'}")
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (int(background[4:].split(",")[0]) < 60) == dark
 

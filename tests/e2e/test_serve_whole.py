@@ -12,6 +12,7 @@ import time
 import urllib.request
 import wave
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 
 from avgate.media import open_recording
+from avgate.report.writers.json import read_json
 from tests.browser import browser_with
 from tests.e2e.conftest import WINDOW
 
@@ -152,13 +154,21 @@ def test_the_camera_and_the_microphone_give_results(page: Page, server: str):
     page.get_by_role("button", name="Record").click()
     page.wait_for_timeout(1000 * LIVE_S)
     expect(page.locator("#now-face")).to_have_text("in view")
+    expect(page.locator("#face-box")).to_be_visible()
     assert count(server, "avgate_live_streams_open") == 1
     page.get_by_role("button", name="Stop recording").click()
     with page.expect_download() as download:
         page.get_by_role("button", name="Save the results").click()
     table = np.genfromtxt(download.value.path(), delimiter=",", names=True)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save them with their origin").click()
+    trace = read_json(Path(download.value.path()))
     assert len(table) > 5 * LIVE_S  # cameras of busy machines are slower than 25 a second
-    assert {"valence_raw", "valence_low", "face_present", "voice_present"} <= set(table.dtype.names)
+    titles = {"valence_raw", "valence_low", "face_present", "voice_present", "looked", "heard", "delay_s"}
+    assert titles <= set(table.dtype.names)
+    np.testing.assert_allclose(trace.targets["valence"], table["valence"], rtol=0, atol=1e-6)
+    assert trace.provenance["avgate"] == version("avgate")
+    assert (np.isfinite(trace.face_box[:, 0]) == table["face_present"]).all()
     assert table["face_present"].mean() > 0.5
     assert table["voice_present"].any()
     assert np.isfinite(table["valence"]).mean() > 0.9

@@ -13,8 +13,10 @@ const [LEFT, RIGHT, TOP, BOTTOM] = [26, 46, 20, 22];
  * @param {HTMLCanvasElement} canvas
  * @param {import("./results.js").Results} results
  * @param {string[]} names of the targets
+ * @param {{said: import("./results.js").Result|undefined, dim: boolean, ended: boolean}} state said: whose numbers are
+ *   written, which change less often than the curves; dim: whether the newest means little or is over
  */
-export function drawCurves(canvas, results, names) {
+export function drawCurves(canvas, results, names, { said, dim, ended }) {
   const { paint, width, height } = pen(canvas);
   const shown = results.kept.map((each) => each.result);
   const now = results.newest?.time_s ?? 0;
@@ -42,11 +44,12 @@ export function drawCurves(canvas, results, names) {
     if (!known(value)) return;
     paint.beginPath();
     paint.arc(right, y(value), 4, 0, 2 * Math.PI);
-    paint.fillStyle = own;
+    paint.fillStyle = dim ? colour("edge") : own;
     paint.fill();
-    paint.fillText(signed(value), right + 7, y(value) + 4);
+    paint.fillStyle = dim ? colour("muted") : own;
+    if (known(said?.targets[name])) paint.fillText(signed(said.targets[name]), right + 7, y(value) + 4);
   });
-  drawTimes(paint, (ago) => x(now - ago), height);
+  drawTimes(paint, (ago) => x(now - ago), height, word(ended ? "live.end" : "now"));
 }
 
 function drawAxes(paint, y, right) {
@@ -96,10 +99,10 @@ function drawLine(paint, results, name, x, y, own) {
   paint.stroke();
 }
 
-function drawTimes(paint, x, height) {
+function drawTimes(paint, x, height, newest) {
   paint.textAlign = "center";
   paint.fillStyle = colour("muted");
   for (const seconds of [0, 10, 20, 30]) {
-    paint.fillText(seconds ? word("seconds", { n: `−${seconds}` }) : word("now"), x(seconds), height - 6);
+    paint.fillText(seconds ? word("seconds", { n: `−${seconds}` }) : newest, x(seconds), height - 6);
   }
 }

@@ -10,7 +10,7 @@ export class Pictures {
    * @param {(taken_ms: number, jpeg: Blob) => void} got taken_ms: on the clock of performance.now()
    */
   constructor(video, got) {
-    Object.assign(this, { video, got, due: 0, last: 0, busy: false, missed: 0, running: true });
+    Object.assign(this, { video, got, due: 0, last: 0, busy: false, taken: 0, missed: 0, running: true });
     this.canvas = new OffscreenCanvas(1, 1);
     this.paint = this.canvas.getContext("2d", { alpha: false });
     this.next();
@@ -33,6 +33,7 @@ export class Pictures {
     if (taken < this.due - 10 || taken <= this.last || !this.video.videoWidth) return;
     this.due = Math.max(this.due, taken - 2000 / RATE) + 1000 / RATE;
     this.last = taken;
+    this.taken += 1;
     if (this.busy) { this.missed += 1; return; } // a slow machine takes fewer
     this.busy = true;
     try {

@@ -5,30 +5,59 @@ import { known } from "../common/format.js";
 import { word } from "../common/words.js";
 import { ends, joined } from "./results.js";
 
-const TRAIL_S = 4;
+const TRAIL_S = 2;
 const EDGE = 1.08;
 const [LEFT, BOTTOM, MARGIN] = [26, 24, 8];
+
+const NAMES = ["valence", "arousal"];
+const [POINT_S, CLOUD_S] = [0.1, 0.4]; // the time in which each covers two thirds of its way
+
+/** The newest point and cloud as they are shown: they follow what is estimated smoothly. */
+export class Eased {
+  /** @type {Record<string, number[]|null>} for each target value, low and high */
+  shown = {};
+
+  /** @param {import("./results.js").Result} result @param {number} seconds since the last time @returns {boolean} whether they still move */
+  follow(result, seconds) {
+    let moves = false;
+    for (const name of NAMES) {
+      const to = [result.targets[name], ...(ends(result, name) ?? [NaN, NaN])];
+      const was = this.shown[name];
+      if (!known(to[0])) { this.shown[name] = null; continue; }
+      this.shown[name] = to.map((value, i) => {
+        const share = 1 - Math.exp(-seconds / (i ? CLOUD_S : POINT_S));
+        const next = known(was?.[i]) ? was[i] + share * (value - was[i]) : value;
+        moves ||= Math.abs(next - value) > 0.002;
+        return next;
+      });
+    }
+    return moves;
+  }
+}
 
 /**
  * Draw it.
  * @param {HTMLCanvasElement} canvas
  * @param {import("./results.js").Results} results
+ * @param {Eased} eased
+ * @param {boolean} dim whether what is shown means little or is over
  */
-export function drawPlane(canvas, results) {
+export function drawPlane(canvas, results, eased, dim) {
   const { paint, width, height } = pen(canvas);
   const x = (v) => LEFT + ((v + EDGE) / (2 * EDGE)) * (width - LEFT - MARGIN);
   const y = (a) => MARGIN + ((EDGE - a) / (2 * EDGE)) * (height - MARGIN - BOTTOM);
   drawAxes(paint, x, y);
   const newest = results.newest;
-  const { valence, arousal } = newest?.targets ?? {};
-  const here = known(valence) && known(arousal);
-  if (here) drawCloud(paint, newest, x, y);
+  const [valence, arousal] = NAMES.map((name) => eased.shown[name]);
+  const here = valence && arousal;
+  const head = colour(dim ? "edge" : "head");
+  if (here) drawCloud(paint, valence, arousal, x, y, head);
   drawWords(paint, x, y, width, height);
-  if (newest) drawTrail(paint, results.recent(TRAIL_S).map((each) => each.result), x, y);
+  if (newest) drawTrail(paint, results.recent(TRAIL_S).map((each) => each.result), x, y, head);
   if (!here) return;
   paint.beginPath();
-  paint.arc(x(valence), y(arousal), 7, 0, 2 * Math.PI);
-  Object.assign(paint, { fillStyle: colour("head"), strokeStyle: colour("card"), lineWidth: 2 });
+  paint.arc(x(valence[0]), y(arousal[0]), 7, 0, 2 * Math.PI);
+  Object.assign(paint, { fillStyle: head, strokeStyle: colour("card"), lineWidth: 2 });
   paint.fill();
   paint.stroke();
 }
@@ -49,9 +78,9 @@ function drawAxes(paint, x, y) {
   paint.stroke();
 }
 
-function drawCloud(paint, result, x, y) {
-  const [across, up] = [ends(result, "valence"), ends(result, "arousal")];
-  if (!across || !up) return;
+function drawCloud(paint, valence, arousal, x, y, head) {
+  const [across, up] = [valence.slice(1), arousal.slice(1)];
+  if (![...across, ...up].every(known)) return;
   const middle = [(x(across[0]) + x(across[1])) / 2, (y(up[0]) + y(up[1])) / 2];
   const half = [Math.max(1, (x(across[1]) - x(across[0])) / 2), Math.max(1, (y(up[0]) - y(up[1])) / 2)];
   paint.save();
@@ -61,19 +90,19 @@ function drawCloud(paint, result, x, y) {
   paint.arc(0, 0, 1, 0, 2 * Math.PI);
   paint.restore();
   paint.globalAlpha = 0.14;
-  paint.fillStyle = colour("head");
+  paint.fillStyle = head;
   paint.fill();
   paint.globalAlpha = 0.55;
-  Object.assign(paint, { strokeStyle: colour("head"), lineWidth: 1 });
+  Object.assign(paint, { strokeStyle: head, lineWidth: 1 });
   paint.setLineDash([4, 4]);
   paint.stroke();
   paint.setLineDash([]);
   paint.globalAlpha = 1;
 }
 
-function drawTrail(paint, trail, x, y) {
+function drawTrail(paint, trail, x, y, head) {
   const there = (result) => known(result.targets.valence) && known(result.targets.arousal);
-  Object.assign(paint, { strokeStyle: colour("head"), lineWidth: 3, lineCap: "round" });
+  Object.assign(paint, { strokeStyle: head, lineWidth: 3, lineCap: "round" });
   const newest = trail.at(-1)?.time_s;
   for (let i = 1; i < trail.length; i++) {
     const [one, other] = [trail[i - 1], trail[i]];

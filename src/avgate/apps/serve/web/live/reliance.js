@@ -8,6 +8,8 @@ const RELIED = /^(.+)_(reliability|weight)$/;
 const ATTENDED = /^(.+)_attended$/;
 const PRESENCE = { voice: "audio" }; // whose gate means nothing without what
 
+const label = (sense) => (hasWord(`reliance.sense.${sense}`) ? word(`reliance.sense.${sense}`) : sense);
+
 /**
  * Prepare the bars.
  * @param {string[]} gates names
@@ -22,16 +24,22 @@ export function relianceBars(gates) {
   element("reliance-text").textContent = word(`reliance.${kind}.text`);
   const bars = shown.map((gate) => {
     const sense = gate.match(relied.length ? RELIED : ATTENDED)[1];
-    const label = hasWord(`reliance.sense.${sense}`) ? word(`reliance.sense.${sense}`) : sense;
     const bar = make("span", { className: "part" });
-    const aria = { label, valuemin: 0, valuemax: 100, valuenow: 0 };
+    const aria = { label: label(sense), valuemin: 0, valuemax: 100, valuenow: 0 };
     const track = make("div", { className: `track ${sense}`, role: "meter", aria }, bar);
     const value = make("span", { className: "value" });
-    return { gate, sense, bar, track, value, row: make("div", { className: "bar" }, make("span", {}, label), track, value) };
+    const name = make("span", {}, label(sense));
+    return { gate, sense, bar, track, value, name, row: make("div", { className: "bar" }, name, track, value) };
   });
   element("reliance-bars").replaceChildren(...bars.map((each) => each.row));
   return (result) => {
-    for (const { gate, sense, bar, track, value } of bars) {
+    for (const { gate, sense, bar, track, value, name } of bars) {
+      // Where nobody speaks, it is other sounds that are relied on.
+      const called = label(sense === "voice" && result.present.voice === false && result.present.audio ? "sound" : sense);
+      if (name.textContent !== called) {
+        name.textContent = called;
+        track.setAttribute("aria-label", called);
+      }
       const there = (result.present[PRESENCE[sense] ?? sense] ?? true) && known(result.gates[gate]);
       const share = there ? Math.round(100 * result.gates[gate]) : 0;
       bar.style.width = `${share}%`;

@@ -4,9 +4,11 @@ import { known, median } from "../common/format.js";
 
 export const WINDOW_S = 30;
 const RECENT_S = 2;
+const STALLED_MS = 1000; // without a result for longer, the last ones no longer tell how late they come
 
 /** @typedef {{time_s: number, targets: object, low: object, high: object, gates: object, present: object,
- *   delay_s: number, looked: boolean}} Result */
+ *   delay_s: number, looked: boolean, heard: boolean,
+ *   face_box: number[]|null, others: number}} Result */
 
 export class Results {
   constructor() {
@@ -37,9 +39,16 @@ export class Results {
     return this.kept.filter((each) => each.result.time_s > from);
   }
 
-  /** How late results are, in milliseconds, in the middle of the last two seconds. */
-  get late_ms() {
+  /** How late results are, in milliseconds, in the middle of the last two seconds; or how old the newest is where none comes. @param {number} now_ms */
+  lateness(now_ms) {
+    const last = this.kept.at(-1);
+    if (last && now_ms - last.came_ms > STALLED_MS) return now_ms - 1000 * last.result.time_s;
     return median(this.recent().map((each) => each.late_ms));
+  }
+
+  /** Whether they rest on sounds in which nobody speaks, without a face. @returns {boolean} */
+  get weak() {
+    return !this.present("face") && this.present("voice") === false && this.present("audio") === true;
   }
 
   /** Results a second that came in the two seconds before. @param {number} now_ms */

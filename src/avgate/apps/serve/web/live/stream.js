@@ -5,6 +5,7 @@ import { word } from "../common/words.js";
 
 const MOST_WAITING = 400_000; // bytes that may wait to be sent; above, pictures are left out
 const [PICTURE, SOUND] = [1, 2];
+const RESTART = 1012; // a WebSocket's code for a server that is being stopped
 
 export class Stream {
   /**
@@ -17,7 +18,7 @@ export class Stream {
     this.socket.binaryType = "arraybuffer";
     this.socket.onopen = () => this.socket.send(JSON.stringify(settings));
     this.socket.onmessage = ({ data }) => this.take(JSON.parse(data));
-    this.socket.onclose = () => this.finish(word("live.error.closed"));
+    this.socket.onclose = ({ code }) => this.finish(word(code === RESTART ? "live.error.stopped" : "live.error.closed"));
   }
 
   /** Milliseconds of performance.now() as the stream's seconds. */
