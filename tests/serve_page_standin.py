@@ -103,6 +103,7 @@ class Standin:
     Attributes:
         jobs: id -> job.
         annotations: (job's id, name) -> bytes that were saved.
+        saved: when all of them were, ISO 8601.
         step_s: how long each fifth of a job takes.
         chunk_s: how long each piece of an upload takes.
         face: whether live streams see a face.
@@ -130,6 +131,7 @@ class Standin:
         self.step_s, self.chunk_s, self.cut, self.face, self.voice = 0.1, 0.0, 0, True, True
         self.recording, self.gates, self.loading_s = silence(), GATES, 0.0
         self.music, self.others, self.looked, self.late_s, self.stopping, self.keep_h = False, 0, True, 0.0, False, 48.0
+        self.saved = datetime.now(timezone.utc).isoformat()
 
     def begin(self, upload_id: str, name: str, size: int, options: dict[str, str]) -> None:
         """Make a job."""
@@ -236,6 +238,24 @@ def create_app(standin: Standin) -> FastAPI:
         first, last = int(found[1]), min(int(found[2] or len(sent)), len(sent) - 1)
         headers = {"content-range": f"bytes {first}-{last}/{len(sent)}", "accept-ranges": "bytes"}
         return Response(sent[first : last + 1], 206, headers, "audio/wav")
+
+    @app.get("/api/jobs/{job_id}/annotations")
+    def annotations(job_id: str) -> Any:
+        return [
+            {
+                "name": name,
+                "targets": content.decode().splitlines()[0].split(",")[1:],
+                "size": len(content),
+                "saved": standin.saved,
+            }
+            for (of, name), content in standin.annotations.items()
+            if of == job_id
+        ]
+
+    @app.delete("/api/jobs/{job_id}/annotations/{name}")
+    def forget(job_id: str, name: str) -> Response:
+        found = standin.annotations.pop((job_id, name), None)
+        return _problem(404, "there is no such annotation") if found is None else Response(status_code=204)
 
     @app.put("/api/jobs/{job_id}/annotations/{name}")
     async def save(request: Request, job_id: str, name: str) -> Response:

@@ -560,13 +560,10 @@ def test_a_rating_is_drawn_saved_and_read_back(page: Page, standin: Standin):
     assert values[-5:] == pytest.approx(-0.5, abs=0.02)
     turn = times[np.flatnonzero(np.diff(values) < -0.5)[0]]
     assert turn == pytest.approx(1.0 - 0.4, abs=0.35), "it counts for the moment before the rater's delay"
-    expect(page.locator("#saved-link")).to_be_visible()
+    expect(page.get_by_role("link", name="Download: Anna-B-valence")).to_be_visible()
 
     page.reload()
-    expect(page.locator("#rated option")).to_have_count(1)
-    page.get_by_label("Your name").fill("Anna B")
-    page.get_by_label("Your name").press("Tab")
-    expect(page.locator("#saved-link")).to_be_visible()
+    expect(page.locator("#rate-state")).to_contain_text("Loaded Anna-B-valence, saved ")
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.locator("#rate-state")).to_have_text("Saved as Anna-B-valence.")
     assert standin.annotations.popitem()[1].decode().splitlines()[1:9] == saved.decode().splitlines()[1:9]
@@ -593,10 +590,208 @@ def test_a_rating_needs_no_mouse(page: Page, standin: Standin):
     expect(page.locator("#pad-value")).to_have_text("+0.60")
 
 
+def wait_until_played(page: Page, seconds: float) -> None:
+    page.wait_for_function(f"() => document.querySelector('#rated-video').currentTime >= {seconds}")
+
+
+def test_nothing_is_rated_before_the_bar_is_touched_and_neutral_is_no_gap(page: Page, standin: Standin):
+    open_rating(page)
+    expect(page.locator("#pad-value")).to_have_text("–")
+    expect(page.locator("#pad")).to_have_attribute("aria-valuetext", "no rating yet")
+    page.get_by_role("button", name="Draw while it plays").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#pad")).to_be_focused()
+    wait_until_played(page, 0.4)
+    expect(page.locator("#rate-state")).to_have_text("Waiting for you: nothing is taken until you move the bar.")
+    expect(page.get_by_role("button", name="Save", exact=True)).to_be_disabled()
+    page.keyboard.press("0")
+    expect(page.locator("#rate-state")).to_contain_text("Drawing: ")
+    wait_until_played(page, 0.8)
+    page.keyboard.press(" ")
+    page.evaluate("document.querySelector('#rated-video').currentTime = 2")
+    page.keyboard.press(" ")
+    wait_until_played(page, 2.2)
+    page.keyboard.press(" ")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator("#rate-state")).to_have_text("Saved as Anna-B-valence.")
+    (saved,) = standin.annotations.values()
+    cells = [line.split(",") for line in saved.decode().splitlines()[1:]]
+    assert float(cells[0][0]) >= 0.4, "what went by before the first touch is no rating"
+    np.testing.assert_allclose(np.diff([float(time_s) for time_s, _ in cells]), 0.04, atol=1e-3)
+    assert {value for time_s, value in cells if float(time_s) > 2.05} == {"0.0000"}
+    assert {value for time_s, value in cells if 1.6 < float(time_s) < 1.95} == {""}
+
+
+def test_a_gamepad_held_still_is_a_touch_and_one_at_rest_is_none(page: Page):
+    open_rating(page)
+    page.evaluate("navigator.getGamepads = () => [{ axes: [0, 0.02] }]")
+    page.get_by_role("button", name="Draw while it plays").click()
+    wait_until_played(page, 0.2)
+    expect(page.locator("#pad-value")).to_have_text("–")
+    page.evaluate("navigator.getGamepads = () => [{ axes: [0, 0.5] }]")
+    expect(page.locator("#pad-value")).to_have_text("−0.50")
+    for _ in range(2):
+        page.get_by_role("button", name="Draw while it plays").click()
+    expect(page.locator("#rate-state")).to_contain_text("Drawing: ")
+    expect(page.locator("#pad-value")).to_have_text("−0.50")
+
+
+def draw(page: Page) -> None:
+    page.get_by_role("button", name="Draw while it plays").click()
+    page.keyboard.press("ArrowUp")
+    expect(page.get_by_role("button", name="Save", exact=True)).to_be_enabled()
+    page.get_by_role("button", name="Draw while it plays").click()
+    expect(page.locator("#rate-state")).to_contain_text("s are rated, not saved yet.")
+
+
+def test_the_estimate_is_shown_only_where_asked_for_and_that_is_said(page: Page):
+    open_rating(page)
+    expect(page.get_by_label("Show the estimate")).not_to_be_checked()
+    draw(page)
+    expect(page.locator("#rate-anchored")).to_be_hidden()
+    page.get_by_label("Show the estimate").check()
+    expect(page.locator("#rate-anchored")).to_be_hidden()
+    draw(page)
+    expect(page.locator("#rate-anchored")).to_contain_text("The estimate was shown while you drew")
+    page.get_by_label("Show the estimate").uncheck()
+    expect(page.locator("#rate-anchored")).to_be_visible()
+
+
+def test_what_is_not_saved_is_cleared_only_after_a_question(page: Page):
+    open_rating(page)
+    clear, save = (page.get_by_role("button", name=name, exact=True) for name in ("Clear", "Save"))
+    expect(clear).to_be_disabled()
+    draw(page)
+    asked: list[str] = []
+
+    def answer(dialog) -> None:
+        asked.append(dialog.message)
+        (dialog.dismiss if len(asked) == 1 else dialog.accept)()
+
+    page.on("dialog", answer)
+    clear.click()
+    expect(save).to_be_enabled()
+    clear.click()
+    expect(save).to_be_disabled()
+    expect(page.get_by_role("button", name="Draw while it plays")).to_be_focused()
+    assert asked == ["What you drew isn’t saved. Clear it?"] * 2
+
+
+def test_one_button_is_the_main_one_and_drawing_ends_with_the_recording(page: Page, standin: Standin):
+    from tests.serve_page_standin import silence
+
+    standin.recording = silence(1.0)
+    open_rating(page)
+    page.get_by_label("Show the estimate").check()
+    primary = page.locator("#rating .primary")
+    expect(primary).to_have_text(["Draw while it plays"])
+    page.get_by_role("button", name="Draw while it plays").click()
+    page.keyboard.press("ArrowUp")
+    expect(page.locator("#rate-draw")).to_have_attribute("aria-pressed", "false")
+    expect(primary).to_have_text(["Save"])
+    # The estimate of the stand-in goes on for longer than the recording.
+    beyond = """() => {
+      const canvas = document.querySelector("#rated-curve");
+      const { width, height } = canvas;
+      const paint = canvas.getContext("2d");
+      const seen = (x, w) => paint.getImageData(x, 22, w, height - 46).data.some((each) => each > 0);
+      return [seen(width - 40, 20), seen(width - 10, 10)];
+    }"""
+    assert page.evaluate(beyond) == [True, False]
+    page.get_by_role("button", name="Draw while it plays").click()
+    expect(page.locator("#rate-draw")).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#rate-state")).to_contain_text("Waiting for you")
+
+
+OTHER = b"time_s,valence\n0.000,0.5000\n0.040,\n0.080,-0.5000\n"
+
+
+def test_saved_ratings_are_listed_opened_downloaded_and_deleted(page: Page, standin: Standin):
+    send(page, "a.wav")
+    state(page, "a.wav", "done")
+    (job,) = standin.jobs
+    standin.annotations = {(job, "bo-valence"): OTHER, (job, "x-arousal"): OTHER.replace(b"valence", b"arousal")}
+    row(page, "a.wav").get_by_role("button", name="Annotate").click()
+    expect(page.locator("#saved-list li")).to_have_count(2)
+    page.get_by_role("button", name="Open: x-arousal").click()
+    expect(page.locator("#rate-state")).to_have_text(re.compile(r"Loaded x-arousal, saved \d\d:\d\d\."))
+    assert (page.locator("#rated-target").input_value(), page.locator("#rater").input_value()) == ("arousal", "x")
+    page.locator("#saved-format").select_option("elan")
+    link = page.get_by_role("link", name="Download: bo-valence")
+    assert link.get_attribute("href").endswith(f"/api/jobs/{job}/annotations/bo-valence?format=elan")
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete: x-arousal").click()
+    expect(page.locator("#saved-list li")).to_have_count(1)
+    expect(page.locator("#saved-title")).to_be_focused()
+    assert set(standin.annotations) == {(job, "bo-valence")}
+    expect(page.locator("#rate-state")).to_contain_text("0.1 s are rated, not saved yet.")
+
+
+def test_a_name_is_shown_as_it_will_be_saved_and_changes_without_loss(page: Page, standin: Standin):
+    open_rating(page)
+    (job,) = standin.jobs
+    missing: list[str] = []
+    page.on("response", lambda answer: answer.status == 404 and missing.append(answer.url))
+    field = page.get_by_label("Your name")
+    for typed, shown in (
+        ("Anna Müller", "Anna-Muller-valence."),
+        ("李", "Use letters A to Z, digits, - or _."),
+        ("Zoé", "Zoe-valence."),
+    ):
+        field.fill(typed)
+        expect(page.locator("#rater-as")).to_contain_text(shown)
+    draw(page)
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator("#rate-state")).to_have_text("Saved as Zoe-valence.")
+    standin.annotations[job, "bo-valence"] = OTHER
+    field.fill("Anna Müller")
+    field.press("Tab")
+    expect(page.locator("#rate-state")).to_contain_text("s are rated, not saved yet.")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator("#rate-state")).to_have_text("Saved as Anna-Muller-valence.")
+    assert standin.annotations[job, "Anna-Muller-valence"] == standin.annotations[job, "Zoe-valence"]
+
+    page.once("dialog", lambda dialog: dialog.dismiss())
+    field.fill("bo")
+    field.press("Tab")
+    expect(field).to_have_value("Anna Müller")
+    page.once("dialog", lambda dialog: dialog.accept())
+    field.fill("bo")
+    field.press("Tab")
+    expect(page.locator("#rate-state")).to_contain_text("Loaded bo-valence, saved ")
+    assert missing == []
+
+
+def test_the_page_remembers_rater_and_recording(page: Page, standin: Standin):
+    open_rating(page)
+    send(page, "b.wav")
+    page.locator("#tab-videos").click()
+    state(page, "b.wav", "done")
+    page.locator("#tab-annotate").click()
+    for name in ("b.wav", "a.wav"):
+        page.locator("#rated").select_option(label=name)
+        page.reload()
+        expect(page.locator("#rated option:checked")).to_have_text(name)
+        expect(page.locator("#rating")).to_be_visible()
+        assert page.get_by_label("Your name").input_value() == "Anna B"
+
+
+def test_on_a_narrow_screen_video_and_bar_stand_below_each_other(page: Page):
+    page.set_viewport_size({"width": 360, "height": 800})
+    open_rating(page)
+    video, card, pad = (
+        page.locator(f"#{name}").bounding_box() for name in ("rated-video", "rating .card >> nth=0", "pad")
+    )
+    assert card["y"] + card["height"] - video["y"] - video["height"] < 24
+    assert pad["y"] > card["y"] + card["height"]
+    assert pad["width"] > 250
+
+
 def test_what_the_browser_cannot_play_is_played_from_its_report(page: Page, standin: Standin):
     standin.recording = b"a film of another time" * 1000
     open_rating(page)
-    expect(page.locator("#rated-trouble")).to_contain_text("this is the copy in its report")
+    expect(page.locator("#rated-copy")).to_contain_text("this is the copy in its report")
+    expect(page.locator("#rated-trouble")).to_be_hidden()
     assert page.evaluate("document.querySelector('#rated-video').duration") == pytest.approx(12, abs=0.1)
 
 
@@ -617,7 +812,7 @@ def test_a_raters_own_delay_is_measured_against_the_estimate(page: Page):
 
 
 @pytest.mark.parametrize(("width", "dark"), [(360, True), (1280, False)], ids=["phone-dark", "desk-light"])
-def test_every_tab_fits_and_axe_finds_nothing(page: Page, width: int, dark: bool):
+def test_every_tab_fits_and_axe_finds_nothing(page: Page, standin: Standin, width: int, dark: bool):
     page.emulate_media(color_scheme="dark" if dark else "light")
     page.set_viewport_size({"width": width, "height": 800})
     long = "a-very-long-name-that-goes-on-and-on-and-on-without-any-space.wav"
@@ -625,6 +820,7 @@ def test_every_tab_fits_and_axe_finds_nothing(page: Page, width: int, dark: bool
     send(page, "broken.mp4")
     state(page, long, "done")
     state(page, "broken.mp4", "failed")
+    standin.annotations = {(job, name * 9): OTHER for job in standin.jobs for name in ("bo-valence", "x")}
     row(page, long).get_by_role("button", name="Open").click()
     page.locator("#options summary").click()
     switch_on(page)

@@ -5,7 +5,8 @@ import { element, tell } from "./common/dom.js";
 import { offerModels } from "./common/models.js";
 import { openTab, startTabs } from "./common/tabs.js";
 import { loadWords } from "./common/words.js";
-import { offerSavedFormats, startAnnotating } from "./annotate/annotate.js";
+import { startAnnotating } from "./annotate/annotate.js";
+import { offerSavedFormats } from "./annotate/saved.js";
 import { startLive } from "./live/live.js";
 import { offerFormats, startVideos } from "./videos/videos.js";
 

@@ -1,35 +1,46 @@
 // The part for raters: play a recording, and draw how pleasant or activated somebody seems while it plays.
 
-import { address, ask } from "../common/api.js";
-import { element, make, tell } from "../common/dom.js";
-import { known } from "../common/format.js";
+import { ask } from "../common/api.js";
+import { element, make } from "../common/dom.js";
+import { known, moment } from "../common/format.js";
 import { onTab, openTab } from "../common/tabs.js";
 import { word } from "../common/words.js";
 import { jobs, onJob } from "../videos/jobs.js";
 import { drawRating, momentAt } from "./curve.js";
-import { loadEstimate, ownDelay, valueAt } from "./estimate.js";
-import { padValue, readGamepad, setPad, startPad } from "./pad.js";
+import { loadEstimate, valueAt } from "./estimate.js";
+import { plainName, remember, remembered, showName } from "./naming.js";
+import { padValue, readGamepad, resetPad, restPad, startPad } from "./pad.js";
 import { columns, Rating } from "./rating.js";
 import { dropRecording, loadRecording } from "./recording.js";
+import { listSaved, ratingPath, savedRating, startSaved } from "./saved.js";
+import { tellState } from "./state.js";
 
 const TARGETS = ["valence", "arousal"];
 const rating = new Rating();
-const chosen = { job: "", target: "valence", rater: "" };
+const chosen = { job: "", target: "valence", typed: "" }; // typed: the rater's name
+let awaited = remembered("job"); // the recording of the last visit, until it is listed or another one is chosen
 let estimate = null;
 let drawing = false;
 let last_s = 0;
 let stale = true; // whether what is drawn must be drawn anew
+let note = ""; // what was done last
 
 const delay_s = () => Math.max(0, Math.min(5, Number(element("delay").value) || 0));
-const rater = () => element("rater").value.trim().replace(/[^A-Za-z0-9_-]+/g, "-").replace(/^-+|-+$/g, "");
-const name = () => `${rater()}-${chosen.target}`;
-const place = () => `api/jobs/${chosen.job}/annotations/${encodeURIComponent(name())}`;
+const name = () => `${plainName(chosen.typed)}-${chosen.target}`;
+const unsaved = () => !rating.empty && rating.stored !== name();
+const mayLeave = () => !unsaved() || confirm(word("annotate.leave"));
 
 /** Open the part with a job. @param {import("../videos/jobs.js").Job} job */
 export function annotateJob(job) {
   openTab("annotate", true);
   element("rated").value = job.id;
+  chooseJob();
+}
+
+function chooseJob() {
+  awaited = "";
   choose();
+  remember("job", chosen.job);
 }
 
 function listJob(job, gone) {
@@ -38,99 +49,147 @@ function listJob(job, gone) {
   if (gone || job.state !== "done") option?.remove();
   else if (!option) select.prepend(make("option", { value: job.id }, job.name));
   element("rated-none").hidden = select.options.length > 0;
+  const again = !gone && job.id === awaited && job.state === "done" && !unsaved();
+  if (again) { select.value = awaited; awaited = ""; }
   if (gone && job.id === chosen.job) { rating.clear(); choose(); }
-  else if (!element("annotate").hidden && !chosen.job) choose();
+  else if (!element("annotate").hidden && (again || !chosen.job)) choose();
+}
+
+/** Put the choices back to what is chosen. */
+function putBack() {
+  element("rated").value = chosen.job;
+  element("rated-target").value = chosen.target;
+  element("rater").value = chosen.typed;
+  showName(chosen.target);
 }
 
 /** Follow the choices of recording, target and rater. */
-async function choose() {
-  const wanted = { job: element("rated").value, target: element("rated-target").value, rater: rater() };
-  if (Object.keys(wanted).every((key) => wanted[key] === chosen[key])) return;
-  const named = chosen.rater === "" && wanted.job === chosen.job && wanted.target === chosen.target;
-  if (!rating.saved && !named && !confirm(word("annotate.leave"))) {
-    element("rated").value = chosen.job;
-    element("rated-target").value = chosen.target;
-    element("rater").value = chosen.rater;
-    return;
-  }
+function choose() {
+  const wanted = { job: element("rated").value, target: element("rated-target").value, typed: element("rater").value };
+  if (wanted.job === chosen.job && wanted.target === chosen.target) { rename(wanted.typed); return; }
+  if (!mayLeave()) { putBack(); return; }
+  turnTo(wanted);
+}
+
+/** Follow a change of the name: what is drawn stays, unless there is a rating of that name and it is wanted instead. */
+function rename(typed) {
+  if (typed === chosen.typed) return;
+  const other = savedRating(`${plainName(typed)}-${chosen.target}`);
+  const loads = other && other.name !== rating.stored;
+  if (loads && !rating.empty && !confirm(word("annotate.other", { name: other.name }))) { putBack(); return; }
+  chosen.typed = typed;
+  remember("rater", typed);
+  if (loads) openSaved(other);
+  else { note = ""; showState(); }
+}
+
+/** Turn to another recording, target or rater, and to a saved rating: that one, or the one called so. */
+async function turnTo(wanted, item = null) {
   const anew = wanted.job !== chosen.job;
-  const other = anew || wanted.target !== chosen.target;
   Object.assign(chosen, wanted);
-  if (!rating.saved && named) { showState(); return; } // drawn first, named now
+  putBack();
   setDrawing(false);
   rating.clear();
+  note = "";
   element("rating").hidden = !chosen.job;
-  element("saved").hidden = true;
   const job = jobs.get(chosen.job);
   if (!job) { dropRecording(); return; }
   if (anew) loadRecording(job);
-  if (other) setPad(0);
-  for (const [id, end] of [["pad-top", 1], ["pad-bottom", -1]]) {
-    element(id).textContent = `${end < 0 ? "−" : "+"}1 ${word(`${chosen.target}.${end}`)}`;
-  }
-  estimate = await loadEstimate(job, chosen.target).catch(() => null);
-  await loadSaved();
+  resetPad(chosen.target);
+  const { target } = chosen;
+  const [found] = await Promise.all([loadEstimate(job, target).catch(() => null), listSaved(job.id)]);
+  if (chosen.job !== job.id || chosen.target !== target) return;
+  estimate = found;
+  const stored = item ?? savedRating(name());
+  if (stored && rating.empty) await openSaved(stored); // something may have been drawn meanwhile
   showState();
 }
 
-async function loadSaved() {
-  if (!chosen.rater) return;
-  const asked = name();
-  const answer = await ask(`${place()}?format=csv`).catch(() => null); // there need not be one
-  if (!answer || asked !== name()) return;
-  const table = columns(await answer.text());
-  const values = table[chosen.target] ?? [];
-  rating.load(table.time_s.map((time_s, i) => ({ time_s, value: values[i] })), delay_s());
-  offerSaved();
+/** Show a saved rating in place of what is drawn. @param {import("./saved.js").Saved} item */
+async function openSaved(item) {
+  const { job, target } = chosen;
+  try {
+    const table = columns(await (await ask(ratingPath(job, item.name))).text());
+    if (job !== chosen.job || target !== chosen.target) return;
+    setDrawing(false);
+    rating.load(table.time_s.map((time_s, i) => ({ time_s, value: table[target]?.[i] })), delay_s());
+    rating.stored = item.name;
+    note = word("annotate.loaded", { name: item.name, time: moment(item.saved) });
+  } catch (error) {
+    note = word("annotate.not-loaded", { error: error.message });
+  }
+  showState();
+}
+
+/** Open a rating of the list, whoever's it is. @param {import("./saved.js").Saved} item */
+function openListed(item) {
+  if (!mayLeave()) return;
+  const target = item.targets.includes(chosen.target) ? chosen.target : TARGETS.find((each) => item.targets.includes(each));
+  const rater = item.name.endsWith(`-${target}`) ? item.name.slice(0, -target.length - 1) : item.name;
+  const typed = plainName(chosen.typed) === rater ? chosen.typed : rater;
+  turnTo({ job: chosen.job, target, typed }, item);
 }
 
 async function saveRating() {
-  if (!rater()) {
-    tell(element("rate-state"), word("annotate.name-it"));
+  if (!plainName(chosen.typed)) {
+    note = word("annotate.name-it");
+    showState();
     element("rater").focus();
     return;
   }
-  chosen.rater = rater();
   setDrawing(false);
-  if (!rating.points(delay_s()).length) { tell(element("rate-state"), word("annotate.empty")); return; }
+  if (!rating.points(delay_s()).length) { note = word("annotate.empty"); showState(); return; }
+  const [job, called] = [chosen.job, name()];
   try {
-    const body = rating.csv(chosen.target, delay_s());
-    await ask(`${place()}?format=csv`, { method: "PUT", body, headers: { "Content-Type": "text/csv" } });
-    rating.saved = true;
-    tell(element("rate-state"), word("annotate.saved", { name: name() }));
-    offerSaved();
+    const table = new Blob([rating.csv(chosen.target, delay_s())], { type: "text/csv" });
+    await ask(ratingPath(job, called), { method: "PUT", body: table });
+    rating.stored = called;
+    note = word("annotate.saved", { name: called });
+    await listSaved(job);
   } catch (error) {
-    tell(element("rate-state"), word("annotate.not-saved", { error: error.message }));
+    note = word("annotate.not-saved", { error: error.message });
   }
+  showState();
 }
 
-function offerSaved() {
-  element("saved").hidden = false;
-  element("saved-link").href = address(`${place()}?format=${encodeURIComponent(element("saved-format").value)}`);
+function clearRating() {
+  if (unsaved() && !confirm(word("annotate.clear.ask"))) return;
+  rating.clear();
+  note = "";
+  setDrawing(false);
+  element("rate-draw").focus(); // nothing is left to clear
 }
 
 function setDrawing(on) {
   if (on !== drawing) {
     drawing = on;
-    element("rate-draw").setAttribute("aria-pressed", String(on));
     last_s = element("rated-video").currentTime;
-    if (on) element("rated-video").play().catch(() => {}); // a browser may refuse; it is played by hand then
+    if (on) {
+      note = "";
+      restPad();
+      element("pad").focus();
+      element("rated-video").play().catch(() => {}); // a browser may refuse; it is played by hand then
+    }
   }
   showState();
 }
 
 function showState() {
   stale = true;
-  const own = ownDelay(rating, estimate);
-  const words = own && word("annotate.own", { n: own.delay_s.toFixed(1), r: own.r.toFixed(2) });
-  tell(element("own-delay"), words || word("annotate.own.unknown"));
-  const unsaved = rating.saved ? "" : word("annotate.unsaved", { n: rating.seconds.toFixed(1) });
-  tell(element("rate-state"), [word(drawing ? "annotate.drawing" : "annotate.idle"), unsaved].filter(Boolean).join(" "));
+  const doing = word(padValue() === null ? "annotate.waiting" : "annotate.drawing");
+  tellState({ rating, estimate, doing: drawing ? doing : note || word("annotate.idle"), unsaved: unsaved() }, drawing);
 }
 
 function togglePlay() {
   const video = element("rated-video");
   if (video.paused) video.play().catch(() => {}); else video.pause();
+}
+
+function draw(now_s) {
+  const first = rating.empty;
+  rating.draw(last_s, now_s, padValue());
+  if (element("estimate").checked && estimate) rating.anchored = true;
+  if (first) showState();
 }
 
 function tick() {
@@ -140,7 +199,8 @@ function tick() {
   const video = element("rated-video");
   const now_s = video.currentTime;
   const passed = now_s - last_s;
-  if (drawing && !video.paused && !video.seeking && passed > 0 && passed < 1) rating.draw(last_s, now_s, padValue());
+  const passes = !video.paused && !video.seeking && passed > 0 && passed < 1;
+  if (drawing && passes && padValue() !== null) draw(now_s);
   if (now_s !== last_s) stale = true;
   if (drawing && Math.floor(now_s) !== Math.floor(last_s)) showState();
   last_s = now_s;
@@ -154,33 +214,36 @@ function tick() {
   if (known(said)) element("pad-estimate").style.bottom = `${50 * (said + 1)}%`;
 }
 
-/** Offer what a rating can be saved as. @param {string[]} names of label formats */
-export function offerSavedFormats(names) {
-  const all = [...new Set(["csv", ...names])];
-  element("saved-format").replaceChildren(...all.map((format) => make("option", { value: format }, format)));
-}
-
 /** Let the part begin. */
 export function startAnnotating() {
   element("rated-target").replaceChildren(...TARGETS.map((target) => make("option", { value: target }, word(target))));
-  offerSavedFormats([]);
-  for (const id of ["rated", "rated-target", "rater"]) element(id).addEventListener("change", choose);
+  startSaved({
+    open: openListed,
+    gone: (job, called) => { if (job === chosen.job && called === rating.stored) { rating.stored = ""; note = ""; showState(); } },
+    targets: TARGETS,
+  });
+  element("rater").value = remembered("rater");
+  chosen.typed = element("rater").value;
+  showName(chosen.target);
+  element("rated").addEventListener("change", chooseJob);
+  for (const id of ["rated-target", "rater"]) element(id).addEventListener("change", choose);
+  for (const id of ["rated-target", "rater"]) element(id).addEventListener("input", () => showName(element("rated-target").value));
   for (const id of ["delay", "estimate"]) element(id).addEventListener("change", () => { stale = true; });
-  element("delay").addEventListener("change", () => { if (rating.seconds) { rating.saved = false; showState(); } });
-  element("saved-format").addEventListener("change", offerSaved);
+  element("delay").addEventListener("change", () => { rating.stored = ""; note = ""; showState(); });
   element("rate-draw").addEventListener("click", () => setDrawing(!drawing));
-  element("rate-clear").addEventListener("click", () => { rating.clear(); showState(); });
+  element("rate-clear").addEventListener("click", clearRating);
   element("rate-save").addEventListener("click", saveRating);
-  startPad({ toggle: togglePlay });
+  startPad({ toggle: togglePlay, touched: showState });
   const video = element("rated-video");
-  for (const event of ["pause", "ended"]) video.addEventListener(event, showState);
+  video.addEventListener("pause", showState);
+  video.addEventListener("ended", () => setDrawing(false));
   for (const event of ["loadedmetadata", "seeked"]) video.addEventListener(event, () => { stale = true; });
   element("rated-curve").addEventListener("click", (event) => {
     video.currentTime = momentAt(element("rated-curve"), event.clientX, video.duration || 0);
   });
   addEventListener("resize", () => { stale = true; });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { stale = true; });
-  addEventListener("beforeunload", (event) => { if (!rating.saved) event.preventDefault(); });
+  addEventListener("beforeunload", (event) => { if (unsaved()) event.preventDefault(); });
   onJob(listJob);
   onTab("annotate", () => { stale = true; choose(); });
   requestAnimationFrame(tick);

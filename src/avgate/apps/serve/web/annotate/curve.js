@@ -18,6 +18,10 @@ export function drawRating(canvas, { points, estimate, target, seconds, now_s })
   const x = (time) => LEFT + (time / Math.max(seconds, 0.1)) * (width - LEFT - RIGHT);
   const y = (value) => TOP + ((EDGE - value) / (2 * EDGE)) * (height - TOP - BOTTOM);
   drawAxes(paint, x, y, width, height, seconds);
+  paint.save(); // the estimate and its band may reach beyond the recording's end, or beyond 1
+  paint.beginPath();
+  paint.rect(LEFT, TOP, width - LEFT - RIGHT, height - TOP - BOTTOM);
+  paint.clip();
   const own = colour(target === "arousal" ? "arousal" : "valence");
   if (estimate) {
     Object.assign(paint, { strokeStyle: colour("muted"), fillStyle: colour("muted"), lineWidth: 1.5 });
@@ -28,6 +32,7 @@ export function drawRating(canvas, { points, estimate, target, seconds, now_s })
   }
   Object.assign(paint, { strokeStyle: own, lineWidth: 2.5 });
   drawLine(paint, points, x, y, 0.1);
+  paint.restore();
   paint.textAlign = "left";
   paint.fillStyle = own;
   paint.fillText(`── ${word("annotate.yours")}`, LEFT, 13);

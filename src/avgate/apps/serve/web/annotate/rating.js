@@ -8,7 +8,10 @@ export class Rating {
   constructor() {
     /** @type {(number|undefined)[]} */
     this.values = [];
-    this.saved = true;
+    /** What it is called on the server, where it is as it was saved there. */
+    this.stored = "";
+    /** Whether the estimate was seen while it was drawn. */
+    this.anchored = false;
   }
 
   /**
@@ -21,12 +24,18 @@ export class Rating {
     const first = Math.max(0, Math.ceil(from_s / STEP_S - 1e-6));
     const end = Math.max(first, Math.ceil(to_s / STEP_S - 1e-6));
     for (let i = first; i < end; i++) this.values[i] = value;
-    if (end > first) this.saved = false;
+    if (end > first) this.stored = "";
   }
 
   clear() {
     this.values = [];
-    this.saved = true;
+    this.stored = "";
+    this.anchored = false;
+  }
+
+  /** Whether nothing is rated. */
+  get empty() {
+    return !this.values.length;
   }
 
   /** Seconds that are rated. */
@@ -48,9 +57,19 @@ export class Rating {
     return points;
   }
 
-  /** @param {string} target @param {number} delay_s @returns {string} a table of times and values */
+  /**
+   * A table of times and values, from the first to the last that is rated; what isn't rated between is an empty cell.
+   * @param {string} target
+   * @param {number} delay_s
+   * @returns {string}
+   */
   csv(target, delay_s) {
-    const rows = this.points(delay_s).map(({ time_s, value }) => `${time_s.toFixed(3)},${value.toFixed(4)}\n`);
+    const rows = [];
+    for (let i = 0; i < this.values.length; i++) {
+      const [time_s, value] = [i * STEP_S - delay_s, this.values[i]];
+      if (time_s < -1e-9 || (!rows.length && !known(value))) continue;
+      rows.push(`${Math.max(0, time_s).toFixed(3)},${known(value) ? value.toFixed(4) : ""}\n`);
+    }
     return `time_s,${target}\n${rows.join("")}`;
   }
 

@@ -10,6 +10,7 @@ let copy = "";
 export function loadRecording(job) {
   const video = element("rated-video");
   tell(element("rated-trouble"), "");
+  tell(element("rated-copy"), "");
   video.onerror = () => loadCopy(job, video);
   video.src = address(`api/jobs/${job.id}/input`);
 }
@@ -33,5 +34,5 @@ async function loadCopy(job, video) {
   URL.revokeObjectURL(copy);
   copy = URL.createObjectURL(new Blob(bytes, { type: "video/mp4" }));
   video.src = copy;
-  tell(element("rated-trouble"), word("annotate.copy"));
+  tell(element("rated-copy"), word("annotate.copy"));
 }

@@ -25,6 +25,15 @@ export function clock(seconds) {
   return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
 }
 
+/** A time of the clock: 12:31, with its date where that isn't today. @param {string} iso */
+export function moment(iso) {
+  const when = new Date(iso);
+  const language = document.documentElement.lang;
+  const time = when.toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+  const today = when.toDateString() === new Date().toDateString();
+  return today ? time : `${when.toLocaleDateString(language, { dateStyle: "medium" })}, ${time}`;
+}
+
 /**
  * A point of the plane in words, as the report has them.
  * @param {number|null|undefined} valence
