@@ -145,12 +145,14 @@ def test_progress_is_a_share(store: JobStore):
 def test_a_job_ends_with_its_results(store: JobStore):
     job = running(store)
     store.beat(job, "writing", 0.9)
-    assert store.end(job, replace(job, state="done", results=("a.csv", "a.json"), notes=("one; 'two'",)))
+    assert store.end(
+        job, replace(job, state="done", results=("a.csv", "a.json"), notes=("one; 'two'",), duration_s=7.5)
+    )
     found = store.get(job.id)
     assert found is not None
     assert (found.state, found.progress, found.stage) == ("done", 1.0, "")
     assert found.results == ("a.csv", "a.json")
-    assert found.notes == ("one; 'two'",)
+    assert (found.notes, found.duration_s) == (("one; 'two'",), 7.5)
     assert found.ended_s is not None
 
 

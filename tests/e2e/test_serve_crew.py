@@ -59,6 +59,7 @@ def test_jobs_end_in_their_order_with_results_and_notes(site: Site):
     assert [job.started_s for job in ended] == sorted(job.started_s or 0 for job in ended)
     assert [site.text(job) for job in jobs] == [hashed(f"0.05 {i}") for i in range(4)]
     assert (ended[0].results, ended[0].notes, ended[0].attempt) == (("clip.csv",), ("a note",), 1)
+    assert [job.duration_s for job in ended] == [2.0] * len(ended)
     assert site.parts(jobs[0]) == ["input", "results"]
     figures = site.crew.figures
     assert figures.ended == {"done": 4}

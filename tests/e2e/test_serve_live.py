@@ -30,6 +30,7 @@ from avgate.inference.streaming import Streamer
 from avgate.media import open_recording
 from tests.live import Given, assert_same_trace, causal_checkpoint, offline, pieces_of
 from tests.live_server import NO_DEFLATE, begin, hear_all, jpeg, message, packed, s16, served, wait_until
+from tests.web_server import free_port, wait_until_ready
 
 pytest.importorskip("uvicorn")
 pytest.importorskip("fastapi")
@@ -207,6 +208,27 @@ def test_the_client_in_the_docs_prints_a_line_for_each_frame(server, clips_dir, 
     assert "Traceback" not in wrong.stderr + cut.stderr
 
 
+def test_the_client_of_the_docs_says_in_a_line_why_it_has_no_stream(clips_dir, tmp_path):
+    port, environ = free_port(), {**os.environ, "AVGATE_SERVE_WORKERS": "0", "AVGATE_SERVE_TOKEN": "a-secret-of-tests"}
+    serve = [sys.executable, "-m", "avgate", "serve", "--port", str(port), "--data", str(tmp_path / "data")]
+    client = [sys.executable, CLIENT, clips_dir / "grid_lbax4n.mpg", f"ws://127.0.0.1:{port}/api/live"]
+
+    def played() -> str:
+        environ = os.environ | {"AVGATE_SERVE_TOKEN": "wrong"}
+        done = subprocess.run(client, capture_output=True, text=True, timeout=60, env=environ)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
+        return done.stderr
+
+    with (tmp_path / "log").open("w") as log, subprocess.Popen(serve, stdout=log, stderr=log, env=environ) as running:
+        try:
+            wait_until_ready(f"http://127.0.0.1:{port}", running)
+            assert played().startswith("this server needs its token: send the header Authorization: Bearer TOKEN")
+        finally:
+            running.terminate()
+    assert "ERROR" not in (tmp_path / "log").read_text(), "a wrong token is no fault of the server's"
+    assert played().startswith(f"no connection with ws://127.0.0.1:{port}/api/live: ")
+
+
 def test_a_client_that_vanishes_frees_its_place_and_the_face_model(weights, monkeypatch):
     closed = []
     close = Streamer.close
@@ -300,7 +322,8 @@ def test_a_wrong_first_message_is_explained(hello, server):
         results, said, code = hear_all(connection)
     assert WRONG_HELLOS[hello] in said["error"]
     assert code in (1003, 1008, 1009, 1011)
-    assert "/" not in json.dumps(said).replace("s/he", "")
+    assert "/" not in json.dumps(said).replace("/api/models", "")
+    assert "--" not in json.dumps(said), "a client has no command line"
     assert not results
 
 

@@ -131,6 +131,19 @@ def test_a_database_of_a_later_version_is_refused(store: PostgresJobs, url: str)
         PostgresJobs(url)
 
 
+def test_a_database_of_an_earlier_version_is_brought_up_to_date(store: PostgresJobs, url: str):
+    from avgate.apps.serve.stores.postgres import PostgresJobs
+
+    store.add(Job("1" * 32, "a.mp4", 1, Options()))
+    ask(url, "ALTER TABLE avgate_jobs DROP COLUMN duration_s")  # which the first version hadn't
+    ask(url, "UPDATE avgate_server SET version = 1")
+    for _ in range(2):  # once it is, nothing is left to do
+        other = PostgresJobs(url)
+        (job,) = other.list()
+        assert (job.name, job.duration_s) == ("a.mp4", None)
+        other.close()
+
+
 def test_a_queue_of_another_version_is_refused(store: PostgresJobs, url: str):
     from avgate.apps.serve.stores.postgres import PostgresJobs
 

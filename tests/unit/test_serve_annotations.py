@@ -211,6 +211,18 @@ def test_one_that_is_saved_while_its_recording_is_deleted_leaves_nothing(server,
     assert not list(server.folder.jobs.iterdir())
 
 
+def test_one_that_is_not_there_is_answered_with_those_that_are(server):
+    job_id = server.send()
+    assert server.web.get(place(job_id, "anna")).json()["hint"] == "the recording has none yet"
+    for name in ("anna-valence", "ben-valence"):
+        save(server, job_id, name)
+    problem = server.web.get(place(job_id, "anna")).json()
+    assert (problem["error"], problem["hint"]) == (
+        "there is no annotation 'anna'",
+        "there are: anna-valence, ben-valence",
+    )
+
+
 def test_a_recording_has_only_so_many(server, monkeypatch):
     monkeypatch.setattr(routes, "MOST_NAMES", 1)
     job_id = server.send()

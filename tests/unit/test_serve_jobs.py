@@ -14,7 +14,7 @@ pytest.importorskip("fastapi", reason='the server needs pip install "avgate[serv
 
 from avgate.apps.serve.routes import jobs as routes
 from avgate.labels.formats import LABEL_FORMATS
-from tests.web_server import REPORT, scope, serving
+from tests.web_server import REPORT, TUS, scope, serving
 
 
 @pytest.fixture
@@ -284,3 +284,49 @@ def test_every_operation_has_an_example_and_says_its_errors(server):
             for status, response in operation["responses"].items():
                 kinds = response.get("content", {}).keys()
                 assert status < "400" or kinds <= {"application/json", "text/plain"}, (path, status)
+
+
+@pytest.mark.parametrize(
+    ("query", "what", "meant"),
+    [
+        ("formats=elan,elann", "there is no output format 'elann'", "elan"),
+        ("model=liev", "there is no model 'liev'", "live"),
+        ("nme=x.mp4", "there is no parameter 'nme'", "name"),
+        ("name=x.mp4&format=elan", "there is no parameter 'format'", "formats"),
+    ],
+)
+def test_a_slip_is_answered_with_what_was_meant(server, query, what, meant):
+    answer = server.web.post(f"/api/jobs?{query}", content=b"x")
+    problem = answer.json()
+    assert (answer.status_code, problem["error"]) == (422, what)
+    assert problem["hint"].startswith(f"did you mean '{meant}'? choose one of: ")
+    assert server.left() == []
+
+
+def test_no_route_takes_a_parameter_that_it_does_not_have(server):
+    job_id = server.send()
+    paths = server.web.get("/api/openapi.json").json()["paths"]
+    for path, operations in paths.items():
+        place = path.replace("{job_id}", job_id).replace("{upload_id}", "0" * 32)
+        for method, operation in operations.items():
+            answer = server.web.request(method, place, params={"lang": "de"}, headers=TUS)
+            assert answer.status_code == 422, (method, path)
+            names = {each["name"] for each in operation.get("parameters", ()) if each["in"] == "query"}
+            if method != "head":
+                assert ("choose one of" in answer.json()["hint"]) == bool(names), (method, path)
+    assert server.web.get("/?lang=de").status_code == 200
+
+
+def test_a_form_is_no_recording(server):
+    answer = server.web.post("/api/jobs?name=a.mp4", files={"file": ("a.mp4", b"recording")})
+    assert (answer.status_code, answer.json()["where"]) == (415, "Content-Type")
+    assert "curl -T FILE" in answer.json()["hint"]
+    assert server.left() == []
+
+
+def test_summaries_say_what_routes_do(server):
+    paths = server.web.get("/api/openapi.json").json()["paths"]
+    summaries = [operation["summary"] for operations in paths.values() for operation in operations.values()]
+    assert paths["/api/jobs"]["post"]["summary"] == "Send a recording, and have it estimated"
+    assert [summary for summary in summaries if len(summary.split()) < 3] == []
+    assert len(set(summaries)) == len(summaries) > 15

@@ -12,7 +12,7 @@ pytest.importorskip("fastapi", reason='the server needs pip install "avgate[serv
 
 from avgate.apps.serve.routes import models as telling
 from avgate.apps.serve.settings import Settings
-from avgate.inference.purpose import IS_FOR, IS_NOT_FOR, NO_MODEL_IS_FOR
+from avgate.inference.purpose import IS_FOR, IS_NOT_FOR, NO_DECISIONS, NO_MODEL_IS_FOR, TRAINED_ON
 from avgate.models.checkpoint import LIVE_WEIGHTS, load_checkpoint
 from tests.web_server import serving
 
@@ -43,7 +43,10 @@ def test_models_are_told_with_what_they_are_and_are_not_for(tmp_path: Path):
         checkpoint = load_checkpoint(name)
         assert models[name]["called"] == f"{checkpoint.recipe.name} ({checkpoint.recipe.fusion})"
         assert models[name]["notes"] == [*checkpoint.caveats]
+        assert models[name]["short"] == f"{NO_DECISIONS} {TRAINED_ON}"
+        assert TRAINED_ON[1:] in checkpoint.caveats[0], "weights and page say the same"
         assert (models[name]["is_for"], models[name]["is_not_for"]) == ([*IS_FOR], [*IS_NOT_FOR])
+    assert (models["mine"]["short"], models["broken"]["short"]) == (NO_DECISIONS, "")
     assert (models["mine"]["is_for"], models["mine"]["is_not_for"]) == ([], [*NO_MODEL_IS_FOR])
     assert models["broken"]["called"] == "can't be used"
     assert "checkpoint" in models["broken"]["notes"][0]

@@ -32,6 +32,21 @@ def test_a_database_of_a_later_version_is_refused(tmp_path: Path):
         SqliteJobs(tmp_path / "jobs")
 
 
+def test_a_database_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path):
+    store = SqliteJobs(tmp_path / "jobs")
+    store.add(Job("1" * 32, "a.mp4", 1, Options()))
+    store.close()
+    with sqlite3.connect(tmp_path / "jobs") as connection:
+        connection.execute("ALTER TABLE jobs DROP COLUMN duration_s")  # which the first version hadn't
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    for _ in range(2):  # once it is, nothing is left to do
+        store = SqliteJobs(tmp_path / "jobs")
+        (job,) = store.list()
+        assert (job.name, job.duration_s) == ("a.mp4", None)
+        store.close()
+
+
 def test_a_folder_that_is_missing_is_an_error_that_names_it(tmp_path: Path):
     with pytest.raises(OutputError, match="nowhere"):
         SqliteJobs(tmp_path / "nowhere" / "jobs")

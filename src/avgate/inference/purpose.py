@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+NO_DECISIONS = "Not for decisions about a person."
+"""What is said first of every model."""
+
+TRAINED_ON = "Trained on rendered clips, photographs and acted speech, and not on spontaneous behaviour."
+"""Of the weights that come with avgate."""
+
 IS_FOR = (
     "Seeing how avgate works on a recording of one's own.",
     "Comparing moments of one recording, or recordings of one person made alike.",

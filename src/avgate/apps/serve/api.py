@@ -15,7 +15,7 @@ from typing import Any
 
 import uvicorn
 from anyio import to_thread
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
@@ -31,6 +31,7 @@ from avgate.apps.serve.routes.annotations import annotation_routes
 from avgate.apps.serve.routes.files import file_routes
 from avgate.apps.serve.routes.jobs import job_routes
 from avgate.apps.serve.routes.models import described
+from avgate.apps.serve.routes.parameters import only_known
 from avgate.apps.serve.routes.served import Served
 from avgate.apps.serve.routes.shapes import Refused, away
 from avgate.apps.serve.routes.tus import tus_routes
@@ -99,6 +100,7 @@ def create_app(settings: Settings, store: JobStore, folder: DataFolder, crew: Cr
         docs_url=None,  # Swagger and ReDoc load from another host
         redoc_url=None,
         redirect_slashes=False,
+        dependencies=[Depends(only_known)],
         lifespan=lifespan,
     )
     live = add_live(app, settings, settings.models)
@@ -176,13 +178,17 @@ def _http_error(request: Request, error: Any) -> Response:
 
 
 class _App(FastAPI):
-    """Describes events as events alone: FastAPI calls them text, too."""
+    """Says in summaries what routes do, and describes events as events alone.
+
+    FastAPI takes the functions' names, and calls events text, too.
+    """
 
     def openapi(self) -> dict[str, Any]:
         """The interface as OpenAPI."""
         described: dict[str, Any] = super().openapi()
         for operations in described["paths"].values():
             for operation in operations.values():
+                operation["summary"] = operation["description"].partition("\n")[0].rstrip(".")
                 for content in operation["responses"].get("200", {}).get("content", {}).values():
                     if "itemSchema" in content:
                         content.pop("schema", None)
@@ -230,6 +236,7 @@ def serve(settings: Settings) -> None:
         console.say(("avgate serves", "bold"), f" at http://{shown}:{port}, with its data in {settings.data}")
         logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
+        logging.getLogger("uvicorn.error").addFilter(_is_news)
         app = create_app(settings, store, folder, Crew(store, folder, settings))
         config = uvicorn.Config(
             app,
@@ -248,6 +255,11 @@ def serve(settings: Settings) -> None:
         with contextlib.suppress(KeyboardInterrupt):
             _Server(config, ending).run(sockets=[listener])
     console.say("stopped; what waits goes on with the next start")
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether something is wrong: uvicorn says this of every live stream that was refused with words of our own."""
+    return "returned without completing handshake" not in record.getMessage()
 
 
 def _ask_early(settings: Settings, ending: threading.Event) -> None:

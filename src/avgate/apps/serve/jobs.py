@@ -51,6 +51,7 @@ class Job:
         created_s: when it was accepted, in seconds since 1970.
         started_s: when its last attempt began; None before.
         ended_s: when it ended; None before.
+        duration_s: length of the recording; None before it is done.
         error: what is wrong, without a path of this machine; empty where nothing is.
         hint: what to do next; may be empty.
         notes: what must be known of the result, one sentence each.
@@ -68,6 +69,7 @@ class Job:
     created_s: float = 0.0
     started_s: float | None = None
     ended_s: float | None = None
+    duration_s: float | None = None
     error: str = ""
     hint: str = ""
     notes: tuple[str, ...] = ()

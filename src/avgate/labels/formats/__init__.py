@@ -28,7 +28,7 @@ __all__ = ["LABEL_FORMATS", "LabelFormat", "keeps_times", "label_format", "read_
 
 LABEL_FORMATS: tuple[LabelFormat, ...] = (
     Nova(),
-    Nova("nova-binary", binary=True),
+    Nova("nova-binary", binary=True, program="NOVA, binary"),
     Elan(),
     TextGrid(),
     Carma(),

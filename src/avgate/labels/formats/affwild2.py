@@ -28,6 +28,7 @@ class AffWild2:
     """
 
     name: str = "affwild2"
+    program: str = "Aff-Wild2 challenge"
     suffix: str = ".txt"
     single: bool = False
     scaled: bool = False

@@ -28,6 +28,7 @@ class LabelFormat(Protocol):
 
     Attributes:
         name: its name on the command line.
+        program: the name of the program, or the challenge, that the files are of, for people.
         suffix: how its file names end, dot included.
         single: whether a file holds one target only.
         scaled: whether files state their lowest and highest value; reading then maps these to [-1, 1].
@@ -36,6 +37,10 @@ class LabelFormat(Protocol):
     @property
     def name(self) -> str:
         """Its name on the command line."""
+
+    @property
+    def program(self) -> str:
+        """The name of the program, or the challenge, that the files are of."""
 
     @property
     def suffix(self) -> str:

@@ -32,6 +32,7 @@ class Carma:
     """
 
     name: str = "carma"
+    program: str = "CARMA"
     suffix: str = ".csv"
     single: bool = True
     scaled: bool = True

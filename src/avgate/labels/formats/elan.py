@@ -45,6 +45,7 @@ class Elan:
     """
 
     name: str = "elan"
+    program: str = "ELAN"
     suffix: str = ".eaf"
     single: bool = False
     scaled: bool = False

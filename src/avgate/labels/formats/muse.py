@@ -30,6 +30,7 @@ class Muse:
     """
 
     name: str = "muse"
+    program: str = "MuSe challenge"
     suffix: str = ".csv"
     single: bool = True
     scaled: bool = False

@@ -31,10 +31,12 @@ class Nova:
     Args:
         name: its name on the command line.
         binary: whether to write samples as pairs of 32-bit floats rather than text.
+        program: what the program calls itself.
     """
 
     name: str = "nova"
     binary: bool = False
+    program: str = "NOVA"
     suffix: str = ".annotation"
     single: bool = True
     scaled: bool = True

@@ -48,6 +48,7 @@ class Table:
     """
 
     name: str = "csv"
+    program: str = "Table"
     suffix: str = ".csv"
     single: bool = False
     scaled: bool = False

@@ -27,6 +27,7 @@ class TextGrid:
     """
 
     name: str = "textgrid"
+    program: str = "Praat"
     suffix: str = ".TextGrid"
     single: bool = False
     scaled: bool = False

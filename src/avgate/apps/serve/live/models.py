@@ -50,6 +50,10 @@ class Models:
             kind = (hello.model, hello.video, hello.sound)
             with self._lock:
                 estimator = self._estimator(hello)
+                if not estimator.causal:
+                    what = f"the model '{hello.model}' needs a whole recording: it looks at what comes later"
+                    hint = 'leave "model" out, or give one whose "causal" is true in /api/models'
+                    raise Refused(BAD, what, hint, "model")
                 if kind not in self._worked:
                     opened = open_streamer(estimator, None, hello.level, video=hello.video, sound=hello.sound)
                     self._worked.add(kind)

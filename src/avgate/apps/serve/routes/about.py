@@ -41,6 +41,7 @@ _MODEL = {
     "called": "people (rhgrjca)",
     "causal": False,
     "targets": ["valence", "arousal"],
+    "short": "Not for decisions about a person.",
     "notes": ["They are not for decisions about a person."],
     "is_for": ["Comparing moments of one recording, or recordings of one person made alike."],
     "is_not_for": ["Saying what somebody feels."],
@@ -65,7 +66,7 @@ def about_routes(served: Served) -> APIRouter:
         "/api/models", tags=["about"], response_model=list[ModelShape], responses=problems() | answers([_MODEL])
     )
     def models() -> list[ModelShape]:
-        """The models that recordings can be estimated with, the first one being the usual one."""
+        """List the models that recordings can be estimated with, the first one being the usual one."""
         try:
             return described(served.settings, served.ending)
         except WorkerError as error:
@@ -79,12 +80,15 @@ def about_routes(served: Served) -> APIRouter:
         "/api/formats",
         tags=["about"],
         response_model=list[FormatShape],
-        responses=problems() | answers([{"name": "elan", "suffix": ".eaf", "single": False}]),
+        responses=problems() | answers([{"name": "elan", "label": "ELAN (.eaf)", "suffix": ".eaf", "single": False}]),
     )
     def formats() -> list[FormatShape]:
-        """The label formats that results can be written in, beside CSV and JSON."""
+        """List the label formats that results can be written in, beside CSV and JSON."""
         chosen = map(label_format, FORMATS)
-        return [FormatShape(name=f.name, suffix=f.suffix, single=f.single) for f in chosen]
+        return [
+            FormatShape(name=f.name, label=f"{f.program} ({f.suffix})", suffix=f.suffix, single=f.single)
+            for f in chosen
+        ]
 
     @router.get("/api/limits", tags=["about"], response_model=LimitsShape, responses=problems() | answers(_LIMITS))
     async def limits() -> LimitsShape:
@@ -93,14 +97,14 @@ def about_routes(served: Served) -> APIRouter:
 
     @router.get("/health/live", tags=["about"], response_model=Health, responses=problems() | answers({"status": "ok"}))
     async def live() -> Health:
-        """Whether the server answers."""
+        """Ask whether the server answers."""
         return Health(status="ok")
 
     @router.get(
         "/health/ready", tags=["about"], response_model=Health, responses=problems(503) | answers({"status": "ok"})
     )
     def ready() -> Health:
-        """Whether the server can take a job: its database and its disk work."""
+        """Ask whether the server can take a job: its database and its disk work."""
         where = "database"
         try:
             served.store.check()
@@ -115,7 +119,7 @@ def about_routes(served: Served) -> APIRouter:
 
     @router.get("/metrics", tags=["about"], response_class=Response, responses=problems() | _TEXT)
     def counts() -> Response:
-        """Counts for Prometheus."""
+        """Fetch counts for Prometheus."""
         return Response(served.metrics.text(), media_type=metrics.KIND)
 
     @router.post("/login", include_in_schema=False)

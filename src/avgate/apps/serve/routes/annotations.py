@@ -16,7 +16,7 @@ from fastapi import Path as InPath
 from avgate.apps.serve.jobs import Job
 from avgate.apps.serve.routes.files import as_file, kind_of
 from avgate.apps.serve.routes.jobs import by_id
-from avgate.apps.serve.routes.served import FORMATS, Served
+from avgate.apps.serve.routes.served import FORMATS, Served, refuse_unknown
 from avgate.apps.serve.routes.shapes import AnnotationShape, Refused, answers, iso, problems
 from avgate.core.errors import CorpusError
 from avgate.core.files import atomic_write
@@ -59,12 +59,14 @@ def annotation_routes(served: Served) -> APIRouter:
     def stored(job: Job, name: str) -> Path:
         path = next((path for path in served.folder.annotations(job.id) if path.stem == name), None)
         if path is None:
-            raise Refused(404, "there is no such annotation", "they are listed without a name", "annotation")
+            names = ", ".join(path.stem for path in served.folder.annotations(job.id))
+            hint = f"there are: {names}" if names else "the recording has none yet"
+            raise Refused(404, f"there is no annotation '{name}'", hint, "annotation")
         return path
 
     @router.get("", response_model=list[AnnotationShape], responses=problems(404) | answers([_EXAMPLE]))
     def annotations(job: Job = found) -> list[AnnotationShape]:
-        """The annotations of a recording."""
+        """List the annotations of a recording."""
         return [_described(path) for path in served.folder.annotations(job.id)]
 
     @router.get("/{annotation}", response_class=Response, responses=problems(404) | _FILE)
@@ -75,10 +77,8 @@ def annotation_routes(served: Served) -> APIRouter:
         job: Job = found,
         name: str = Depends(named),
     ) -> Response:
-        """An annotation in a label format."""
-        if format not in ("csv", *FORMATS):
-            choices = f"choose one of: csv, {', '.join(FORMATS)}"
-            raise Refused(422, f"there is no label format '{quoted(format)}'", choices, "format")
+        """Fetch an annotation in a label format."""
+        refuse_unknown("label format", format, ("csv", *FORMATS), "format")
         path = stored(job, name)
         if format == "csv":
             return as_file(path, path.name)

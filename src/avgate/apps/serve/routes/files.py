@@ -67,7 +67,7 @@ def file_routes(served: Served) -> APIRouter:
 
     @router.get("/results/{name}", response_class=FileResponse, responses=problems(404) | _BYTES)
     def result(name: Annotated[str, InPath(examples=["interview.csv"])], job: Job = found) -> FileResponse:
-        """A file of the results, by its name in the job's `results`."""
+        """Fetch a file of the results, by its name in the job's `results`."""
         if name not in job.results:
             hint = f"it has: {', '.join(job.results)}" if job.results else f"the job is {job.state}"
             raise Refused(404, "the job has no such result", hint, "name")
@@ -76,7 +76,7 @@ def file_routes(served: Served) -> APIRouter:
 
     @router.get("/input", response_class=FileResponse, responses=problems(404) | _BYTES)
     def recording(job: Job = found) -> FileResponse:
-        """The recording itself, or parts of it (Range)."""
+        """Fetch the recording itself, or parts of it (Range)."""
         path = served.folder.recording(job.id)
         kind = _PLAYED.get(Path(job.name).suffix.lower(), "application/octet-stream")
         return _file(path, kind, job.name, _CLOSED)

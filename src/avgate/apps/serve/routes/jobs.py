@@ -87,7 +87,7 @@ def job_routes(served: Served) -> APIRouter:
         "/jobs",
         status_code=201,
         response_model=JobShape,
-        responses=problems(413, 503, 507) | answers(JOB_EXAMPLE, 201, "Accepted"),
+        responses=problems(413, 415, 503, 507) | answers(JOB_EXAMPLE, 201, "Accepted"),
         openapi_extra={"requestBody": _BODY},
     )
     async def begin(
@@ -99,16 +99,19 @@ def job_routes(served: Served) -> APIRouter:
         ] = DEFAULT_LEVEL,
         formats: str = Query(
             "",
-            pattern=f"^(({some})(,({some}))*)?$",
+            json_schema_extra={"pattern": f"^(({some})(,({some}))*)?$"},  # what is none is told better than by this
             description="Label formats, separated by commas.",
             examples=["elan"],
         ),
         report: Annotated[bool, Query(description="Write the HTML and PNG reports.")] = True,
     ) -> JobShape:
-        """Send a recording as the request's body, and have it estimated: curl -T interview.mp4 'URL/api/jobs?name=...'.
+        """Send a recording, and have it estimated.
 
-        For large files and bad lines, /api/uploads/ goes on where the line broke.
+        The request's body is the file itself: curl -X POST -T interview.mp4 'URL/api/jobs?name=interview.mp4'. For
+        large files and bad lines, /api/uploads/ goes on where the line broke.
         """
+        if request.headers.get("content-type", "").startswith("multipart/"):  # its borders would be in the file
+            raise Refused(415, "the recording came as a form", "send the file itself: curl -T FILE", "Content-Type")
         given = {"model": model, "level": str(level), "formats": formats, "report": str(report).lower()}
         options = served.options(given)
         said = request.headers.get("content-length", "")
@@ -130,7 +133,7 @@ def job_routes(served: Served) -> APIRouter:
             ),
         ] = None,
     ) -> list[JobShape]:
-        """The newest jobs, newest first."""
+        """List the newest jobs, newest first."""
         try:
             before_s = None if before is None else seconds(before)
         except (ValueError, OverflowError):
@@ -158,7 +161,7 @@ def job_routes(served: Served) -> APIRouter:
 
     @router.get("/jobs/{job_id}", response_model=JobShape, responses=problems(404) | answers(JOB_EXAMPLE))
     def job(job: Job = found) -> JobShape:
-        """A job as it is now."""
+        """Tell of a job as it is now."""
         return JobShape.of(job)
 
     @router.get("/jobs/{job_id}/events", response_class=_Events, responses=problems(404) | {200: _EVENT})

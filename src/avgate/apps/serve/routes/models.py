@@ -15,7 +15,7 @@ from avgate.apps.serve.settings import Settings, weights_of
 from avgate.core.errors import AvgateError, WorkerError
 from avgate.core.processes import end_with_parent, how_it_ended
 from avgate.core.text import reason
-from avgate.inference.purpose import IS_FOR, IS_NOT_FOR, NO_MODEL_IS_FOR
+from avgate.inference.purpose import IS_FOR, IS_NOT_FOR, NO_DECISIONS, NO_MODEL_IS_FOR, TRAINED_ON
 
 if TYPE_CHECKING:  # the other process needn't load it
     from avgate.apps.serve.routes.shapes import ModelShape
@@ -93,10 +93,11 @@ def _plain(name: str, path: Path | None) -> dict[str, Any]:
     from avgate.inference.estimator import Estimator
 
     uses = {"is_for": IS_FOR if path is None else (), "is_not_for": IS_NOT_FOR if path is None else NO_MODEL_IS_FOR}
+    short = f"{NO_DECISIONS} {TRAINED_ON}" if path is None else NO_DECISIONS
     try:
         estimator = Estimator(weights_of(name, path))
     except AvgateError as error:
-        broken = {"called": "can't be used", "causal": False, "targets": [], "notes": [error.what]}
+        broken = {"called": "can't be used", "causal": False, "targets": [], "short": "", "notes": [error.what]}
         return {"name": name} | broken | {"is_for": (), "is_not_for": ()}
     checkpoint = estimator.checkpoint
     return {
@@ -104,6 +105,7 @@ def _plain(name: str, path: Path | None) -> dict[str, Any]:
         "called": f"{checkpoint.recipe.name} ({checkpoint.recipe.fusion})",
         "causal": estimator.causal,
         "targets": checkpoint.targets,
+        "short": short,
         "notes": checkpoint.caveats,
         **uses,
     }

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from avgate.apps.serve.routes.shapes import Refused
 from avgate.apps.serve.routes.uploads import BusyError, Upload, Uploads
 from avgate.apps.serve.settings import Settings
 from avgate.apps.serve.workers.crew import Crew
+from avgate.core.errors import UsageError, choose
 from avgate.core.text import quoted
 from avgate.labels.formats import LABEL_FORMATS
 from avgate.models.intervals import DEFAULT_LEVEL
@@ -68,13 +69,11 @@ class Served:
             given: any of model, level, formats (separated by commas) and report.
         """
         model = given.get("model", "") or "default"
-        if model not in self.settings.models:
-            choices = f"choose one of: {', '.join(self.settings.models)}"
-            raise Refused(422, f"there is no model '{quoted(model)}'", choices, "model")
-        formats = tuple(dict.fromkeys(filter(None, given.get("formats", "").split(","))))
-        if unknown := [name for name in formats if name not in FORMATS]:
-            choices = f"choose any of: {', '.join(FORMATS)}"
-            raise Refused(422, f"there is no label format '{quoted(unknown[0])}'", choices, "formats")
+        refuse_unknown("model", model, self.settings.models, "model")
+        asked = given.get("formats", "")
+        formats = tuple(dict.fromkeys(asked.split(","))) if asked else ()
+        for name in formats:
+            refuse_unknown("output format", name, FORMATS, "formats")
         report = given.get("report", "") or "true"
         if report not in ("true", "false"):
             raise Refused(422, f"report can't be '{quoted(report)}'", "give true or false", "report")
@@ -137,3 +136,11 @@ class Served:
                 return self.accept(upload.id, upload.name, upload.options) if complete else None
         except (BusyError, OSError):  # somebody is sending it or making it a job at this moment
             return None
+
+
+def refuse_unknown(kind: str, name: str, choices: Iterable[str], where: str) -> None:
+    """Refused, with a guess at what was meant, where none of the choices has that name."""
+    try:
+        choose(kind, quoted(name), {choice: choice for choice in choices})
+    except UsageError as error:
+        raise Refused(422, error.what, error.hint or "", where) from None

@@ -79,12 +79,15 @@ class JobShape(BaseModel):
     size: int = Field(description="Bytes of the file.")
     options: OptionsShape
     state: State
-    stage: str = Field(description="What is being done.")
+    stage: str = Field(description="What is being done while it runs, in a few words; empty otherwise.")
     progress: float = Field(description="Share that is done, from 0 to 1.")
-    attempt: int = Field(description="How often it was begun.")
+    attempt: int = Field(
+        description="How often it was begun: over 1 where the server was ended, or a worker died, at it."
+    )
     created: str = Field(description="When it was accepted, ISO 8601.")
     started: str | None = Field(description="When its last attempt began.")
     ended: str | None = Field(description="When it ended.")
+    duration_s: float | None = Field(description="Length of the recording in seconds, once it is done.")
     error: str = Field(description="What is wrong, where it failed.")
     hint: str = Field(description="What to do next.")
     notes: list[str] = Field(description="What must be known of the result.")
@@ -108,6 +111,7 @@ class JobShape(BaseModel):
             created=iso(job.created_s),
             started=None if job.started_s is None else iso(job.started_s),
             ended=None if job.ended_s is None else iso(job.ended_s),
+            duration_s=job.duration_s,
             error=job.error,
             hint=job.hint,
             notes=list(job.notes),
@@ -122,6 +126,7 @@ class ModelShape(BaseModel):
     called: str = Field(description="What it is, in a few words.")
     causal: bool = Field(description="Whether it can be used live.")
     targets: list[str] = Field(description="What it estimates.")
+    short: str = Field(description="The most important of its notes, in a line; empty where it can't be used.")
     notes: list[str] = Field(description="What must be known of its estimates.")
     is_for: list[str] = Field(description="What it is for; empty where that isn't known.")
     is_not_for: list[str] = Field(description="What it isn't for.")
@@ -140,6 +145,7 @@ class FormatShape(BaseModel):
     """A label format that results can be written in."""
 
     name: str = Field(description="What to give in `formats`.")
+    label: str = Field(description="The program that reads it, for people.")
     suffix: str = Field(description="How its files' names end.")
     single: bool = Field(description="Whether there is one file of each target.")
 
@@ -156,12 +162,13 @@ JOB_EXAMPLE: dict[str, Any] = {
     "size": 7340032,
     "options": {"model": "default", "level": 0.9, "formats": ["elan"], "report": True},
     "state": "done",
-    "stage": "done",
+    "stage": "",
     "progress": 1.0,
     "attempt": 1,
     "created": "2026-01-31T12:00:00.000000Z",
     "started": "2026-01-31T12:00:00.250000Z",
     "ended": "2026-01-31T12:01:10.500000Z",
+    "duration_s": 60.0,
     "error": "",
     "hint": "",
     "notes": ["No face was found in 12 of 1500 frames."],

@@ -70,7 +70,7 @@ def tus_routes(served: Served) -> APIRouter:
 
     @router.options("/", status_code=204, response_class=Response, responses=problems())
     def ask() -> Response:
-        """Say which version and extensions of tus are spoken, and how long an upload may be."""
+        """Ask which version and extensions of tus are spoken, and how long an upload may be."""
         more = {
             "Tus-Version": VERSION,
             "Tus-Max-Size": str(served.most_bytes),
@@ -92,9 +92,10 @@ def tus_routes(served: Served) -> APIRouter:
         },
     )
     async def create(request: Request) -> Response:
-        """Begin an upload. Metadata: filename, model, level, formats (separated by commas) and report, in base64.
+        """Begin an upload that can be resumed.
 
-        Bytes may come with it (creation-with-upload), as in PATCH. Location tells where to send the (further) bytes.
+        Metadata: filename, model, level, formats (separated by commas) and report, in base64. Bytes may come with it
+        (creation-with-upload), as in PATCH. Location tells where to send the (further) bytes.
         """
         _check_version(request)
         length = _count(request, "upload-length", least=1)
@@ -118,7 +119,7 @@ def tus_routes(served: Served) -> APIRouter:
         openapi_extra={"parameters": [_RESUMABLE]},
     )
     def look(request: Request, upload_id: str = upload_path) -> Response:
-        """Say how many bytes of an upload have come: where to go on."""
+        """Ask how many bytes of an upload have come: where to go on."""
         _check_version(request)
         upload = found(upload_id)
         try:
@@ -144,7 +145,10 @@ def tus_routes(served: Served) -> APIRouter:
         },
     )
     async def add(request: Request, upload_id: str = upload_path) -> Response:
-        """Add bytes to an upload. The answer that completes it says in Avgate-Job which job it became."""
+        """Add bytes to an upload.
+
+        The answer that completes it says in Avgate-Job which job it became.
+        """
         _check_version(request)
         _check_kind(request)
         offset = _count(request, "upload-offset", least=0)

@@ -41,7 +41,7 @@ def recording(job_id: str) -> None:
     raise RuntimeError("recordings are estimated by the workers of `avgate serve` and `avgate work` alone")
 
 
-_VERSION = 1
+_VERSION = 2
 """Of the tables; it stands in the database."""
 
 _LOCK = 0x61766761
@@ -67,9 +67,9 @@ CREATE TABLE avgate_jobs (
     seq BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL,
     size BIGINT NOT NULL, options TEXT NOT NULL, state TEXT NOT NULL, stage TEXT NOT NULL,
     progress DOUBLE PRECISION NOT NULL, attempt INTEGER NOT NULL, created_s DOUBLE PRECISION NOT NULL,
-    started_s DOUBLE PRECISION, ended_s DOUBLE PRECISION, error TEXT NOT NULL, hint TEXT NOT NULL,
-    notes TEXT NOT NULL, results TEXT NOT NULL, beat_s DOUBLE PRECISION, owner TEXT NOT NULL DEFAULT '',
-    change BIGINT NOT NULL
+    started_s DOUBLE PRECISION, ended_s DOUBLE PRECISION, duration_s DOUBLE PRECISION,
+    error TEXT NOT NULL, hint TEXT NOT NULL, notes TEXT NOT NULL, results TEXT NOT NULL, beat_s DOUBLE PRECISION,
+    owner TEXT NOT NULL DEFAULT '', change BIGINT NOT NULL
 );
 CREATE INDEX avgate_jobs_by_state ON avgate_jobs (state, created_s, seq);
 CREATE INDEX avgate_jobs_by_time ON avgate_jobs (created_s, seq);
@@ -263,6 +263,9 @@ def _make(connection: psycopg.Connection) -> int:
     if _one(connection, "SELECT to_regclass('avgate_server')") is None:
         connection.execute(_TABLES)
         connection.execute("INSERT INTO avgate_server VALUES (%s, 0, '')", [_VERSION])
+    if _one(connection, "SELECT version FROM avgate_server") == 1:
+        connection.execute("ALTER TABLE avgate_jobs ADD COLUMN duration_s DOUBLE PRECISION")
+        connection.execute("UPDATE avgate_server SET version = 2")
     return int(_one(connection, "SELECT version FROM avgate_server"))
 
 

@@ -75,7 +75,7 @@ def ending_of(job: Job) -> dict[str, Any]:
     """The columns that JobStore.end sets. A job that is queued is put back, with its attempt as the last one."""
     values, done = values_of(job), job.state in ENDED
     progress = 1.0 if job.state == "done" else job.progress if done else 0.0
-    set_to = {name: values[name] for name in ("state", "error", "hint", "notes", "results", "attempt")}
+    set_to = {name: values[name] for name in ("state", "error", "hint", "notes", "results", "attempt", "duration_s")}
     return set_to | {"ended_s": (job.ended_s or time.time()) if done else None, "stage": "", "progress": progress}
 
 

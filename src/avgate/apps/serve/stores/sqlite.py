@@ -15,7 +15,7 @@ from avgate.apps.serve.stores.shared import COLUMNS, GIVEN_UP, GIVEN_UP_HINT, St
 from avgate.core.errors import OutputError
 from avgate.core.text import reason
 
-_VERSION = 1
+_VERSION = 2
 """Of the tables; it stands in the file."""
 
 _BUSY_S, _CHECK_S = 30.0, 2.0
@@ -28,7 +28,7 @@ _TABLES = """
 CREATE TABLE jobs (
     seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL, size INTEGER NOT NULL, options TEXT NOT NULL,
     state TEXT NOT NULL, stage TEXT NOT NULL, progress REAL NOT NULL, attempt INTEGER NOT NULL,
-    created_s REAL NOT NULL, started_s REAL, ended_s REAL, error TEXT NOT NULL, hint TEXT NOT NULL,
+    created_s REAL NOT NULL, started_s REAL, ended_s REAL, duration_s REAL, error TEXT NOT NULL, hint TEXT NOT NULL,
     notes TEXT NOT NULL, results TEXT NOT NULL, beat_s REAL, owner TEXT NOT NULL DEFAULT '', change INTEGER NOT NULL
 );
 CREATE INDEX jobs_by_state ON jobs (state, created_s, seq);
@@ -63,6 +63,9 @@ class SqliteJobs(StoredJobs):
                 if version == 0:
                     for statement in filter(str.strip, _TABLES.split(";")):
                         connection.execute(statement)
+                if version == 1:
+                    connection.execute("ALTER TABLE jobs ADD COLUMN duration_s REAL")
+                if version < _VERSION:
                     connection.execute(f"PRAGMA user_version = {_VERSION}")
         except StoreError as error:
             hint = "give another data folder, or move this file away"

@@ -267,7 +267,8 @@ class Crew:
             except AvgateError as error:
                 worker.outcome = _failed(error)
                 return
-            ended = replace(job, state="done", results=outcome["kept"], notes=tuple(outcome["done"]["notes"]))
+            done, length_s = outcome["done"], float(outcome["done"]["recording_s"])
+            ended = replace(job, state="done", results=outcome["kept"], notes=tuple(done["notes"]), duration_s=length_s)
         else:
             if said := failed.pop("log", ""):
                 log.error("job %s: %s", job.id, said)
