@@ -44,12 +44,15 @@ MODELS = [
         "called": called,
         "causal": causal,
         "targets": ["valence", "arousal"],
+        "short": f"Not for decisions about a person. {called} was trained on pictures.",
         "notes": [f"{called}: it has seen few people.", "It isn't for deciding anything about a person."],
         "is_for": [f"{called}: trying it."],
         "is_not_for": ["Deciding anything about a person."],
     }
     for name, called, causal in (("default", "people", False), ("live", "people-live", True))
 ]
+
+EVERY_FORMAT = "MP4/MOV/M4A, Matroska/WebM, AVI, MPEG-PS/TS, FLV, ASF/WMV, Ogg/Opus, WAV, AIFF, CAF, FLAC, MP3"
 
 TARGETS, GATES = ("valence", "arousal"), ("voice_reliability", "face_reliability", "voice_attended")
 
@@ -136,7 +139,15 @@ class Standin:
     def begin(self, upload_id: str, name: str, size: int, options: dict[str, str]) -> None:
         """Make a job."""
         now = datetime.now(timezone.utc).isoformat().replace("+00:00", "Z")
-        fixed = {"error": "", "hint": "", "notes": [], "results": [], "started": None, "ended": None}
+        fixed = {
+            "error": "",
+            "hint": "",
+            "notes": [],
+            "results": [],
+            "started": None,
+            "ended": None,
+            "duration_s": None,
+        }
         job = {"id": upload_id, "name": name, "size": size, "options": options, "state": "queued", "stage": ""}
         self.jobs[upload_id] = job | {"progress": 0.0, "attempt": 0, "created": now} | fixed
         asyncio.get_running_loop().create_task(self._work(self.jobs[upload_id]))
@@ -148,12 +159,13 @@ class Standin:
                 return
             job |= {"state": "running", "stage": "looking for faces", "progress": step / 5}
         if "broken" in job["name"]:
-            job |= {"state": "failed", "error": "it can't be decoded", "hint": "check that it plays"}
+            job |= {"state": "failed", "error": f"it can't be decoded ({EVERY_FORMAT})", "hint": "check that it plays"}
             return
         stem, report = job["name"].rpartition(".")[0], job["options"].get("report") != "false"
         suffixes = ["csv", "json", *(["html", "png"] if report else [])]
         results = [f"{stem}.{suffix}" for suffix in suffixes]
-        job |= {"state": "done", "progress": 1.0, "results": results, "notes": ["No face was found in 3 frames."]}
+        job |= {"state": "done", "progress": 1.0, "results": results, "duration_s": 83.4}
+        job["notes"] = ["No face was found in 3 frames."]
 
 
 def create_app(standin: Standin) -> FastAPI:
@@ -182,7 +194,8 @@ def create_app(standin: Standin) -> FastAPI:
     @app.get("/api/formats")
     def formats() -> Any:
         return [
-            {"name": name, "suffix": suffix, "single": False} for name, suffix in (("elan", ".eaf"), ("csv", ".csv"))
+            {"name": name, "label": f"{program} ({suffix})", "suffix": suffix, "single": False}
+            for name, program, suffix in (("elan", "ELAN", ".eaf"), ("csv", "Table", ".csv"))
         ]
 
     @app.get("/api/limits")

@@ -70,6 +70,7 @@ def test_an_annotation_is_fetched_for_elan(ask, server, tmp_path):
     with urllib.request.urlopen(urllib.request.Request(place, table, method="PUT"), timeout=30):
         ask("/annotations/", ID=job)
     (saved,) = (path for path in tmp_path.iterdir() if path.name.startswith("anna-valence"))
+    assert saved.name == "anna-valence.eaf"
     assert "ANNOTATION_DOCUMENT" in saved.read_text()
 
 

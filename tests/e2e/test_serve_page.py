@@ -141,13 +141,100 @@ def test_a_video_is_sent_and_its_report_opens_in_place(page: Page, standin: Stan
     assert Path(download.value.path()).read_text().startswith("time_s,valence")
 
 
+def test_back_forward_and_a_link_lead_to_where_one_was(page: Page, server: tuple[Standin, str], standin: Standin):
+    send(page, "a.mp4")
+    state(page, "a.mp4", "done")
+    opens = row(page, "a.mp4").get_by_role("button", name="Open")
+    opens.click()
+    (job_id,) = standin.jobs
+    assert page.url.endswith(f"#job/{job_id}")
+    expect(page.locator("#list")).to_be_hidden()
+    expect(page.locator("#viewer")).to_be_in_viewport(ratio=0.9)
+    expect(page.locator("#viewer-tab")).to_have_attribute("href", re.compile(r"results/a\.html$"))
+    page.keyboard.press("Escape")
+    expect(page.locator("#viewer")).to_be_hidden()
+    expect(opens).to_be_focused()
+    page.locator("#tab-live").click()
+    assert page.url.endswith("#camera")
+    for step, address, seen in (
+        ("back", "#videos", "#list"),
+        ("back", f"#job/{job_id}", "#viewer-frame"),
+        ("back", "", "#list"),
+        ("forward", f"#job/{job_id}", "#viewer-frame"),
+        ("forward", "#videos", "#list"),
+        ("forward", "#camera", "#live"),
+    ):
+        page.evaluate(f"history.{step}()")
+        expect(page.locator(seen)).to_be_visible()
+        assert page.url.endswith(address)
+    for address, said in ((job_id, "a.mp4"), ("0" * 32, "there is no such job")):
+        page.goto("about:blank")
+        page.goto(f"{server[1]}#job/{address}")
+        expect(page.locator("#viewer")).to_contain_text(said)
+        expect(page.locator("#viewer")).to_be_focused()
+    page.get_by_role("button", name="Back to the list").click()
+    expect(row(page, "a.mp4")).to_be_visible()
+
+
+def test_rows_of_one_drop_stand_in_their_order_and_tell_themselves_apart(page: Page, standin: Standin):
+    standin.step_s = 3
+    one = {"mimeType": "video/mp4", "buffer": b"abc"}
+    page.set_input_files("#choose", [{"name": name, **one} for name in ("a.mp4", "b.mp4", "b.mp4")])
+    expect(page.locator("#queue [data-job]")).to_have_count(3)
+    assert page.locator("#queue .name").all_text_contents() == ["a.mp4", "b.mp4", "b.mp4"]
+    waits = page.locator("#queue .state").all_text_contents()
+    assert sorted(waits) == [f"waiting, n{place} in the queue" for place in ("ext", "umber 2", "umber 3")]
+    standin.step_s = 0.05
+    state(page, "a.mp4", "done")
+    about = row(page, "a.mp4").locator(".caption").first
+    expect(about).to_have_text(re.compile(r"^\w+ \d+, \d{4}, \d+:\d\d\s[AP]M · 1:23 · people$"))
+    expect(row(page, "a.mp4")).to_contain_text("Not for decisions about a person. people was trained on pictures.")
+    with page.expect_download() as download:
+        row(page, "a.mp4").get_by_role("link", name="CSV: a.mp4").click()
+    assert download.value.suggested_filename == "a.csv"
+
+
+def test_the_keyboard_stays_in_the_row_and_goes_to_no_button_that_deletes(page: Page, standin: Standin):
+    standin.step_s = 1
+    for name in ("first.mp4", "second.mp4", "third.mp4"):
+        send(page, name)
+    expect(page.locator("#queue [data-job]")).to_have_count(3)
+    cancel = row(page, "third.mp4").get_by_role("button", name="Cancel")
+    cancel.focus()
+    page.keyboard.press("Enter")
+    state(page, "third.mp4", "cancelled")
+    expect(row(page, "third.mp4").locator(".name")).to_be_focused()
+    page.on("dialog", lambda dialog: dialog.accept())
+    row(page, "third.mp4").get_by_role("button", name="Delete").focus()
+    page.keyboard.press("Enter")
+    expect(row(page, "third.mp4")).to_have_count(0)
+    expect(row(page, "second.mp4").locator(".name")).to_be_focused()
+
+
+def test_a_file_that_is_no_recording_stays_here_unless_it_may_be_one(page: Page, standin: Standin):
+    for name, kind in (("README.md", "text/markdown"), ("paper", "application/pdf"), ("tape.xyz", "")):
+        page.set_input_files("#choose", [{"name": name, "mimeType": kind, "buffer": b"abc"}])
+    for name in ("README.md", "paper"):
+        state(page, name, "other")
+        expect(row(page, name).get_by_role("button")).to_have_text(["Remove"])
+    state(page, "tape.xyz", "unknown")
+    assert standin.uploads == standin.jobs == {}
+    row(page, "tape.xyz").get_by_role("button", name="Send anyway").click()
+    state(page, "tape.xyz", "done")
+    assert [job["name"] for job in standin.jobs.values()] == ["tape.xyz"]
+
+
 def test_what_is_chosen_goes_with_a_dropped_video(page: Page, standin: Standin):
-    page.locator("#options summary").click()
+    page.locator("#options > summary").click()
     page.locator("#model").select_option("live")
     page.locator("#level").select_option("0.8")
-    page.get_by_role("checkbox", name="elan").check()
+    page.get_by_role("checkbox", name="ELAN (.eaf)").check()
     page.get_by_label("Make a report with the video").uncheck()
-    expect(page.locator("#model-notes")).to_contain_text("people-live: it has seen few people.")
+    expect(page.locator("#model-notes > p").first).to_have_text(
+        "Not for decisions about a person. people-live was trained on pictures."
+    )
+    page.locator("#model-notes summary").click()
+    expect(page.locator("#model-notes").get_by_text("people-live: it has seen few people.")).to_be_visible()
     expect(page.locator("#model-notes li")).to_have_text(
         ["people-live: trying it.", "Deciding anything about a person."]
     )
@@ -162,7 +249,8 @@ def test_what_is_chosen_goes_with_a_dropped_video(page: Page, standin: Standin):
     (job,) = standin.jobs.values()
     assert job["options"] == {"model": "live", "level": "0.8", "report": "false", "formats": "elan"}
     row(page, "a.mp4").get_by_role("button", name="Open").click()
-    expect(page.locator("#viewer-none")).to_be_visible()
+    expect(page.locator("#viewer-state")).to_contain_text("There is no report of this recording")
+    expect(page.locator("#viewer-tab")).to_be_hidden()
 
 
 def test_videos_are_taken_while_the_server_still_loads_its_models(
@@ -194,8 +282,10 @@ def test_a_job_is_cancelled_and_deleted_and_a_broken_one_says_why(page: Page, st
     standin.step_s = 0.05
     send(page, "broken.mp4")
     state(page, "broken.mp4", "failed")
-    expect(row(page, "broken.mp4")).to_contain_text("failed: it can't be decoded")
+    expect(row(page, "broken.mp4").locator(".state")).to_have_text("failed: it can't be decoded")
     expect(row(page, "broken.mp4")).to_contain_text("check that it plays")
+    row(page, "broken.mp4").locator("summary").click()
+    expect(row(page, "broken.mp4").locator("details")).to_contain_text("Matroska")
 
 
 def test_an_upload_is_paused_goes_on_and_survives_a_lost_line_and_a_lost_answer(
@@ -821,16 +911,24 @@ def test_every_tab_fits_and_axe_finds_nothing(page: Page, standin: Standin, widt
     state(page, long, "done")
     state(page, "broken.mp4", "failed")
     standin.annotations = {(job, name * 9): OTHER for job in standin.jobs for name in ("bo-valence", "x")}
-    row(page, long).get_by_role("button", name="Open").click()
-    page.locator("#options summary").click()
+    send(page, "notes.xyz")
+    page.locator("#options > summary").click()
     switch_on(page)
     page.wait_for_timeout(300)
+
+    def look(what: str) -> None:
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, what
+        assert violations(page) == [], what
+        picture(page, f"{what}-{width}-{'dark' if dark else 'light'}")
+
     for tab in TABS:
         page.locator(f"#tab-{tab}").click()
         expect(page.locator(f"#{tab}")).to_be_visible()
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, tab
-        assert violations(page) == [], tab
-        picture(page, f"{tab}-{width}-{'dark' if dark else 'light'}")
+        look(tab)
+    page.locator("#tab-videos").click()
+    row(page, long).get_by_role("button", name="Open").click()
+    expect(page.frame_locator("#viewer-frame").locator("body")).to_contain_text("It ran.")
+    look("report")
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (int(background[4:].split(",")[0]) < 60) == dark
 

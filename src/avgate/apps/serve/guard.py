@@ -55,7 +55,9 @@ auto; padding: 0 1rem }} input, button {{ font: inherit; width: 100%; box-sizing
 .25rem 0 .75rem }}</style></head>
 <body><main><form method="post" action="/login"><h1>avgate</h1><p role="alert">{problem}</p>
 <label for="token">This server's token</label>
-<input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
+<input id="token" name="token" type="password" autocomplete="current-password" required autofocus
+aria-describedby="from"><p id="from">Whoever started the server has it: it is AVGATE_SERVE_TOKEN there, in the
+environment, or in the file .env of docker compose.</p>
 <button>Open</button></form></main></body></html>
 """
 

@@ -2,13 +2,13 @@
 
 import { askJson } from "./common/api.js";
 import { element, tell } from "./common/dom.js";
-import { offerModels } from "./common/models.js";
+import { knowModels, offerModels } from "./common/models.js";
 import { openTab, startTabs } from "./common/tabs.js";
 import { loadWords } from "./common/words.js";
 import { startAnnotating } from "./annotate/annotate.js";
 import { offerSavedFormats } from "./annotate/saved.js";
 import { startLive } from "./live/live.js";
-import { offerFormats, startVideos } from "./videos/videos.js";
+import { offerFormats, showAgain, startVideos } from "./videos/videos.js";
 
 await loadWords();
 startTabs();
@@ -33,11 +33,12 @@ async function list(path) {
 
 // A server that has just begun loads its models first, which takes seconds; recordings are taken meanwhile.
 list("api/formats").then((formats) => {
-  const names = formats.map((format) => format.name ?? format);
-  offerFormats(names);
-  offerSavedFormats(names);
+  offerFormats(formats);
+  offerSavedFormats(formats.map((format) => format.name));
 });
 list("api/models").then((models) => {
+  knowModels(models);
+  showAgain();
   offerModels(models, "model", "model-notes");
   offerModels(models.filter((model) => model.causal), "live-model", "live-notes");
   element("live-start").disabled = false;

@@ -25,9 +25,10 @@ export function clock(seconds) {
   return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
 }
 
-/** A time of the clock: 12:31, with its date where that isn't today. @param {string} iso */
+/** A time of the clock: 12:31, with its date where that isn't today. @param {string|undefined} iso */
 export function moment(iso) {
-  const when = new Date(iso);
+  const when = new Date(iso ?? "");
+  if (Number.isNaN(when.getTime())) return "";
   const language = document.documentElement.lang;
   const time = when.toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
   const today = when.toDateString() === new Date().toDateString();

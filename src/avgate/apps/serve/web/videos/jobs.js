@@ -4,8 +4,8 @@ import { address, askJson } from "../common/api.js";
 
 const AGAIN = 5000; // milliseconds until a stream that the server refused is asked for again
 
-/** @typedef {{id: string, name: string, size: number, state: string, stage: string, progress: number, error: string,
- *   hint: string, notes: string[], results: string[]}} Job */
+/** @typedef {{id: string, name: string, size: number, state: string, stage: string, progress: number, created: string,
+ *   duration_s: number|null, options: {model: string}, error: string, hint: string, notes: string[], results: string[]}} Job */
 
 /** @type {Map<string, Job>} newest first where the server gave them so */
 export const jobs = new Map();

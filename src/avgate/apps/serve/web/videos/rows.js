@@ -1,42 +1,53 @@
 // One line of the list: an upload on its way, or a job.
 
-import { ask } from "../common/api.js";
-import { make, say, tell } from "../common/dom.js";
-import { percent, size } from "../common/format.js";
+import { ask, resultAddress } from "../common/api.js";
+import { element, make, say, tell } from "../common/dom.js";
+import { clock, moment, percent, size } from "../common/format.js";
+import { models, notesOf } from "../common/models.js";
 import { hasWord, word } from "../common/words.js";
 import { drop, take } from "./jobs.js";
 
 /** A line with a name, a bar, words for the state, and buttons. */
 function line(name, progress, actions) {
+  const labelled = (label) => word("job.action", { action: word(label), name });
   const state = make("span", { className: "state" });
+  const about = make("p", { className: "caption", hidden: true });
   const bar = make("progress", { max: 1, aria: { label: progress } });
   const notes = make("p", { className: "caption", hidden: true });
-  const aria = { label: word("job.action", { action: word("job.notes"), name }) };
-  const known = make("details", { hidden: true }, make("summary", { textContent: word("job.notes"), aria }));
   const buttons = Object.fromEntries(actions.map(([action, label, act]) => {
-    const aria = { label: word("job.action", { action: word(label), name }) };
-    const button = make("button", { type: "button", textContent: word(label), aria });
+    const properties = { textContent: word(label), aria: { label: labelled(label) }, data: { action } };
+    if (!act) return [action, make("a", { className: "button", ...properties })];
+    const button = make("button", { type: "button", ...properties });
     button.addEventListener("click", act);
     return [action, button];
   }));
-  const head = make("div", { className: "row" }, make("strong", { className: "name", textContent: name }), state);
-  const row = make("li", { className: "card" }, head, bar, notes, known);
-  row.append(make("div", { className: "buttons" }, ...Object.values(buttons)));
-  return { row, state, bar, notes, known, buttons };
+  const title = make("strong", { className: "name", textContent: name, tabIndex: -1 });
+  const row = make("li", { className: "card" }, make("div", { className: "row" }, title, state), about, bar, notes);
+  const known = make("div", {});
+  row.append(known, make("div", { className: "buttons" }, ...Object.values(buttons)));
+  const fold = (lines) => known.replaceChildren(notesOf(lines, known.firstChild?.open, labelled("job.notes")));
+  return { row, state, about, bar, notes, fold, buttons };
 }
 
-/** What must be known of a result, one line each, folded away. */
-function showNotes(known, notes) {
-  known.hidden = !notes.length;
-  while (known.children.length > 1) known.lastChild.remove();
-  known.append(...notes.map((note) => make("p", { className: "caption", textContent: note })));
+/** Put the keyboard into a line: where one goes on, or on its name; never on what stops or deletes. @param {Element|null} row */
+export function landIn(row) {
+  const on = row?.querySelector("[data-action]:not([hidden], [data-action=cancel], [data-action=remove])");
+  (on ?? row?.querySelector(".name") ?? element("choose")).focus();
 }
 
-/** Show only some of the buttons; the keyboard isn't lost with the one that goes. */
-function offer(buttons, shown) {
-  const had = Object.values(buttons).includes(document.activeElement);
+/** Put the keyboard into the line beside one that goes, if it is in there. @param {Element} row */
+export function leave(row) {
+  const beside = row.nextElementSibling ?? row.previousElementSibling;
+  const had = row.contains(document.activeElement);
+  row.remove();
+  if (had) landIn(beside);
+}
+
+/** Show only some of the buttons; the keyboard stays in the line where one goes. */
+function offer({ row, buttons }, shown) {
+  const had = Object.values(buttons).find((button) => button === document.activeElement);
   for (const [action, button] of Object.entries(buttons)) button.hidden = !shown.includes(action);
-  if (had && document.activeElement.hidden) Object.values(buttons).find((button) => !button.hidden)?.focus();
+  if (had?.hidden) landIn(row);
 }
 
 /**
@@ -49,25 +60,39 @@ export function uploadRow(upload, { again, remove }) {
     ["pause", "upload.pause", () => upload.pause()],
     ["resume", "upload.resume", again],
     ["again", "upload.again", again],
+    ["anyway", "upload.anyway", again],
     ["cancel", "upload.cancel", () => { upload.cancel(); remove(); }],
     ["remove", "upload.remove", remove],
   ]);
   const shown = {
     waiting: ["cancel"], sending: ["pause", "cancel"], offline: ["pause", "cancel"], held: ["pause", "cancel"], paused: ["resume", "cancel"],
-    failed: ["again", "remove"], sent: [], cancelled: [],
+    failed: ["again", "remove"], sent: [], cancelled: [], other: ["remove"], unknown: ["anyway", "remove"],
   };
   const update = () => {
     const values = { done: size(upload.done), size: size(upload.file.size), error: upload.error };
     parts.row.dataset.state = upload.state;
     parts.state.textContent = hasWord(`upload.${upload.state}`) ? word(`upload.${upload.state}`, values) : "";
+    parts.bar.hidden = ["other", "unknown"].includes(upload.state);
     parts.bar.value = upload.file.size ? upload.done / upload.file.size : 0;
-    offer(parts.buttons, shown[upload.state]);
+    offer(parts, shown[upload.state]);
   };
   update();
   return { row: parts.row, update };
 }
 
-const SHOWN = { queued: ["cancel"], running: ["cancel"], done: ["open", "annotate", "remove"], failed: ["remove"], cancelled: ["remove"] };
+const SHOWN = { queued: ["cancel"], running: ["cancel"], done: ["open", "csv", "annotate", "remove"], failed: ["remove"], cancelled: ["remove"] };
+
+/** A list in an error, such as of all formats: it stands in the notes. */
+const ASIDE = / \([^()]{60,}\)/g;
+
+/** Where a job stands, in words. @param {import("./jobs.js").Job} job @param {number} place in the queue; 0 if unknown */
+export function stateWords(job, place = 0) {
+  const stage = hasWord(`stage.${job.stage}`) ? word(`stage.${job.stage}`) : job.stage;
+  const running = job.stage ? word("state.running", { stage }) : word("state.running.plain");
+  if (job.state === "running") return `${running}, ${percent(job.progress)}`;
+  if (job.state === "queued" && place) return word(place === 1 ? "state.queued.next" : "state.queued.place", { n: place });
+  return word(`state.${job.state}`, { error: job.error.replace(ASIDE, "") });
+}
 
 /**
  * The line of a job.
@@ -76,6 +101,7 @@ const SHOWN = { queued: ["cancel"], running: ["cancel"], done: ["open", "annotat
  */
 export function jobRow(first, { open, annotate }) {
   let job = first;
+  let place = 0;
   const refused = (error) => tell(parts.notes, error.message);
   const cancel = () => ask(`api/jobs/${job.id}/cancel`, { method: "POST" }).then((answer) => answer.json()).then(take).catch(refused);
   const remove = () => {
@@ -86,6 +112,7 @@ export function jobRow(first, { open, annotate }) {
   };
   const parts = line(job.name, word("job.progress", { name: job.name }), [
     ["open", "job.open", () => open(job)],
+    ["csv", "job.csv"],
     ["annotate", "job.annotate", () => annotate(job)],
     ["cancel", "job.cancel", cancel],
     ["remove", "job.delete", remove],
@@ -93,18 +120,25 @@ export function jobRow(first, { open, annotate }) {
   parts.buttons.open.className = "primary";
   const update = (newest) => {
     job = newest;
-    const stage = hasWord(`stage.${job.stage}`) ? word(`stage.${job.stage}`) : job.stage;
-    const running = job.stage ? word("state.running", { stage }) : word("state.running.plain");
-    const words = job.state === "running" ? `${running}, ${percent(job.progress)}` : word(`state.${job.state}`, { error: job.error });
-    parts.row.dataset.state = job.state;
-    parts.row.dataset.job = job.id;
-    parts.state.textContent = words;
+    const model = models.get(job.options?.model);
+    const long = job.duration_s >= 1 ? clock(job.duration_s) : "";
+    const done = job.state === "done";
+    const table = job.results.filter((name) => name.endsWith(".csv")).sort((one, other) => one.length - other.length)[0];
+    Object.assign(parts.row.dataset, { state: job.state, job: job.id });
+    parts.state.textContent = stateWords(job, place);
+    tell(parts.about, [moment(job.created), long, model?.called ?? job.options?.model].filter(Boolean).join(" · "));
     parts.bar.hidden = !["queued", "running"].includes(job.state);
     parts.bar.value = job.progress;
-    tell(parts.notes, job.state === "done" ? "" : job.hint ?? "");
-    showNotes(parts.known, job.state === "done" ? job.notes ?? [] : []);
-    offer(parts.buttons, SHOWN[job.state] ?? ["remove"]);
+    tell(parts.notes, done ? model?.short ?? "" : job.hint ?? "");
+    const aside = job.error && job.error !== job.error.replace(ASIDE, "") ? [job.error] : [];
+    parts.fold(done ? job.notes ?? [] : aside);
+    if (table) Object.assign(parts.buttons.csv, { href: resultAddress(job.id, table), download: table });
+    offer(parts, (SHOWN[job.state] ?? ["remove"]).filter((action) => action !== "csv" || table));
+  };
+  const wait = (now) => {
+    place = now;
+    parts.state.textContent = stateWords(job, place);
   };
   update(job);
-  return { row: parts.row, update };
+  return { row: parts.row, update, wait };
 }

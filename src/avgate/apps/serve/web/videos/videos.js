@@ -1,14 +1,15 @@
 // The part for recordings: send them, follow them, open what became of them.
 
 import { element, make, say, tell } from "../common/dom.js";
-import { openTab } from "../common/tabs.js";
+import { go, jobAddress, openTab } from "../common/tabs.js";
 import { word } from "../common/words.js";
 import { annotateJob } from "../annotate/annotate.js";
 import { askJobs, follow, jobs, onJob, take } from "./jobs.js";
 import { askJson } from "../common/api.js";
-import { jobRow, uploadRow } from "./rows.js";
+import { kindOf } from "./kinds.js";
+import { jobRow, landIn, leave, uploadRow } from "./rows.js";
 import { Upload } from "./upload.js";
-import { closeReport, openReport } from "./viewer.js";
+import { startViewer } from "./viewer.js";
 
 const AT_ONCE = 2; // uploads that are sent at the same time
 const rows = new Map();
@@ -18,8 +19,14 @@ const onTheWay = new Set();
 const waiting = [];
 let sending = 0;
 
-/** Send a recording, with what is chosen. @param {Blob} file @param {string} name */
-export function send(file, name) {
+/** Send files in their order, with what is chosen. @param {Iterable<File>} files */
+function sendAll(files) {
+  const first = element("queue").firstElementChild;
+  for (const file of files) send(file, file.name, first);
+}
+
+/** Send a recording, with what is chosen. @param {Blob} file @param {string} name @param {Element|null} before whom it is listed */
+export function send(file, name, before = element("queue").firstElementChild) {
   const chosen = [...document.querySelectorAll("#formats input:checked")].map((box) => box.value);
   const options = { level: element("level").value, report: String(element("report").checked) };
   if (element("model").value) options.model = element("model").value; // else the usual one
@@ -27,11 +34,13 @@ export function send(file, name) {
   const upload = new Upload(file, name, options, () => shown.update());
   const start = () => { waiting.push(upload); sendNext(); };
   const shown = uploadRow(upload, { again: start, remove: () => { upload.gone(); empty(); } });
-  upload.gone = () => { shown.row.remove(); onTheWay.delete(upload); };
+  upload.row = shown.row;
+  upload.gone = () => { leave(shown.row); onTheWay.delete(upload); };
   onTheWay.add(upload);
-  element("queue").prepend(shown.row);
+  element("queue").insertBefore(shown.row, before);
   empty();
-  start();
+  const kind = kindOf(file, name);
+  if (kind === "recording") start(); else upload.set(kind);
 }
 
 async function sendNext() {
@@ -58,29 +67,39 @@ async function sent(upload) {
 function showJob(job, gone) {
   const row = rows.get(job.id);
   if (gone) {
-    const next = row?.row.nextElementSibling ?? row?.row.previousElementSibling;
-    row?.row.remove();
+    if (row) leave(row.row);
     rows.delete(job.id);
-    closeReport(job.id);
-    (next?.querySelector("button:not([hidden])") ?? element("choose")).focus();
   } else if (row) {
     const before = row.row.dataset.state;
     row.update(job);
     if (before !== job.state && ["done", "failed", "cancelled"].includes(job.state)) say(word(`said.${job.state}`, job));
   } else {
-    const made = jobRow(job, { open: openReport, annotate: annotateJob });
+    const made = jobRow(job, { open: ({ id }) => go(jobAddress(id)), annotate: annotateJob });
     rows.set(job.id, made);
     place(made.row, job);
     for (const upload of onTheWay) if (upload.id === job.id) hand(upload, made.row);
   }
+  count();
   empty();
 }
 
 /** Let the line of a job take the place of its upload's, which may not know yet that it came whole. */
 function hand(upload, row) {
-  const focused = document.activeElement;
+  const had = upload.row.contains(document.activeElement);
+  upload.row.replaceWith(row);
   upload.gone();
-  if (!focused.isConnected) row.querySelector("button:not([hidden])")?.focus();
+  if (had) landIn(row);
+}
+
+/** Say to those that wait which of them are before them: the oldest is begun first. */
+function count() {
+  const queued = [...jobs.values()].filter((job) => job.state === "queued").sort((one, other) => (created(one) < created(other) ? -1 : 1));
+  queued.forEach((job, i) => rows.get(job.id)?.wait(i + 1));
+}
+
+/** Show all that is known of jobs once more, such as when their models are known. */
+export function showAgain() {
+  for (const job of jobs.values()) rows.get(job.id)?.update(job);
 }
 
 /** Put a job's line where its time of creation belongs; uploads stand above all. */
@@ -90,7 +109,7 @@ function place(row, job) {
   if (older) older.before(row); else element("queue").append(row);
 }
 
-const created = (job) => String(job.created ?? job.created_s ?? "");
+const created = (job) => String(job.created ?? "");
 
 function empty() {
   element("queue-empty").hidden = element("queue").children.length > 0;
@@ -110,36 +129,38 @@ function startDropping() {
     if (!files.length) return;
     event.preventDefault();
     openTab("videos");
-    files.forEach((file) => send(file, file.name));
+    sendAll(files);
   });
   const choose = element("choose");
   const take = () => {
-    [...choose.files].forEach((file) => send(file, file.name));
+    sendAll([...choose.files]);
     choose.value = ""; // the same file may be chosen again
   };
   choose.addEventListener("change", take);
   take(); // what was chosen before this ran
 }
 
-/** Offer what can be written beside CSV and JSON. @param {string[]} names of label formats */
-export function offerFormats(names) {
-  element("formats").replaceChildren(...names.map((name) => {
+/** Offer what can be written beside CSV and JSON. @param {{name: string, label: string}[]} formats of labels */
+export function offerFormats(formats) {
+  element("formats").replaceChildren(...formats.map(({ name, label }) => {
     const box = make("input", { type: "checkbox", value: name });
-    return make("label", { className: "check" }, box, make("span", {}, name));
+    return make("label", { className: "check" }, box, make("span", {}, label));
   }));
 }
 
 /** Let the part begin. */
 export async function startVideos() {
-  element("viewer-close").addEventListener("click", () => closeReport());
-  element("queue-more").addEventListener("click", async () => {
-    const oldest = [...jobs.values()].map(created).sort()[0];
-    element("queue-more").hidden = (await askJobs(oldest)).length < 50;
-  });
+  const more = async (before = "") => {
+    const found = await askJobs(before);
+    element("queue-more").hidden = found.length < 50;
+    if (found.length === 50 && found.at(-1).state === "queued") await more(created(found.at(-1))); // all that wait are counted
+  };
+  element("queue-more").addEventListener("click", () => more([...jobs.values()].map(created).sort()[0]));
   startDropping();
   onJob(showJob);
+  startViewer();
   try {
-    element("queue-more").hidden = (await askJobs()).length < 50;
+    await more();
   } catch (error) {
     tell(element("trouble"), error.message);
   }

@@ -1,34 +1,74 @@
-// A finished job's report, in place, and its files.
+// A recording's report and files, in place of the list.
 
-import { resultAddress } from "../common/api.js";
-import { element, make, say } from "../common/dom.js";
+import { askJson, resultAddress } from "../common/api.js";
+import { element, make, say, tell } from "../common/dom.js";
+import { onAddress, openTab } from "../common/tabs.js";
 import { word } from "../common/words.js";
+import { jobs, onJob } from "./jobs.js";
+import { landIn, stateWords } from "./rows.js";
 
 let shown = "";
+let framed = "";
 
-/** Show what became of a job. @param {import("./jobs.js").Job} job */
-export function openReport(job) {
-  shown = job.id;
-  const report = job.results.find((name) => name.endsWith(".html"));
-  element("viewer-title").textContent = job.name;
-  element("viewer-files").replaceChildren(...job.results.map((name) =>
-    make("li", {}, make("a", { href: resultAddress(job.id, name), download: name, textContent: name }))));
-  const frame = element("viewer-frame");
-  frame.hidden = !report;
-  frame.title = word("viewer.frame", { name: job.name });
-  frame.src = report ? resultAddress(job.id, report) : "about:blank";
-  element("viewer-none").hidden = Boolean(report);
-  element("viewer").hidden = false;
+/** Show the recording that the address names; without one, the list. @param {string} id */
+async function show(id) {
+  if (id === shown) return;
+  const [before, had] = [shown, document.activeElement];
+  const lost = had === document.body || element("viewer").contains(had);
+  shown = id;
+  element("list").hidden = Boolean(id);
+  element("viewer").hidden = !id;
+  document.body.classList.toggle("reading", Boolean(id));
+  frame("");
+  if (!id) {
+    if (lost && !element("videos").hidden) landIn(document.querySelector(`[data-job="${before}"]`));
+    return;
+  }
+  let job = jobs.get(id);
+  let wrong = "";
+  if (!job) job = await askJson(`api/jobs/${encodeURIComponent(id)}`).catch((error) => { wrong = error.message; });
+  if (shown !== id) return;
+  fill(job ?? { id, name: "", state: "", results: [] });
+  if (wrong) tell(element("viewer-state"), wrong);
   element("viewer").focus({ preventScroll: true });
-  element("viewer").scrollIntoView({ block: "start" });
-  say(word("said.opened", { name: job.name }));
+  scrollTo(0, 0);
+  if (job) say(word("said.opened", { name: job.name }));
 }
 
-/** Close the report; of a job, only where it is the one that is shown. @param {string} id */
-export function closeReport(id = shown) {
-  if (!shown || id !== shown) return;
-  element("viewer").hidden = true;
-  element("viewer-frame").src = "about:blank";
-  document.querySelector(`[data-job="${shown}"] button:not([hidden])`)?.focus();
-  shown = "";
+function fill(job) {
+  const report = job.results.find((name) => name.endsWith(".html"));
+  element("viewer-title").textContent = job.name || word("viewer.unknown");
+  element("viewer-files").replaceChildren(...job.results.map((name) =>
+    make("li", {}, make("a", { href: resultAddress(job.id, name), download: name, textContent: name }))));
+  const done = job.state === "done";
+  tell(element("viewer-state"), job.state && !done ? stateWords(job) : done && !report ? word("viewer.none") : "");
+  const place = report ? resultAddress(job.id, report) : "";
+  element("viewer-tab").hidden = !report;
+  element("viewer-tab").href = place || "#";
+  frame(place, word("viewer.frame", { name: job.name }));
+}
+
+/** Show a report. Each has a frame of its own: a new address in an old one would be a step for the Back button. */
+function frame(src, title = "") {
+  if (src === framed) return;
+  framed = src;
+  element("viewer-frame")?.remove();
+  if (!src) return;
+  const made = make("iframe", { id: "viewer-frame", title, src });
+  made.setAttribute("sandbox", "allow-scripts");
+  element("viewer").append(made);
+}
+
+/** Let the address, Esc and the buttons open and close recordings. */
+export function startViewer() {
+  const close = () => openTab("videos");
+  element("viewer-close").addEventListener("click", close);
+  addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && shown && !event.defaultPrevented) close();
+  });
+  onJob((job, gone) => {
+    if (job.id !== shown) return;
+    if (gone) close(); else fill(job);
+  });
+  onAddress(show);
 }
