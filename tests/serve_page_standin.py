@@ -35,7 +35,8 @@ POLICY = (
 REPORT_POLICY = "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; frame-ancestors 'self'"
 
 REPORT = """<!doctype html><meta name="color-scheme" content="light dark"><title>{name}</title><h1>{name}</h1>
-<script>document.body.append('It ran.')</script>
+<script>document.body.append('It ran.')
+addEventListener("keydown", (event) => {{ if (event.key === "Escape") parent.postMessage("close", "*") }})</script>
 <script type="application/octet-stream" class="video-part">{video}</script>"""
 
 MODELS = [
@@ -139,7 +140,7 @@ class Standin:
     def begin(self, upload_id: str, name: str, size: int, options: dict[str, str]) -> None:
         """Make a job."""
         now = datetime.now(timezone.utc).isoformat().replace("+00:00", "Z")
-        fixed = {
+        fixed: dict[str, Any] = {
             "error": "",
             "hint": "",
             "notes": [],

@@ -151,15 +151,24 @@ def test_back_forward_and_a_link_lead_to_where_one_was(page: Page, server: tuple
     expect(page.locator("#list")).to_be_hidden()
     expect(page.locator("#viewer")).to_be_in_viewport(ratio=0.9)
     expect(page.locator("#viewer-tab")).to_have_attribute("href", re.compile(r"results/a\.html$"))
+    page.frame_locator("#viewer-frame").locator("body").click()
     page.keyboard.press("Escape")
     expect(page.locator("#viewer")).to_be_hidden()
+    expect(opens).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#viewer")).to_be_focused()
+    page.keyboard.press("Escape")
     expect(opens).to_be_focused()
     page.locator("#tab-live").click()
     assert page.url.endswith("#camera")
     for step, address, seen in (
         ("back", "#videos", "#list"),
         ("back", f"#job/{job_id}", "#viewer-frame"),
+        ("back", "#videos", "#list"),
+        ("back", f"#job/{job_id}", "#viewer-frame"),
         ("back", "", "#list"),
+        ("forward", f"#job/{job_id}", "#viewer-frame"),
+        ("forward", "#videos", "#list"),
         ("forward", f"#job/{job_id}", "#viewer-frame"),
         ("forward", "#videos", "#list"),
         ("forward", "#camera", "#live"),

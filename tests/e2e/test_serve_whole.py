@@ -141,6 +141,8 @@ def test_a_video_becomes_a_report_and_one_that_is_cancelled_does_not(page: Page,
     expect(page.frame_locator("#viewer-frame").locator("body")).to_contain_text(clip.stem)
     with page.expect_download() as download:
         page.get_by_role("link", name=f"{clip.stem}.csv").click()
+    page.frame_locator("#viewer-frame").locator("body").press("Escape")
+    expect(page.locator("#viewer")).to_be_hidden()
     rows = Path(download.value.path()).read_text().splitlines()
     assert rows[0].startswith("time_s,valence,arousal")
     assert len(rows) == 1 + sum(1 for _ in open_recording(clip).frames())

@@ -261,6 +261,8 @@ function onKey(event) {
     "-": () => zoom(2),
     0: () => setView(whole[0], whole[1] - whole[0]),
     " ": event.target.closest("button, summary, a") ? undefined : togglePlay,
+    // The page of a server shows it in a frame, and can't hear its keys.
+    Escape: parent === window ? undefined : () => parent.postMessage("close", "*"),
   };
   if (!actions[event.key]) return;
   event.preventDefault();

@@ -44,6 +44,7 @@ export class Eased {
  */
 export function drawPlane(canvas, results, eased, dim) {
   const { paint, width, height } = pen(canvas);
+  if (!width) return; // its tab isn't shown
   const x = (v) => LEFT + ((v + EDGE) / (2 * EDGE)) * (width - LEFT - MARGIN);
   const y = (a) => MARGIN + ((EDGE - a) / (2 * EDGE)) * (height - MARGIN - BOTTOM);
   drawAxes(paint, x, y);

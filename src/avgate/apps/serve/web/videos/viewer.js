@@ -66,6 +66,9 @@ export function startViewer() {
   addEventListener("keydown", (event) => {
     if (event.key === "Escape" && shown && !event.defaultPrevented) close();
   });
+  addEventListener("message", (event) => { // Esc in the report
+    if (event.data === "close" && event.source === element("viewer-frame")?.contentWindow) close();
+  });
   onJob((job, gone) => {
     if (job.id !== shown) return;
     if (gone) close(); else fill(job);
