@@ -196,7 +196,7 @@ def test_rows_of_one_drop_stand_in_their_order_and_tell_themselves_apart(page: P
     standin.step_s = 0.05
     state(page, "a.mp4", "done")
     about = row(page, "a.mp4").locator(".caption").first
-    expect(about).to_have_text(re.compile(r"^\w+ \d+, \d{4}, \d+:\d\d\s[AP]M · 1:23 · people$"))
+    expect(about).to_have_text(re.compile(r"^\d\d:\d\d · 1:23 · people$"))
     expect(row(page, "a.mp4")).to_contain_text("Not for decisions about a person. people was trained on pictures.")
     with page.expect_download() as download:
         row(page, "a.mp4").get_by_role("link", name="CSV: a.mp4").click()
