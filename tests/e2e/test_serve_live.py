@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from avgate.apps import pace
+from avgate.apps.serve.live.messages import LONGEST_SIDE
 from avgate.apps.serve.live.stream import LiveStream
 from avgate.core.files import json_values
 from avgate.core.gates import Gate
@@ -502,18 +503,29 @@ def mutated(rng: random.Random, good: list[bytes | str]) -> bytes | str:
 def test_mutated_messages_end_streams_and_never_the_server(server, clip):
     rng = random.Random(19)
     frames, sound = [*clip.frames()][:3], pieces_of(Given([], [*clip.sound()]), 0.05)[:3]
-    good = [message(piece) for piece in (*frames, *sound)]
+    sounds = [message(piece) for piece in sound]
     with connected(server) as connection:
         begin(connection)
-        send_paced(connection, good)
+        send_paced(connection, [*map(message, frames), *sounds])
     wait_until(lambda: server.live.open == 0)
     files, threads = open_files_and_threads()
+    sizes = (1, 2, 999, LONGEST_SIDE, LONGEST_SIDE + 1, 1 << 15, 1_000_000)
     codes: dict[int, int] = {}
     for trial in range(FUZZED):
         with connected(server) as connection:
             hello = json.dumps({"model": "live", "audio": "s16", "rate": 16_000, "image": "jpeg", "level": 0.9})
             if trial % 3 == 0:
                 hello = mutated(rng, [hello])
+            if trial % 7 == 1:  # as rgb24 in a size of its own; its images are as long as they must be
+                width, height = rng.choice(sizes), rng.choice((1, 2))
+                width, height = rng.choice(((width, height), (height, width)))
+                hello = json.dumps({"image": "rgb24", "width": width, "height": height})
+                good = [packed(1, 0.0, bytes(3 * width * height)), *sounds]
+            elif trial % 7 == 2:
+                shape = rng.sample((rng.choice(sizes[:-1]), rng.choice((1, 2))), 2)
+                good = [packed(1, 0.0, jpeg(np.zeros((*shape, 3), np.uint8))), *sounds]
+            else:
+                good = [message(piece) for piece in frames] + sounds
             try:
                 connection.send(hello)
                 said = json.loads(connection.recv(timeout=60))

@@ -17,6 +17,7 @@ from skimage.data import astronaut
 from avgate.core.errors import FeatureError, ModelFileError, UsageError
 from avgate.core.types import SAMPLE_RATE, FaceTrack, VideoFrame
 from avgate.faces import (
+    LONGEST_SIDE,
     FaceTracker,
     Person,
     engines,
@@ -31,6 +32,7 @@ from avgate.features.registry import build_backbones
 from avgate.features.tracks import extract_tracks
 from avgate.media import Media, open_recording
 from tests.clips import greys, make_clip, tone
+from tests.live import Given
 from tests.recordings import write_images, write_sound
 
 CLIPS = (
@@ -193,6 +195,26 @@ def test_tiny_black_huge_and_changing_frames_give_absent_or_right_rows(ana, eith
     ]
     np.testing.assert_allclose(box[4] / 6, box[0], atol=4)
     np.testing.assert_allclose(box[[5, 6]], box[[0, 0]], atol=4)
+
+
+@pytest.mark.parametrize("over", [0, 1])
+def test_a_side_over_which_opencv_ends_the_process_has_no_face_and_the_next_frame_has_one(ana, either_model, over):
+    face, side = scene((ana, 80, 60, 220)), LONGEST_SIDE + over
+    images = [face, np.full((2, side, 3), 90, np.uint8), face, np.full((side, 2, 3), 90, np.uint8), face]
+    tracks = follow([VideoFrame(i / 25, image) for i, image in enumerate(images)], model=either_model)
+    assert joined(tracks, "present").tolist() == [True, False, True, False, True]
+    with engines.open_engine(either_model) as engine:
+        for image in images[1::2]:
+            assert engine.follow(image, 1.0) is None
+            assert engine.scan(image).shape == (0, 4)
+
+
+def test_frames_in_which_no_face_is_looked_for_are_said(ana):
+    huge = np.zeros((2, LONGEST_SIDE + 1, 3), np.uint8)
+    film = Given([VideoFrame(i / 12.5, image) for i, image in enumerate([scene((ana, 80, 60, 220)), huge])], [])
+    extracted = extract_tracks(film, build_backbones(["facemesh"], FPS))
+    assert extracted.face.tolist() == [True, False]
+    assert any("1 of 2 frames have a side of over 32,766 pixels" in note for note in extracted.notes)
 
 
 def test_repeated_and_very_close_timestamps_are_tracked(ana, either_model):

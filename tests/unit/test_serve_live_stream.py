@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from types import SimpleNamespace
 
 import av
@@ -11,7 +12,7 @@ import pytest
 
 from avgate.apps.serve.live.decoding import MOST_SCANS, Ear, read_jpeg
 from avgate.apps.serve.live.inbox import MOST_IMAGE_BYTES, MOST_IMAGES, MOST_SOUND_BYTES, Inbox
-from avgate.apps.serve.live.messages import LIMIT, Hello, Limits, Piece, Refused
+from avgate.apps.serve.live.messages import BAD, LIMIT, LONGEST_SIDE, Hello, Limits, Piece, Refused
 from avgate.core.types import SAMPLE_RATE
 from tests.live_server import jpeg, packed, s16
 
@@ -186,3 +187,19 @@ def test_images_that_cost_too_much_are_refused_before_they_are_decoded():
     scans = jpeg(np.zeros((16, 16, 3), np.uint8)) + b"\xff\xda" * MOST_SCANS
     with pytest.raises(Refused, match="too many scans"):
         read_jpeg(memoryview(scans), 0.0, LIMITS)
+
+
+@pytest.mark.parametrize("over", [0, 1])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_side_that_no_library_is_made_for_is_refused_however_few_pixels_there_are(over, turned):
+    shape = (LONGEST_SIDE + over, 2) if turned else (2, LONGEST_SIDE + over)
+    text = json.dumps({"image": "rgb24", "width": shape[1], "height": shape[0]})
+    image = jpeg(np.zeros((*shape, 3), np.uint8))
+    if not over:
+        assert Hello.read(text, LIMITS).width == shape[1]
+        assert read_jpeg(memoryview(image), 0.0, LIMITS).shape == (*shape, 3)
+        return
+    for refuse in (lambda: Hello.read(text, LIMITS), lambda: read_jpeg(memoryview(image), 0.0, LIMITS, pixels=False)):
+        with pytest.raises(Refused, match="side that is too long") as caught:
+            refuse()
+        assert (caught.value.code, caught.value.where) == (BAD, "height" if turned else "width")

@@ -1,11 +1,13 @@
 """Face tracking: one person's face in every frame of a video, as mesh, box and aligned crop."""
 
 from avgate.faces.crop_folder import crop_files, track_crops
+from avgate.faces.engines import LONGEST_SIDE
 from avgate.faces.model_file import find_face_model
 from avgate.faces.person import Person, find_person
 from avgate.faces.tracker import FaceTracker, LiveTracker, face_fingerprint
 
 __all__ = [
+    "LONGEST_SIDE",
     "FaceTracker",
     "LiveTracker",
     "Person",

@@ -15,15 +15,22 @@ from avgate.core.console import quiet_native
 from avgate.core.errors import ModelFileError
 from avgate.core.text import reason
 
+LONGEST_SIDE = (1 << 15) - 2
+"""Most pixels of an image's side in which a face is looked for; OpenCV inside mediapipe ends the process over more."""
+
 
 class Engine(Protocol):
     """A mesh tracker for one face, and a detector of all faces. Images are contiguous uint8 [h w 3] RGB.
+
+    An image with a side of over LONGEST_SIDE has no face.
 
     Attributes:
         blendshapes: float32 [52] of the face that `follow` found last, if the engine was opened for blendshapes.
     """
 
-    blendshapes: np.ndarray | None
+    @property
+    def blendshapes(self) -> np.ndarray | None:
+        """See above."""
 
     def follow(self, image: np.ndarray, time_s: float) -> np.ndarray | None:
         """Mesh float32 [478 3] in pixels: the face followed in the last image, or any face if there was none."""
@@ -95,10 +102,38 @@ def _trigger_first_messages(model: Path | None) -> None:
 def _engine(model: Path | None, threshold: float = 0.5, blendshapes: bool = False) -> Iterator[Engine]:
     engine = BundledEngine(threshold) if model is None else TaskEngine(model, threshold, blendshapes)
     try:
-        yield engine
+        yield _Bounded(engine)
     finally:
         with quiet_native():
             engine.close()
+
+
+class _Bounded:
+    """An engine to which no image comes that would end the process."""
+
+    def __init__(self, engine: Engine):
+        self._engine = engine
+
+    @property
+    def blendshapes(self) -> np.ndarray | None:
+        """See Engine."""
+        return self._engine.blendshapes
+
+    def follow(self, image: np.ndarray, time_s: float) -> np.ndarray | None:
+        """See Engine."""
+        return self._engine.follow(image, time_s) if max(image.shape) <= LONGEST_SIDE else None
+
+    def scan(self, image: np.ndarray) -> np.ndarray:
+        """See Engine."""
+        return self._engine.scan(image) if max(image.shape) <= LONGEST_SIDE else np.zeros((0, 4))
+
+    def renew(self) -> None:
+        """See Engine."""
+        self._engine.renew()
+
+    def close(self) -> None:
+        """See Engine."""
+        self._engine.close()
 
 
 class BundledEngine:

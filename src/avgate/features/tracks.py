@@ -16,7 +16,7 @@ import numpy as np
 
 from avgate.core.errors import MediaError, UsageError
 from avgate.core.types import FaceTrack, FeatureTrack, VideoFrame, Waveform
-from avgate.faces import FaceTracker, Person, find_person, track_crops
+from avgate.faces import LONGEST_SIDE, FaceTracker, Person, find_person, track_crops
 from avgate.features.audio.chunks import Chunks
 from avgate.features.base import Backbone, Need
 from avgate.features.steps import Collected
@@ -171,6 +171,7 @@ def extract_tracks(
     others: list[np.ndarray] = []
     boxes: list[np.ndarray] = []
     first_size: tuple[int, int] | None = None
+    huge = 0
     with ThreadPoolExecutor(1, thread_name_prefix="sound") as pool:
         sound = pool.submit(listen)
         try:
@@ -183,6 +184,7 @@ def extract_tracks(
                         time_s.append(block.time_s)
                         face.append(block.present)
                         others.append(block.others)
+                        huge += len(block.time_s) * (max(block.frame_size) > LONGEST_SIDE)
                         first_size = first_size or block.frame_size
                         boxes.append(box_fractions(block, first_size))
             elif seen and crops is not None:
@@ -204,7 +206,7 @@ def extract_tracks(
         time_s=times,
         face=np.concatenate(face) if face else np.zeros(0, bool),
         others=np.concatenate(others) if others else np.zeros(0, int),
-        notes=(*recording.notes, *_silence(stretches)),
+        notes=(*recording.notes, *_huge(huge, len(times)), *_silence(stretches)),
         heard_s=np.array(heard or np.zeros((0, 2))),
         sounding_s=stretches.sounding_s,
         end_s=end_s,
@@ -218,6 +220,12 @@ def box_fractions(block: FaceTrack, first_size: tuple[int, int]) -> np.ndarray:
     whole = max(width, height * first_width / first_height), max(height, width * first_height / first_width)
     aside = (whole[0] - width) / 2, (whole[1] - height) / 2
     return (block.box.astype(np.float64) + np.tile(aside, 2)) / np.tile(whole, 2)
+
+
+def _huge(count: int, of: int) -> list[str]:
+    """What the user must know of frames in which no face is looked for."""
+    said = f"{count} of {of} frames have a side of over {LONGEST_SIDE:,} pixels: no face is looked for in them."
+    return [said] if count else []
 
 
 def _silence(stretches: Chunks) -> list[str]:

@@ -10,7 +10,7 @@ import av
 import numpy as np
 from av.audio.resampler import AudioResampler
 
-from avgate.apps.serve.live.messages import BAD, RATES, Hello, Limits, Piece, Refused, refuse_pixels, too_many_pixels
+from avgate.apps.serve.live.messages import BAD, RATES, Hello, Limits, Piece, Refused, refuse_size, too_many_pixels
 from avgate.core.types import SAMPLE_RATE, Waveform
 
 MOST_SCANS = 64
@@ -85,7 +85,7 @@ def read_jpeg(data: memoryview, time_s: float, limits: Limits, pixels: bool = Tr
     whole = bytes(data)
     try:
         with Image.open(io.BytesIO(whole), formats=("JPEG",)) as opened:
-            refuse_pixels(*opened.size, limits)
+            refuse_size(*opened.size, limits)
             if whole.count(b"\xff\xda") > MOST_SCANS:
                 raise Refused(BAD, f"the image at {time_s:.3f} s has too many scans", "save it as a baseline JPEG")
             return np.asarray(ImageOps.exif_transpose(opened).convert("RGB")) if pixels else _BLANK

@@ -22,6 +22,9 @@ RATES = (SAMPLE_RATE, 48_000)
 LONGEST_SOUND_S = 0.5
 """Seconds of sound in one message: a step waits for the end of the message that holds its end."""
 
+LONGEST_SIDE = 1 << 14
+"""Most pixels of an image's side. Whatever has more is no camera's, and no library is made for it."""
+
 _HEAD = struct.Struct("<Bd")
 """A binary message's kind and its time in seconds; the payload follows."""
 
@@ -126,7 +129,7 @@ class Hello:
             if hello.width < 1 or hello.height < 1:
                 hint = "give width and height in pixels, both at least 1"
                 raise Refused(BAD, "rgb24 needs a size", hint, "width")
-            refuse_pixels(hello.width, hello.height, limits)
+            refuse_size(hello.width, hello.height, limits)
             if hello.pixel_bytes + _HEAD.size > 1024 * limits.max_message_kb:
                 what = f"an image of {hello.width}x{hello.height} as rgb24 doesn't fit into a message"
                 hint = f"at most {limits.max_message_kb} KiB fit; send smaller images, or JPEG"
@@ -176,10 +179,14 @@ class Piece(NamedTuple):
         return cls(kind == _IMAGE, time_s, payload, now_s)
 
 
-def refuse_pixels(width: int, height: int, limits: Limits) -> None:
-    """Refused for a size that is too large."""
+def refuse_size(width: int, height: int, limits: Limits) -> None:
+    """Refused for an image that is too long or has too many pixels."""
     if width * height > limits.max_pixels:
         raise too_many_pixels(f"an image of {width}x{height}", limits)
+    if max(width, height) > LONGEST_SIDE:
+        what = f"an image of {width}x{height} has a side that is too long"
+        hint = f"a side has at most {LONGEST_SIDE} pixels; cut the face out, or scale it down"
+        raise Refused(BAD, what, hint, "width" if width >= height else "height")
 
 
 def too_many_pixels(what: str, limits: Limits) -> Refused:
