@@ -51,10 +51,12 @@ def pretend(connection: Connection, limits: Limits) -> None:
                 os._exit(3)
             if content == "nonsense":
                 connection.send_bytes(b"\x80 no JSON")
+            if content == "no outcome":
+                send({"done": {"notes": 5}})
             if content == "fail":
                 send({"failed": {"error": "it is bad", "hint": "make it better"}})
                 continue
-            time.sleep(1e6 if content in ("hang", "nonsense") else float(content.split()[0]))
+            time.sleep(1e6 if content in ("hang", "nonsense", "no outcome") else float(content.split()[0]))
             (Path(message["out"]) / f"{source.stem}.csv").write_text(hashed(content))
             send({"done": {"results": [], "notes": ["a note"], "recording_s": 2.0, "stages_s": {"pretending": 1.0}}})
     except EOFError:

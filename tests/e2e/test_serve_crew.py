@@ -112,7 +112,7 @@ def test_a_killed_worker_costs_its_own_job_a_moment(site: Site):
     assert site.crew.figures.died == 1
 
 
-@pytest.mark.parametrize("content", ["die", "nonsense"])
+@pytest.mark.parametrize("content", ["die", "nonsense", "no outcome"])
 def test_a_recording_that_ends_all_its_workers_fails_and_the_others_do_not(site: Site, content: str):
     bad, good = site.send(content), site.send("0")
     ended = site.until(bad)

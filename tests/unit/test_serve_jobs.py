@@ -216,6 +216,8 @@ def test_a_job_is_cancelled_once_and_a_done_one_stays_done(server):
     for _ in range(2):
         assert server.web.post(f"/api/jobs/{second}/cancel").json()["state"] == "cancelled"
     assert server.crew.woken > woken
+    # The one that a worker had begun is the crew's to count.
+    assert 'avgate_jobs_ended_total{state="cancelled"} 1.0' in server.web.get("/metrics").text
     assert server.web.post(f"/api/jobs/{'0' * 32}/cancel").status_code == 404
 
 

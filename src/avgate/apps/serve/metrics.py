@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -41,6 +42,7 @@ class _Work(Collector):
 
     def __init__(self, count: Callable[[], Mapping[Any, int]], figures: Callable[[], Figures], live: Live):
         self._count, self._figures, self._live = count, figures, live
+        self.unbegun = 0
 
     def collect(self) -> Iterator[Metric]:
         """The gauges and counters."""
@@ -50,7 +52,7 @@ class _Work(Collector):
             jobs.add_metric([state], counts.get(state, 0))
         ended = CounterMetricFamily("avgate_jobs_ended", "Jobs that ended since the server began", labels=["state"])
         for state in ENDED:
-            ended.add_metric([state], done.ended.get(state, 0))
+            ended.add_metric([state], done.ended.get(state, 0) + (self.unbegun if state == "cancelled" else 0))
         stages = CounterMetricFamily("avgate_stage_seconds", "Time spent in each stage of jobs", labels=["stage"])
         for stage, seconds in done.stages_s.items():
             stages.add_metric([stage], seconds)
@@ -81,7 +83,8 @@ class Metrics:
     def __init__(self, count: Callable[[], Mapping[Any, int]], figures: Callable[[], Figures], live: Live):
         disable_created_metrics()
         self._registry = CollectorRegistry()
-        self._registry.register(_Work(count, figures, live))
+        self._work, self._lock = _Work(count, figures, live), threading.Lock()
+        self._registry.register(self._work)
         made: dict[str, Any] = {"registry": self._registry}
         self._bytes = Counter("avgate_uploaded_bytes", "Bytes of recordings that came", **made)
         self._requests = Histogram("avgate_request_seconds", "Time per request", ["method", "route", "status"], **made)
@@ -94,6 +97,11 @@ class Metrics:
         """A request of this route (its template, so that names and ids make no series of their own) has ended."""
         method = method if method in _METHODS else "other"
         self._requests.labels(method, route, str(status)).observe(seconds)
+
+    def cancelled(self) -> None:
+        """A job was cancelled that no worker had begun, so that the crew knows nothing of it."""
+        with self._lock:
+            self._work.unbegun += 1
 
     def uploaded(self, count: int) -> None:
         """So many bytes of a recording have come."""

@@ -187,6 +187,8 @@ def job_routes(served: Served) -> APIRouter:
     def cancel(job: Job = found) -> JobShape:
         """Cancel a job that hasn't ended."""
         now = served.store.cancel(job.id)
+        if job.state == "queued" and now is not None and (now.state, now.attempt) == ("cancelled", job.attempt):
+            served.metrics.cancelled()
         served.crew.wake()
         return JobShape.of(job if now is None else now)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -121,10 +122,10 @@ class Process:
                 if "ready" in message:
                     self.ready = True
                 elif self.job is not None and ("done" in message or "failed" in message):
-                    self.outcome = message
+                    self.outcome = _checked(message)
                 elif self.outcome is None:
                     self.stage, self.progress = str(message["stage"]), float(message["progress"])
-        except (OSError, EOFError, ValueError, KeyError, TypeError):
+        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             self.kill()
 
     def over(self) -> dict[str, str] | None:
@@ -144,3 +145,29 @@ class Process:
     def _send(self, message: Mapping[str, Any]) -> None:
         with contextlib.suppress(OSError):  # it has died, which is found out when it is listened to
             self.pipe.send_bytes(json.dumps(message).encode())
+
+
+def _checked(message: Mapping[str, Any]) -> dict[str, Any]:
+    """The outcome in a message, with all that its readers need; ValueError, KeyError or TypeError where it is none."""
+    if "failed" in message:
+        failed = message["failed"]
+        said = {name: _text(failed[name]) for name in ("error", "hint", "log") if name in failed or name != "log"}
+        return {"failed": said}
+    done = message["done"]
+    if not isinstance(done["notes"], list):
+        raise TypeError("notes aren't a list")
+    stages_s = {_text(stage): _amount(seconds) for stage, seconds in dict(done["stages_s"]).items()}
+    notes = [_text(note) for note in done["notes"]]
+    return {"done": {"notes": notes, "stages_s": stages_s, "recording_s": _amount(done["recording_s"])}}
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("a text is none")
+    return value
+
+
+def _amount(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value >= 0):
+        raise ValueError("an amount is none")
+    return float(value)
