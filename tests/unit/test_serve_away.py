@@ -11,8 +11,9 @@ import pytest
 
 pytest.importorskip("fastapi", reason='the server needs pip install "avgate[serve]"')
 
-from avgate.apps.serve.jobs import StoreError
+from avgate.apps.serve.jobs import Job, Options, StoreError, StoreFullError
 from avgate.apps.serve.routes import jobs as routes
+from avgate.apps.serve.routes.uploads import new_id
 from avgate.apps.serve.stores import sqlite
 from tests.disks import disk
 from tests.web_server import BYTES, TUS, serving
@@ -83,7 +84,7 @@ def test_an_upload_that_could_not_become_a_job_becomes_one_when_it_is_sent_or_as
 
 
 def test_a_database_without_room_is_said(tmp_path):
-    with disk(tmp_path / "disk", "size=400k") as folder, serving(folder / "data") as server:
+    with disk(tmp_path / "disk", "size=400k") as folder, serving(folder / "data", min_free_mb=0) as server:
         answers = [server.web.post(f"/api/jobs?name={'x' * 900}", content=b"x") for _ in range(400)]
         full = [answer for answer in answers if answer.status_code != 201]
         assert full
@@ -166,6 +167,40 @@ def test_a_mistake_of_the_server_is_no_disk_that_fails(tmp_path, monkeypatch):
 
         monkeypatch.setattr(server.folder, "recording", broken)
         assert server.web.get(f"/api/jobs/{job_id}/input").status_code == 500
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_job_is_deleted_with_its_files_first_where_the_database_has_no_room(server, monkeypatch, times):
+    job_id = server.send()
+    delete, left = server.store.delete, []
+
+    def full(job_id):
+        left.append(server.left())
+        if len(left) <= times:
+            raise StoreFullError("database or disk is full")
+        return delete(job_id)
+
+    monkeypatch.setattr(server.store, "delete", full)
+    answer = server.web.delete(f"/api/jobs/{job_id}")
+    assert (answer.status_code, len(left)) == (204 if times == 1 else 507, 2)
+    assert (len(left[0]), left[1]) == (1, [])
+    if times == 2:
+        assert answer.json()["where"] == "data"
+        assert server.web.delete(f"/api/jobs/{job_id}").status_code == 204
+    assert server.web.get(f"/api/jobs/{job_id}").status_code == 404
+
+
+def test_a_database_that_is_full_is_told_from_one_that_is_locked(server):
+    with server.store._connection() as connection:
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    def fill():
+        for _ in range(1000):
+            server.store.add(Job(new_id(), "x" * 900, 1, Options()))
+
+    with pytest.raises(StoreFullError):
+        fill()
 
 
 def test_no_job_is_taken_where_no_result_would_find_room(server, monkeypatch):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -213,15 +212,6 @@ def test_what_is_no_job_is_swept_and_what_others_put_there_stays(folder: DataFol
     (folder.jobs / "mine").mkdir()
     assert folder.sweep(lambda job_id: job_id == ONE) == [TWO]
     assert sorted(path.name for path in folder.jobs.iterdir()) == [ONE, "mine"]
-
-
-def test_old_uploads_are_removed(folder: DataFolder):
-    for upload_id in (ONE, TWO, "3" * 32):
-        folder.upload(upload_id).touch()
-    for upload_id in (ONE, TWO):
-        os.utime(folder.upload(upload_id), (1, 1))
-    assert folder.sweep_uploads(time.time() - 60, keep=lambda upload_id: upload_id == TWO) == [ONE]
-    assert sorted(path.name for path in folder.uploads.iterdir()) == [TWO, "3" * 32]
 
 
 def test_what_is_new_in_a_shared_folder_is_not_swept(folder: DataFolder):

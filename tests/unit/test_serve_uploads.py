@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("fastapi", reason='the server needs pip install "avgate[serve]"')
 
 from avgate.apps.serve import api
-from avgate.apps.serve.routes import tus
+from avgate.apps.serve.routes import bodies, tus
 from avgate.apps.serve.routes import uploads as uploads_module
 from tests.hostile import NAMES
 from tests.web_server import BYTES, TUS, coded, scope, serving
@@ -39,6 +39,12 @@ def test_an_upload_in_two_parts_becomes_one_job_with_its_bytes(server):
     assert server.web.get(f"/api/jobs/{job_id}/input").content == b"abcdef"
     assert len(server.left()) == 1
     assert server.crew.woken == 1
+    at = server.web.head(place, headers=TUS)
+    assert (at.status_code, at.headers["upload-offset"], at.headers["upload-length"]) == (200, "6", "6")
+    again = server.add(place, 6, b"")
+    assert (again.status_code, again.headers["avgate-job"]) == (204, job_id)
+    assert server.add(place, 3, b"def").status_code == 409
+    server.web.delete(f"/api/jobs/{job_id}")
     assert server.web.head(place, headers=TUS).status_code == 404
 
 
@@ -213,7 +219,7 @@ def test_a_full_disk_is_said_and_what_came_is_kept(server, monkeypatch):
 
 
 def test_no_upload_begins_that_the_disk_has_no_room_for(server, monkeypatch):
-    monkeypatch.setattr(tus.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10}))
+    monkeypatch.setattr(type(server.folder), "free_mb", lambda self: server.settings.min_free_mb + 10 / MB)
     answer = server.web.post("/api/uploads/", headers=TUS | {"Upload-Length": "11"})
     assert answer.status_code == 507
     assert "room" in answer.json()["error"]
@@ -239,8 +245,8 @@ def test_a_request_without_a_body_is_no_recording(server):
     assert server.left() == []
 
 
-def request(app, method, path, headers, parts, wait=None):
-    """Send a request to an app, part by part; the last one is followed by the sender's disappearance. Its status."""
+def request(app, method, path, headers, parts, wait=None, ends=False):
+    """Send a request to an app, part by part; then it ends, or its sender disappears. Its status."""
     came = iter(parts)
     status = []
 
@@ -250,7 +256,7 @@ def request(app, method, path, headers, parts, wait=None):
         try:
             return {"type": "http.request", "body": next(came), "more_body": True}
         except StopIteration:
-            return {"type": "http.disconnect"}
+            return {"type": "http.request", "body": b"", "more_body": False} if ends else {"type": "http.disconnect"}
 
     async def send(message):
         if message["type"] == "http.response.start":
@@ -295,8 +301,81 @@ def test_of_two_who_send_one_upload_at_once_the_second_is_refused(server):
     assert (server.folder.uploads / place.rpartition("/")[2]).read_bytes() == b"abc"
 
 
+def test_an_upload_that_is_given_up_while_it_is_sent_is_gone_for_its_sender(server):
+    place = server.begin(4)
+
+    async def both():
+        waiting, go = asyncio.Event(), asyncio.Event()
+
+        async def wait():
+            waiting.set()
+            await go.wait()
+
+        headers = TUS | BYTES | {"Upload-Offset": "0", "Content-Length": "4"}
+        sender = asyncio.create_task(request(server.web.app, "PATCH", place, headers, [b"abcd"], wait, ends=True))
+        await waiting.wait()
+        gone = await request(server.web.app, "DELETE", place, TUS, [])
+        go.set()
+        return gone, await sender
+
+    assert asyncio.run(both()) == (204, 404)
+    assert server.left() == []
+
+
+def test_what_is_being_sent_is_never_too_old_whatever_the_clock_says(server):
+    uploads = server.web.app.state.served.uploads
+    place = server.begin(4)
+    seen = []
+
+    async def old():
+        for path in uploads.folder.iterdir():
+            os.utime(path, (1, 1))
+        seen.append(uploads.sweep())
+
+    for method, path, headers in (
+        ("PATCH", place, TUS | BYTES | {"Upload-Offset": "0", "Content-Length": "4"}),
+        ("POST", "/api/jobs", {}),
+    ):
+        parts = [b"ab", b"cd"]
+        assert asyncio.run(request(server.web.app, method, path, headers, parts, old, ends=True)) in (201, 204)
+    assert seen
+    assert not any(seen)
+    assert len(server.web.get("/api/jobs").json()) == 2
+
+
+@pytest.mark.parametrize("text", ["[]", "5", "null", '"x"', "{}", '{"length": "4"}', "[" * 9, ""])
+def test_what_is_said_of_an_upload_and_is_no_upload_never_keeps_the_server_from_starting(tmp_path, text):
+    with serving(tmp_path / "data") as server:
+        place = server.begin(4)
+        server.folder.uploads.joinpath(place.rpartition("/")[2] + ".json").write_text(text)
+    with serving(tmp_path / "data") as server:
+        assert server.web.head(place, headers=TUS).status_code == 404
+        assert server.send()
+
+
+def test_an_upload_of_which_no_byte_comes_goes_sooner(server):
+    empty, begun = server.begin(4), server.begin(4)
+    server.add(begun, 0, b"a")
+    uploads = server.web.app.state.served.uploads
+    old = time.time() - 1.1 * uploads_module.UNBEGUN_S
+    for path in uploads.folder.iterdir():
+        os.utime(path, (old, old))
+    assert server.web.head(empty, headers=TUS).status_code == 404
+    assert uploads.sweep() == [empty.rpartition("/")[2]]
+    assert server.web.head(begun, headers=TUS).status_code == 200
+    assert len(server.left()) == 2
+
+
+def test_bytes_stop_where_the_disk_s_reserve_is_reached(server, monkeypatch):
+    free_mb = iter([1000.0, server.settings.min_free_mb + 0.1])  # as it is asked for, and when the first part has come
+    monkeypatch.setattr(type(server.folder), "free_mb", lambda self: next(free_mb, float(server.settings.min_free_mb)))
+    parts = [b"first", b"second", b"third"]
+    assert asyncio.run(request(server.web.app, "POST", "/api/jobs", {}, parts, ends=True)) == 507
+    assert server.left() == []
+
+
 def test_a_sender_that_says_nothing_for_long_is_taken_to_have_gone(server, monkeypatch):
-    monkeypatch.setattr(tus, "STALL_S", 0.05)
+    monkeypatch.setattr(bodies, "STALL_S", 0.05)
     place = server.begin(6)
 
     async def wait():

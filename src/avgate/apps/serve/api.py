@@ -23,7 +23,7 @@ from starlette.requests import ClientDisconnect
 
 from avgate.apps.serve.folder import DataFolder
 from avgate.apps.serve.guard import Guard
-from avgate.apps.serve.jobs import JobStore, StoreError
+from avgate.apps.serve.jobs import JobStore, StoreError, StoreFullError
 from avgate.apps.serve.live import add_live
 from avgate.apps.serve.metrics import Metrics
 from avgate.apps.serve.routes.about import WEB, WebFiles, about_routes
@@ -150,12 +150,18 @@ def _avgate_error(request: Request, error: Any) -> Response:
 
 def _no_store(request: Request, error: Any) -> Response:
     log.warning("the database can't be used now: %s", error.what)
+    if isinstance(error, StoreFullError):
+        return _no_room()
     return _refused(request, away("database"))
+
+
+def _no_room() -> Response:
+    return _problem(507, "the server's disk is full", "ask who runs it to free space, then try again", "data")
 
 
 def _no_disk(request: Request, error: Any) -> Response:
     if error.errno in FULL:
-        return _problem(507, "the server's disk is full", "ask who runs it to free space, then try again", "data")
+        return _no_room()
     if error.errno not in _AWAY:
         raise error  # a mistake of the server's
     log.warning("the disk can't be used now: %s", error)

@@ -234,16 +234,6 @@ class DataFolder:
             remove(self.jobs / name)
         return strange
 
-    def sweep_uploads(self, before_s: float, keep: Callable[[str], bool] = lambda upload_id: False) -> list[str]:
-        """Remove uploads to which nothing was added since that time (seconds since 1970); returns their IDs."""
-        old = []
-        for path in _entries(self.uploads):
-            with contextlib.suppress(FileNotFoundError):  # it became a job meanwhile
-                if _ID.fullmatch(path.name) and path.lstat().st_mtime < before_s and not keep(path.name):
-                    remove(path)
-                    old.append(path.name)
-        return old
-
     def free_mb(self) -> float:
         """Room on the disk, in MiB."""
         return shutil.disk_usage(self.root).free / 2**20

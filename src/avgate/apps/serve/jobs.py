@@ -111,6 +111,10 @@ class StoreError(OutputError):
     """The store can't be reached, or can't write now; the same may be asked again later."""
 
 
+class StoreFullError(StoreError):
+    """The store has no room; deleting files may give it some."""
+
+
 class JobStore(Protocol):
     """Where jobs are kept; every method is one transaction, and may be called from any thread or process.
 

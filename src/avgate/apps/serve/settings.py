@@ -29,6 +29,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "max_upload_mb": (1, 1 << 20),
     "max_duration_s": (1, 7 * 86_400),
     "max_jobs": (1, 1_000_000),
+    "min_free_mb": (0, 1 << 30),
     "max_job_s": (1, 7 * 86_400),
     "memory_mb": (512, 1 << 22),
     "max_streams": (0, 10_000),
@@ -71,6 +72,7 @@ class Settings:
         max_upload_mb: largest recording, in MiB.
         max_duration_s: longest recording, in seconds.
         max_jobs: most recordings that may wait.
+        min_free_mb: room on the disk, in MiB, that no recording may take.
         max_job_s: longest time that a recording's estimation may take, in seconds.
         memory_mb: most memory of one worker, in MiB.
         max_streams: live streams at the same time.
@@ -99,6 +101,7 @@ class Settings:
     max_upload_mb: int = 4096
     max_duration_s: float = 14_400.0
     max_jobs: int = 200
+    min_free_mb: int = 512
     max_job_s: float = 14_400.0
     memory_mb: int = 4096
     max_streams: int = 10

@@ -34,7 +34,7 @@ WEB = Path(str(resources.files("avgate.apps.serve"))) / "web"
 """The page's files."""
 
 _ROOM_MB = 16.0
-"""Room on the disk, in MiB, below which no recording's results would find any."""
+"""Room on the disk, in MiB, below which no recording's results would find any, whatever the reserve."""
 
 _MODEL = {
     "name": "default",
@@ -110,7 +110,7 @@ def about_routes(served: Served) -> APIRouter:
             served.store.check()
             where = "data"
             served.uploads.check()
-            if (free_mb := served.folder.free_mb()) < _ROOM_MB:
+            if (free_mb := served.folder.free_mb()) < max(_ROOM_MB, served.settings.min_free_mb):
                 raise OutputError(f"the disk has {free_mb:.0f} MiB left")
         except Exception as error:
             log.warning("not ready, for its setting %s: %s", where, error)

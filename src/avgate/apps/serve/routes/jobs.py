@@ -29,8 +29,9 @@ from avgate.apps.serve.routes.shapes import (
     problems,
     seconds,
 )
-from avgate.apps.serve.routes.tus import refuse_full_disk, written
+from avgate.apps.serve.routes.tus import in_thread, written
 from avgate.apps.serve.routes.uploads import new_id
+from avgate.apps.serve.workers.crew import delete_job
 from avgate.models.intervals import DEFAULT_LEVEL
 
 WATCH_S = 0.3
@@ -117,9 +118,9 @@ def job_routes(served: Served) -> APIRouter:
         said = request.headers.get("content-length", "")
         length = int(said) if said.isascii() and said.isdigit() and len(said) < 19 else 0
         served.refuse_too_long(length)
-        await to_thread.run_sync(served.refuse_full_queue)
-        await to_thread.run_sync(refuse_full_disk, served, length)
-        return JobShape.of(await _received(request, served, shown_name(name), options))
+        upload_id = new_id()
+        async with in_thread(served.places.reserved(upload_id, length)):
+            return JobShape.of(await _received(request, served, upload_id, shown_name(name), options))
 
     @router.get("/jobs", response_model=list[JobShape], responses=problems() | answers([JOB_EXAMPLE]))
     def jobs(
@@ -195,9 +196,8 @@ def job_routes(served: Served) -> APIRouter:
     @router.delete("/jobs/{job_id}", status_code=204, response_class=Response, responses=problems(404))
     def delete(job: Job = found) -> Response:
         """Delete a job with its recording and its results, whatever state it is in."""
-        served.store.delete(job.id)
+        delete_job(served.store, served.folder, job.id)
         served.crew.wake()
-        served.folder.remove(job.id)
         return Response(status_code=204)
 
     return router
@@ -269,21 +269,18 @@ def _gone(job_id: str) -> bytes:
     return f"event: gone\ndata: {json.dumps({'id': job_id})}\n\n".encode()
 
 
-async def _received(request: Request, served: Served, name: str, options: Any) -> Job:
+async def _received(request: Request, served: Served, upload_id: str, name: str, options: Any) -> Job:
     """Write a body to the disk and make it a job; what came of one that breaks off is removed."""
-    upload_id = new_id()
     path = served.uploads.path(upload_id)
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     try:
-        try:
-            size = await written(request, file, served.most_bytes)
-        finally:
-            os.close(file)
+        with served.uploads.hold(upload_id) as file:
+            size = await written(request, served, file, served.most_bytes)
         served.metrics.uploaded(size)
         served.refuse_too_long(size)
         if not size:
             raise Refused(400, "the request has no body", "send the recording as the body: curl -T FILE", "")
-        return await to_thread.run_sync(served.accept, upload_id, name, options)
+        return await to_thread.run_sync(served.admit, upload_id, name, options)
     finally:
         with contextlib.suppress(OSError):
             path.unlink()

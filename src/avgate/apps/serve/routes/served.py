@@ -14,6 +14,7 @@ from avgate.apps.serve.folder import DataFolder
 from avgate.apps.serve.jobs import Job, JobStore, Options, StoreError
 from avgate.apps.serve.metrics import Metrics
 from avgate.apps.serve.names import shown_name
+from avgate.apps.serve.routes.places import Places
 from avgate.apps.serve.routes.shapes import Refused
 from avgate.apps.serve.routes.uploads import BusyError, Upload, Uploads
 from avgate.apps.serve.settings import Settings
@@ -43,6 +44,10 @@ class Served:
     uploads: Uploads
     metrics: Metrics
     ending: threading.Event = field(default_factory=threading.Event)
+    places: Places = field(init=False)
+
+    def __post_init__(self):
+        object.__setattr__(self, "places", Places(self.settings, self.store, self.folder, self.uploads))
 
     @property
     def most_bytes(self) -> int:
@@ -54,13 +59,6 @@ class Served:
         if length > self.most_bytes:
             what = f"recordings of at most {self.settings.max_upload_mb} MB are taken"
             raise Refused(413, what, "send a shorter or smaller recording, or raise max_upload_mb", "max_upload_mb")
-
-    def refuse_full_queue(self) -> None:
-        """Refused where so many jobs wait that no further one is taken."""
-        waiting = self.store.count().get("queued", 0) + len(self.uploads.ids())
-        if waiting >= self.settings.max_jobs:
-            what = f"{waiting} recordings wait already, and at most {self.settings.max_jobs} may"
-            raise Refused(503, what, "try again later", "max_jobs", {"retry-after": "60"})
 
     def options(self, given: dict[str, str]) -> Options:
         """What to make of a recording, from texts; Refused where one of them is impossible.
@@ -85,6 +83,11 @@ class Served:
             what = f"the level of intervals can't be '{quoted(given.get('level', ''))}'"
             raise Refused(422, what, f"give {LEVELS[0]:g} to {LEVELS[1]:g}, such as {DEFAULT_LEVEL:g}", "level")
         return Options(model, level, formats, report == "true")
+
+    def admit(self, upload_id: str, name: str, options: Options) -> Job:
+        """`accept`, unless others have filled the list of jobs meanwhile; then Refused, and the upload is as it was."""
+        self.places.look_again()
+        return self.accept(upload_id, name, options)
 
     def accept(self, upload_id: str, name: str, options: Options) -> Job:
         """Make a complete upload the input of a job, and add the job; once, however often it is called.

@@ -181,6 +181,7 @@ _MEANING = {
     401: "It needs the server's token",
     403: "Asked from another site",
     404: "There is no such thing",
+    408: "It came too slowly",
     409: "It doesn't fit what is there",
     411: "It doesn't say how long it is",
     412: "Another version of the protocol",

@@ -5,12 +5,12 @@ https://tus.io/protocols/resumable-upload
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
+import errno
 import os
 import re
-import shutil
+from collections.abc import AsyncIterator
 from email.utils import formatdate
 from typing import Any
 
@@ -19,16 +19,14 @@ from fastapi import APIRouter, Request, Response
 from fastapi import Path as InPath
 
 from avgate.apps.serve.names import shown_name
+from avgate.apps.serve.routes.bodies import body_parts
 from avgate.apps.serve.routes.served import Served
 from avgate.apps.serve.routes.shapes import EXAMPLE_ID, ID, Refused, problems
-from avgate.apps.serve.routes.uploads import FULL, BusyError, Upload, write_all
+from avgate.apps.serve.routes.uploads import FULL, BusyError, Upload, new_id, write_all
 from avgate.core.errors import OutputError
 from avgate.core.text import quoted
 
 VERSION = "1.0.0"
-
-STALL_S = 30.0
-"""Seconds without a byte after which a sender is taken to have gone."""
 
 _KIND = "application/offset+octet-stream"
 _MOST_METADATA = 1 << 14
@@ -46,6 +44,12 @@ def tus_routes(served: Served) -> APIRouter:
             raise Refused(404, "there is no such upload", hint, "", _tus())
         return upload
 
+    def job_of(upload_id: str) -> dict[str, str] | None:
+        """What the sender of an upload is told that has become a job."""
+        whole = re.fullmatch(ID, upload_id, re.ASCII) is not None and uploads.get(upload_id) is None
+        job = served.store.get(upload_id) if whole else None
+        return None if job is None else _tus({"Upload-Offset": str(job.size), "Avgate-Job": job.id})
+
     def state(upload: Upload, offset: int) -> dict[str, str]:
         expires = formatdate(uploads.expires_s(upload.id), usegmt=True)
         return _tus({"Upload-Offset": str(offset), "Upload-Expires": expires})
@@ -53,7 +57,9 @@ def tus_routes(served: Served) -> APIRouter:
     def end(upload: Upload, headers: dict[str, str]) -> None:
         """Make it a job if it is complete; headers tell its sender."""
         if headers["Upload-Offset"] == str(upload.length):
-            headers["Avgate-Job"] = served.accept(upload.id, upload.name, upload.options).id
+            if not uploads.path(upload.id).exists() and served.folder.recording(upload.id) is None:
+                raise FileNotFoundError  # it was given up while its last bytes came
+            headers["Avgate-Job"] = served.admit(upload.id, upload.name, upload.options).id
 
     async def receive(request: Request, upload: Upload, offset: int) -> dict[str, str]:
         """Add a request's body to an upload; what it is told of that."""
@@ -105,8 +111,9 @@ def tus_routes(served: Served) -> APIRouter:
         with_bytes = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
         if with_bytes:
             _check_kind(request)
-        await to_thread.run_sync(served.refuse_full_queue)
-        upload = await to_thread.run_sync(_created, served, name, length, options)
+        upload_id = new_id()
+        async with in_thread(served.places.reserved(upload_id, length)):
+            upload = await to_thread.run_sync(_created, served, name, length, options, upload_id)
         headers = await receive(request, upload, 0) if with_bytes else state(upload, 0)
         return Response(status_code=201, headers=headers | {"Location": f"/api/uploads/{upload.id}"})
 
@@ -121,6 +128,8 @@ def tus_routes(served: Served) -> APIRouter:
     def look(request: Request, upload_id: str = upload_path) -> Response:
         """Ask how many bytes of an upload have come: where to go on."""
         _check_version(request)
+        if (ended := job_of(upload_id)) is not None:
+            return Response(headers=ended | {"Upload-Length": ended["Upload-Offset"], "Cache-Control": "no-store"})
         upload = found(upload_id)
         try:
             headers = state(upload, uploads.offset(upload.id))
@@ -152,6 +161,11 @@ def tus_routes(served: Served) -> APIRouter:
         _check_version(request)
         _check_kind(request)
         offset = _count(request, "upload-offset", least=0)
+        if (ended := await to_thread.run_sync(job_of, upload_id)) is not None:
+            if ended["Upload-Offset"] != str(offset):
+                what = f"the upload has {ended['Upload-Offset']} bytes, not {offset}"
+                raise Refused(409, what, "it is complete", "Upload-Offset", ended)
+            return Response(status_code=204, headers=ended)
         upload = await to_thread.run_sync(found, upload_id)
         return Response(status_code=204, headers=await receive(request, upload, offset))
 
@@ -180,7 +194,7 @@ async def _added(request: Request, served: Served, file: int, length: int, offse
     if _count(request, "content-length", least=0, default=0) > length - offset:
         raise Refused(400, more, "begin it anew with the right length", "Upload-Length", _tus())
     try:
-        at = await written(request, file, length - offset)
+        at = await written(request, served, file, length - offset)
         if at > length:
             os.ftruncate(file, offset)
             raise Refused(400, more, "begin it anew with the right length", "Upload-Length", _tus())
@@ -189,7 +203,7 @@ async def _added(request: Request, served: Served, file: int, length: int, offse
         served.metrics.uploaded(max(0, os.fstat(file).st_size - offset))
 
 
-async def written(request: Request, file: int, most: int) -> int:
+async def written(request: Request, served: Served, file: int, most: int) -> int:
     """Write a request's body to a file, part by part as it comes; the file's size when that is on the disk.
 
     Reading ends with the first part that goes beyond `most` bytes, which isn't written as a whole.
@@ -198,18 +212,20 @@ async def written(request: Request, file: int, most: int) -> int:
         Refused: the disk is full.
         ClientDisconnect: the sender has gone; what it sent is there.
     """
-    came, parts = 0, request.stream().__aiter__()
+    came = 0
+
+    def keep(part: bytes) -> None:
+        if served.places.free_bytes() < len(part):
+            raise OSError(errno.ENOSPC, "the reserve is reached")
+        write_all(file, part)
+
     try:
         try:
-            while came <= most:
-                try:
-                    part = await asyncio.wait_for(anext(parts), STALL_S)
-                except StopAsyncIteration:
-                    break
-                except (asyncio.TimeoutError, TimeoutError):
-                    raise Refused(408, "no byte came for too long", "go on with the upload", "", _tus()) from None
+            async for part in body_parts(request):
                 came += len(part)
-                await to_thread.run_sync(write_all, file, part[: len(part) - max(0, came - most - 1)])
+                await to_thread.run_sync(keep, part[: len(part) - max(0, came - most - 1)])
+                if came > most:
+                    break
         finally:
             await to_thread.run_sync(os.fsync, file)
     except OSError as error:
@@ -220,18 +236,21 @@ async def written(request: Request, file: int, most: int) -> int:
     return os.fstat(file).st_size
 
 
-def _created(served: Served, name: str, length: int, options: Any) -> Upload:
-    refuse_full_disk(served, length)
+def _created(served: Served, name: str, length: int, options: Any, upload_id: str) -> Upload:
     try:
-        return served.uploads.create(name, length, options)
+        return served.uploads.create(name, length, options, upload_id)
     except (OSError, OutputError) as error:
         raise Refused(507, "the server can't write to its disk", "ask who runs it to free space", "data") from error
 
 
-def refuse_full_disk(served: Served, length: int) -> None:
-    """Refused where the disk has no room for so many bytes."""
-    if shutil.disk_usage(served.uploads.folder).free < length:
-        raise Refused(507, "the server's disk has no room for it", "ask who runs it to free space", "data", _tus())
+@contextlib.asynccontextmanager
+async def in_thread(block: contextlib.AbstractContextManager[None]) -> AsyncIterator[None]:
+    """A block whose begin waits for the database and the disk, which the event loop can't."""
+    await to_thread.run_sync(block.__enter__)
+    try:
+        yield
+    finally:
+        block.__exit__(None, None, None)
 
 
 def _tus(more: dict[str, str] | None = None) -> dict[str, str]:

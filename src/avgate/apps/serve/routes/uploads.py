@@ -35,6 +35,10 @@ _ID = re.compile(r"[0-9a-f]{32}")
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
+UNBEGUN_S = 3600.0
+"""Seconds after which an upload goes of which no byte has come."""
+
+
 class BusyError(Exception):
     """Somebody else is sending this upload at this moment."""
 
@@ -76,9 +80,9 @@ class Uploads:
         self._held: set[str] = set()
         folder.mkdir(parents=True, exist_ok=True)
 
-    def create(self, name: str, length: int, options: Options) -> Upload:
+    def create(self, name: str, length: int, options: Options, upload_id: str = "") -> Upload:
         """Begin an upload; OSError or OutputError where the disk refuses."""
-        upload = Upload(new_id(), name, length, options, time.time())
+        upload = Upload(upload_id or new_id(), name, length, options, time.time())
         try:
             write_json(self._about(upload.id), asdict(upload))
             self.path(upload.id).touch(exist_ok=False)
@@ -106,9 +110,11 @@ class Uploads:
         """What was said of an upload, whether or not its bytes are still here."""
         try:
             plain = json.loads(self._about(upload_id).read_text("utf-8"))
+            if not isinstance(plain["length"], int) or not isinstance(plain["name"], str):
+                return None
             options = plain.pop("options")
             return Upload(**plain, options=Options(**(options | {"formats": tuple(options["formats"])})))
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
 
     def offset(self, upload_id: str) -> int:
@@ -118,9 +124,22 @@ class Uploads:
     def expires_s(self, upload_id: str) -> float:
         """When it goes unless more bytes come, in seconds since 1970."""
         try:
-            return self._state(upload_id).st_mtime + self.keep_s
+            state = self._state(upload_id)
         except OSError:
             return 0.0
+        return state.st_mtime + (self.keep_s if state.st_size else min(self.keep_s, UNBEGUN_S))
+
+    def size(self, upload_id: str) -> int:
+        """How many bytes of it there are; 0 where it has gone."""
+        try:
+            return self.offset(upload_id)
+        except OSError:
+            return 0
+
+    def rest(self, upload_id: str) -> int:
+        """How many bytes of it are still to come."""
+        upload = self.read(upload_id)
+        return 0 if upload is None else max(0, upload.length - self.size(upload_id))
 
     def _state(self, upload_id: str) -> os.stat_result:
         state = self.path(upload_id).lstat()
@@ -178,14 +197,18 @@ class Uploads:
 
         What came of a recording that is sent in one request is no upload, and goes after the same time.
         """
-        before_s, gone = time.time() - self.keep_s, []
+        now_s, gone = time.time(), []
         for path in [*self.folder.iterdir()]:
-            with contextlib.suppress(OSError):  # it became a job meanwhile
+            with contextlib.suppress(OSError, BusyError):  # it became a job meanwhile, or somebody sends it
                 if path.suffix == ".json" and path.with_suffix("").exists():
                     continue
-                if path.name not in self._held and path.lstat().st_mtime < before_s:
-                    path.unlink()
-                    self._about(path.name).unlink(missing_ok=True)
+                if _ID.fullmatch(path.name) is None:
+                    if path.lstat().st_mtime + self.keep_s < now_s:
+                        path.unlink()
+                        gone.append(path.name)
+                elif self.expires_s(path.name) < now_s:
+                    with self.hold(path.name):
+                        self.remove(path.name)
                     gone.append(path.name)
         return gone
 

@@ -22,7 +22,7 @@ from procrastinate.schema import SchemaManager
 from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import ConnectionPool
 
-from avgate.apps.serve.jobs import MOST_ATTEMPTS, Job, StoreError
+from avgate.apps.serve.jobs import MOST_ATTEMPTS, Job, StoreError, StoreFullError
 from avgate.apps.serve.settings import PREFIX
 from avgate.apps.serve.stores.shared import COLUMNS, GIVEN_UP, GIVEN_UP_HINT, StoredJobs, ending_of, job_of, values_of
 from avgate.core.errors import OutputError, UsageError
@@ -235,6 +235,8 @@ class PostgresJobs(StoredJobs):
                 yield connection
         except _MISTAKES:
             raise
+        except psycopg.errors.DiskFull as error:
+            raise StoreFullError(reason(error)) from error
         except psycopg.Error as error:
             raise StoreError(reason(error)) from error
 

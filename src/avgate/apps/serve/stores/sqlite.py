@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from avgate.apps.serve.jobs import MOST_ATTEMPTS, Job, StoreError
+from avgate.apps.serve.jobs import MOST_ATTEMPTS, Job, StoreError, StoreFullError
 from avgate.apps.serve.stores.shared import COLUMNS, GIVEN_UP, GIVEN_UP_HINT, StoredJobs, ending_of, job_of, values_of
 from avgate.core.errors import OutputError
 from avgate.core.text import reason
@@ -207,7 +207,9 @@ class SqliteJobs(StoredJobs):
         except _MISTAKES:
             raise
         except sqlite3.Error as error:
-            raise StoreError(reason(error)) from error
+            # Python 3.10 doesn't tell the error's number.
+            kind = StoreFullError if "is full" in str(error) else StoreError
+            raise kind(reason(error)) from error
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._file, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)

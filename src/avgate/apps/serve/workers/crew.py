@@ -18,7 +18,7 @@ from multiprocessing import Pipe, connection
 from typing import Any
 
 from avgate.apps.serve.folder import DataFolder
-from avgate.apps.serve.jobs import MOST_ATTEMPTS, Figures, Job, JobStore, StoreError
+from avgate.apps.serve.jobs import MOST_ATTEMPTS, Figures, Job, JobStore, StoreError, StoreFullError
 from avgate.apps.serve.settings import DEFAULT_MODEL, Settings
 from avgate.apps.serve.workers import worker as estimating
 from avgate.apps.serve.workers.process import Limits, Process, Work
@@ -331,11 +331,18 @@ class Crew:
         if time.monotonic() < self._tidied_s:
             return
         self._tidied_s = time.monotonic() + _TIDY_S
-        now_s = time.time()
-        for job in self._store.expired(now_s - 3600 * self._settings.keep_h):
-            self._store.delete(job.id)
-            self._folder.remove(job.id)
-        self._folder.sweep_uploads(now_s - 3600 * self._settings.uploads_keep_h)
+        for job in self._store.expired(time.time() - 3600 * self._settings.keep_h):
+            delete_job(self._store, self._folder, job.id)
+
+
+def delete_job(store: JobStore, folder: DataFolder, job_id: str) -> None:
+    """Delete a job with its files. Where the store has no room, these go first: that may give it some."""
+    try:
+        store.delete(job_id)
+    except StoreFullError:
+        folder.remove(job_id)
+        store.delete(job_id)
+    folder.remove(job_id)
 
 
 def _failed(error: AvgateError) -> dict[str, Any]:
