@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import threading
 import zipfile
@@ -12,6 +13,7 @@ import pytest
 pytest.importorskip("fastapi", reason='the server needs pip install "avgate[serve]"')
 
 from avgate.apps.serve.routes import annotations as routes
+from avgate.apps.serve.routes.shapes import Refused
 from avgate.labels.formats import LABEL_FORMATS, label_format, read_labels
 from tests.web_server import HERE, serving
 
@@ -229,3 +231,56 @@ def test_a_recording_has_only_so_many(server, monkeypatch):
     assert save(server, job_id, "a").status_code == 204
     assert save(server, job_id, "b").status_code == 409
     assert save(server, job_id, "a").status_code == 204
+
+
+def test_they_have_only_so_many_bytes_together(server, monkeypatch):
+    monkeypatch.setattr(routes, "MOST_KEPT", 3 * len(TABLE))
+    job_id = server.send()
+    assert [save(server, job_id, name).status_code for name in ("a", "b", "c", "a")] == [204, 204, 413, 204]
+    answer = save(server, job_id, "c")
+    assert "together" in answer.json()["error"]
+
+
+def test_very_many_rows_come_as_csv_alone(server, monkeypatch):
+    job_id = server.send()
+    save(server, job_id)
+    for most, status in ((100, 200), (99, 413)):
+        monkeypatch.setattr(routes, "MOST_CONVERTED", most)
+        answer = server.web.get(place(job_id), params={"format": "elan"})
+        assert answer.status_code == status
+    assert "99 rows" in answer.json()["error"]
+    assert server.web.get(place(job_id)).text.count("\n") == 101
+
+
+def test_only_so_many_are_converted_at_once_and_others_later(server, monkeypatch):
+    job_id = server.send()
+    save(server, job_id)
+    convert, within = routes._converted, []
+
+    def converted(*given):
+        if len(within) < routes.MOST_AT_ONCE:
+            at = len(within)
+            within.append(None)
+            within[at] = server.web.get(place(job_id), params={"format": "elan"})
+        return convert(*given)
+
+    monkeypatch.setattr(routes, "_converted", converted)
+    assert server.web.get(place(job_id), params={"format": "elan"}).status_code == 200
+    refused = within[-1]
+    assert (refused.status_code, refused.json()["where"]) == (503, "format")
+    assert int(refused.headers["retry-after"]) > 0
+    assert server.web.get(place(job_id), params={"format": "elan"}).status_code == 200
+
+
+def test_one_that_comes_in_pieces_for_ever_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(routes, "LONGEST_S", 0.3)
+
+    class Sender:
+        async def stream(self):
+            while True:
+                await asyncio.sleep(0.01)
+                yield b"0"
+
+    with pytest.raises(Refused, match=r"longer than 0\.3 s") as caught:
+        asyncio.run(routes._body(Sender()))
+    assert caught.value.status == 408

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import threading
 import zipfile
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi import Path as InPath
 
 from avgate.apps.serve.jobs import Job
+from avgate.apps.serve.routes.bodies import body_parts
 from avgate.apps.serve.routes.files import as_file, kind_of
 from avgate.apps.serve.routes.jobs import by_id
 from avgate.apps.serve.routes.served import FORMATS, Served, refuse_unknown
@@ -25,8 +27,17 @@ from avgate.core.text import quoted
 from avgate.core.types import LabelTrack
 from avgate.labels.formats import label_format, scaled, write_labels
 
-MOST_BYTES, MOST_ROWS, MOST_TARGETS, MOST_NAMES = 16 << 20, 500_000, 8, 200
-"""Most bytes, rows and targets of an annotation, and most annotations of a job."""
+MOST_BYTES, MOST_ROWS, MOST_TARGETS = 16 << 20, 500_000, 8
+"""Most bytes, rows and targets of an annotation."""
+
+MOST_NAMES, MOST_KEPT = 200, 64 << 20
+"""Most annotations of a job, and most bytes that they may have together."""
+
+MOST_CONVERTED, MOST_AT_ONCE = 50_000, 2
+"""Most rows that are made into another format, which takes some seconds, and how many at once."""
+
+LONGEST_S = 120.0
+"""Longest time that an annotation may take to come."""
 
 NAME = "^[A-Za-z0-9_-]{1,80}$"
 """What names of annotations look like: usually RATER-TARGET."""
@@ -47,6 +58,7 @@ def annotation_routes(served: Served) -> APIRouter:
     """The routes of annotations."""
     router = APIRouter(prefix="/api/jobs/{job_id}/annotations", tags=["annotations"])
     found = Depends(by_id(served))
+    converting = threading.BoundedSemaphore(MOST_AT_ONCE)
 
     def named(
         annotation: Annotated[str, InPath(json_schema_extra={"pattern": NAME}, examples=["anna-valence"])],
@@ -69,7 +81,7 @@ def annotation_routes(served: Served) -> APIRouter:
         """List the annotations of a recording."""
         return [_described(path) for path in served.folder.annotations(job.id)]
 
-    @router.get("/{annotation}", response_class=Response, responses=problems(404) | _FILE)
+    @router.get("/{annotation}", response_class=Response, responses=problems(404, 413, 503) | _FILE)
     def annotation(
         format: str = Query(
             "csv", json_schema_extra={"enum": ["csv", *FORMATS]}, description="Label format.", examples=["csv"]
@@ -82,13 +94,19 @@ def annotation_routes(served: Served) -> APIRouter:
         path = stored(job, name)
         if format == "csv":
             return as_file(path, path.name)
-        return _converted(path, name, format)
+        if not converting.acquire(blocking=False):
+            what = f"{MOST_AT_ONCE} annotations are being converted at this moment"
+            raise Refused(503, what, "try again in a while, or take it as csv", "format", {"retry-after": "5"})
+        try:
+            return _converted(path, name, format)
+        finally:
+            converting.release()
 
     @router.put(
         "/{annotation}",
         status_code=204,
         response_class=Response,
-        responses=problems(404, 409, 413, 507),
+        responses=problems(404, 408, 409, 413, 507),
         openapi_extra={"requestBody": _BODY},
     )
     async def save(
@@ -118,7 +136,7 @@ def annotation_routes(served: Served) -> APIRouter:
 
 async def _body(request: Request) -> bytes:
     parts = bytearray()
-    async for part in request.stream():
+    async for part in body_parts(request, LONGEST_S):
         parts += part
         if len(parts) > MOST_BYTES:
             what = f"an annotation has at most {MOST_BYTES >> 20} MB"
@@ -128,9 +146,12 @@ async def _body(request: Request) -> bytes:
 
 def _save(served: Served, job: Job, name: str, table: bytes) -> None:
     labels = _read(table, served.settings.max_duration_s)
-    kept = {path.stem for path in served.folder.annotations(job.id)}
+    kept = {path.stem: path.stat().st_size for path in served.folder.annotations(job.id)}
     if name not in kept and len(kept) >= MOST_NAMES:
         raise Refused(409, f"the recording has {len(kept)} annotations, the most that it may", "delete one")
+    if sum(kept.values()) - kept.get(name, 0) + len(table) > MOST_KEPT:
+        what = f"the recording's annotations have at most {MOST_KEPT >> 20} MB together"
+        raise Refused(413, what, "delete one, or save fewer values a second", "body")
     try:
         path = served.folder.annotate(job.id, name)
         if path.is_symlink():  # behind which it would be written
@@ -180,6 +201,10 @@ def _described(path: Path) -> AnnotationShape:
 
 
 def _converted(path: Path, name: str, format: str) -> Response:
+    with path.open("rb") as table:
+        if sum(1 for _ in table) > MOST_CONVERTED + 1:
+            what = f"an annotation of more than {MOST_CONVERTED:,} rows comes as csv alone"
+            raise Refused(413, what, "take format=csv, and convert it with a program of yours", "format")
     chosen = label_format(format)
     labels = label_format("csv").read(path, None)
     with scratch_folder() as folder:
