@@ -11,7 +11,9 @@ pytest.importorskip("fastapi", reason='the server needs pip install "avgate[serv
 
 from starlette.testclient import WebSocketDenialResponse
 
-from avgate.apps.serve.guard import MOST_BODY, Rates, session
+from avgate.apps.serve.door.bodies import MOST_BODY
+from avgate.apps.serve.door.rates import Rates
+from avgate.apps.serve.door.tokens import session
 from tests.web_server import HERE, TUS, serving
 
 TOKEN = "a-secret-of-the-tests"
@@ -251,7 +253,7 @@ def heard(server, **headers):
 
 def test_live_streams_pass_the_guard_too(tmp_path):
     begun = "a text message isn't a JSON object"
-    with serving(tmp_path / "open", requests_per_minute=6) as server:
+    with serving(tmp_path / "open", requests_per_minute=4) as server:
         assert heard(server) == begun
         assert heard(server, Authorization="Bearer ") == begun  # as a program sends that has no token
         assert heard(server, Origin=HERE) == begun

@@ -21,6 +21,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from avgate.apps.serve.door.bodies import Bounds
 from avgate.apps.serve.folder import DataFolder
 from avgate.apps.serve.guard import Guard
 from avgate.apps.serve.jobs import JobStore, StoreError, StoreFullError
@@ -60,8 +61,14 @@ A client whose machine lost its network says no word; its place is free after bo
 _AWAY = (errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE)
 """Errors of a disk, such as one in the network, that may be over later."""
 
-_FILES = re.compile(r"/api/uploads(/[^/]*)?|/api/jobs/?|/api/jobs/[^/]+/annotations/[^/]+")
-"""Paths to which files are sent; each has its own limit."""
+_RECORDINGS, _TABLES = (
+    re.compile(r"/api/uploads(/[^/]*)?|/api/jobs/?"),
+    re.compile(r"/api/jobs/[^/]+/annotations/[^/]+"),
+)
+"""Paths to which recordings and annotations are sent; each counts its own bytes."""
+
+_TABLE_S = 300.0
+"""Longest time that an annotation may take to come: 16 MiB over a slow line."""
 
 
 def create_app(settings: Settings, store: JobStore, folder: DataFolder, crew: Crew) -> FastAPI:
@@ -116,10 +123,17 @@ def create_app(settings: Settings, store: JobStore, folder: DataFolder, crew: Cr
         token=settings.token,
         loopback=settings.is_loopback,
         per_minute=settings.requests_per_minute,
-        files=lambda method, path: method in ("POST", "PUT", "PATCH") and _FILES.fullmatch(path) is not None,
+        bounds=_bounds,
         ended=metrics.request,
     )
     return app
+
+
+def _bounds(method: str, path: str) -> Bounds:
+    """What the body of a request may be."""
+    if method in ("POST", "PATCH") and _RECORDINGS.fullmatch(path):
+        return Bounds(None, None)
+    return Bounds(None, _TABLE_S) if method == "PUT" and _TABLES.fullmatch(path) else Bounds()
 
 
 async def _clean(served: Served) -> None:

@@ -12,7 +12,7 @@ from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
 from avgate.apps.serve import metrics
-from avgate.apps.serve.guard import log_in
+from avgate.apps.serve.door.tokens import log_in
 from avgate.apps.serve.routes.models import described
 from avgate.apps.serve.routes.served import FORMATS, Served
 from avgate.apps.serve.routes.shapes import (
