@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import socket
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from fastapi.testclient import TestClient
 
-from avgate.apps.serve.api import create_app
+from avgate.apps.serve.api import AppServer, create_app
 from avgate.apps.serve.folder import DataFolder
 from avgate.apps.serve.jobs import Figures, Job
 from avgate.apps.serve.settings import Settings
@@ -170,13 +171,13 @@ def scope(method: str, path: str, headers: Mapping[str, str] | None = None) -> d
 
 def main(data: str, port: str, settings: str) -> None:
     """Serve in this process, for tests that end it."""
-    import uvicorn
-
     chosen = Settings(data=Path(data), models={"live": None}, **json.loads(settings))
     folder = DataFolder(data)
     store = SqliteJobs(folder.database)
     app = create_app(chosen, store, folder, QuickCrew(store, folder))
-    uvicorn.run(app, port=int(port), http="h11", access_log=False, log_level="warning", timeout_graceful_shutdown=2)
+    logging.basicConfig(level=logging.WARNING)
+    with socket.create_server(("127.0.0.1", int(port)), backlog=1024) as listener:
+        AppServer(app, chosen).run(sockets=[listener])
 
 
 def free_port() -> int:

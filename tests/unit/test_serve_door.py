@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("fastapi", reason='the server needs pip install "avgate[serve]"')
 
+from avgate.apps.serve.api import AppServer
 from avgate.apps.serve.door import bodies
 from avgate.apps.serve.door.answers import Answer, say
 from avgate.apps.serve.door.bodies import MOST_BODY, Body, Bounds
 from avgate.apps.serve.door.rates import address_of
 from avgate.apps.serve.door.tokens import is_known, session, sessions
 from avgate.apps.serve.guard import Guard
+from avgate.apps.serve.settings import Settings
 from tests.web_server import serving
 
 TOKEN = "a-secret-of-the-tests"
@@ -215,3 +219,24 @@ def test_a_refused_stream_s_end_is_awaited_as_uvicorn_tells_of_it():
     asyncio.run(say(Answer(401, "no"), scope, receive, send))
     assert coming == []
     assert json.loads(sent[1]["body"])["error"] == "no"
+
+
+class Heard:
+    """An app that keeps what it is told of the last request."""
+
+    def __init__(self):
+        self.state = SimpleNamespace(served=SimpleNamespace(ending=threading.Event()))
+
+    async def __call__(self, scope, receive, send):
+        self.client, self.scheme = scope["client"], scope["scheme"]
+
+
+@pytest.mark.parametrize(("proxies", "believed"), [("", False), ("10.0.0.0/8", True), ("192.168.0.1", False)])
+def test_what_senders_say_of_their_address_is_believed_of_proxies_alone(proxies, believed, tmp_path):
+    app = Heard()
+    config = AppServer(app, Settings(data=tmp_path, proxies=proxies)).config
+    config.load()
+    headers = [(b"x-forwarded-for", b"1.2.3.4"), (b"x-forwarded-proto", b"https")]
+    scope = {"type": "http", "client": ("10.0.0.5", 1), "scheme": "http", "headers": headers}
+    asyncio.run(config.loaded_app(scope, None, None))
+    assert (address_of(app.client), app.scheme) == (("1.2.3.4", "https") if believed else ("10.0.0.5", "http"))

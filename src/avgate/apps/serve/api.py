@@ -22,6 +22,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from avgate.apps.serve.door.bodies import Bounds
+from avgate.apps.serve.door.connections import TAKEN_AT_ONCE, Connection, quiet_libraries, room
 from avgate.apps.serve.folder import DataFolder
 from avgate.apps.serve.guard import Guard
 from avgate.apps.serve.jobs import JobStore, StoreError, StoreFullError
@@ -51,6 +52,9 @@ CLEAN_S = 60.0
 
 GRACE_S = 3
 """Seconds that requests under way have when the server ends."""
+
+_WAITING = 1024
+"""Connections that the system keeps until they are taken."""
 
 PING_S, PONG_S = 5.0, 10.0
 """Seconds from one ping of a live stream's client to the next, and for which the answer is waited for.
@@ -255,12 +259,36 @@ def serve(settings: Settings) -> None:
         shown = f"[{host}]" if ":" in host else host
         console.say(("avgate serves", "bold"), f" at http://{shown}:{port}, with its data in {settings.data}")
         logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
-        logging.getLogger("uvicorn").setLevel(logging.WARNING)
-        logging.getLogger("uvicorn.error").addFilter(_is_news)
+        quiet_libraries()
         app = create_app(settings, store, folder, Crew(store, folder, settings))
+        server = AppServer(app, settings)
+        threading.Thread(target=_ask_early, args=(settings, app.state.served.ending)).start()
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run(sockets=[listener])
+    console.say("stopped; what waits goes on with the next start")
+
+
+def _ask_early(settings: Settings, ending: threading.Event) -> None:
+    """Find out what the models are, so that the first page needn't wait; what fails is said to that one."""
+    with contextlib.suppress(AvgateError):
+        described(settings, ending)
+
+
+class AppServer(uvicorn.Server):
+    """uvicorn with an app of `create_app`.
+
+    Args:
+        app: the app.
+        settings: its limits.
+    """
+
+    def __init__(self, app: FastAPI, settings: Settings):
         config = uvicorn.Config(
             app,
-            http="h11",  # the other one takes headers of any length
+            http=Connection.bound(room(), settings.proxies),  # on h11: the other one takes headers of any length
+            backlog=TAKEN_AT_ONCE,
+            proxy_headers=bool(settings.proxies),
+            forwarded_allow_ips=settings.proxies,
             access_log=False,
             log_config=None,
             server_header=False,
@@ -270,33 +298,17 @@ def serve(settings: Settings) -> None:
             ws_ping_interval=PING_S,
             ws_ping_timeout=PONG_S,
         )
-        ending = app.state.served.ending
-        threading.Thread(target=_ask_early, args=(settings, ending)).start()
-        with contextlib.suppress(KeyboardInterrupt):
-            _Server(config, ending).run(sockets=[listener])
-    console.say("stopped; what waits goes on with the next start")
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """Whether something is wrong: uvicorn says this of every live stream that was refused with words of our own."""
-    return "returned without completing handshake" not in record.getMessage()
-
-
-def _ask_early(settings: Settings, ending: threading.Event) -> None:
-    """Find out what the models are, so that the first page needn't wait; what fails is said to that one."""
-    with contextlib.suppress(AvgateError):
-        described(settings, ending)
-
-
-class _Server(uvicorn.Server):
-    """Tells those who watch jobs that it ends; it would wait for them."""
-
-    def __init__(self, config: uvicorn.Config, ending: threading.Event):
         super().__init__(config)
-        self._ending = ending
+        self._ending = app.state.served.ending
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin; the system keeps more connections waiting than are taken at once."""
+        await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(_WAITING)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """End, in good order."""
+        """End, in good order: those who watch jobs are told, for which uvicorn would wait."""
         self._ending.set()
         super().handle_exit(sig, frame)
 
@@ -305,7 +317,7 @@ def _listening(settings: Settings) -> socket.socket:
     try:
         found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = found[0]
-        return socket.create_server(address[:2], family=family, backlog=1024)
+        return socket.create_server(address[:2], family=family, backlog=_WAITING)
     except OSError as error:
         what = f"can't listen at {settings.host}, port {settings.port} ({reason(error)})"
         raise UsageError(what, where="port", hint="give another one, or end the program that has it") from error

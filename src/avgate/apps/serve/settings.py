@@ -83,6 +83,7 @@ class Settings:
         max_messages_per_s: messages of a live stream in a second, on average over two.
         max_pixels: most pixels of an image of a live stream.
         requests_per_minute: requests that one client may make in a minute.
+        proxies: addresses or networks of reverse proxies, with commas between; what they say of clients is believed.
         keep_h: hours after which a recording that has ended, and its results, are removed.
         uploads_keep_h: hours after which an upload that stopped is removed.
         database: postgresql://..., which several machines may use that share the data folder; empty is SQLite in it.
@@ -112,6 +113,7 @@ class Settings:
     max_messages_per_s: int = 400
     max_pixels: int = 3840 * 2160
     requests_per_minute: int = 600
+    proxies: str = ""
     keep_h: float = 72.0
     uploads_keep_h: float = 24.0
     database: str = field(default="", repr=False)
@@ -123,7 +125,7 @@ class Settings:
             if not (math.isfinite(value) and low <= value <= high):
                 hint = f"give a number from {low:g} to {high:.0f}"
                 raise UsageError(f"{value:g} is out of range", where=name, hint=hint)
-        for name in ("host", "token", "database"):
+        for name in ("host", "token", "proxies", "database"):
             value = getattr(self, name)
             if not value.isascii() or not value.isprintable() or " " in value:
                 raise UsageError(
@@ -137,6 +139,12 @@ class Settings:
             )
             hint = "such as of `openssl rand -hex 16`; or listen at host 127.0.0.1 alone"
             raise UsageError(what, where="token", hint=hint)
+        for network in filter(None, self.proxies.split(",")):
+            try:
+                ipaddress.ip_network(network)
+            except ValueError:
+                hint = "give addresses such as 127.0.0.1 or networks such as 172.16.0.0/12, with commas between"
+                raise UsageError(f"'{network}' is no address and no network", where="proxies", hint=hint) from None
         if self.database and not self.database.startswith(("postgresql://", "postgres://")):
             raise UsageError("this is no database avgate knows", where="database", hint="give postgresql://...")
         shipped = _shipped()

@@ -43,6 +43,20 @@ def address_of(client: tuple[str, int] | None) -> str:
 
 
 @lru_cache(4096)
+def is_within(host: str, networks: str) -> bool:
+    """Whether an address is one of some addresses and networks, with commas between.
+
+    >>> is_within("10.0.0.1", "127.0.0.1,10.0.0.0/8"), is_within("10.0.0.1", "")
+    (True, False)
+    """
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return any(address in ipaddress.ip_network(network) for network in networks.split(",") if network)
+
+
+@lru_cache(4096)
 def _address(host: str) -> str:
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
