@@ -237,3 +237,51 @@ def test_an_attempt_that_is_over_never_replaces_results(folder: DataFolder):
     found = folder.result(ONE, "clip.csv")
     assert found is not None
     assert found.read_text() == "right"
+
+
+posix = pytest.mark.skipif(os.name != "posix", reason="Windows has no such permissions")
+
+
+def permissions(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+@posix
+@pytest.mark.parametrize("mode", [0o755, 0o777, 0o750, 0o2775, 0o700])
+@pytest.mark.parametrize("used", [False, True])
+def test_a_folder_that_others_could_look_into_becomes_private(mode: int, used: bool, tmp_path: Path):
+    root = tmp_path / "data"
+    if used:
+        job = accepted(DataFolder(root)).parent
+    else:
+        root.mkdir()
+    root.chmod(mode)
+    DataFolder(root)
+    assert permissions(root) == 0o700
+    assert not used or job.is_dir()
+
+
+@posix
+def test_a_folder_that_stays_open_to_others_is_refused_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    root = tmp_path / "data"
+    root.mkdir()
+    root.chmod(0o755)
+
+    def refused(*_: object) -> None:
+        raise PermissionError("not yours")
+
+    for chmod in (refused, lambda *_: None):  # somebody else's, and a disk without permissions
+        monkeypatch.setattr(Path, "chmod", chmod)
+        with pytest.raises(OutputError, match="can look into it") as caught:
+            DataFolder(root)
+        assert str(caught.value.where) == str(root)
+    assert list(root.iterdir()) == []
+
+
+@posix
+def test_a_folder_of_others_files_is_left_as_it_is(tmp_path: Path):
+    (tmp_path / "letter.txt").touch()
+    tmp_path.chmod(0o755)
+    with pytest.raises(OutputError, match=r"letter\.txt"):
+        DataFolder(tmp_path)
+    assert permissions(tmp_path) == 0o755

@@ -89,3 +89,17 @@ os.kill(os.getpid(), signal.SIGKILL)
     (cut,) = store.recover(0)
     assert (cut.id, cut.state) == ("1" * 32, "queued")
     store.close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such permissions")
+@pytest.mark.parametrize("before", [None, 0o644, 0o666], ids=["new", "of an earlier version", "open to all"])
+def test_nobody_else_can_read_the_database_and_the_files_beside_it(before: int | None, tmp_path: Path):
+    file = tmp_path / "jobs"
+    if before is not None:
+        SqliteJobs(file).close()
+        file.chmod(before)
+    store = SqliteJobs(file)
+    store.add(Job("1" * 32, "a.mp4", 1, Options()))
+    found = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    store.close()
+    assert found == {"jobs": 0o600, "jobs-wal": 0o600, "jobs-shm": 0o600}

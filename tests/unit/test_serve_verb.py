@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import socket
 
 import pytest
@@ -50,3 +51,19 @@ def test_machines_without_a_server_need_its_database(tmp_path, capsys):
     said = capsys.readouterr()
     assert "database" in said.out + said.err
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("verb", ["serve", "work"])
+def test_processes_that_are_started_inherit_no_secret(verb, monkeypatch, tmp_path):
+    pytest.importorskip("fastapi", reason='the server needs pip install "avgate[serve]"')
+    secrets = {"AVGATE_SERVE_TOKEN": "0123456789abcdef", "AVGATE_SERVE_DATABASE": "postgresql://me:secret@there/jobs"}
+    for name, value in {**secrets, "AVGATE_SERVE_MAX_JOBS": "3"}.items():
+        monkeypatch.setenv(name, value)
+    seen = []
+    module = importlib.import_module("avgate.apps.serve.api" if verb == "serve" else "avgate.apps.serve.work")
+    monkeypatch.setattr(module, verb, lambda settings: seen.append((settings, {**os.environ})))
+    cli.main([verb, "--data", str(tmp_path)])
+    ((settings, environ),) = seen
+    assert (settings.token, settings.database) == tuple(secrets.values())
+    assert settings.max_jobs == 3
+    assert not [value for value in environ.values() if value in secrets.values()]

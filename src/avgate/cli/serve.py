@@ -38,9 +38,11 @@ def serve(
         what = f"the server needs packages that aren't installed: {', '.join(missing)}"
         raise UsageError(what, hint='install them: pip install "avgate[serve]"')
     from avgate.apps.serve.api import serve as run
-    from avgate.apps.serve.settings import Settings
+    from avgate.apps.serve.settings import Settings, forget_secrets
 
-    run(Settings.load(config, host=host, port=port, data=data, token=token))
+    settings = Settings.load(config, host=host, port=port, data=data, token=token)
+    forget_secrets()
+    run(settings)
 
 
 def work(
@@ -63,7 +65,9 @@ def work(
         workers: Recordings that are estimated at the same time.
         config: TOML file of settings.
     """
-    from avgate.apps.serve.settings import Settings
+    from avgate.apps.serve.settings import Settings, forget_secrets
     from avgate.apps.serve.work import work as run
 
-    run(Settings.load(config, database=database, data=data, workers=workers))
+    settings = Settings.load(config, database=database, data=data, workers=workers)
+    forget_secrets()
+    run(settings)

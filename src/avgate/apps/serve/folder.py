@@ -57,7 +57,7 @@ class DataFolder:
         mark: the file that says whose the folder is.
 
     Raises:
-        OutputError: it can't be written, or holds files that no server of avgate put there.
+        OutputError: it can't be written, holds files that no server of avgate put there, or others can look into it.
     """
 
     def __init__(self, root: str | Path, shared: bool = False):
@@ -68,6 +68,7 @@ class DataFolder:
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._refuse_strangers()
+            self._keep_private()
             self.mark.touch(mode=0o600)
             for folder in (self.uploads, self.jobs):
                 folder.mkdir(mode=0o700, exist_ok=True)
@@ -85,6 +86,17 @@ class DataFolder:
             what = f"there are files in it that aren't the server's, such as '{quoted(strange[0])}'"
             hint = "give an empty folder, or one that doesn't exist, as the setting `data`"
             raise OutputError(what, where=self.root, hint=hint)
+
+    def _keep_private(self) -> None:
+        """Let nobody but this user look into it, whoever made it."""
+        if os.name != "posix":
+            return
+        with contextlib.suppress(OSError):
+            if not _is_private(self.root):
+                self.root.chmod(0o700)
+        if not _is_private(self.root):
+            hint = "give one of the server's own user, with the permissions 0700, as the setting `data`"
+            raise OutputError("other users of this machine can look into it", where=self.root, hint=hint)
 
     def hold(self) -> None:
         """Keep other servers out until this process ends or `release`; of a shared folder, those that don't share it.
@@ -292,6 +304,10 @@ def _modified_s(path: Path) -> float:
 
 def _is_folder(path: Path) -> bool:
     return _kind(path) == stat.S_IFDIR
+
+
+def _is_private(path: Path) -> bool:
+    return not path.stat().st_mode & 0o077
 
 
 def _sync(folder: Path) -> None:

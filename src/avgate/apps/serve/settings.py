@@ -6,7 +6,7 @@ import ipaddress
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ PREFIX = "AVGATE_SERVE_"
 
 DEFAULT_MODEL, LIVE_MODEL = "default", "live"
 """Names of the models that come with avgate."""
+
+_SECRETS = ("token", "database")
+"""Settings that nobody else must know."""
 
 _SECRET = 16
 """Fewest characters of a token that other machines may guess at."""
@@ -208,6 +211,12 @@ class Settings:
             return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+
+def forget_secrets(environ: MutableMapping[str, str] = os.environ) -> None:
+    """Take the token and the database's address out of the environment, which workers inherit and have no use for."""
+    for name in _SECRETS:
+        environ.pop(f"{PREFIX}{name.upper()}", None)
 
 
 def weights_of(name: str, path: str | Path | None) -> str | Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import threading
 import time
@@ -58,6 +59,7 @@ class SqliteJobs(StoredJobs):
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
         try:
+            _keep_private(file)
             with self._write() as connection:
                 version = connection.execute("PRAGMA user_version").fetchone()[0]
                 if version == 0:
@@ -67,9 +69,12 @@ class SqliteJobs(StoredJobs):
                     connection.execute("ALTER TABLE jobs ADD COLUMN duration_s REAL")
                 if version < _VERSION:
                     connection.execute(f"PRAGMA user_version = {_VERSION}")
-        except StoreError as error:
-            hint = "give another data folder, or move this file away"
-            raise OutputError(f"this can't be the jobs' database ({error.what})", where=file, hint=hint) from error
+        except (StoreError, OSError) as error:
+            hint, why = (
+                "give another data folder, or move this file away",
+                getattr(error, "what", None) or reason(error),
+            )
+            raise OutputError(f"this can't be the jobs' database ({why})", where=file, hint=hint) from error
         if version > _VERSION:
             what = "the jobs' database is of a later version of avgate"
             raise OutputError(what, where=file, hint="use that version, or give another data folder")
@@ -228,6 +233,17 @@ class SqliteJobs(StoredJobs):
                 self._idle.append(connection)
         if not keep:
             connection.close()
+
+
+def _keep_private(file: Path) -> None:
+    """Let nobody but this user read the file; SQLite gives the files beside it the same permissions."""
+    # An open file isn't closed here: with it, this process' locks on the database would go.
+    if not file.exists():
+        with contextlib.suppress(FileExistsError):  # another process was as quick
+            os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    for path in (file, *(file.with_name(file.name + end) for end in ("-wal", "-shm"))):
+        with contextlib.suppress(FileNotFoundError, PermissionError):  # there is none, or it is somebody else's
+            path.chmod(0o600)
 
 
 def _next_change(connection: sqlite3.Connection) -> int:
