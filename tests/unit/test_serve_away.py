@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("fastapi", reason='the server needs pip install "avgate[serve]"')
 
 from avgate.apps.serve.jobs import Job, Options, StoreError, StoreFullError
+from avgate.apps.serve.routes import about
 from avgate.apps.serve.routes import jobs as routes
 from avgate.apps.serve.routes.uploads import new_id
 from avgate.apps.serve.stores import sqlite
@@ -24,6 +25,7 @@ def server(tmp_path, monkeypatch):
     # Who waits for a lock does so for long; a test needn't.
     monkeypatch.setattr(sqlite, "_BUSY_S", 0.1)
     monkeypatch.setattr(sqlite, "_CHECK_S", 0.1)
+    monkeypatch.setattr(about, "KEPT_S", 0.0)
     with serving(tmp_path / "data") as server:
         yield server
 

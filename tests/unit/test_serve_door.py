@@ -6,6 +6,8 @@ import asyncio
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pytest
@@ -19,6 +21,7 @@ from avgate.apps.serve.door.bodies import MOST_BODY, Body, Bounds
 from avgate.apps.serve.door.rates import address_of
 from avgate.apps.serve.door.tokens import is_known, session, sessions
 from avgate.apps.serve.guard import Guard
+from avgate.apps.serve.live import route
 from avgate.apps.serve.settings import Settings
 from tests.web_server import serving
 
@@ -240,3 +243,32 @@ def test_what_senders_say_of_their_address_is_believed_of_proxies_alone(proxies,
     scope = {"type": "http", "client": ("10.0.0.5", 1), "scheme": "http", "headers": headers}
     asyncio.run(config.loaded_app(scope, None, None))
     assert (address_of(app.client), app.scheme) == (("1.2.3.4", "https") if believed else ("10.0.0.5", "http"))
+
+
+def test_strangers_ask_the_database_and_the_disk_once_a_second(tmp_path, monkeypatch):
+    with serving(tmp_path / "data", token=TOKEN) as server:
+        asked, free = [], [1e6]
+        monkeypatch.setattr(server.store, "check", lambda: asked.append(1))
+        monkeypatch.setattr(type(server.folder), "free_mb", lambda self: free[0])
+        with ThreadPoolExecutor(8) as many:
+            answers = list(many.map(lambda _: server.web.get("/health/ready").status_code, range(30)))
+        assert set(answers) == {200}
+        assert 1 <= len(asked) <= 3 < len(answers)  # it may take longer than a second
+        free[0] = 0.0
+        until = time.monotonic() + 20
+        while server.web.get("/health/ready").status_code == 200:
+            assert time.monotonic() < until
+
+
+def test_streams_that_say_nothing_have_no_place_and_end_soon(tmp_path, monkeypatch):
+    monkeypatch.setattr(route, "HELLO_S", 0.5)
+    with serving(tmp_path / "data", max_streams=1) as server, ExitStack() as opened:
+        live = "/api/live"
+        headers = {"Host": "127.0.0.1:8042"}
+        silent = [opened.enter_context(server.web.websocket_connect(live, headers=headers)) for _ in range(3)]
+        with server.web.websocket_connect(live, headers=headers) as other:
+            other.send_json({"model": "nobody"})
+            assert other.receive_json()["where"] == "model"
+        for one in silent:
+            assert "within 0.5 s" in one.receive_json()["error"]
+            assert one.receive()["code"] == 1008

@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason='the server needs pip install "avgate[serve]"')
 
+from avgate.apps.serve.routes import about
 from avgate.apps.serve.routes import jobs as routes
 from avgate.labels.formats import LABEL_FORMATS
 from tests.web_server import REPORT, TUS, scope, serving
@@ -245,6 +246,7 @@ def test_limits_are_told_as_they_are_set(server):
 
 
 def test_readiness_says_when_no_job_can_be_kept(server, monkeypatch):
+    monkeypatch.setattr(about, "KEPT_S", 0.0)
     assert server.web.get("/health/live").json() == server.web.get("/health/ready").json() == {"status": "ok"}
 
     def broken():

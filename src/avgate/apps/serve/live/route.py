@@ -28,6 +28,9 @@ PATH = "/api/live"
 MOST_TEXT = 4096
 """Characters of a text message."""
 
+HELLO_S = 5.0
+"""Seconds within which a client's first message must come; it has no place among the streams before."""
+
 _LOOK_S = 0.5
 """Seconds between two looks at how long a stream lasts."""
 
@@ -88,8 +91,10 @@ class Live:
         """One client, from its first message to the end."""
         await websocket.accept()
         try:
+            self._refuse_full()
+            hello = await self._hello(websocket)
             with self._place():
-                await self._converse(websocket)
+                await self._converse(websocket, hello)
             code = 1000
         except _Gone:
             return
@@ -102,22 +107,33 @@ class Live:
         with contextlib.suppress(_Gone, asyncio.TimeoutError):
             await self._sent(websocket.close(code), _PART_S)
 
-    @contextlib.contextmanager
-    def _place(self) -> Iterator[None]:
+    def _refuse_full(self) -> None:
         if self.open >= self.limits.max_streams:
             what = f"there are {self.open} streams already, as many as this server takes"
             raise Refused(FULL, what, "try again later", "max_streams")
+
+    @contextlib.contextmanager
+    def _place(self) -> Iterator[None]:
+        self._refuse_full()
         self.open += 1
         try:
             yield
         finally:
             self.open -= 1
 
-    async def _converse(self, websocket: WebSocket) -> None:
-        first = await self._soon(self._next(websocket))
+    async def _hello(self, websocket: WebSocket) -> Hello:
+        try:
+            first = await asyncio.wait_for(self._next(websocket), min(HELLO_S, self.limits.max_idle_s))
+        except asyncio.TimeoutError as error:
+            if self.limits.max_idle_s < HELLO_S:
+                raise _silence(self.limits) from error
+            hint = 'send a JSON object as soon as the stream is open, such as {"model": "live"}'
+            raise Refused(LIMIT, f"the first message didn't come within {HELLO_S:g} s", hint) from error
         if not isinstance(first, str):
             raise Refused(BAD, "the first message isn't text", 'send a JSON object first, such as {"model": "live"}')
-        hello = Hello.read(first, self.limits)
+        return Hello.read(first, self.limits)
+
+    async def _converse(self, websocket: WebSocket, hello: Hello) -> None:
         stream = await self._opened(hello)
         inbox = Inbox(self.limits)
         try:
@@ -210,12 +226,6 @@ class Live:
             what = f"a message has {len(said)} bytes, over {self.limits.max_message_kb} KiB"
             raise Refused(TOO_LARGE, what, "send smaller images", "max_message_kb")
         return said
-
-    async def _soon(self, coming: Any) -> Any:
-        try:
-            return await asyncio.wait_for(coming, self.limits.max_idle_s)
-        except asyncio.TimeoutError as error:
-            raise _silence(self.limits) from error
 
     async def _say(self, websocket: WebSocket, message: Mapping[str, Any]) -> None:
         text = json.dumps(message, allow_nan=False)

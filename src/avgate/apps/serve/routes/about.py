@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
+import time
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
@@ -36,6 +41,9 @@ WEB = Path(str(resources.files("avgate.apps.serve"))) / "web"
 _ROOM_MB = 16.0
 """Room on the disk, in MiB, below which no recording's results would find any, whatever the reserve."""
 
+KEPT_S = 1.0
+"""Seconds for which an answer about readiness holds: strangers may ask as often as they like."""
+
 _MODEL = {
     "name": "default",
     "called": "people (rhgrjca)",
@@ -61,6 +69,7 @@ _TEXT: dict[int | str, dict[str, Any]] = {
 def about_routes(served: Served) -> APIRouter:
     """The routes of the page and of what tells of the server."""
     router = APIRouter()
+    wrong = Kept(lambda: _wrong(served))
 
     @router.get(
         "/api/models", tags=["about"], response_model=list[ModelShape], responses=problems() | answers([_MODEL])
@@ -103,18 +112,10 @@ def about_routes(served: Served) -> APIRouter:
     @router.get(
         "/health/ready", tags=["about"], response_model=Health, responses=problems(503) | answers({"status": "ok"})
     )
-    def ready() -> Health:
+    async def ready() -> Health:
         """Ask whether the server can take a job: its database and its disk work."""
-        where = "database"
-        try:
-            served.store.check()
-            where = "data"
-            served.uploads.check()
-            if (free_mb := served.folder.free_mb()) < max(_ROOM_MB, served.settings.min_free_mb):
-                raise OutputError(f"the disk has {free_mb:.0f} MiB left")
-        except Exception as error:
-            log.warning("not ready, for its setting %s: %s", where, error)
-            raise away(where) from None
+        if (where := await wrong.get()) is not None:
+            raise away(where)
         return Health(status="ok")
 
     @router.get("/metrics", tags=["about"], response_class=Response, responses=problems() | _TEXT)
@@ -135,6 +136,42 @@ def about_routes(served: Served) -> APIRouter:
         return FileResponse(index, headers={"cache-control": "no-cache"})
 
     return router
+
+
+def _wrong(served: Served) -> str | None:
+    """The setting whose part of the server keeps it from taking a job; None where nothing does."""
+    where = "database"
+    try:
+        served.store.check()
+        where = "data"
+        served.uploads.check()
+        if (free_mb := served.folder.free_mb()) < max(_ROOM_MB, served.settings.min_free_mb):
+            raise OutputError(f"the disk has {free_mb:.0f} MiB left")
+    except Exception as error:
+        log.warning("not ready, for its setting %s: %s", where, error)
+        return where
+    return None
+
+
+class Kept:
+    """What a question that takes a while found out, for all who ask within a second.
+
+    Args:
+        ask: asks it; called in a thread.
+    """
+
+    def __init__(self, ask: Callable[[], str | None]):
+        self._ask, self._asking = ask, asyncio.Lock()
+        self._until_s = -math.inf
+        self._found: str | None = None
+
+    async def get(self) -> str | None:
+        """What is known, or found out now."""
+        async with self._asking:
+            if time.monotonic() >= self._until_s:
+                self._found = await to_thread.run_sync(self._ask)
+                self._until_s = time.monotonic() + KEPT_S
+            return self._found
 
 
 class WebFiles(StaticFiles):
