@@ -18,9 +18,9 @@ from avgate.apps.serve.api import AppServer
 from avgate.apps.serve.door import bodies
 from avgate.apps.serve.door.answers import Answer, say
 from avgate.apps.serve.door.bodies import MOST_BODY, Body, Bounds
+from avgate.apps.serve.door.guard import Guard
 from avgate.apps.serve.door.rates import address_of
 from avgate.apps.serve.door.tokens import is_known, session, sessions
-from avgate.apps.serve.guard import Guard
 from avgate.apps.serve.live import route
 from avgate.apps.serve.settings import Settings
 from tests.web_server import serving

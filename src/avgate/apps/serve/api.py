@@ -23,8 +23,8 @@ from starlette.requests import ClientDisconnect
 
 from avgate.apps.serve.door.bodies import Bounds
 from avgate.apps.serve.door.connections import TAKEN_AT_ONCE, Connection, quiet_libraries, room
+from avgate.apps.serve.door.guard import Guard
 from avgate.apps.serve.folder import DataFolder
-from avgate.apps.serve.guard import Guard
 from avgate.apps.serve.jobs import JobStore, StoreError, StoreFullError
 from avgate.apps.serve.live import add_live
 from avgate.apps.serve.metrics import Metrics
