@@ -69,10 +69,7 @@ _RECORDINGS, _TABLES = (
     re.compile(r"/api/uploads(/[^/]*)?|/api/jobs/?"),
     re.compile(r"/api/jobs/[^/]+/annotations/[^/]+"),
 )
-"""Paths to which recordings and annotations are sent; each counts its own bytes."""
-
-_TABLE_S = 300.0
-"""Longest time that an annotation may take to come: 16 MiB over a slow line."""
+"""Paths to which recordings and annotations are sent; their routes look after bytes and time, see routes/bodies.py."""
 
 
 def create_app(settings: Settings, store: JobStore, folder: DataFolder, crew: Crew) -> FastAPI:
@@ -135,9 +132,9 @@ def create_app(settings: Settings, store: JobStore, folder: DataFolder, crew: Cr
 
 def _bounds(method: str, path: str) -> Bounds:
     """What the body of a request may be."""
-    if method in ("POST", "PATCH") and _RECORDINGS.fullmatch(path):
-        return Bounds(None, None)
-    return Bounds(None, _TABLE_S) if method == "PUT" and _TABLES.fullmatch(path) else Bounds()
+    recording = method in ("POST", "PATCH") and _RECORDINGS.fullmatch(path)
+    table = method == "PUT" and _TABLES.fullmatch(path)
+    return Bounds(None, None) if recording or table else Bounds()
 
 
 async def _clean(served: Served) -> None:

@@ -1,4 +1,4 @@
-"""A request's body as it comes, from senders that may stop, crawl or never end."""
+"""Recordings and annotations as they come, from senders that may stop, crawl or never end."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from collections.abc import AsyncIterator
 
 from fastapi import Request
 
+from avgate.apps.serve.door.bodies import STALL_S
 from avgate.apps.serve.routes.shapes import Refused
-
-STALL_S = 30.0
-"""Seconds without a byte after which a sender is taken to have gone."""
 
 LEAST_BYTES_S, CRAWL_S = 1024, 60.0
 """Fewest bytes a second, on average, and the seconds in which that isn't looked at yet."""
