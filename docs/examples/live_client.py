@@ -30,8 +30,7 @@ def message(piece):
 def play(recording, server):
     """Send frames at their times, and sound when its last sample was heard; then that it is the end."""
     began_s = time.monotonic()
-    frames = ((frame.time_s, frame) for frame in recording.frames())
-    sound = ((piece.end_s, piece) for piece in recording.sound(0.05))
+    frames, sound = ((f.time_s, f) for f in recording.frames()), ((s.end_s, s) for s in recording.sound(0.05))
     with suppress(websockets.ConnectionClosed):  # the loop below says why
         for time_s, piece in heapq.merge(frames, sound, key=lambda each: each[0]):
             time.sleep(max(0.0, began_s + time_s - time.monotonic()))
@@ -41,12 +40,11 @@ def play(recording, server):
 
 recording = open_recording(sys.argv[1])
 address, model = [*sys.argv[2:], *("ws://127.0.0.1:8042/api/live", "live")[len(sys.argv) - 2 :]]
+hello = {"model": model, "video": recording.has_frames, "sound": bool(recording.info.audio_codec)}
 headers = {"Authorization": f"Bearer {os.environ.get('AVGATE_SERVE_TOKEN', '')}"}
 try:
     with websockets.sync.client.connect(address, additional_headers=headers) as server:
-        server.send(
-            json.dumps({"model": model, "video": recording.has_frames, "sound": bool(recording.info.audio_codec)})
-        )
+        server.send(json.dumps(hello))
         for said in map(json.loads, server):
             if "ready" in said:
                 threading.Thread(target=play, args=(recording, server), daemon=True).start()

@@ -74,6 +74,10 @@ def test_an_annotation_is_fetched_for_elan(ask, server, tmp_path):
     assert "ANNOTATION_DOCUMENT" in saved.read_text()
 
 
+def test_limits_are_told(ask):
+    assert '"max_upload_mb"' in ask("/api/limits")
+
+
 def test_an_upload_goes_on_where_it_was(ask):
     upload = re.findall(r"(?im)^location: /api/uploads/(\w+)", ask("Upload-Length:"))[0]
     assert re.findall(r"(?im)^upload-offset: (\d+)", ask("curl -I", UPLOAD=upload)) == ["0"]

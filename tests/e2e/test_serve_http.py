@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 MUTATIONS = int(os.environ.get("AVGATE_MUTATIONS", "60"))
 """How many mutated requests are sent; the server must stand thousands."""
 
-EXAMPLES = int(os.environ.get("AVGATE_SCHEMA_EXAMPLES", "10"))
+EXAMPLES = int(os.environ.get("AVGATE_SCHEMA_EXAMPLES", "5"))
 """With how many requests each operation is tried."""
 
 KILLS = int(os.environ.get("SERVE_KILLS", "2"))
