@@ -42,8 +42,8 @@ serve: $(INSTALLED)  ## start the server and its page on this machine
 test: $(INSTALLED)  ## every promise once, in two minutes on two cores
 	$(BIN)/pytest $(SPREAD) -m "not slow"
 
-test-slow: $(INSTALLED)  ## the tests that make test leaves out: further variants, long runs, servers
-	$(BIN)/pytest $(SPREAD) -m slow
+test-slow: $(INSTALLED)  ## the tests that make test leaves out and .ci/run has time for: further variants, servers
+	$(BIN)/pytest $(SPREAD) -m "slow and not long"
 
 test-all: $(INSTALLED)  ## all tests
 	$(BIN)/pytest $(SPREAD)

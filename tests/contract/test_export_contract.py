@@ -27,6 +27,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 TCN = TcnConfig(channels=(8,))
 
+REPRESENTATIVE = ("rhgrjca", "jca", "tagf", "hgrjca-form=additive", "LstmConfig", "concat-lstm")
+"""Cases that .ci/run has time for; the others bring no operation that these lack, or are their neighbours."""
+
+
+def case(fusion: Any, encoder: Any, name: str) -> Any:
+    return pytest.param(fusion, encoder, id=name, marks=() if name in REPRESENTATIVE else pytest.mark.long)
+
 
 def checkpoint_of(fusion: Any, encoder: Any = TCN, seed: int = 0) -> Checkpoint:
     """With random weights, and with widths that depend on what is absent."""
@@ -50,12 +57,12 @@ def cases() -> list[Any]:
     """Every fusion, and what brings other operations, in two iterations at most; and recurrent encoders."""
     more = ("hgrjca-time_mixing=relative", "hgrjca-form=additive")
     found = [
-        pytest.param(in_iterations(v.values[0], 1 if "=" in v.id else 2), TCN, id=v.id)
+        case(in_iterations(v.values[0], 1 if "=" in v.id else 2), TCN, v.id)
         for v in VARIANTS
         if "=" not in v.id or v.id in more
     ]
     for encoder in (LstmConfig(dim=8), GruConfig(dim=8)):
-        found.append(pytest.param(ConcatConfig(), encoder, id=type(encoder).__name__))
+        found.append(case(ConcatConfig(), encoder, type(encoder).__name__))
     return found
 
 
@@ -66,11 +73,11 @@ def in_iterations(fusion: Any, most: int) -> Any:
 
 CAUSAL_TCN = TcnConfig(channels=(8, 8), causal=True)
 CAUSAL = [
-    pytest.param(RhgrjcaConfig(iterations=2, time_mixing="decay"), CAUSAL_TCN, id="rhgrjca"),
-    pytest.param(JcaConfig(time_mixing="decay"), CAUSAL_TCN, id="jca"),
-    pytest.param(TagfConfig(time_mixing="decay"), CAUSAL_TCN, id="tagf"),
-    pytest.param(ConcatConfig(), LstmConfig(dim=8, causal=True), id="concat-lstm"),
-    pytest.param(ConcatConfig(), GruConfig(dim=8, layers=2, causal=True), id="concat-gru"),
+    case(RhgrjcaConfig(iterations=2, time_mixing="decay"), CAUSAL_TCN, "rhgrjca"),
+    case(JcaConfig(time_mixing="decay"), CAUSAL_TCN, "jca-decay"),
+    case(TagfConfig(time_mixing="decay"), CAUSAL_TCN, "tagf-decay"),
+    case(ConcatConfig(), LstmConfig(dim=8, causal=True), "concat-lstm"),
+    case(ConcatConfig(), GruConfig(dim=8, layers=2, causal=True), "concat-gru"),
 ]
 
 
@@ -86,7 +93,7 @@ def test_the_onnx_file_of_a_step_gives_the_models_numbers_over_a_thousand_steps(
 
 @pytest.mark.parametrize(
     ("fusion", "encoder"),
-    [*cases(), pytest.param(RhgrjcaConfig(iterations=1, time_mixing="decay"), CAUSAL_TCN, id="decay")],
+    [*cases(), case(RhgrjcaConfig(iterations=1, time_mixing="decay"), CAUSAL_TCN, "decay")],
 )
 def test_the_onnx_file_of_a_model_gives_its_numbers_at_any_length_it_takes(fusion, encoder):
     checkpoint = checkpoint_of(fusion, encoder)

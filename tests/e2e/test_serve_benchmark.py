@@ -14,6 +14,7 @@ pytest.importorskip("fastapi", reason='the server needs pip install "avgate[serv
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_benchmark_of_the_server_writes_a_page_with_every_part(tmp_path):
     page = tmp_path / "serve.md"
     small = "--requests 20 --megabytes 5 --streams 2 --seconds 1 --minutes 0.035 --recording 1 --rest 0.5"
