@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -109,6 +109,14 @@ class Server:
     def add(self, place: str, offset: int, data: bytes):
         """Add bytes to an upload; the answer."""
         return self.web.patch(place, headers=TUS | BYTES | {"Upload-Offset": str(offset)}, content=data)
+
+    def watched(self, job_id: str, meanwhile: Callable[[], None]):
+        """The answer to one who watches a job until it ends, while something is done beside."""
+        other = threading.Thread(target=meanwhile)
+        other.start()
+        answer = self.web.get(f"/api/jobs/{job_id}/events")
+        other.join()
+        return answer
 
     def left(self) -> list[str]:
         """The files in its folder, but the database."""

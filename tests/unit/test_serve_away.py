@@ -139,10 +139,7 @@ def test_who_watches_waits_until_the_database_is_back(server, monkeypatch):
             time.sleep(0.01)
         server.store.cancel(job_id)
 
-    other = threading.Thread(target=end)
-    other.start()
-    answer = server.web.get(f"/api/jobs/{job_id}/events")
-    other.join()
+    answer = server.watched(job_id, end)
     assert answer.status_code == 200
     assert '"state":"cancelled"' in answer.text.replace(" ", "")
 

@@ -145,10 +145,7 @@ def test_a_job_is_watched_until_it_ends(server, monkeypatch):
         time.sleep(0.1)
         server.store.cancel(job_id)
 
-    worker = threading.Thread(target=work)
-    worker.start()
-    answer = server.web.get(f"/api/jobs/{job_id}/events")
-    worker.join()
+    answer = server.watched(job_id, work)
     assert answer.headers["content-type"].startswith("text/event-stream")
     seen = list(events(answer))
     assert {name for name, _ in seen} == {"job"}

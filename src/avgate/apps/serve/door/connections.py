@@ -72,7 +72,7 @@ class Connection(H11Protocol):
         self.waits_s: float | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Take it, or make room by ending the one that has waited for longest: itself, where none else waits."""
         super().connection_made(transport)
         self._watch()
