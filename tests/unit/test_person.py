@@ -11,6 +11,7 @@ from avgate.core.errors import UsageError
 from avgate.core.types import VideoFrame
 from avgate.faces import Person, find_person
 from avgate.faces import person as module
+from avgate.faces.engines import Face
 from avgate.faces.following import Follower, Start
 
 SIZE = (200, 100)
@@ -19,8 +20,6 @@ SIZE = (200, 100)
 
 class Scene:
     """An engine for made-up faces: `where` says by time which squares (x, y, side in pixels) are in view."""
-
-    blendshapes = None
 
     def __init__(self, where):
         self.where, self.time_s, self.scans = where, 0.0, 0
@@ -41,7 +40,7 @@ class Scene:
         if not boxes:
             return None
         corners = np.resize(boxes[0].reshape(2, 2), (478, 2))
-        return np.column_stack([corners, np.zeros(478)]).astype(np.float32)
+        return Face(np.column_stack([corners, np.zeros(478)]).astype(np.float32))
 
 
 ANA, BEA, CY = (10, 40, 20), (85, 30, 20), (150, 40, 30)
@@ -147,9 +146,9 @@ def test_the_chosen_person_is_waited_for_and_nobody_else_is_followed_instead():
         return [CY] if 2 <= time_s < 8 else [ANA, CY]
 
     scene = Scene(away)
-    follower = Follower(scene, Start(1.0, np.array(box(ANA)) / np.tile(SIZE, 2)))
-    lefts = [follower.step(frame.image, frame.time_s)[0] for frame in scene.frames(9, 10)]
-    seen = [None if mesh is None else float(mesh[:, 0].min()) for mesh in lefts]
+    follower = Follower([scene, scene], Start(1.0, np.array(box(ANA)) / np.tile(SIZE, 2)))
+    faces = [follower.step(frame.image, frame.time_s)[0] for frame in scene.frames(9, 10)]
+    seen = [None if face is None else float(face.mesh[:, 0].min()) for face in faces]
     assert seen[:10] == [None] * 10, "before the person is there, nobody is followed"
     assert seen[10:20] == [ANA[0]] * 10
     assert seen[20:80] == [None] * 60

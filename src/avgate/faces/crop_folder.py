@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from avgate.core.types import BLENDSHAPES, CROP_SIZE, MESH_POINTS, FaceTrack
-from avgate.faces.engines import Engine, open_engine
+from avgate.faces.engines import Engine, Face, open_engine
 from avgate.faces.following import box_of
 from avgate.faces.model_file import find_face_model
 
@@ -73,9 +73,9 @@ def track_crops(
                 crop[i], present[i] = image, True
                 found = _mesh(engine, image, float(times[i])) if engine else None
                 if found is not None:
-                    points[i] = found
-                    if shapes is not None and engine is not None:
-                        shapes[i] = engine.blendshapes
+                    points[i] = found.mesh
+                    if shapes is not None and found.blendshapes is not None:
+                        shapes[i] = found.blendshapes
             others, size = np.zeros(n, int), (CROP_SIZE, CROP_SIZE)
             yield FaceTrack(times, present, points, box_of(points), crop, others, size, shapes)
     if unreadable:
@@ -95,10 +95,12 @@ def _read(file: Path) -> np.ndarray | None:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def _mesh(engine: Engine, image: np.ndarray, time_s: float) -> np.ndarray | None:
-    """Mesh float32 [478 3] in pixels of the crop, or None."""
+def _mesh(engine: Engine, image: np.ndarray, time_s: float) -> Face | None:
+    """The face, in pixels of the crop, or None."""
     import cv2
 
     roomy = cv2.copyMakeBorder(image, _MARGIN, _MARGIN, _MARGIN, _MARGIN, cv2.BORDER_REPLICATE)
     found = engine.follow(cv2.resize(roomy, None, fx=_ZOOM, fy=_ZOOM, interpolation=cv2.INTER_CUBIC), time_s)
-    return None if found is None else found / _ZOOM - np.array([_MARGIN, _MARGIN, 0], np.float32)
+    if found is None:
+        return None
+    return found._replace(mesh=found.mesh / _ZOOM - np.array([_MARGIN, _MARGIN, 0], np.float32))

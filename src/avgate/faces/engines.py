@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -19,21 +19,26 @@ LONGEST_SIDE = (1 << 15) - 2
 """Most pixels of an image's side in which a face is looked for; OpenCV inside mediapipe ends the process over more."""
 
 
+class Face(NamedTuple):
+    """A face in an image.
+
+    Attributes:
+        mesh: float32 [478 3] in pixels.
+        blendshapes: float32 [52]; None from an engine that wasn't opened for them.
+    """
+
+    mesh: np.ndarray
+    blendshapes: np.ndarray | None = None
+
+
 class Engine(Protocol):
     """A mesh tracker for one face, and a detector of all faces. Images are contiguous uint8 [h w 3] RGB.
 
     An image with a side of over LONGEST_SIDE has no face.
-
-    Attributes:
-        blendshapes: float32 [52] of the face that `follow` found last, if the engine was opened for blendshapes.
     """
 
-    @property
-    def blendshapes(self) -> np.ndarray | None:
-        """See above."""
-
-    def follow(self, image: np.ndarray, time_s: float) -> np.ndarray | None:
-        """Mesh float32 [478 3] in pixels: the face followed in the last image, or any face if there was none."""
+    def follow(self, image: np.ndarray, time_s: float) -> Face | None:
+        """The face followed in the last image, or any face if there was none."""
 
     def scan(self, image: np.ndarray) -> np.ndarray:
         """Boxes of all faces in the image, float [faces 4]: x0 y0 x1 y1 in pixels."""
@@ -114,12 +119,7 @@ class _Bounded:
     def __init__(self, engine: Engine):
         self._engine = engine
 
-    @property
-    def blendshapes(self) -> np.ndarray | None:
-        """See Engine."""
-        return self._engine.blendshapes
-
-    def follow(self, image: np.ndarray, time_s: float) -> np.ndarray | None:
+    def follow(self, image: np.ndarray, time_s: float) -> Face | None:
         """See Engine."""
         return self._engine.follow(image, time_s) if max(image.shape) <= LONGEST_SIDE else None
 
@@ -139,8 +139,6 @@ class _Bounded:
 class BundledEngine:
     """The models inside mediapipe (`mediapipe.solutions`), which releases from 0.10.30 on lack."""
 
-    blendshapes: np.ndarray | None = None
-
     def __init__(self, threshold: float):
         from mediapipe import solutions
 
@@ -158,10 +156,10 @@ class BundledEngine:
             )
             self._opened = opened.pop_all()
 
-    def follow(self, image: np.ndarray, time_s: float) -> np.ndarray | None:
+    def follow(self, image: np.ndarray, time_s: float) -> Face | None:
         """See Engine; this model counts its own time."""
         faces = self._mesh.process(image).multi_face_landmarks
-        return _pixels(_unpack(faces[0]), image) if faces else None
+        return Face(_pixels(_unpack(faces[0]), image)) if faces else None
 
     def scan(self, image: np.ndarray) -> np.ndarray:
         """See Engine."""
@@ -211,16 +209,16 @@ class TaskEngine:
             )
             self._opened = opened.pop_all()
         self._last_ms = -1
-        self.blendshapes: np.ndarray | None = None
 
-    def follow(self, image: np.ndarray, time_s: float) -> np.ndarray | None:
+    def follow(self, image: np.ndarray, time_s: float) -> Face | None:
         """See Engine; mediapipe needs strictly increasing whole milliseconds, so close timestamps are shifted."""
         self._last_ms = max(self._last_ms + 1, round(time_s * 1000))
         found = self._mesh.detect_for_video(_wrap(image), self._last_ms)
-        faces = found.face_landmarks
+        if not found.face_landmarks:
+            return None
         scores = found.face_blendshapes[0] if found.face_blendshapes else None
-        self.blendshapes = None if scores is None else np.array([shape.score for shape in scores], np.float32)
-        return _pixels(_attributes(faces[0]), image) if faces else None
+        shapes = None if scores is None else np.array([shape.score for shape in scores], np.float32)
+        return Face(_pixels(_attributes(found.face_landmarks[0]), image), shapes)
 
     def scan(self, image: np.ndarray) -> np.ndarray:
         """See Engine."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,12 +15,15 @@ import numpy as np
 from avgate.core.state import Stateful
 from avgate.core.types import BLENDSHAPES, CROP_SIZE, MESH_POINTS, FaceTrack, VideoFrame
 from avgate.faces.align import align_crop
-from avgate.faces.engines import Engine, open_engine
+from avgate.faces.engines import Engine, Face, open_engine
 from avgate.faces.following import Follower, Start, box_of
 from avgate.faces.model_file import SHA256, find_face_model, sha256
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 """Raise it whenever the code of this folder changes the tracks."""
+
+ENGINES = 2
+"""Trackers that take turns with the frames of a video. The tracks depend on it: it isn't the number of cores."""
 
 
 def face_fingerprint(model: str | Path | None = None) -> str:
@@ -46,10 +51,9 @@ def face_fingerprint(model: str | Path | None = None) -> str:
 class _Row:
     time_s: float
     size: tuple[int, int]
-    mesh: np.ndarray | None
+    face: Face | None
     crop: np.ndarray | None
     others: int
-    blendshapes: np.ndarray | None
 
 
 class FaceTracker:
@@ -76,7 +80,7 @@ class FaceTracker:
         self.fingerprint = face_fingerprint(self._model)
 
     def track(self, frames: Iterable[VideoFrame], block: int = 64, start: Start | None = None) -> Generator[FaceTrack]:
-        """Track one video; only one frame at a time is in memory.
+        """Track one video, on two cores; only a few frames at a time are in memory.
 
         Read the tracks to the end, or close the iterator (`contextlib.closing`): it holds native models until then.
 
@@ -90,10 +94,9 @@ class FaceTracker:
         """
         if block < 1:
             raise ValueError(f"a block holds at least 1 frame, not {block}")
-        with self.live(start) as live:
+        with self.live(start) as live, closing(live.rows(frames)) as found:
             rows: list[_Row] = []
-            for frame in frames:
-                row = live.row(frame)
+            for row in found:
                 if rows and row.size != rows[0].size:
                     yield live.block(rows)
                     rows = []
@@ -114,8 +117,9 @@ class FaceTracker:
         Yields:
             The tracker of this video.
         """
-        with open_engine(self._model, self._blendshapes) as engine:
-            yield LiveTracker(engine, start, self._crops, self._blendshapes)
+        with ExitStack() as opened:
+            engines = [opened.enter_context(open_engine(self._model, self._blendshapes)) for _ in range(ENGINES)]
+            yield LiveTracker(engines, start, self._crops, self._blendshapes)
 
 
 class LiveTracker(Stateful):
@@ -127,39 +131,52 @@ class LiveTracker(Stateful):
 
     STATE = ("_follower",)
 
-    def __init__(self, engine: Engine, start: Start | None, crops: bool, blendshapes: bool):
-        self._engine, self._crops, self._blendshapes = engine, crops, blendshapes
-        self._follower = Follower(engine, start)
+    def __init__(self, engines: Sequence[Engine], start: Start | None, crops: bool, blendshapes: bool):
+        self._engines, self._crops, self._blendshapes = engines, crops, blendshapes
+        self._follower = Follower(engines, start)
 
     def look(self, frame: VideoFrame) -> FaceTrack:
         """The face in the next frame, which may have another size than the last: a track of one row."""
         return self.block([self.row(frame)])
 
+    def rows(self, frames: Iterable[VideoFrame]) -> Generator[_Row]:
+        """The faces in many frames, for `block`, to the bit as `row` finds them; every engine has a thread of its own.
+
+        Close the iterator before the engines.
+        """
+        waiting: deque[VideoFrame] = deque()
+        with ThreadPoolExecutor(len(self._engines), thread_name_prefix="mesh") as pool:
+            for frame in frames:
+                waiting.append(VideoFrame(frame.time_s, np.ascontiguousarray(frame.image)))
+                self._follower.announce(waiting[-1].image, frame.time_s, pool)
+                if len(waiting) == len(self._engines):
+                    yield self.row(waiting.popleft())
+            while waiting:
+                yield self.row(waiting.popleft())
+
     def row(self, frame: VideoFrame) -> _Row:
         """The face in the next frame, for `block`."""
         image = np.ascontiguousarray(frame.image)
-        mesh, others = self._follower.step(image, frame.time_s)
-        crop = align_crop(image, mesh) if self._crops and mesh is not None else None
-        shapes = self._engine.blendshapes if mesh is not None else None
-        return _Row(frame.time_s, (image.shape[1], image.shape[0]), mesh, crop, others, shapes)
+        face, others = self._follower.step(image, frame.time_s)
+        crop = align_crop(image, face.mesh) if self._crops and face is not None else None
+        return _Row(frame.time_s, (image.shape[1], image.shape[0]), face, crop, others)
 
     def block(self, rows: Sequence[_Row]) -> FaceTrack:
         """One track of at least one row, all of frames of one size."""
         n = len(rows)
         mesh = np.full((n, MESH_POINTS, 3), np.nan, np.float32)
         crop = np.zeros((n, CROP_SIZE, CROP_SIZE, 3), np.uint8) if self._crops else None
-        for i, row in enumerate(rows):
-            if row.mesh is not None:
-                mesh[i] = row.mesh
-            if crop is not None and row.crop is not None:
-                crop[i] = row.crop
         shapes = np.full((n, len(BLENDSHAPES)), np.nan, np.float32) if self._blendshapes else None
         for i, row in enumerate(rows):
-            if shapes is not None and row.blendshapes is not None:
-                shapes[i] = row.blendshapes
+            if row.face is not None:
+                mesh[i] = row.face.mesh
+            if crop is not None and row.crop is not None:
+                crop[i] = row.crop
+            if shapes is not None and row.face is not None and row.face.blendshapes is not None:
+                shapes[i] = row.face.blendshapes
         return FaceTrack(
             time_s=np.array([row.time_s for row in rows], np.float64),
-            present=np.array([row.mesh is not None for row in rows]),
+            present=np.array([row.face is not None for row in rows]),
             mesh=mesh,
             box=box_of(mesh),
             crop=crop,
