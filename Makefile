@@ -29,7 +29,7 @@ define install
 test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
 $(1)/bin/pip install --quiet --disable-pip-version-check --no-compile -c $(2) torch
 $(1)/bin/pip install --quiet --disable-pip-version-check --no-compile -c $(2) -e ".[dev]"
-env -u PYTHONDONTWRITEBYTECODE $(1)/bin/python -c "import avgate.apps.predict, avgate.compare.comparison, hypothesis, onnxscript, pandas, transformers"
+env -u PYTHONDONTWRITEBYTECODE $(1)/bin/python -c "import avgate.apps.predict.many, avgate.compare.comparison, hypothesis, onnxscript, pandas, transformers"
 touch $(1)/.installed
 endef
 

@@ -155,7 +155,7 @@ def smile(video: Path) -> None:
 
 def predict(video: Path, out: Path) -> None:
     """What `avgate predict` does."""
-    from avgate.apps.predict import predict as run
+    from avgate.apps.predict.many import predict as run
 
     run([video], out)
 

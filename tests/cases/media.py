@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from avgate.apps.predict import predict
-from avgate.core.types import SAMPLE_RATE
+from avgate.apps.predict.many import predict
+from avgate.core.types import SAMPLE_RATE, Trace
 from avgate.media import Media
+from avgate.report.writers.json import read_json
 from tests.cases.measure import Case, Found, Measured, clicks, flashes, kept, measured
 
 FRAME_S = 0.04
@@ -83,8 +84,13 @@ def _negative(folder: Path) -> Found:
 
 def _predicted(path: Path, report: bool = False) -> tuple[Measured, list[str]]:
     with tempfile.TemporaryDirectory() as out:
-        found = measured(lambda: predict([path], Path(out), report=report)[0])
+        found = measured(lambda: _trace(path, Path(out), report))
         return found, sorted(file.name for file in Path(out).iterdir())
+
+
+def _trace(path: Path, out: Path, report: bool) -> Trace:
+    predict([path], out, report=report)
+    return read_json(out / f"{path.stem}.json")
 
 
 def _voice(folder: Path) -> Found:

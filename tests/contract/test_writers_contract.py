@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from avgate.apps.predict import writers_named
+from avgate.apps.predict.outputs import writers_named
 from avgate.core.errors import OutputError
 from avgate.core.types import Trace
 from avgate.labels.formats import label_format

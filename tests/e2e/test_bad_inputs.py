@@ -59,7 +59,9 @@ def test_files_that_name_other_files_open_none_of_them(tmp_path, checkpoint, fai
     files = [tmp_path / f"{i}.mp4" for i, _ in enumerate(CONTENTS)]
     for file, kind in zip(files, CONTENTS, strict=True):
         file.write_bytes(content(kind, part))
-    said = fails(1, "predict", *files, "--checkpoint", checkpoint, "--out", tmp_path / "out", "--no-report")
+    said = fails(
+        1, "predict", *files, "--checkpoint", checkpoint, "--out", tmp_path / "out", "--no-report", "--jobs", 1
+    )
     assert f"{len(files)} of {len(files)} recordings failed" in said
     assert all(file.name in said for file in files)
     assert not (tmp_path / "out").exists()
@@ -72,9 +74,8 @@ def test_a_recording_s_name_is_nothing_but_a_name(tmp_path, checkpoint, capsys):
     names = list({Path(name).stem: name for name in FILE_NAMES}.values())
     for name in names:
         (given / name).write_bytes(sound)
-    main(
-        ["predict", *(str(given / n) for n in names), "--checkpoint", str(checkpoint), "--out", str(out), "--no-report"]
-    )
+    recordings = [str(given / name) for name in names]
+    main(["predict", *recordings, "--checkpoint", str(checkpoint), "--out", str(out), "--no-report", "--jobs", "1"])
     assert {path.name for path in out.iterdir()} == {f"{Path(n).stem}{end}" for n in names for end in (".csv", ".json")}
     assert all(json.loads(path.read_bytes()) for path in out.glob("*.json"))
     assert {path.name for path in tmp_path.iterdir()} == {"given", "out", "sound.wav"}
@@ -85,7 +86,9 @@ def test_a_recording_s_name_is_nothing_but_a_name(tmp_path, checkpoint, capsys):
 def test_one_bad_video_among_several_costs_only_itself(tmp_path, corpus, checkpoint, fails):
     good = Rendered(corpus).clips()[0].video
     out = tmp_path / "out"
-    said = fails(1, "predict", empty(tmp_path), good, "--checkpoint", checkpoint, "--out", out, "--no-report")
+    said = fails(
+        1, "predict", empty(tmp_path), good, "--checkpoint", checkpoint, "--out", out, "--no-report", "--jobs", 1
+    )
     assert "1 of 2 recordings failed" in said
     assert "empty.mp4" in said
     assert (out / f"{good.stem}.csv").is_file()

@@ -128,10 +128,11 @@ class _Surroundings:
     given: dict[str, tuple[int, int]]
     open_files: set[str]
     threads: int
+    processes: set[psutil.Process]
 
     @classmethod
     def now(cls, given: Path) -> _Surroundings:
-        return cls(_stats(given), _open_files(), threading.active_count())
+        return cls(_stats(given), _open_files(), threading.active_count(), set(psutil.Process().children()))
 
     def changes(self, case: Case, temporary: Path) -> list[str]:
         """What was left behind, one sentence each."""
@@ -151,7 +152,7 @@ class _Surroundings:
             if (more := threading.active_count()) > self.threads:
                 names = ", ".join(thread.name for thread in threading.enumerate())
                 found.append(f"it left threads: {more - self.threads} ({names})")
-        if children := psutil.Process().children():
+        if children := set(psutil.Process().children()) - self.processes:
             found.append(f"it left processes: {children}")
         return found
 

@@ -17,7 +17,7 @@ import numpy as np
 from avgate.apps.affwild2.submission import check_submission
 from avgate.apps.inspect import as_json, corpus_table, inspect
 from avgate.apps.labels import agreement_json, agreement_table, labels
-from avgate.apps.predict import predict
+from avgate.apps.predict.many import predict
 from avgate.apps.report import report
 from avgate.core.errors import AvgateError
 from avgate.core.files import write_json
@@ -33,6 +33,7 @@ from avgate.features.store import FeatureStore
 from avgate.inference.estimator import Estimator
 from avgate.labels.formats import read_labels
 from avgate.models.overrides import override
+from avgate.report.writers.json import read_json
 from avgate.training.batches import load_splits
 from avgate.training.train import train
 from tests.fuzz import seeds
@@ -69,13 +70,15 @@ class Case:
 
 def _predicted(case: Case, path: Path, face: float = 0.25, drawn: float = 0.12) -> None:
     weights = None if case.happens(face) else case.checkpoint
-    (trace,) = predict([path], case.out, checkpoint=weights, report=case.happens(drawn))
+    predict([path], case.out, checkpoint=weights, report=case.happens(drawn))
+    name = path.name if path.is_dir() else path.stem
+    trace = read_json(case.out / f"{name}.json")
     assert len(trace), "a trace without rows"
     assert np.isfinite(trace.time_s).all(), "a time that is no number"
     assert (np.diff(trace.time_s) > 0).all(), "times that don't increase"
     for values in trace.targets.values():
         assert (np.isnan(values) | (np.abs(values) <= 1)).all(), "an estimate outside [-1, 1]"
-    rows = (case.out / f"{path.name if path.is_dir() else path.stem}.csv").read_text().count("\n") - 1
+    rows = (case.out / f"{name}.csv").read_text().count("\n") - 1
     assert rows == len(trace), f"{rows} rows for {len(trace)} frames"
 
 

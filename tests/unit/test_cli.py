@@ -141,7 +141,7 @@ def test_a_misspelt_verb_gets_a_guess_and_the_exit_code_of_wrong_options(capsys)
 
 def test_missing_and_wrong_options_are_named(capsys):
     assert "--data PATH" in said_by(capsys, "extract")
-    assert "Error parsing --workers" in said_by(capsys, "extract", "--data", "x", "--workers", "many")
+    assert "Error parsing --jobs/--workers" in said_by(capsys, "extract", "--data", "x", "--workers", "many")
     assert "--gpu" in said_by(capsys, "extract", "--data", "x", "--gpu")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avgate.apps.predict import writers_named
+from avgate.apps.predict.outputs import writers_named
 from avgate.core.errors import UsageError
 from avgate.core.files import json_values
 from avgate.core.gates import Gate

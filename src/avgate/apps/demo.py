@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from avgate.apps.predict import predict_one
+from avgate.apps.predict.one import Summary, predict_one
 from avgate.core.console import console, progress
 from avgate.corpora.rendered import RenderConfig, Rendered, render
 from avgate.evaluation.evaluate import evaluate, intervals_table, scores_table, write_scores
@@ -52,7 +52,8 @@ def demo(out: Path, *, fusions: Sequence[str] = FUSIONS, workers: int | None = N
     if sure is not None:
         console.print(sure)
     clip = next(c for c in corpus.clips() if c.split == "test")
-    predict_one(Predictor(estimator), clip.video, out, "report", WRITERS, report=True)
+    trace = predict_one(Predictor(estimator), clip.video, out, "report", WRITERS, report=True)
+    Summary.of(trace).say(out / "report")
     return results
 
 

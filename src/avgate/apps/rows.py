@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TextIO
 
-from avgate.apps.predict import refuse_strangers
+from avgate.apps.predict.outputs import refuse_strangers
 from avgate.core.errors import OutputError, UsageError
 from avgate.core.files import refuse_overwriting
 from avgate.core.text import reason

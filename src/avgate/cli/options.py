@@ -94,7 +94,12 @@ Accelerator = Annotated[str, arg(help="Where the model runs: auto, cpu, cuda, mp
 Precision = Annotated[
     Literal["32-true", "16-mixed", "bf16-mixed", "64-true"], arg(help="Floating-point precision of the training.")
 ]
-Workers = Annotated[int | None, default("one per core", "Processes at the same time.", "N"), Within(1, 1024)]
+Workers = Annotated[
+    int | None,
+    default("one per core", "Processes at the same time.", "N"),
+    arg(aliases=("--jobs",)),
+    Within(1, 1024),
+]
 SEED = Within(0, 2**32 - 1)
 SEEDS = Within(1, 1000, such_as=3)
 FOLDS = Within(0, 1000, such_as=5)

@@ -43,6 +43,7 @@ def predict(
     fps: Annotated[float | None, default("the times in the folder's times.csv"), Within(1e-5, 10_000, 25)] = None,
     level: Level = 0.9,
     person: Annotated[str | None, default("the largest face", metavar="WHO")] = None,
+    workers: Workers = None,
 ) -> None:
     """Estimate valence and arousal over time in recordings of a person; writes NAME.csv, .json, .html and .png.
 
@@ -62,7 +63,7 @@ def predict(
             ...), or time,x,y: the time in seconds, x and y from the upper left corner of the picture, as fractions of
             its width and height where both are at most 1 (12.5,0.3,0.4), else in pixels (12.5,576,432).
     """
-    from avgate.apps.predict import predict as run
+    from avgate.apps.predict.many import predict as run
     from avgate.core.errors import UsageError
 
     if not videos:
@@ -77,6 +78,7 @@ def predict(
         fps=fps,
         level=level,
         person=person,
+        workers=workers,
     )
 
 

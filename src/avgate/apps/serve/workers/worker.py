@@ -131,7 +131,8 @@ class Worker:
         give_memory_back()
 
     def _estimate(self, task: Mapping[str, Any], began_s: float) -> dict[str, Any]:
-        from avgate.apps.predict import predict_one, writers_named
+        from avgate.apps.predict.one import predict_one
+        from avgate.apps.predict.outputs import writers_named
         from avgate.media import Media, open_recording
 
         source, out, options = Path(task["input"]), Path(task["out"]), task["options"]

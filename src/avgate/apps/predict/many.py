@@ -1,0 +1,165 @@
+"""Many recordings, several at a time: each gives its files, and one that fails doesn't stop the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+
+from avgate.apps.predict.one import Summary, predict_one
+from avgate.apps.predict.outputs import LabelWriter, refuse_strangers, writers_named
+from avgate.core.console import console, progress, quiet
+from avgate.core.errors import AvgateError, UsageError
+from avgate.core.files import output_folder, refuse_overwriting
+from avgate.core.processes import Workers, worker_count
+from avgate.faces import Person
+from avgate.inference.predictor import Predictor
+from avgate.models.intervals import DEFAULT_LEVEL
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is wanted of every recording; the arguments are those of predict."""
+
+    out: Path
+    checkpoint: Path | None
+    face_model: Path | None
+    report: bool
+    formats: tuple[str, ...]
+    fps: float | None
+    level: float
+    person: Person | None
+
+    @property
+    def predictor(self) -> Predictor:
+        """This process' own, loaded once."""
+        return _load(self.checkpoint, self.face_model, self.level)
+
+    def file(self, video: Path) -> Path:
+        """A recording's results, without their suffixes."""
+        return self.out / _name(video)
+
+
+@cache
+def _load(checkpoint: Path | None, face_model: Path | None, level: float) -> Predictor:
+    return Predictor(checkpoint, face_model, level)
+
+
+def predict(
+    videos: Sequence[Path],
+    out: Path,
+    *,
+    checkpoint: Path | None = None,
+    face_model: Path | None = None,
+    report: bool = True,
+    formats: Sequence[str] = ("csv", "json"),
+    fps: float | None = None,
+    level: float = DEFAULT_LEVEL,
+    person: str | None = None,
+    workers: int | None = None,
+) -> None:
+    """Write NAME.csv, NAME.json, NAME.html and NAME.png for every recording; one that fails doesn't stop the others.
+
+    Args:
+        videos: videos, sound files, images, or folders of images.
+        out: folder for the results.
+        checkpoint: None takes the weights that come with avgate.
+        face_model: as for Predictor.
+        report: whether to write the HTML and PNG reports.
+        formats: csv, json, or a label format's name or suffix.
+        fps: images per second in folders without times.csv.
+        level: share of the true values that intervals are made to hold.
+        person: whom to follow, as for Predictor; a point is of one video only.
+        workers: recordings at the same time, each in a process of its own; None is one per core. The results are the
+            same, to the bit.
+
+    Raises:
+        UsageError: two results would have the same name, one would overwrite a recording, or `fps` is given without a
+            folder.
+        OutputError: a result can't be written, or would replace a file that predict didn't write; found out before
+            any recording is read, if it can be.
+        WorkerError: a process was killed.
+        AvgateError: some failed; it says which and why, and all others are written.
+    """
+    _refuse_same_names(videos)
+    if fps is not None and not any(video.is_dir() for video in videos):
+        raise UsageError("only folders of images take it", where="--fps", hint="name the folder, or leave --fps out")
+    writers = writers_named(formats)
+    whom = None if person is None else Person.named(person)
+    if whom is not None and whom.point is not None and len(videos) > 1:
+        raise UsageError(
+            "a moment and a point are of one video only", where="--person", hint="predict the others apart"
+        )
+    wanted = Wanted(out, checkpoint, face_model, report, tuple(formats), fps, level, whom)
+    targets = wanted.predictor.estimator.targets
+    suffixes = [*(writer.suffix for writer in writers), *((".html", ".png") if report else ())]
+    files = [wanted.file(video).with_name(_name(video) + suffix) for video in videos for suffix in suffixes]
+    with output_folder(out):
+        refuse_overwriting([v for v in videos if not v.is_dir()], {f"--out ({file.name})": file for file in files})
+        refuse_strangers(files, [w for w in writers if isinstance(w, LabelWriter)], targets)
+        failed = _all(wanted, videos, min(worker_count(workers), len(videos)))
+    if failed and len(videos) == 1:
+        raise failed[0]
+    if failed:
+        each = "\n".join(f"  {error}" for error in failed)
+        raise AvgateError(f"{len(failed)} of {len(videos)} recordings failed:\n{each}")
+
+
+def _all(wanted: Wanted, videos: Sequence[Path], workers: int) -> list[AvgateError]:
+    """Predict all recordings, and tell of each; returns why some failed, in their order."""
+    failed: dict[Path, AvgateError] = {}
+    alone = workers == 1  # then every recording has a bar of its own
+    with (
+        nullcontext() if alone else progress() as bar,
+        Workers(partial(_predict, wanted, alone), workers) as pool,
+    ):
+        task = bar.add_task("Predicting", total=len(videos)) if bar else None
+        for video, done in pool.run(videos):
+            if isinstance(done, Summary):
+                done.say(wanted.file(video))
+            else:
+                failed[video] = done
+                if len(videos) > 1:
+                    console.say((f"{video.name} failed", "red"))
+            if bar and task is not None:
+                bar.advance(task)
+    return [failed[video] for video in videos if video in failed]
+
+
+def _predict(wanted: Wanted, alone: bool, video: Path) -> Summary | AvgateError:
+    writers = writers_named(wanted.formats)
+    file = wanted.file(video)
+    try:
+        with nullcontext() if alone else quiet():
+            return Summary.of(
+                predict_one(
+                    wanted.predictor,
+                    video,
+                    file.parent,
+                    file.name,
+                    writers,
+                    report=wanted.report,
+                    fps=wanted.fps,
+                    person=wanted.person,
+                )
+            )
+    except AvgateError as error:  # not raised: the other recordings are predicted all the same
+        return error
+
+
+def _name(video: Path) -> str:
+    """What its results are called: a file's name without its suffix, a folder's whole name."""
+    return video.resolve().name if video.is_dir() else video.stem
+
+
+def _refuse_same_names(videos: Sequence[Path]) -> None:
+    by_name: dict[str, Path] = {}
+    for video in videos:
+        other = by_name.setdefault(_name(video), video)
+        if other is not video:
+            raise UsageError(
+                f"'{other}' and '{video}' would both be written as {_name(video)}.csv",
+                hint="rename one of them, or predict them into different folders",
+            )

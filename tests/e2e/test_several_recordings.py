@@ -1,0 +1,31 @@
+"""Several recordings at the same time: the same results as one after the other, and each failure told."""
+
+from __future__ import annotations
+
+import pytest
+
+from avgate.cli import main
+from avgate.corpora.rendered import Rendered
+
+
+@pytest.mark.slow
+def test_recordings_predicted_in_several_processes_give_the_same_bytes_and_failures(
+    corpus, checkpoint, tmp_path, capfd
+):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"not a video")
+    videos = [str(clip.video) for clip in Rendered(corpus).clips()[:2]]
+    given = ["predict", videos[0], str(broken), videos[1], "--checkpoint", str(checkpoint)]
+    said = {}
+    for jobs in ("1", "2"):
+        with pytest.raises(SystemExit) as ended:
+            main([*given, "--out", str(tmp_path / jobs), "--jobs", jobs])
+        assert ended.value.code == 1
+        said[jobs] = capfd.readouterr().err.replace(str(tmp_path / jobs), "OUT")
+    assert "1 of 3 recordings failed" in said["2"]
+    assert sorted(said["1"].splitlines()) == sorted(said["2"].splitlines()), "all is told, in any order"
+    names = sorted(path.name for path in (tmp_path / "1").iterdir())
+    assert len(names) == 8
+    assert names == sorted(path.name for path in (tmp_path / "2").iterdir())
+    for name in names:
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes(), name
