@@ -32,6 +32,7 @@ SHARED = {
     "precision": options.Precision,
     "workers": options.Workers,
     "face_model": options.FaceModel,
+    "faces_every": options.FacesEvery,
     "checkpoints": options.Checkpoints,
     "level": options.Level,
 }

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from avgate.cli.options import SEED, Corpus, Data, FaceModel, Recipe, Set, Store, Within, Workers, default
+from avgate.cli.options import SEED, Corpus, Data, FaceModel, FacesEvery, Recipe, Set, Store, Within, Workers, default
 
 
 def render(
@@ -146,6 +146,7 @@ def extract(
     recipe: Recipe = "demo",
     set: Set = (),
     face_model: FaceModel = None,
+    faces_every: FacesEvery = 1,
     workers: Workers = None,
 ) -> None:
     """Extract the features of a corpus and keep them; run it again to continue after an interruption.
@@ -169,7 +170,15 @@ def extract(
     beside = features_beside(data)
     store = store or beside
     model = str(face_model) if face_model else None
-    done = run(clips, store, wanted.backbones, wanted.label_rate, face_model=model, workers=workers)
+    done = run(
+        clips,
+        store,
+        wanted.backbones,
+        wanted.label_rate,
+        face_model=model,
+        faces_every=faces_every,
+        workers=workers,
+    )
     further = "".join(
         f" --{name} {shlex.quote(str(value))}"
         for name, value, usual in (("recipe", recipe, "demo"), ("corpus", corpus, "rendered"), ("store", store, beside))

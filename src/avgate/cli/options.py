@@ -111,6 +111,11 @@ Level = Annotated[
 FaceModel = Annotated[
     Path | None, default("the face mesh in mediapipe, or $AVGATE_FACE_MODEL", "Path of face_landmarker.task.")
 ]
+FacesEvery = Annotated[
+    int,
+    arg(help="Measure the face in every N-th frame, and interpolate between: about N times as fast.", metavar="N"),
+    Within(1, 25, such_as=3),
+]
 Checkpoints = Annotated[
     tuple[Path, ...],
     Positional,

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from avgate.cli.options import FaceModel, Level, Within, Workers, default
+from avgate.cli.options import FaceModel, FacesEvery, Level, Within, Workers, default
 
 LiveCheckpoint = Annotated[Path | None, default("the weights for live use that come with avgate")]
 Videos = Annotated[tuple[Path, ...], Positional, arg(metavar="FILE...", help_behavior_hint="(one or more)")]
@@ -43,6 +43,7 @@ def predict(
     fps: Annotated[float | None, default("the times in the folder's times.csv"), Within(1e-5, 10_000, 25)] = None,
     level: Level = 0.9,
     person: Annotated[str | None, default("the largest face", metavar="WHO")] = None,
+    faces_every: FacesEvery = 1,
     workers: Workers = None,
 ) -> None:
     """Estimate valence and arousal over time in recordings of a person; writes NAME.csv, .json, .html and .png.
@@ -78,6 +79,7 @@ def predict(
         fps=fps,
         level=level,
         person=person,
+        faces_every=faces_every,
         workers=workers,
     )
 

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,8 +13,8 @@ import numpy as np
 
 from avgate.core.state import Stateful
 from avgate.core.types import BLENDSHAPES, CROP_SIZE, MESH_POINTS, FaceTrack, VideoFrame
-from avgate.faces.align import align_crop
-from avgate.faces.engines import Engine, Face, open_engine
+from avgate.faces.between import Row, rows_between
+from avgate.faces.engines import Engine, open_engine
 from avgate.faces.following import Follower, Start, box_of
 from avgate.faces.model_file import SHA256, find_face_model, sha256
 
@@ -26,11 +25,12 @@ ENGINES = 2
 """Trackers that take turns with the frames of a video. The tracks depend on it: it isn't the number of cores."""
 
 
-def face_fingerprint(model: str | Path | None = None) -> str:
+def face_fingerprint(model: str | Path | None = None, every: int = 1) -> str:
     """Face model, mediapipe release and code version in one word: equal fingerprints mean equal tracks.
 
     Args:
         model: a face_landmarker.task file; without one, see `find_face_model`.
+        every: as for FaceTracker.
 
     Returns:
         A word for file names. It contains "other" if the file isn't the published model.
@@ -44,16 +44,7 @@ def face_fingerprint(model: str | Path | None = None) -> str:
     else:
         digest = sha256(file)
         source = ("task" if digest == SHA256 else "othertask") + digest[:12]
-    return f"{source}-mediapipe{version('mediapipe')}-v{CODE_VERSION}"
-
-
-@dataclass(frozen=True)
-class _Row:
-    time_s: float
-    size: tuple[int, int]
-    face: Face | None
-    crop: np.ndarray | None
-    others: int
+    return f"{source}-mediapipe{version('mediapipe')}-v{CODE_VERSION}{f'-every{every}' if every > 1 else ''}"
 
 
 class FaceTracker:
@@ -66,6 +57,7 @@ class FaceTracker:
         model: a face_landmarker.task file; without one, see `find_face_model`.
         crops: whether the tracks hold aligned crops.
         blendshapes: whether the tracks hold blendshapes; they need a face_landmarker.task.
+        every: n: `track` measures the face in every n-th frame, and interpolates between, see `rows_between`.
 
     Attributes:
         fingerprint: see `face_fingerprint`.
@@ -74,10 +66,12 @@ class FaceTracker:
         ModelFileError: see `find_face_model`.
     """
 
-    def __init__(self, model: str | Path | None = None, *, crops: bool = False, blendshapes: bool = False):
+    def __init__(
+        self, model: str | Path | None = None, *, crops: bool = False, blendshapes: bool = False, every: int = 1
+    ):
         self._model = find_face_model(model)
-        self._crops, self._blendshapes = crops, blendshapes
-        self.fingerprint = face_fingerprint(self._model)
+        self._crops, self._blendshapes, self._every = crops, blendshapes, every
+        self.fingerprint = face_fingerprint(self._model, every)
 
     def track(self, frames: Iterable[VideoFrame], block: int = 64, start: Start | None = None) -> Generator[FaceTrack]:
         """Track one video, on two cores; only a few frames at a time are in memory.
@@ -94,8 +88,8 @@ class FaceTracker:
         """
         if block < 1:
             raise ValueError(f"a block holds at least 1 frame, not {block}")
-        with self.live(start) as live, closing(live.rows(frames)) as found:
-            rows: list[_Row] = []
+        with self.live(start) as live, closing(self._rows(frames, live)) as found:
+            rows: list[Row] = []
             for row in found:
                 if rows and row.size != rows[0].size:
                     yield live.block(rows)
@@ -106,6 +100,9 @@ class FaceTracker:
                     rows = []
             if rows:
                 yield live.block(rows)
+
+    def _rows(self, frames: Iterable[VideoFrame], live: LiveTracker) -> Generator[Row]:
+        return live.rows(frames) if self._every == 1 else rows_between(frames, self._every, self._crops, live.rows)
 
     @contextmanager
     def live(self, start: Start | None = None) -> Iterator[LiveTracker]:
@@ -139,7 +136,7 @@ class LiveTracker(Stateful):
         """The face in the next frame, which may have another size than the last: a track of one row."""
         return self.block([self.row(frame)])
 
-    def rows(self, frames: Iterable[VideoFrame]) -> Generator[_Row]:
+    def rows(self, frames: Iterable[VideoFrame]) -> Generator[Row]:
         """The faces in many frames, for `block`, to the bit as `row` finds them; every engine has a thread of its own.
 
         Close the iterator before the engines.
@@ -154,14 +151,13 @@ class LiveTracker(Stateful):
             while waiting:
                 yield self.row(waiting.popleft())
 
-    def row(self, frame: VideoFrame) -> _Row:
+    def row(self, frame: VideoFrame) -> Row:
         """The face in the next frame, for `block`."""
         image = np.ascontiguousarray(frame.image)
         face, others = self._follower.step(image, frame.time_s)
-        crop = align_crop(image, face.mesh) if self._crops and face is not None else None
-        return _Row(frame.time_s, (image.shape[1], image.shape[0]), face, crop, others)
+        return Row.of(VideoFrame(frame.time_s, image), face, others, self._crops)
 
-    def block(self, rows: Sequence[_Row]) -> FaceTrack:
+    def block(self, rows: Sequence[Row]) -> FaceTrack:
         """One track of at least one row, all of frames of one size."""
         n = len(rows)
         mesh = np.full((n, MESH_POINTS, 3), np.nan, np.float32)

@@ -21,21 +21,22 @@ from avgate.features.tracks import extract_tracks
 from avgate.media import open_recording
 
 
-def store_key(backbone: Backbone, face_model: str | Path | None = None) -> str:
-    """Name of the store's folder for a backbone: its fingerprint, and for faces that of the face model too."""
-    faces = f"-{face_fingerprint(face_model)}" if backbone.modality == "video" else ""
+def store_key(backbone: Backbone, face_model: str | Path | None = None, faces_every: int = 1) -> str:
+    """Name of the store's folder for a backbone: its fingerprint, and for faces that of the tracks too."""
+    faces = f"-{face_fingerprint(face_model, faces_every)}" if backbone.modality == "video" else ""
     return f"{kind_of(backbone.name)}-{backbone.fingerprint}{faces}"
 
 
 def _extract_clip(
-    clip: Clip, names: Sequence[str], rate: float, face_model: str | None, root: Path
+    clip: Clip, names: Sequence[str], rate: float, face_model: str | None, faces_every: int, root: Path
 ) -> tuple[str, ...] | AvgateError:
     """Compute and store what is missing of one clip; returns what the user must know of it, or why it failed."""
     try:
         store, source = FeatureStore(root), source_fingerprint(clip.video, clip.crops)
-        wanted = [(b, store_key(b, face_model)) for b in build_backbones(names, rate)]
+        wanted = [(b, store_key(b, face_model, faces_every)) for b in build_backbones(names, rate)]
         missing = [(b, key) for b, key in wanted if not store.has(clip.name, key, source)]
-        extracted = extract_tracks(open_recording(clip.video), [b for b, _ in missing], face_model, crops=clip.crops)
+        backbones, recording = [b for b, _ in missing], open_recording(clip.video)
+        extracted = extract_tracks(recording, backbones, face_model, crops=clip.crops, faces_every=faces_every)
         for (_, key), track in zip(missing, extracted.tracks, strict=True):
             store.write(clip.name, key, track, source)
     except OutputError:  # the other clips couldn't be written either
@@ -61,6 +62,7 @@ def extract(
     rate: float,
     *,
     face_model: str | None = None,
+    faces_every: int = 1,
     workers: int | None = None,
 ) -> int:
     """Extract the features of many clips into a store; clips whose features are there and whole are passed over.
@@ -75,6 +77,7 @@ def extract(
         names: backbones.
         rate: the label rate in steps per second.
         face_model: face_landmarker.task, or None for the default one.
+        faces_every: n: faces are measured in every n-th frame, and interpolated between.
         workers: processes, this one if it is 1; None is one per core.
 
     Returns:
@@ -86,7 +89,7 @@ def extract(
     """
     store = FeatureStore(root)
     backbones = build_backbones(names, rate)
-    keys = [store_key(b, face_model) for b in backbones]
+    keys = [store_key(b, face_model, faces_every) for b in backbones]
     todo: list[Clip] = []
     failed: dict[str, AvgateError] = {}
     with ThreadPoolExecutor() as pool:  # checksums are computed outside Python's lock
@@ -104,7 +107,9 @@ def extract(
     for key in keys:
         make_folder(store.root / key)
     workers = max(1, min(worker_count(workers), len(todo)))
-    work = partial(_extract_clip, names=tuple(names), rate=rate, face_model=face_model, root=root)
+    work = partial(
+        _extract_clip, names=tuple(names), rate=rate, face_model=face_model, faces_every=faces_every, root=root
+    )
     done = 0
     try:
         with progress() as bar, Workers(work, workers) as pool:

@@ -117,6 +117,7 @@ def extract_tracks(
     *,
     crops: Path | None = None,
     person: Person | None = None,
+    faces_every: int = 1,
     on_frame: Callable[[VideoFrame], None] | None = None,
     on_sound: Callable[[Waveform], None] | None = None,
 ) -> Extracted:
@@ -132,6 +133,7 @@ def extract_tracks(
         face_model: face_landmarker.task, or None for the default one.
         crops: folder of the person's face crops; then no frame is decoded, and the file gives its clock and sound.
         person: whom to follow; the largest face unless given. To find that person, some of the frames are read twice.
+        faces_every: n: the face is measured in every n-th frame, and interpolated between; not in a folder of crops.
         on_frame: called with every decoded frame, from the decoding thread.
         on_sound: called with every piece of sound, from the sound thread.
 
@@ -177,7 +179,7 @@ def extract_tracks(
         try:
             if seen and for_faces:
                 needs = frozenset().union(*(backbone.needs for backbone in backbones))
-                with closing(_faces(recording, needs, face_model, crops, person, on_frame)) as blocks:
+                with closing(_faces(recording, needs, face_model, crops, person, faces_every, on_frame)) as blocks:
                     for block in blocks:
                         for extraction, features in for_faces:
                             features.add(extraction.push(block))
@@ -206,7 +208,7 @@ def extract_tracks(
         time_s=times,
         face=np.concatenate(face) if face else np.zeros(0, bool),
         others=np.concatenate(others) if others else np.zeros(0, int),
-        notes=(*recording.notes, *_huge(huge, len(times)), *_silence(stretches)),
+        notes=(*recording.notes, *_huge(huge, len(times)), *_between(faces_every, len(face)), *_silence(stretches)),
         heard_s=np.array(heard or np.zeros((0, 2))),
         sounding_s=stretches.sounding_s,
         end_s=end_s,
@@ -226,6 +228,12 @@ def _huge(count: int, of: int) -> list[str]:
     """What the user must know of frames in which no face is looked for."""
     said = f"{count} of {of} frames have a side of over {LONGEST_SIDE:,} pixels: no face is looked for in them."
     return [said] if count else []
+
+
+def _between(every: int, blocks: int) -> list[str]:
+    """What the user must know of faces that were interpolated."""
+    said = f"The face was measured in one of {every} frames, and interpolated between: quick movements are lost."
+    return [said] if every > 1 and blocks else []
 
 
 def _silence(stretches: Chunks) -> list[str]:
@@ -251,6 +259,7 @@ def _faces(
     face_model: str | Path | None,
     crops: Path | None,
     person: Person | None,
+    faces_every: int,
     on_frame: Callable[[VideoFrame], None] | None,
 ) -> Generator[FaceTrack]:
     """The followed person's face, found in the frames or taken from the corpus' own crops."""
@@ -259,7 +268,8 @@ def _faces(
         if person is not None:
             with closing(prefetch(_frames(recording, None))) as frames:
                 start = find_person(person, frames, face_model, recording.name)
-        tracker = FaceTracker(face_model, crops="crop" in needs, blendshapes="blendshapes" in needs)
+        wanted = {"crops": "crop" in needs, "blendshapes": "blendshapes" in needs}
+        tracker = FaceTracker(face_model, **wanted, every=faces_every)
         with closing(prefetch(_frames(recording, on_frame))) as frames:
             yield from tracker.track(frames, start=start)
     else:

@@ -31,6 +31,7 @@ class Predictor:
             avgate.
         face_model: face_landmarker.task; None takes mediapipe's own, or AVGATE_FACE_MODEL.
         level: share of the true values that intervals are made to hold, from 0.5 to 0.99; an Estimator brings its own.
+        faces_every: n: the face is measured in every n-th frame, and interpolated between.
 
     Attributes:
         estimator: the model.
@@ -45,9 +46,14 @@ class Predictor:
         checkpoint: Estimator | Checkpoint | str | Path | None = None,
         face_model: str | Path | None = None,
         level: float = DEFAULT_LEVEL,
+        faces_every: int = 1,
     ):
+        if faces_every < 1:
+            raise UsageError(
+                f"faces can't be measured in every {faces_every}th frame", where="faces_every", hint="use 1 or more"
+            )
         self.estimator = checkpoint if isinstance(checkpoint, Estimator) else Estimator(checkpoint, level=level)
-        self.face_model = face_model
+        self.face_model, self.faces_every = face_model, faces_every
         self.backbones = self.estimator.extractors(
             "a video", where=checkpoint if isinstance(checkpoint, str | Path) else None
         )
@@ -88,7 +94,9 @@ class Predictor:
         else:
             recording = open_recording(video, fps)
         whom = None if person is None else Person.named(person)
-        extracted = extract_tracks(recording, self.backbones, self.face_model, person=whom)
+        extracted = extract_tracks(
+            recording, self.backbones, self.face_model, person=whom, faces_every=self.faces_every
+        )
         return self.trace(extracted, recording, whom)
 
     def trace(self, extracted: Extracted, recording: Recording, person: Person | None = None) -> Trace:
@@ -105,7 +113,9 @@ class Predictor:
         trace = _joined(parts)
         said = notes_of(trace, extracted, recording, recipe.label_rate)
         face = {"face": extracted.face} if len(extracted.face) else {}
-        chosen = {"person": person.text} if person else {}
+        chosen: dict[str, object] = {"person": person.text} if person else {}
+        if self.faces_every > 1:
+            chosen["faces_every"] = self.faces_every
         source = {"video": name, "video_fingerprint": source_fingerprint(file)} if file else {}
         return replace(
             trace,

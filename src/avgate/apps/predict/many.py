@@ -31,11 +31,12 @@ class Wanted:
     fps: float | None
     level: float
     person: Person | None
+    faces_every: int
 
     @property
     def predictor(self) -> Predictor:
         """This process' own, loaded once."""
-        return _load(self.checkpoint, self.face_model, self.level)
+        return _load(self.checkpoint, self.face_model, self.level, self.faces_every)
 
     def file(self, video: Path) -> Path:
         """A recording's results, without their suffixes."""
@@ -43,8 +44,8 @@ class Wanted:
 
 
 @cache
-def _load(checkpoint: Path | None, face_model: Path | None, level: float) -> Predictor:
-    return Predictor(checkpoint, face_model, level)
+def _load(checkpoint: Path | None, face_model: Path | None, level: float, faces_every: int) -> Predictor:
+    return Predictor(checkpoint, face_model, level, faces_every)
 
 
 def predict(
@@ -58,6 +59,7 @@ def predict(
     fps: float | None = None,
     level: float = DEFAULT_LEVEL,
     person: str | None = None,
+    faces_every: int = 1,
     workers: int | None = None,
 ) -> None:
     """Write NAME.csv, NAME.json, NAME.html and NAME.png for every recording; one that fails doesn't stop the others.
@@ -72,6 +74,7 @@ def predict(
         fps: images per second in folders without times.csv.
         level: share of the true values that intervals are made to hold.
         person: whom to follow, as for Predictor; a point is of one video only.
+        faces_every: as for Predictor.
         workers: recordings at the same time, each in a process of its own; None is one per core. The results are the
             same, to the bit.
 
@@ -92,7 +95,7 @@ def predict(
         raise UsageError(
             "a moment and a point are of one video only", where="--person", hint="predict the others apart"
         )
-    wanted = Wanted(out, checkpoint, face_model, report, tuple(formats), fps, level, whom)
+    wanted = Wanted(out, checkpoint, face_model, report, tuple(formats), fps, level, whom, faces_every)
     targets = wanted.predictor.estimator.targets
     suffixes = [*(writer.suffix for writer in writers), *((".html", ".png") if report else ())]
     files = [wanted.file(video).with_name(_name(video) + suffix) for video in videos for suffix in suffixes]

@@ -130,6 +130,7 @@ def _extract(
             predictor.backbones,
             predictor.face_model,
             person=person,
+            faces_every=predictor.faces_every,
             on_frame=see,
             on_sound=on_sound,
         )
