@@ -122,8 +122,8 @@ def speed(folder: Path, minutes: float, videos: int, repeats: int) -> list[str]:
         "",
         "The face mesh is the slowest stage; on all cores, and with nothing beside it, it would reach",
         f"{limit:.1f} times real time. predict of one video takes {limit / one:.2f} times as long as that,",
-        f"of {videos} videos {limit / several:.2f} times; and {alone / one:.2f} and {alone / several:.2f} times as long as",
-        f"mediapipe alone on the same frames. {bandwidth(one)}",
+        f"of {videos} videos {limit / several:.2f} times; and {alone / one:.2f} and {alone / several:.2f} times",
+        f"as long as mediapipe alone on the same frames. {bandwidth(one)}",
         "",
     ]
 
