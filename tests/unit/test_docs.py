@@ -16,7 +16,7 @@ import tyro
 from avgate.cli import VERBS
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
 MAKEFILE = (ROOT / "Makefile").read_text()
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)

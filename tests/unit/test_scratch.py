@@ -87,3 +87,13 @@ def test_no_place_for_temporary_files_is_an_error_that_names_it(tmp_path, monkey
     assert "set TMPDIR" in told.value.hint
     assert str(tmp_path / "gone") in told.value.where
     assert Path(tmp_path / "gone").exists() is False
+
+
+@pytest.mark.parametrize("name", ["", "*", "[0-9a-f]*", "0123456789a?", "0123456789ab*"])
+def test_a_lock_that_anybody_may_have_put_there_removes_nothing_of_a_living_run(tmp_path, name):
+    with claim(tmp_path) as held:
+        held.touch()
+        (tmp_path / f".avgate-{name}.avgate-lock").touch()
+        look_again()
+        make_folder(tmp_path)
+        assert held.exists()

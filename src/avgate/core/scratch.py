@@ -8,6 +8,7 @@ clean up.
 from __future__ import annotations
 
 import contextlib
+import re
 import secrets
 import shutil
 import tempfile
@@ -28,6 +29,9 @@ PREFIX = ".avgate-"
 """How the names of everything unfinished begin."""
 
 _LOCK = ".avgate-lock"
+
+_LOCK_NAME = re.compile(rf"{re.escape(PREFIX)}[0-9a-f]{{12}}{re.escape(_LOCK)}")
+"""Only such locks are looked at: in a folder for everybody, a lock of another name could stand for others' files."""
 
 _looked_into: set[Path] = set()
 
@@ -98,7 +102,7 @@ def remove_abandoned(folder: Path) -> None:
         return
     _looked_into.add(folder)
     with contextlib.suppress(OSError):
-        for lock in list(folder.glob(f"{PREFIX}*{_LOCK}")):
+        for lock in [path for path in folder.glob(f"{PREFIX}*{_LOCK}") if _LOCK_NAME.fullmatch(path.name)]:
             with contextlib.suppress(OSError):  # its process lives, or it is another user's
                 _remove_if_abandoned(lock)
 

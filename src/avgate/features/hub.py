@@ -23,6 +23,14 @@ _UNUSED = r"pooler|masked_spec_embed|mask_token"
 
 _SETTINGS = ["config.json", "preprocessor_config.json"]
 
+_WEIGHTS = "*.safetensors"
+
+_PARTS = "*.safetensors.index.json"
+"""Which of several files of weights has what."""
+
+_AS_DATA: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+"""How checkpoints are read: nothing more is fetched, and programs that come with one aren't run, nor asked about."""
+
 _STEPS = ["do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_flip_channel_order"]
 
 
@@ -30,38 +38,79 @@ def find_model(source: str) -> Path:
     """The folder of a transformers checkpoint.
 
     Args:
-        source: a folder, or a name on the hub; it is downloaded unless it is in the hub's cache.
+        source: a folder; or a name on the hub with @ and a commit behind it, which is downloaded unless it is in the
+            hub's cache; or a name alone, of what is in that cache.
 
     Raises:
-        ModelFileError: it isn't there and can't be downloaded.
+        ModelFileError: it isn't there and can't be downloaded, has no weights as safetensors, or was changed in the
+            cache after it had come.
     """
     folder = Path(source).expanduser()
     if not folder.is_dir() and (folder.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1):
         raise ModelFileError("there is no such folder", where=source, hint="give the folder that save_pretrained wrote")
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            hint = "give the folder that save_pretrained wrote"
-            raise ModelFileError("there is no config.json in this folder", where=folder, hint=hint)
-        return folder
+    if not folder.is_dir():
+        folder = _on_the_hub(source)
+    if not (folder / "config.json").is_file():
+        hint = "give the folder that save_pretrained wrote"
+        raise ModelFileError("there is no config.json in this folder", where=folder, hint=hint)
+    if not list(folder.glob(_WEIGHTS)):
+        # Pickles, which are programs and may do anything to whoever opens them.
+        hint = "of many models the hub has a commit with model.safetensors: give that, or what save_pretrained wrote"
+        raise ModelFileError("it has no weights as safetensors, and no others are opened", where=source, hint=hint)
+    return folder
+
+
+def _on_the_hub(source: str) -> Path:
+    """The folder in the hub's cache, with what was downloaded into it just now or before, unchanged since."""
+    name, at, commit = source.partition("@")
+    if at and not re.fullmatch("[0-9a-f]{40}", commit):
+        hint = f"write {name}@ and the 40 hex digits of a commit: branches and tags can come to mean something else"
+        raise ModelFileError(f"'{commit}' is no commit", where=source, hint=hint)
     _require("huggingface_hub", "hf")
     from huggingface_hub import snapshot_download
 
     failure: Exception | None = None
-    for offline in (True, False):
-        # Prefer safetensors; older checkpoints have .bin files only.
-        for weights in ("*.safetensors", "pytorch_model*.bin"):
-            try:
-                folder = Path(snapshot_download(source, allow_patterns=[*_SETTINGS, weights], local_files_only=offline))
-            except Exception as error:  # a dozen kinds: unknown name, no network, no permission
-                failure = error
-                break
-            if (folder / "config.json").is_file() and list(folder.glob(weights)):
-                return folder
+    for offline in (True, False) if commit else (True,):
+        try:
+            found = snapshot_download(
+                name, revision=commit or None, allow_patterns=[*_SETTINGS, _WEIGHTS, _PARTS], local_files_only=offline
+            )
+        except Exception as error:  # a dozen kinds: unknown name, no network, no permission
+            failure = error
+            continue
+        folder = Path(found)
+        # What is offline may be a part, of a download that was cut.
+        if not offline or ((folder / "config.json").is_file() and list(folder.glob(_WEIGHTS))):
+            _refuse_changed(folder)
+            return folder
+    if not commit:
+        raise ModelFileError(
+            "the model isn't in the hub's cache, and its name alone doesn't say which of its versions to download",
+            where=source,
+            hint=f"write {name}@COMMIT, with the 40 hex digits of a commit; or run `hf download {name}` once, "
+            "or give a folder with the checkpoint",
+        )
     raise ModelFileError(
         f"the model isn't in the hub's cache and can't be downloaded ({reason(failure)})",
         where=source,
-        hint=f"go online once and run `hf download {source}`, or give a folder with the checkpoint",
-    )
+        hint=f"go online once and run `hf download {name} --revision {commit}`, or give a folder with the checkpoint",
+    ) from failure
+
+
+def _refuse_changed(folder: Path) -> None:
+    """Refuse files of the hub's cache that aren't what the hub has: there, a link leads to a file named by its sum."""
+    for file in checkpoint_files(folder):
+        blob = file.resolve()
+        if not file.is_symlink() or not re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", blob.name):
+            continue  # a cache without links, as on Windows
+        if len(blob.name) == 64:
+            found = file_digest(blob)
+        else:  # git's own sum, of what is small
+            data = blob.read_bytes()
+            found = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+        if found != blob.name:
+            what = "it was changed after it had been downloaded, or it came damaged: its checksum differs"
+            raise ModelFileError(what, where=file, hint="delete the model from the hub's cache; it is downloaded again")
 
 
 def settings_of(folder: Path) -> dict[str, Any]:
@@ -77,7 +126,7 @@ def settings_of(folder: Path) -> dict[str, Any]:
 
     try:
         with _quiet():
-            settings = AutoConfig.from_pretrained(folder, local_files_only=True).to_dict()
+            settings = AutoConfig.from_pretrained(folder, **_AS_DATA).to_dict()
     except Exception as error:  # the library raises many kinds for a damaged config.json
         hint = "give a checkpoint that transformers.AutoModel loads"
         raise ModelFileError(f"its config.json can't be read ({reason(error)})", where=folder, hint=hint) from error
@@ -119,9 +168,14 @@ def _class_defaults(name: str) -> dict[str, Any]:
 
 def weights_fingerprint(files: Sequence[Path]) -> str:
     """16 hex digits that change with any byte of the files. A file is read again only after it was changed."""
-    stats = [(file, file.stat()) for file in sorted(files, key=lambda file: file.name)]
-    digests = [_digest(file, stat.st_size, stat.st_mtime_ns) for file, stat in stats]
+    digests = [file_digest(file) for file in sorted(files, key=lambda file: file.name)]
     return hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
+
+
+def file_digest(file: Path) -> str:
+    """SHA-256 of a file, which is read again only after it was changed."""
+    stat = file.stat()
+    return _digest(file, stat.st_size, stat.st_mtime_ns)
 
 
 @cache
@@ -136,7 +190,7 @@ def _digest(file: Path, size: int, changed_ns: int) -> str:
 
 def checkpoint_files(folder: Path) -> list[Path]:
     """The files that a checkpoint's output depends on."""
-    return [file for file in folder.iterdir() if file.suffix in (".safetensors", ".bin") or file.name in _SETTINGS]
+    return [file for file in folder.iterdir() if file.suffix == ".safetensors" or file.name in _SETTINGS]
 
 
 def device() -> str:
@@ -186,7 +240,9 @@ def load_encoder(folder: Path, where: str, half: bool) -> Any:
 
     try:
         with _quiet():
-            model, loading = AutoModel.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+            model, loading = AutoModel.from_pretrained(
+                folder, **_AS_DATA, use_safetensors=True, output_loading_info=True
+            )
     except Exception as error:  # the library raises many kinds for a damaged checkpoint
         hint = "give a checkpoint that transformers.AutoModel loads"
         raise ModelFileError(f"it can't be loaded ({reason(error)})", where=folder, hint=hint) from error

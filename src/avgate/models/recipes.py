@@ -155,6 +155,9 @@ _PEOPLE = _with_people(
 )
 
 
+_DINOV2 = "facebook/dinov2-small@ed25f3a31f01632728cabb09d1542f84ab7b0056"
+
+
 RECIPES: tuple[Recipe, ...] = (
     _DEMO,
     # Corrupted windows take longer to learn: with demo's epochs and learning rate, no gate recognised noise well.
@@ -168,9 +171,7 @@ RECIPES: tuple[Recipe, ...] = (
         _DEMO,
         name="demo-finetune",
         backbones=("egemaps", "crops"),
-        model=replace(
-            _DEMO.model, finetune={"video": FinetuneConfig("facebook/dinov2-small", "images", layers=2, piece=50)}
-        ),
+        model=replace(_DEMO.model, finetune={"video": FinetuneConfig(_DINOV2, "images", layers=2, piece=50)}),
     ),
     # The weights that come with avgate. Clips of two seconds and single images beside rendered clips of half a minute.
     _PEOPLE,
