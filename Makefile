@@ -13,7 +13,7 @@ LATEST_TESTS := $(wildcard tests/unit/test_media*.py) tests/unit/test_faces.py t
 # Two processes take the tests file by file, so that what a file prepares is made once; folders with long files come first.
 SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo serve test test-slow test-all test-latest fuzz cases check bench weights real-people results ablations complementarity docs parity clean
+.PHONY: setup demo serve wheel test test-slow test-all test-latest fuzz cases check bench weights real-people results ablations complementarity docs parity clean
 
 setup: $(INSTALLED)  ## make .venv and install avgate with the tested set of versions
 
@@ -38,6 +38,9 @@ demo: $(INSTALLED)  ## render, extract, train four fusions, compare them, write 
 
 serve: $(INSTALLED)  ## start the server and its page on this machine
 	$(BIN)/avgate serve
+
+wheel: $(INSTALLED)  ## build the wheel and the source archive of the last commit into dist, with the same bytes each time
+	$(BIN)/python -m tools.wheel
 
 test: $(INSTALLED)  ## every promise once, in two minutes on two cores
 	$(BIN)/pytest $(SPREAD) -m "not slow"
