@@ -32,10 +32,12 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    # Loaded on first use: importing torch and mediapipe takes seconds, and `avgate --help` needs neither.
-    if name not in _HOMES:
-        raise AttributeError(f"module 'avgate' has no attribute '{name}'")
-    from importlib import import_module
+if not TYPE_CHECKING:  # to which any name would be one, a misspelt one too
 
-    return getattr(import_module(_HOMES[name]), name)
+    def __getattr__(name: str) -> Any:
+        # Loaded on first use: importing torch and mediapipe takes seconds, and `avgate --help` needs neither.
+        if name not in _HOMES:
+            raise AttributeError(f"module 'avgate' has no attribute '{name}'")
+        from importlib import import_module
+
+        return getattr(import_module(_HOMES[name]), name)

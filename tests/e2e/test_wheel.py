@@ -36,6 +36,11 @@ def built(out: Path, checkout: Path = ROOT, umask: int = 0o022, **variables: str
     return sorted(out.iterdir())
 
 
+def without_path() -> dict[str, str]:
+    """The environment without what tells Python of this checkout."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "MYPY", "AVGATE"))}
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return built(tmp_path_factory.mktemp("dist"))
@@ -101,12 +106,70 @@ def test_it_is_the_same_to_the_byte_wherever_whenever_and_by_whom_it_is_built(ma
         assert hashlib.sha256(one.read_bytes()).digest() == hashlib.sha256(other.read_bytes()).digest(), one.name
 
 
+PROGRAM = """
+from pathlib import Path
+
+import numpy as np
+from typing_extensions import assert_type
+
+import avgate
+from avgate import AvgateError, Estimator, Gate, Predictor, Streamer, Trace, load_checkpoint
+from avgate.core.types import VideoFrame
+from avgate.inference.streaming import Result
+from avgate.models.checkpoint import Checkpoint
+
+
+def valence(video: Path) -> float:
+    predictor = Predictor("runs/mine", level=0.8)
+    assert_type(predictor.estimator, Estimator)
+    trace = predictor(video, person="left")
+    assert_type(trace, Trace)
+    assert_type(trace.gates[Gate("attended", "video")].shape[0], int)
+    assert_type(trace.level, float | None)
+    return float(np.nanmean(trace.targets["valence"]))
+
+
+def known(path: str) -> tuple[str, ...]:
+    try:
+        checkpoint = load_checkpoint(path)
+    except AvgateError as error:
+        return (error.what, error.hint or "")
+    assert_type(checkpoint, Checkpoint)
+    return checkpoint.targets
+
+
+with Streamer() as streamer:
+    assert_type(streamer.push(VideoFrame(0.0, np.zeros((240, 320, 3), np.uint8))), list[Result])
+    streamer.finish(1)  # type: ignore[call-arg]
+
+assert_type(avgate.__version__, str)
+Predictor(3)  # type: ignore[arg-type]
+avgate.Predictr  # type: ignore[attr-defined]
+trace: int = Predictor()("clip.mp4")  # type: ignore[assignment]
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_a_checker_knows_the_types_of_what_users_import(installed, tmp_path):
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "new"], check=True)
+    (packages,) = (tmp_path / "new" / "lib").glob("python*/site-packages")
+    shutil.copytree(installed, packages, dirs_exist_ok=True)
+    # NumPy and torch, which avgate's types name, from where they are.
+    (packages / "others.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")))
+    (tmp_path / "program.py").write_text(PROGRAM)
+    checker = [sys.executable, "-m", "mypy", "--strict", "--no-incremental", "--config-file", "", "program.py"]
+    command = [*checker, "--python-executable", tmp_path / "new" / "bin" / "python"]
+    done = subprocess.run(command, cwd=tmp_path, env=without_path(), capture_output=True, text=True, timeout=280)
+    assert done.stdout.startswith("Success"), done.stdout + done.stderr  # an error that wasn't found is one, too
+
+
 @pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_it_installs_into_an_empty_environment_and_predicts(made, corpus, tmp_path):
     (wheel,) = [path for path in made if path.suffix == ".whl"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "AVGATE"))}
+    environment = without_path()
     bin_ = tmp_path / "new" / "bin"
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "new"], env=environment, check=True)
     install = [bin_ / "pip", "install", "--quiet", "--no-compile", "-c", ROOT / "constraints.txt"]

@@ -18,8 +18,8 @@ import numpy as np
 from avgate.compare.comparison import compare
 from avgate.compare.data import load_data
 from avgate.compare.kept import Kept
+from avgate.compare.markdown import markdown_table
 from avgate.compare.protocol import Protocol, Run, Variant
-from avgate.compare.tables import markdown_table
 from avgate.core.errors import CorpusError, UsageError
 from avgate.core.files import write_csv, write_json
 from avgate.core.gates import Gate

@@ -65,7 +65,8 @@ def ccc_of(moments: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore", divide="ignore"):
         mx, my = sx / n, sy / n
         spread = (sxx / n - mx**2) + (syy / n - my**2) + (mx - my) ** 2
-        return 2 * (sxy / n - mx * my) / spread
+        agreement: np.ndarray = 2 * (sxy / n - mx * my) / spread
+    return agreement
 
 
 def auroc(score: np.ndarray, truth: np.ndarray) -> float:

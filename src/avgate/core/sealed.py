@@ -156,7 +156,7 @@ def _checked(head: bytes) -> dict[str, Any]:
         if sha256(blank).hexdigest().encode() != head[_HEAD]:
             raise ValueError(_CHANGED)
     try:
-        header = json.loads(head[8:])
+        header: dict[str, Any] = json.loads(head[8:])
         known = {*header["__metadata__"]}
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(_NONSENSE) from error

@@ -23,7 +23,7 @@ class Grid:
     rate: float
     start_s: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (math.isfinite(self.rate) and self.rate > 0 and math.isfinite(self.start_s)):
             raise ValueError(
                 f"a grid needs a positive rate and a finite start, not rate={self.rate}, start={self.start_s}"
@@ -42,7 +42,9 @@ class Grid:
 
         Times closer than a microsecond to the next edge count as on it, so that 0.1 + 0.2 lands where 0.3 does.
         """
-        return np.floor((np.asarray(time_s, np.float64) - self.start_s) * self.rate + 1e-6 * self.rate).astype(np.int64)
+        steps = (np.asarray(time_s, np.float64) - self.start_s) * self.rate
+        cells: np.ndarray = np.floor(steps + 1e-6 * self.rate).astype(np.int64)
+        return cells
 
     def cell(self, time_s: float) -> int:
         """The cell that one time falls into, as `index`."""

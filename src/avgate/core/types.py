@@ -157,7 +157,7 @@ class FeatureTrack:
     fingerprint: str
     active: np.ndarray | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         n, d = self.values.shape
         if (
             self.present.shape != (n,)

@@ -90,7 +90,8 @@ def _build(name: str, rate: float) -> Backbone:
     hints = get_type_hints(kind.config)
     for key in known & settings.keys():
         settings[key] = _fitting(settings[key], hints[key], f"{name}, {key}")
-    return kind.make(kind.config(**settings), name)
+    backbone: Backbone = kind.make(kind.config(**settings), name)
+    return backbone
 
 
 def _fitting(value: Any, hint: Any, where: str) -> Any:

@@ -81,7 +81,8 @@ class FeatureStats:
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         """Clip and standardise, float32 [n d]; NaN stays NaN."""
-        return (np.clip(values, self.low, self.high) - self.mean) / self.std
+        standard: np.ndarray = (np.clip(values, self.low, self.high) - self.mean) / self.std
+        return standard
 
     def fill(self, values: np.ndarray) -> np.ndarray:
         """Clip and standardise, float32 [n d]; NaN becomes 0, which models mask."""

@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -287,7 +287,7 @@ def _frames(recording: Recording, on_frame: Callable[[VideoFrame], None] | None)
 
 def prefetch(items: Iterable[_Item], depth: int = 16) -> Generator[_Item]:
     """The same items, made ahead in a thread, at most `depth` of them; what the maker raises is raised here."""
-    waiting: queue.Queue = queue.Queue(depth)
+    waiting: queue.Queue[Any] = queue.Queue(depth)
     end, closed = object(), threading.Event()
 
     def put(value: object) -> bool:

@@ -37,4 +37,5 @@ def ccc_centred(estimates: np.ndarray) -> np.ndarray:
     centred = estimates - own[:, None] + agreement_weights(estimates) @ own
     with np.errstate(invalid="ignore"):
         mean = np.where(known, centred, 0.0).sum(0) / known.sum(0)
-    return np.clip(mean, -1, 1)
+    clipped: np.ndarray = np.clip(mean, -1, 1)
+    return clipped

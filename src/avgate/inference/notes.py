@@ -154,4 +154,5 @@ def _within(stretches_s: np.ndarray, begin_s: np.ndarray, end_s: np.ndarray) -> 
     if not len(stretches_s):
         return np.zeros(len(begin_s), bool)
     last = np.searchsorted(stretches_s[:, 0], end_s) - 1
-    return (last >= 0) & (stretches_s[np.maximum(last, 0), 1] > begin_s)
+    inside: np.ndarray = (last >= 0) & (stretches_s[np.maximum(last, 0), 1] > begin_s)
+    return inside

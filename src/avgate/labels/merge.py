@@ -198,4 +198,5 @@ def _weighted_mean(ratings: np.ndarray, weights: np.ndarray) -> np.ndarray:
     share = np.where(known, weights[:, None], 0.0)
     share = np.where(share.sum(0) > 0, share, known)
     with np.errstate(invalid="ignore"):
-        return np.where(known, ratings * share, 0.0).sum(0) / share.sum(0)
+        mean: np.ndarray = np.where(known, ratings * share, 0.0).sum(0) / share.sum(0)
+    return mean

@@ -45,7 +45,7 @@ class TcnConfig:
     activation: Activation = field(default="relu", metadata={"omit_default": True})
     projection: bool = field(default=True, metadata={"omit_default": True})
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if (
             not self.channels
             or min(self.channels) < 1
@@ -83,7 +83,7 @@ class GruConfig:
     dropout: float = 0.1
     causal: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.dim < 1 or self.layers < 1 or not 0 <= self.dropout < 1 or (not self.causal and self.dim % 2):
             raise ValueError(
                 f"a recurrent encoder needs layers, a dropout in [0, 1) and a dim (even in both directions), not {self}"

@@ -41,7 +41,7 @@ class FinetuneConfig:
     piece: int = 32
     lr_scale: float = 0.1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.layers < 1 or self.piece < 1 or not 0 < self.lr_scale <= 1:
             raise ValueError(f"finetuning needs layers and piece of at least 1, and lr_scale in (0, 1], not {self}")
 

@@ -45,7 +45,7 @@ class ModelConfig:
     # Files of versions without this setting don't have it, and their models no such head.
     spread: bool = field(default=True, metadata={"omit_empty": True, "missing": False})
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.head_dropout < 1:
             raise ValueError(f"head_dropout must be in [0, 1), not {self.head_dropout}")
 

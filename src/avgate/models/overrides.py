@@ -40,7 +40,8 @@ def override(recipe: Recipe, *assignments: str) -> Recipe:
                 inner[group] = {}
             inner = inner[group]
         inner[name] = text.strip()
-    return _changed(recipe, tree, "")
+    changed: Recipe = _changed(recipe, tree, "")
+    return changed
 
 
 def _changed(owner: Any, tree: Mapping[str, Any], prefix: str) -> Any:

@@ -54,7 +54,7 @@ class CorruptConfig:
     anatomy: float = field(default=0.0, metadata={"omit_empty": True})
     jitter: float = field(default=0.0, metadata={"omit_empty": True})
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         unknown = [kind for kind in self.kinds if kind not in CORRUPTIONS]
         if unknown:
             raise ValueError(f"there is no corruption {', '.join(unknown)}: the kinds are {', '.join(CORRUPTIONS)}")
@@ -105,7 +105,7 @@ class TrainConfig:
     threads: int = 1
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if min(self.epochs, self.patience, self.batch) < 1 or min(self.lr, self.clip_norm) <= 0:
             raise ValueError("training needs epochs, patience and batch of at least 1, and lr and clip_norm above 0")
         from_0 = ("weight_decay", "mse_weight", "unimodal_weight", "reliability_weight", "seed")
@@ -161,7 +161,7 @@ class Recipe:
     # Left out of files where it is the usual one, so that versions without this setting can still read them.
     loss: LossConfig = field(default=LossConfig(), metadata={"omit_default": True})
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not fits(self.backbones, tuple[str, ...]) or not fits(self.tuning, tuple[str, ...]):
             what = f"not {reprlib.repr(self.backbones)} and {reprlib.repr(self.tuning)}"
             raise ValueError(f"a recipe's backbones are names, and its tuning is settings, all as text, {what}")
@@ -248,7 +248,7 @@ def to_plain(value: Any) -> Any:
     return [to_plain(v) for v in value] if isinstance(value, tuple | list) else value
 
 
-def _left_out(setting: Field, value: Any) -> bool:
+def _left_out(setting: Field[Any], value: Any) -> bool:
     """Whether a file needn't have that setting: `omit_empty` where it is empty, `omit_default` at its default."""
     if setting.metadata.get("omit_default"):
         return bool(value == setting.default)

@@ -38,7 +38,7 @@ class Envelope:
 
     RATE = 50
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._peaks, self._count = np.zeros(0, np.float32), 0
 
     def add(self, piece: Waveform) -> None:

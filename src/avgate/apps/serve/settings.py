@@ -122,7 +122,7 @@ class Settings:
     database: str = field(default="", repr=False)
     silent_s: float = 30.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
             if not (math.isfinite(value) and low <= value <= high):

@@ -62,7 +62,7 @@ class Difficulty:
     stretch_max_s: float = 6.0
     both_share: float = 0.1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Check the settings."""
         if not 0 <= self.marked_share <= 0.8:
             hint = "use a share from 0 to 0.8"
@@ -103,7 +103,7 @@ class RenderConfig:
     crf: int = 23
     difficulty: Difficulty = field(default_factory=Difficulty)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Check the settings."""
         wrong = [
             (self.identities < 3, "identities", "at least 3, one per split"),

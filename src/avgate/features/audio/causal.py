@@ -221,7 +221,7 @@ class _Voice(Stateful):
 
     STATE = ("_activity", "_start", "_heard", "_speaks")
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._activity = VoiceActivity()
         self._start: int | None = None  # where the stretch of sound begins
         self._heard = 0  # up to where it was heard

@@ -104,7 +104,7 @@ class EgemapsConfig:
     level: bool = True
     causal: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Refuse what can't be extracted."""
         refuse_uneven(self.rate, self.causal, "egemaps")
         whole = self.chunk_s >= 1 and self.chunk_s % 1 == 0

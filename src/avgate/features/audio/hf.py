@@ -56,7 +56,7 @@ class HfAudioConfig:
     half: bool = False
     causal: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Refuse what can't be extracted."""
         refuse_uneven(self.rate, self.causal, "hf_audio")
         if not (self.rate > 0 and self.layers and self.chunk_s >= 1 and self.batch >= 1):

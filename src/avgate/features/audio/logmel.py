@@ -49,7 +49,7 @@ class LogmelConfig:
     chunk_s: int = 30
     causal: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Refuse what can't be extracted."""
         refuse_uneven(self.rate, self.causal, "logmel")
         whole = self.chunk_s >= 1 and self.chunk_s % 1 == 0

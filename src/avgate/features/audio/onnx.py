@@ -51,7 +51,7 @@ class OnnxAudioConfig:
     batch: int = 8
     causal: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Refuse what can't be extracted."""
         refuse_uneven(self.rate, self.causal, "onnx_audio")
         sane = self.rate > 0 and 0.025 <= self.window_s <= 4 and 0 < self.hop_s <= 1

@@ -39,7 +39,7 @@ class VoiceActivity(Stateful):
 
     STATE = ("_end", "_next", "_state", "_previous")
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._end: int | None = None
         self._next, self._state = 0, (_STATE, _STATE)
         self._previous = np.zeros(0, np.float32)

@@ -32,7 +32,7 @@ class WaveformConfig:
     rate: float
     causal: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Refuse what can't be extracted."""
         if not (self.rate > 0 and SAMPLE_RATE % self.rate == 0):
             raise UsageError(

@@ -29,7 +29,7 @@ class BlendshapesConfig:
     rate: float
     causal: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Refuse impossible settings."""
         if not self.rate > 0:
             raise UsageError(f"these settings are impossible: {self}", where="blendshapes", hint="rate must be above 0")

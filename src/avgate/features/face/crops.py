@@ -33,7 +33,7 @@ class CropsConfig:
     size: int = 112
     causal: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Refuse impossible settings."""
         if not (self.rate > 0 and 8 <= self.size <= 112):
             raise UsageError(

@@ -54,7 +54,7 @@ class HfImageConfig:
     half: bool = False
     causal: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Refuse impossible settings."""
         if not (self.rate > 0 and self.layers and self.batch >= 1 and self.pool in ("mean", "first")):
             raise UsageError(

@@ -52,7 +52,7 @@ class FacemeshConfig:
     frame_gap_s: float = 0.35
     causal: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Refuse impossible settings."""
         if not (self.rate > 0 and self.velocity_gap_s > 0 and self.frame_gap_s >= 0):
             raise UsageError(

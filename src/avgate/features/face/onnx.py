@@ -47,7 +47,7 @@ class OnnxImageConfig:
     batch: int = 32
     causal: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Refuse impossible settings."""
         three = len(self.mean) == len(self.sd) == 3 and min(self.sd) > 0
         if not (self.rate > 0 and self.size >= 8 and self.batch >= 1 and three):

@@ -29,7 +29,7 @@ class CaConfig:
 
     temperature: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.temperature <= 0:
             raise ValueError(f"ca needs a temperature above 0, not {self}")
 

@@ -38,7 +38,7 @@ class CrossmodalConfig:
     expansion: int = 4
     dropout: float = 0.1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if min(self.layers, self.dim, self.heads, self.expansion) < 1 or self.dim % self.heads:
             raise ValueError(f"crossmodal needs layers, an expansion and a dim that its heads can share, not {self}")
         if not 0 <= self.dropout < 1:

@@ -30,7 +30,7 @@ class DcaConfig:
     temperature: float = 1.0
     tau: float = 0.1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.temperature <= 0 or self.tau <= 0:
             raise ValueError(f"dca needs a temperature and a tau above 0, not {self}")
 

@@ -38,7 +38,7 @@ class GrjcaConfig(JointAttentionConfig):
     gate_sees: Literal["attended", "both"] = "attended"
     final_relu: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.iterations < 1 or self.tau <= 0:
             raise ValueError(f"grjca needs iterations >= 1 and tau > 0, not {self}")

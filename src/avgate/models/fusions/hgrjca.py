@@ -74,7 +74,7 @@ class HgrjcaConfig:
     form: Form = field(default="paper", metadata={"omit_default": True})
     hidden: int = field(default=JointAttentionConfig.hidden, metadata={"omit_default": True})
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.iterations < 1 or self.tau <= 0:
             raise ValueError(f"hgrjca needs iterations >= 1 and tau > 0, not {self}")
         _ = self.attention

@@ -31,7 +31,7 @@ class IacaConfig:
     temperature: float = 1.0
     tau: float = 0.1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.temperature <= 0 or self.tau <= 0:
             raise ValueError(f"iaca needs a temperature and a tau above 0, not {self}")
 

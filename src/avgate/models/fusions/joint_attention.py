@@ -53,7 +53,7 @@ class JointAttentionConfig:
     form: Form = field(default="paper", metadata={"omit_default": True})
     hidden: int = field(default=_HIDDEN, metadata={"omit_default": True})
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.reach < 0 or not 0 <= self.dropout < 1:
             raise ValueError(f"joint cross-attention needs reach >= 0 and dropout in [0, 1), not {self}")
         if self.time_mixing == "decay" and self.reach < 1:

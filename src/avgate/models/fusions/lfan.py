@@ -40,7 +40,7 @@ class LfanConfig:
     # Left out of files where it is the default, so that versions without this setting can still read them.
     form: Literal["plain", "released"] = field(default="plain", metadata={"omit_default": True})
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if min(self.dim, self.heads) < 1 or self.dim % self.heads or not 0 <= self.dropout < 1:
             raise ValueError(f"lfan needs a dim that its heads can share and a dropout in [0, 1), not {self}")
 

@@ -29,7 +29,7 @@ class RjcaConfig(JointAttentionConfig):
 
     iterations: int = 3
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.iterations < 1:
             raise ValueError(f"rjca needs iterations >= 1, not {self}")

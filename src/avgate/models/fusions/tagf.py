@@ -31,7 +31,7 @@ class TagfConfig(JointAttentionConfig):
     iterations: int = 2
     tau: float = 0.1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.iterations < 1 or self.tau <= 0:
             raise ValueError(f"tagf needs iterations >= 1 and tau > 0, not {self}")

@@ -46,7 +46,7 @@ class Served:
     ending: threading.Event = field(default_factory=threading.Event)
     places: Places = field(init=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "places", Places(self.settings, self.store, self.folder, self.uploads))
 
     @property
