@@ -10,10 +10,13 @@ LATEST_TESTS := $(wildcard tests/unit/test_media*.py) tests/unit/test_faces.py t
   tests/unit/test_deep_backbones.py tests/contract/test_backbones_contract.py tests/golden/test_demonstration.py \
   tests/contract/test_models_contract.py::test_an_exported_model_gives_the_same_numbers \
   tests/e2e/test_quiet_terminal.py tests/e2e/test_real_clips.py tests/e2e/test_streamer.py tests/unit/test_live_faces.py
+# An environment with avgate and what it needs and nothing else, and one with the tools that look into it.
+RUNTIME := .venv-runtime
+AUDIT := .venv-audit
 # Two processes take the tests file by file, so that what a file prepares is made once; folders with long files come first.
 SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo serve wheel test test-slow test-all test-latest fuzz cases check bench weights real-people results ablations complementarity docs parity clean
+.PHONY: setup demo serve wheel test test-slow test-all test-latest fuzz cases check sbom audit bench weights real-people results ablations complementarity docs parity clean
 
 setup: $(INSTALLED)  ## make .venv and install avgate with the tested set of versions
 
@@ -22,6 +25,17 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 $(LATEST)/.installed: pyproject.toml constraints-latest.txt
 	$(call install,$(LATEST),constraints-latest.txt)
+
+$(RUNTIME)/.installed: pyproject.toml constraints.txt
+	test -x $(RUNTIME)/bin/python || $(PYTHON) -m venv --without-pip $(RUNTIME)
+	$(BIN)/pip --python $(RUNTIME)/bin/python install --quiet --disable-pip-version-check --no-compile -c constraints.txt torch
+	$(BIN)/pip --python $(RUNTIME)/bin/python install --quiet --disable-pip-version-check --no-compile -c constraints.txt .
+	touch $(RUNTIME)/.installed
+
+$(AUDIT)/.installed:
+	test -x $(AUDIT)/bin/python || $(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/pip install --quiet --disable-pip-version-check "cyclonedx-bom>=7,<8" "pip-audit>=2.9,<3"
+	touch $(AUDIT)/.installed
 
 # Arguments: the environment, the list of versions. torch goes first, so that no other build of it is chosen. Only what is
 # imported is compiled, once, and not by several processes at the same time; also where the environment says not to write it.
@@ -68,6 +82,13 @@ check: $(INSTALLED)  ## formatting, lint, types, import layers
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+sbom: $(INSTALLED) $(RUNTIME)/.installed $(AUDIT)/.installed  ## list what avgate needs in sbom.cdx.json (CycloneDX), and all licences in docs/licences.md; fails at one that doesn't go with MIT
+	$(AUDIT)/bin/cyclonedx-py environment $(RUNTIME)/bin/python --pyproject pyproject.toml --output-reproducible --output-format JSON --output-file sbom.cdx.json
+	$(BIN)/python tools/licences.py
+
+audit: $(INSTALLED) $(RUNTIME)/.installed $(AUDIT)/.installed  ## ask for known vulnerabilities of what avgate needs; says so where the database can't be reached
+	$(BIN)/python tools/audit.py --pip-audit $(AUDIT)/bin/pip-audit --packages $(RUNTIME)/lib/python3*/site-packages
 
 bench: $(INSTALLED)  ## measure speed and memory, write docs/benchmarks.md, and those of the store, of length, of live use and of the server beside it
 	$(BIN)/python benchmarks/run.py

@@ -26,7 +26,7 @@ def names(file: Path) -> set[str]:
 def test_every_promise_has_code_and_a_test(row):
     promise, code, test = row
     assert promise
-    assert all((ROOT / path).exists() for path in re.findall(r"`(src/avgate[^`]*)`", code)), code
+    assert all((ROOT / path).exists() for path in re.findall(r"`((?:src/avgate|tools)[^`]*)`", code)), code
     named = re.fullmatch(r"`(tests/[\w/]+\.py)::(test_\w+)`", test)
     assert named, test
     assert named[2] in names(ROOT / named[1])
