@@ -16,7 +16,7 @@ AUDIT := .venv-audit
 # Two processes take the tests file by file, so that what a file prepares is made once; folders with long files come first.
 SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo serve wheel test test-slow test-all test-latest fuzz cases check sbom audit bench weights real-people results ablations complementarity docs parity clean
+.PHONY: setup demo serve wheel test test-slow test-all test-latest coverage fuzz cases check sbom audit bench weights real-people results ablations complementarity docs parity clean
 
 setup: $(INSTALLED)  ## make .venv and install avgate with the tested set of versions
 
@@ -67,6 +67,12 @@ test-all: $(INSTALLED)  ## all tests
 
 test-latest: $(LATEST)/.installed  ## the tests that depend on libraries, with today's newest releases of them
 	$(LATEST)/bin/pytest $(SPREAD) $(LATEST_TESTS)
+
+coverage: $(INSTALLED)  ## make test and make test-slow with every line and branch counted, also in the processes that they start; fails under 95 %
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(SPREAD) -m "not long"
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 # Of each fault, the input stays in work/fuzz. SEED says which inputs; another one makes others.
 N := 3000
