@@ -77,6 +77,31 @@ def test_a_name_alone_is_never_downloaded(model, tmp_path):
     assert not list(tmp_path.glob("**/*.safetensors"))
 
 
+def named(cache: Path) -> None:
+    """Let the name alone stand for the commit, as where somebody downloaded it by its name."""
+    refs = next(cache.glob("models--*")) / "refs"
+    refs.mkdir(exist_ok=True)
+    (refs / "main").write_text(COMMIT)
+
+
+def test_a_name_alone_stands_for_what_is_in_the_cache(model, tmp_path):
+    with hub_of(NAME, model) as hub:
+        folder = found(f"{NAME}@{COMMIT}", tmp_path, hub)
+    named(tmp_path)
+    assert found(NAME, tmp_path) == folder
+
+
+def test_a_model_of_which_the_hub_has_pickles_alone_is_refused_and_they_are_not_fetched(model, tmp_path):
+    pickled = Path(shutil.copytree(model, tmp_path / "pickled"))
+    (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
+    cache = tmp_path / "cache"
+    with hub_of(NAME, pickled) as hub:
+        assert "no weights as safetensors" in found(f"{NAME}@{COMMIT}", cache, hub)
+    named(cache)
+    assert "no weights as safetensors" in found(NAME, cache)
+    assert not list(cache.glob("**/*.bin"))
+
+
 def test_a_commit_that_cannot_be_had_says_how_to_get_it(tmp_path):
     said = found(f"{NAME}@{COMMIT}", tmp_path, HF_HUB_OFFLINE="1")
     assert "can't be downloaded" in said

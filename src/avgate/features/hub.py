@@ -79,8 +79,8 @@ def _on_the_hub(source: str) -> Path:
             failure = error
             continue
         folder = Path(found)
-        # What is offline may be a part, of a download that was cut.
-        if not offline or ((folder / "config.json").is_file() and list(folder.glob(_WEIGHTS))):
+        # What is here may be a part, of a download that was cut or that left out the weights.
+        if not (offline and commit) or ((folder / "config.json").is_file() and list(folder.glob(_WEIGHTS))):
             _refuse_changed(folder)
             return folder
     if not commit:
