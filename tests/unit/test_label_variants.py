@@ -454,6 +454,27 @@ class TestPraat:
             with pytest.raises(CorpusError, match="can't be read as a TextGrid"):
                 read(tmp_path, "a.TextGrid", data[:cut])
 
+    @pytest.mark.parametrize(
+        ("old", "new", "said"),
+        [
+            ("ooTextFile", "ooSoundFile", "it doesn't begin like a TextGrid"),
+            ('"IntervalTier"', '"SoundTier"', "there is no kind of tier 'SoundTier'"),
+            ("size = 3", "size = 3.5", "a count can't be 3.5"),
+            ("size = 3", "size = -1", "a count can't be -1"),
+        ],
+    )
+    def test_a_file_of_another_kind_is_refused_with_what_is_wrong(self, tmp_path, old, new, said):
+        assert old in PRAAT
+        with pytest.raises(CorpusError) as error:
+            read(tmp_path, "a.TextGrid", PRAAT.replace(old, new))
+        assert said in error.value.what
+
+    def test_a_binary_file_of_another_kind_is_refused(self, tmp_path):
+        data = binary()
+        assert b"TextGrid" in data
+        with pytest.raises(CorpusError, match="it doesn't hold a TextGrid"):
+            read(tmp_path, "a.TextGrid", data.replace(b"TextGrid", b"FormGrid", 1))
+
 
 @pytest.mark.parametrize("chosen", LABEL_FORMATS, ids=lambda f: f.name)
 def test_an_error_quotes_little_of_a_file(tmp_path, chosen):
