@@ -24,6 +24,7 @@ from avgate.core.errors import CorpusError, UsageError
 from avgate.core.files import write_csv, write_json
 from avgate.core.gates import Gate
 from avgate.core.metrics import bootstrap_groups, pcc
+from avgate.core.places import Place
 from avgate.core.types import Clip
 from avgate.corpora.cremad import FETCH, CremaD, Votes
 from avgate.evaluation.examples import Example
@@ -45,7 +46,7 @@ def reproduce(
     folds: int = 5,
     seeds: int = 1,
     most: int | None = None,
-    store: Path | None = None,
+    store: Place | None = None,
     face_model: str | None = None,
     workers: int | None = None,
     accelerator: str = "auto",

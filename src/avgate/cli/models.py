@@ -13,6 +13,7 @@ from avgate.cli.options import (
     SEED,
     SEEDS,
     Accelerator,
+    AnyPlace,
     Checkpoints,
     Corpus,
     Data,
@@ -25,11 +26,12 @@ from avgate.cli.options import (
     Workers,
     default,
 )
+from avgate.core.places import Place
 
 
 def train(
     data: Data,
-    out: Path,
+    out: AnyPlace,
     corpus: Corpus = "rendered",
     recipe: Recipe = "demo",
     fusion: Fusion = None,
@@ -44,7 +46,7 @@ def train(
     For example: avgate train --corpus manifest --data clips.csv --out run --fusion rjca --set train.epochs=20
 
     Args:
-        out: Folder for the run: checkpoint.safetensors, history.csv and what is needed to continue.
+        out: Folder for the run, or its address: checkpoint.safetensors, history.csv and what is needed to continue.
         seed: Seed of initial weights, data order and dropout.
     """
     from avgate.core.console import console
@@ -77,7 +79,7 @@ def evaluate(
     corpus: Corpus = "rendered",
     split: str = "test",
     store: Store = None,
-    out: Annotated[Path | None, default("none")] = None,
+    out: Annotated[AnyPlace | None, default("none")] = None,
     level: Level = 0.9,
 ) -> None:
     """Score trained models on held-out clips: pooled CCC with bootstrap intervals, PCC, RMSE, raw and smoothed.
@@ -86,7 +88,7 @@ def evaluate(
 
     Args:
         split: Which clips: train, validation or test.
-        out: JSON file for the scores, also of each clip.
+        out: JSON file for the scores, also of each clip; or its address.
     """
     from avgate.core.console import Terminal
     from avgate.core.errors import UsageError
@@ -113,7 +115,7 @@ def evaluate(
         write_scores(results, out)
 
 
-def _names(fusions: Sequence[str], paths: Sequence[Path]) -> list[str]:
+def _names(fusions: Sequence[str], paths: Sequence[Place]) -> list[str]:
     """Names of models in a table: the fusion; where several have it, also the run's folder, or else the whole path.
 
     Args:

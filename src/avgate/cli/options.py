@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
 from tyro.conf import Positional, arg
+from tyro.constructors import PrimitiveConstructorSpec
 
 from avgate.core.errors import UsageError
+from avgate.core.places import Address, Place, place, refuse_address
 
 # These names are copies, and a test compares them with the real ones: importing those takes seconds, and help doesn't.
 CORPORA = "rendered, hazumi, affwild2, cremad, emodb, ravdess, manifest (your own recordings)"
@@ -57,7 +59,10 @@ class Within:
 
 
 def within_ranges(verb: Callable[..., None]) -> Callable[..., None]:
-    """The verb, which refuses numbers that are out of their options' ranges before it does anything."""
+    """The verb, which refuses numbers that are out of their options' ranges before it does anything.
+
+    It refuses addresses, too, where an option takes paths alone; AnyPlace takes both.
+    """
     hints = get_type_hints(verb, include_extras=True)
     ranges = {
         name: part for name, hint in hints.items() for part in getattr(hint, "__metadata__", ()) if type(part) is Within
@@ -66,19 +71,35 @@ def within_ranges(verb: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(verb)
     def checked(**given: Any) -> None:
         for name, value in given.items():
-            for number in value if isinstance(value, tuple) else (value,):
-                if name in ranges and number is not None:
-                    ranges[name].refuse(f"--{name.replace('_', '-')}", number)
+            option = f"--{name.replace('_', '-')}"
+            for one in value if isinstance(value, tuple) else (value,):
+                if isinstance(one, Path):
+                    refuse_address(one, option)
+                if name in ranges and one is not None:
+                    ranges[name].refuse(option, one)
         verb(**given)
 
     checked.__annotations__, checked.__signature__ = hints, inspect.signature(verb)  # type: ignore[attr-defined]  # tyro reads it
     return checked
 
 
+AnyPlace = Annotated[
+    Place,
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH",
+        instance_from_str=lambda given: place(given[0]),
+        is_instance=lambda value: isinstance(value, Path | Address),
+        str_from_instance=lambda value: [str(value)],
+    ),
+]
+"""A path, or an address such as s3://bucket/folder (docs/stores.md)."""
+
 Corpus = Annotated[str, arg(help=f"Kind of corpus: {CORPORA}.", metavar="KIND")]
 Data = Annotated[Path, arg(help="Folder of the corpus; for a manifest, its CSV file or the folder of manifest.csv.")]
 Store = Annotated[
-    Path | None, default("the folder features in the corpus' folder", "Folder of the extracted features.")
+    AnyPlace | None,
+    default("the folder features in the corpus' folder", "Folder of the extracted features, or its address: s3://..."),
 ]
 Recipe = Annotated[str, arg(help=f"Recipe: {RECIPES}.", metavar="NAME")]
 Fusion = Annotated[str | None, default("the recipe's", f"Fusion: {FUSIONS}.", "NAME")]
@@ -117,10 +138,10 @@ FacesEvery = Annotated[
     Within(1, 25, such_as=3),
 ]
 Checkpoints = Annotated[
-    tuple[Path, ...],
+    tuple[AnyPlace, ...],
     Positional,
     arg(
-        help="Trained models: folders of runs, or checkpoint.safetensors files.",
+        help="Trained models: folders of runs, or checkpoint.safetensors files; or their addresses: s3://...",
         metavar="CHECKPOINT...",
         help_behavior_hint="(one or more)",
     ),

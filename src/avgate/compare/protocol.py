@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from avgate.core.places import Place
 from avgate.models.overrides import override
 from avgate.models.recipe import Recipe
 
@@ -25,7 +26,7 @@ class Protocol:
     Attributes:
         corpus: kind of corpus.
         data: its folder.
-        store: folder of its features.
+        store: folder or address of its features.
         folds: cross-validation by person with so many folds; 0 takes the corpus' own splits.
         stress: whether models are also measured on corrupted clips.
         accelerator: lightning-fabric's: "auto", "cpu", "cuda", ...
@@ -34,7 +35,7 @@ class Protocol:
 
     corpus: str
     data: Path
-    store: Path
+    store: Place
     folds: int
     stress: bool = False
     accelerator: str = "auto"

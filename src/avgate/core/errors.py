@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TypeVar
 
 from avgate.core.text import one_line, printable
@@ -21,7 +20,7 @@ class AvgateError(Exception):
 
     exit_code = 1
 
-    def __init__(self, what: str, *, where: str | Path | None = None, hint: str | None = None):
+    def __init__(self, what: str, *, where: object = None, hint: str | None = None):
         self.what, self.where, self.hint = what, None if where is None else str(where), hint
         place = f"{one_line(self.where)}: " if self.where else ""
         super().__init__(printable(f"{place}{what}" + (f"\n  -> {hint}" if hint else "")))
@@ -73,6 +72,12 @@ class WorkerError(AvgateError):
     """A worker process was killed, most often because memory ran out."""
 
     exit_code = 9
+
+
+class PlaceError(AvgateError):
+    """An address, such as s3://bucket/folder, that can't be reached or read."""
+
+    exit_code = 10
 
 
 _Choice = TypeVar("_Choice")

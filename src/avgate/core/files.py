@@ -10,21 +10,24 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from avgate.core.errors import OutputError, UsageError
-from avgate.core.scratch import PREFIX, claim
+from avgate.core.places import Address, Place, place, refuse_address
+from avgate.core.scratch import PREFIX, claim, scratch_folder
 from avgate.core.text import as_cell, reason
+
+_Place = TypeVar("_Place", bound=Place)
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Place) -> Iterator[Path]:
     """Write to a temporary path, which replaces `path` when the block ends and is removed if the block fails.
 
-    The temporary path is in the same folder and has the same suffix. A file at `path` stays unchanged until the new one
-    is complete.
+    The temporary path is in the same folder, or for an address in the system's place for temporary files, and has the
+    same suffix. A file at `path` stays unchanged until the new one is complete.
 
     Args:
         path: where the file shall be; its folder must exist.
@@ -35,7 +38,12 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     Raises:
         OutputError: the file can't be written.
     """
-    path = Path(path)
+    path = place(path)
+    if isinstance(path, Address):
+        with scratch_folder() as folder:
+            yield (temporary := folder / f"whole{path.suffix}")
+            path.put(temporary)
+        return
     # If `path` is a link, replace the file that it points to, not the link.
     final, written = Path(os.path.realpath(path)), 0
     try:
@@ -67,8 +75,11 @@ def _refuse_other_kinds(path: Path, final: Path) -> None:
         raise OutputError("this is not a regular file", where=path, hint="give the name of a file")
 
 
-def refuse_unwritable(path: Path) -> None:
+def refuse_unwritable(path: Place) -> None:
     """Find out before long work that a file can't be written after it: OutputError, as atomic_write would raise it."""
+    if isinstance(path, Address):
+        path.parent.refuse_unwritable()
+        return
     final = Path(os.path.realpath(path))
     try:
         _refuse_other_kinds(path, final)
@@ -80,7 +91,7 @@ def refuse_unwritable(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def output_folder(path: str | Path) -> Iterator[Path]:
+def output_folder(path: _Place) -> Iterator[_Place]:
     """A folder for results, as of make_folder; if an error leaves it empty, it is removed again, unless it was there.
 
     Args:
@@ -92,8 +103,9 @@ def output_folder(path: str | Path) -> Iterator[Path]:
     Raises:
         OutputError: it can't be created or isn't writable.
     """
-    path = Path(path)
-    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    made: list[Path] = []
+    if isinstance(path, Path):
+        made = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
         yield make_folder(path)
     except BaseException:
@@ -126,13 +138,18 @@ def is_there(path: str | Path) -> bool:
     return os.path.exists(path)  # noqa: PTH110 (Path's raises for some names)
 
 
-def make_folder(path: str | Path) -> Path:
+def make_folder(path: _Place) -> _Place:
     """Create a folder, its parents too, unless it exists, and check that it is writable.
+
+    At an address, folders come with the first file in them.
 
     Raises:
         OutputError: it can't be created or isn't writable.
     """
-    path = Path(path)
+    if isinstance(path, Address):
+        path.refuse_unwritable()
+        return path
+    refuse_address(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
         with claim(path) as probe:
@@ -143,7 +160,7 @@ def make_folder(path: str | Path) -> Path:
     return path
 
 
-def refuse_overwriting(inputs: Iterable[Path], outputs: Mapping[str, Path | None]) -> None:
+def refuse_overwriting(inputs: Iterable[Place], outputs: Mapping[str, Place | None]) -> None:
     """Refuse output files that would overwrite an input or each other, or that can't be written at all.
 
     Args:
@@ -154,22 +171,25 @@ def refuse_overwriting(inputs: Iterable[Path], outputs: Mapping[str, Path | None
         UsageError: two of them are the same file, or an output is a file in an input folder.
         OutputError: an output can't be written; found out here, since the work before it may be long.
     """
-    read = [Path(os.path.realpath(path)) for path in inputs]
+    read = [_real(path) for path in inputs]
+    written = {option: path for option, path in outputs.items() if path is not None}
     taken = dict.fromkeys(read, "it is an input")
-    for option, path in outputs.items():
-        if path is None:
-            continue
-        place = Path(os.path.realpath(path))
-        if is_there(place) and any(folder in place.parents for folder in read):
-            taken[place] = "it is part of an input"
-        if place in taken:
-            raise UsageError(f"'{path}' can't be written: {taken[place]}", where=option, hint="give another name")
-        taken[place] = f"it is the output of {option}"
-    for path in filter(None, outputs.values()):
+    for option, path in written.items():
+        real = _real(path)
+        if isinstance(real, Path) and is_there(real) and not {*read}.isdisjoint(real.parents):
+            taken[real] = "it is part of an input"
+        if real in taken:
+            raise UsageError(f"'{path}' can't be written: {taken[real]}", where=option, hint="give another name")
+        taken[real] = f"it is the output of {option}"
+    for path in written.values():
         refuse_unwritable(path)
 
 
-def write_csv(path: Path, titles: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+def _real(path: Place) -> Place:
+    return path if isinstance(path, Address) else Path(os.path.realpath(path))
+
+
+def write_csv(path: Place, titles: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
     """Write a table as CSV, atomically: UTF-8, line feeds, and cells as `as_cell` makes them.
 
     OutputError where it can't be written.
@@ -195,7 +215,7 @@ def json_values(value: object) -> Any:
     return str(value)
 
 
-def write_json(path: Path, value: object) -> None:
+def write_json(path: Place, value: object) -> None:
     """Write a value as strict JSON, atomically; NaN becomes null. OutputError where it can't be written."""
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(json_values(value), indent=1, allow_nan=False), "utf-8")

@@ -13,11 +13,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from pathlib import Path
 from typing import Any, TypeVar
 
 from avgate.core.files import atomic_write
 from avgate.core.kinds import fits
+from avgate.core.places import Address, Place, place, size_of
 
 _Tensor = TypeVar("_Tensor")
 
@@ -27,6 +27,9 @@ _HEAD = slice(8 + len(_MARK), 8 + len(_MARK) + _DIGITS)
 _ALIGNED = 8
 """Data begin at a multiple of this; spaces fill the header up."""
 
+_GUESS = 1 << 14
+"""So many bytes of a file at an address are asked for first: nearly every header is in them."""
+
 _UNSEALED = ({"avgate"}, {"identity", "outcome"})
 """The metadata of files that were written before there were seals: anything else is a seal that was damaged."""
 
@@ -34,7 +37,7 @@ _CHANGED = "its bytes aren't those that were written: the checksum differs"
 _NONSENSE = "its header makes no sense"
 
 
-def write_sealed(path: str | Path, whole: bytes) -> None:
+def write_sealed(path: str | Place, whole: bytes) -> None:
     """Seal a file's content and write it, atomically.
 
     Args:
@@ -59,7 +62,7 @@ def write_sealed(path: str | Path, whole: bytes) -> None:
 
 
 def read_sealed(
-    path: str | Path, load: Callable[[bytes], Mapping[str, _Tensor]]
+    path: str | Place, load: Callable[[bytes], Mapping[str, _Tensor]]
 ) -> tuple[dict[str, str], dict[str, _Tensor]]:
     """Read a file once and check all its bytes before anything in it is used.
 
@@ -73,10 +76,11 @@ def read_sealed(
     Raises:
         ValueError: it was changed after it was written, or is no such file.
         OSError: it can't be read.
+        PlaceError: its address can't be reached or read.
     """
     from safetensors import SafetensorError
 
-    whole = Path(path).read_bytes()
+    whole = place(path).read_bytes()
     n = _length(whole, len(whole))
     metadata = _checked(whole[: 8 + n])["__metadata__"]
     digest = metadata.pop("seal", "").rpartition(" ")[2]
@@ -88,8 +92,12 @@ def read_sealed(
         raise ValueError(str(error)) from error
 
 
-def read_header(path: str | Path) -> dict[str, Any]:
+def read_header(path: str | Place, size: int | None = None) -> dict[str, Any]:
     """A file's header, checked, without reading the data behind it; their length is checked too.
+
+    Args:
+        path: the file.
+        size: its bytes, where they are known.
 
     Returns:
         What safetensors' format says: `__metadata__`, and tensor -> `dtype`, `shape` and `data_offsets`.
@@ -97,12 +105,12 @@ def read_header(path: str | Path) -> dict[str, Any]:
     Raises:
         ValueError: the header was changed after it was written, the data are cut short, or it is no such file.
         OSError: it can't be read.
+        PlaceError: its address can't be reached or read.
     """
-    size = Path(path).stat().st_size
-    with Path(path).open("rb") as file:
-        begin = file.read(8)
-        n = _length(begin, size)
-        header = _checked(begin + file.read(n))
+    path = place(path)
+    size = size_of(path) if size is None else size
+    n, head = _head(path, size)
+    header = _checked(head)
     header["__metadata__"].pop("seal", None)
     try:
         ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
@@ -138,6 +146,18 @@ def description(
         if not fits(found[part], kind):
             raise ValueError(f"its '{part}' is of another kind than avgate writes")
     return found
+
+
+def _head(path: Place, size: int) -> tuple[int, bytes]:
+    """The length of a file's header, and its bytes with those before it."""
+    if isinstance(path, Address):
+        begin = path.read_part(0, min(size, _GUESS)) if size else b""
+        n = _length(begin, size)
+        return n, begin[: 8 + n] if 8 + n <= len(begin) else begin + path.read_part(len(begin), 8 + n)
+    with path.open("rb") as file:
+        begin = file.read(8)
+        n = _length(begin, size)
+        return n, begin + file.read(n)
 
 
 def _length(begin: bytes, size: int) -> int:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from avgate.core.errors import FeatureError
-from avgate.core.files import write_json
+from avgate.core.files import make_folder, write_json
+from avgate.core.places import Place
 from avgate.corpora.base import Corpus
 from avgate.evaluation.examples import Example, load_examples
 from avgate.evaluation.scoring import label_traces, score, unvarying
@@ -140,8 +140,11 @@ def intervals_table(results: Sequence[dict[str, Any]]) -> Table | None:
     return shown
 
 
-def write_scores(results: Sequence[dict[str, Any]], path: Path) -> Path:
-    """Write the scores, per clip too, as JSON; what can't be measured is null."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def write_scores(results: Sequence[dict[str, Any]], path: Place) -> Place:
+    """Write the scores, per clip too, as JSON; what can't be measured is null.
+
+    OutputError where it can't be written.
+    """
+    make_folder(path.parent)
     write_json(path, list(results))
     return path

@@ -9,14 +9,15 @@ from functools import partial
 from pathlib import Path
 
 from avgate.core.console import console, progress
-from avgate.core.errors import AvgateError, MediaError, OutputError
+from avgate.core.errors import AvgateError, MediaError, OutputError, PlaceError
 from avgate.core.files import make_folder
+from avgate.core.places import Address, Place, place
 from avgate.core.processes import Workers, worker_count
 from avgate.core.types import Clip
 from avgate.faces import face_fingerprint
 from avgate.features.base import Backbone, kind_of
 from avgate.features.registry import build_backbones
-from avgate.features.store import FeatureStore, source_fingerprint
+from avgate.features.store import AT_ONCE, FeatureStore, source_fingerprint
 from avgate.features.tracks import extract_tracks
 from avgate.media import open_recording
 
@@ -28,7 +29,7 @@ def store_key(backbone: Backbone, face_model: str | Path | None = None, faces_ev
 
 
 def _extract_clip(
-    clip: Clip, names: Sequence[str], rate: float, face_model: str | None, faces_every: int, root: Path
+    clip: Clip, names: Sequence[str], rate: float, face_model: str | None, faces_every: int, root: Place
 ) -> tuple[str, ...] | AvgateError:
     """Compute and store what is missing of one clip; returns what the user must know of it, or why it failed."""
     try:
@@ -39,7 +40,7 @@ def _extract_clip(
         extracted = extract_tracks(recording, backbones, face_model, crops=clip.crops, faces_every=faces_every)
         for (_, key), track in zip(missing, extracted.tracks, strict=True):
             store.write(clip.name, key, track, source)
-    except OutputError:  # the other clips couldn't be written either
+    except (OutputError, PlaceError):  # the other clips couldn't be kept either
         raise
     except AvgateError as error:  # not raised: the other clips are extracted all the same
         return error
@@ -57,7 +58,7 @@ def _lacking(clip: Clip, store: FeatureStore, keys: Sequence[str]) -> list[str] 
 
 def extract(
     clips: Sequence[Clip],
-    root: Path,
+    root: str | Place,
     names: Sequence[str],
     rate: float,
     *,
@@ -73,7 +74,7 @@ def extract(
 
     Args:
         clips: what to extract.
-        root: the store's folder.
+        root: the store's folder, or its address.
         names: backbones.
         rate: the label rate in steps per second.
         face_model: face_landmarker.task, or None for the default one.
@@ -85,14 +86,16 @@ def extract(
 
     Raises:
         OutputError: the store can't be written to; noticed before anything is decoded, if it can be.
+        PlaceError: its address can't be reached or read.
         AvgateError: some clips failed; it says which and why.
     """
-    store = FeatureStore(root)
+    store = FeatureStore(root := place(root))
     backbones = build_backbones(names, rate)
     keys = [store_key(b, face_model, faces_every) for b in backbones]
     todo: list[Clip] = []
     failed: dict[str, AvgateError] = {}
-    with ThreadPoolExecutor() as pool:  # checksums are computed outside Python's lock
+    at_once = AT_ONCE if isinstance(root, Address) else None
+    with ThreadPoolExecutor(at_once) as pool:  # checksums are computed outside Python's lock
         lacking = pool.map(partial(_lacking, store=store, keys=keys), clips)
         for clip, missing in zip(clips, lacking, strict=True):
             if isinstance(missing, AvgateError):
@@ -123,7 +126,7 @@ def extract(
                         console.say((f"{clip.name}:", "yellow"), f" {note}")
                 bar.advance(task)
     except BaseException:
-        with contextlib.suppress(OutputError):  # whatever stopped it comes first
+        with contextlib.suppress(OutputError, PlaceError):  # whatever stopped it comes first
             store.write_manifest()
         raise
     store.write_manifest()

@@ -1,4 +1,6 @@
-"""The feature store on disk: one safetensors file per clip and backbone, and a manifest that lists them.
+"""The feature store: one safetensors file per clip and backbone, and a manifest that lists them.
+
+ROOT is a folder, or an address such as s3://bucket/features (core/places.py).
 
     ROOT/BACKBONE-KEY/CLIP.safetensors      values, present, active; grid, columns and source in the header
     ROOT/manifest.csv                       one row per file, derived from the headers
@@ -13,6 +15,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +25,7 @@ import numpy as np
 
 from avgate.core.errors import FeatureError
 from avgate.core.files import make_folder, write_csv
+from avgate.core.places import Address, Place, place
 from avgate.core.scratch import PREFIX
 from avgate.core.sealed import description, read_header, read_sealed, write_sealed
 from avgate.core.text import reason
@@ -27,6 +33,9 @@ from avgate.core.timeline import LONGEST_S, Grid
 from avgate.core.types import FeatureTrack
 
 _SAMPLES, _SAMPLE_BYTES = 16, 1 << 16
+AT_ONCE = 32
+"""So many files of a store at an address are read at the same time."""
+
 _HEADER = dict.fromkeys(("clip", "backbone", "modality", "fingerprint", "source"), str) | {
     "rate": float,
     "start_s": float,
@@ -75,14 +84,16 @@ def _add_folder(digest: hashlib._Hash, folder: Path) -> None:
 class FeatureStore:
     """Reads and writes features in a folder; the module's docstring has its layout.
 
+    Where it is at an address, methods that read raise PlaceError if it can't be reached or read.
+
     Args:
-        root: folder of the store; made with the first file.
+        root: folder of the store, or its address; made with the first file.
     """
 
-    def __init__(self, root: str | Path):
-        self.root = Path(root)
+    def __init__(self, root: str | Place):
+        self.root = place(root)
 
-    def path(self, clip: str, key: str) -> Path:
+    def path(self, clip: str, key: str) -> Place:
         """File of a clip's features of one backbone and its parameters, whether it exists or not."""
         return self.root / key / f"{clip}.safetensors"
 
@@ -106,7 +117,7 @@ class FeatureStore:
             return error
         return None
 
-    def write(self, clip: str, key: str, track: FeatureTrack, source: str) -> Path:
+    def write(self, clip: str, key: str, track: FeatureTrack, source: str) -> Place:
         """Write a track atomically and return the file.
 
         Raises:
@@ -143,7 +154,10 @@ class FeatureStore:
 
     def find(self, prefix: str) -> str:
         """The only key with this prefix; FeatureError where there are none or several."""
-        keys = sorted(p.name for p in self.root.glob(f"{prefix}*") if p.is_dir())
+        if isinstance(self.root, Address):
+            keys = [name for name in self.root.folders() if name.startswith(prefix)]
+        else:
+            keys = sorted(p.name for p in self.root.glob(f"{prefix}*") if p.is_dir())
         if not keys:
             raise FeatureError(
                 f"there are no features '{prefix}'",
@@ -158,22 +172,42 @@ class FeatureStore:
             )
         return keys[0]
 
-    def write_manifest(self) -> Path:
+    def write_manifest(self) -> Place:
         """List every track in ROOT/manifest.csv whose header is as it was written; the values aren't read for it."""
-        rows = []
-        for path in sorted(self.root.glob("*/*.safetensors")):
-            if path.name.startswith(PREFIX):  # another process is writing it, or was stopped while it did
-                continue
-            try:
-                described = read_header(path)
-                header, steps = _header(described["__metadata__"]), described["values"]["shape"][0]
-            except (KeyError, TypeError, ValueError, IndexError, OSError):
-                continue
-            key, file = path.parent.name, path.relative_to(self.root).as_posix()
-            rows.append([header["clip"], header["backbone"], key, file, header["rate"], steps, header["source"]])
         manifest = self.root / "manifest.csv"
+        rows = [row for row in self._rows() if row is not None]
         write_csv(manifest, ("clip", "backbone", "key", "file", "rate", "steps", "source"), rows)
         return manifest
+
+    def _rows(self) -> Iterator[list[object] | None]:
+        """The manifest's row of each file, in their order; None of those that are damaged."""
+        if isinstance(self.root, Address):
+            found = self.root.files()
+            sizes = {name: found[name] for name in sorted(filter(_is_kept, found), key=_parts)}
+            with ThreadPoolExecutor(AT_ONCE) as pool:
+                yield from pool.map(partial(_row, self.root), sizes, sizes.values())
+        else:
+            files = (path.relative_to(self.root).as_posix() for path in self.root.glob("*/*.safetensors"))
+            yield from map(partial(_row, self.root), sorted(filter(_is_kept, files), key=_parts))
+
+
+def _parts(file: str) -> list[str]:
+    return file.split("/")
+
+
+def _is_kept(file: str) -> bool:
+    """Whether a path in a store is a track's; others are being written by a process, or were when it was stopped."""
+    parts = _parts(file)
+    return len(parts) == 2 and parts[1].endswith(".safetensors") and not parts[1].startswith(PREFIX)
+
+
+def _row(root: Place, file: str, size: int | None = None) -> list[object] | None:
+    try:
+        described = read_header(root / file, size)
+        header, steps = _header(described["__metadata__"]), described["values"]["shape"][0]
+    except (KeyError, TypeError, ValueError, IndexError, OSError):
+        return None
+    return [header["clip"], header["backbone"], _parts(file)[0], file, header["rate"], steps, header["source"]]
 
 
 def features_beside(data: Path) -> Path:
@@ -181,12 +215,12 @@ def features_beside(data: Path) -> Path:
     return (data.parent if data.is_file() else data) / "features"
 
 
-def read_track(path: Path) -> FeatureTrack:
+def read_track(path: Place) -> FeatureTrack:
     """Read a track from a file of a store; FeatureError where it is missing, damaged or empty."""
     return _read(path)[1]
 
 
-def _read(path: Path, clip: str | None = None) -> tuple[dict[str, Any], FeatureTrack]:
+def _read(path: Place, clip: str | None = None) -> tuple[dict[str, Any], FeatureTrack]:
     """A file's header and its track; FeatureError also where it is of another clip than this one."""
     from safetensors.numpy import load
 
@@ -225,7 +259,7 @@ def _header(metadata: dict[str, str]) -> dict[str, Any]:
     return {name: header[name] for name in _HEADER}
 
 
-def _unreadable(path: Path, error: Exception) -> FeatureError:
+def _unreadable(path: Place, error: Exception) -> FeatureError:
     return FeatureError(
         f"this isn't a feature file of avgate, or it is damaged ({reason(error)})",
         where=path,

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 from avgate.core.errors import CheckpointError
 from avgate.core.gates import Gate, gates_of
 from avgate.core.modalities import modality_named
+from avgate.core.places import Place
 from avgate.core.timeline import Grid, read_cell, read_off, read_off_mask
 from avgate.core.types import Trace
 from avgate.features.base import Backbone
@@ -65,7 +65,8 @@ class Estimator:
     """A trained model with its statistics, recipe, targets and smoothing: features in, a Trace out.
 
     Args:
-        checkpoint: a checkpoint, its file or its run's folder; None takes the weights that come with avgate.
+        checkpoint: a checkpoint, its file or its run's folder, or the address of either; None takes the weights that
+            come with avgate.
         model: the network with its weights, if there is one already, as in training; else it is built from the
             checkpoint.
         level: share of the true values that intervals are made to hold, from 0.5 to 0.99.
@@ -81,7 +82,7 @@ class Estimator:
 
     def __init__(
         self,
-        checkpoint: Checkpoint | str | Path | None = None,
+        checkpoint: Checkpoint | str | Place | None = None,
         *,
         model: Model | None = None,
         level: float = DEFAULT_LEVEL,
@@ -106,7 +107,7 @@ class Estimator:
         """Seconds of a pause after which estimates begin anew: no window, and no filter over them, sees both sides."""
         return self.recipe.window / self.recipe.label_rate + self.smooth_s
 
-    def extractors(self, of: str, where: str | Path | None = None) -> tuple[Backbone, ...]:
+    def extractors(self, of: str, where: object = None) -> tuple[Backbone, ...]:
         """New extractors of the features that the model reads.
 
         Args:
@@ -123,7 +124,7 @@ class Estimator:
             raise CheckpointError(what, where=where, hint="take a checkpoint that was trained on extracted features")
         return build_backbones(names, self.recipe.label_rate)
 
-    def check(self, features: Sequence[FeatureSpec], where: str | Path) -> None:
+    def check(self, features: Sequence[FeatureSpec], where: object) -> None:
         """Refuse features that the model wasn't trained on; see Checkpoint.check."""
         self.checkpoint.check(features, where)
 

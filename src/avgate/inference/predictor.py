@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from avgate.core.errors import UsageError
+from avgate.core.places import Place
 from avgate.core.timeline import Grid
 from avgate.core.types import Trace
 from avgate.faces import Person
@@ -27,8 +28,8 @@ class Predictor:
     """A trained model, ready for recordings: `Predictor()("video.mp4")` is a Trace.
 
     Args:
-        checkpoint: an Estimator, a checkpoint, its file or its run's folder; None takes the weights that come with
-            avgate.
+        checkpoint: an Estimator, a checkpoint, its file or its run's folder, or the address of either; None takes the
+            weights that come with avgate.
         face_model: face_landmarker.task; None takes mediapipe's own, or AVGATE_FACE_MODEL.
         level: share of the true values that intervals are made to hold, from 0.5 to 0.99; an Estimator brings its own.
         faces_every: n: the face is measured in every n-th frame, and interpolated between.
@@ -43,7 +44,7 @@ class Predictor:
 
     def __init__(
         self,
-        checkpoint: Estimator | Checkpoint | str | Path | None = None,
+        checkpoint: Estimator | Checkpoint | str | Place | None = None,
         face_model: str | Path | None = None,
         level: float = DEFAULT_LEVEL,
         faces_every: int = 1,
@@ -55,7 +56,7 @@ class Predictor:
         self.estimator = checkpoint if isinstance(checkpoint, Estimator) else Estimator(checkpoint, level=level)
         self.face_model, self.faces_every = face_model, faces_every
         self.backbones = self.estimator.extractors(
-            "a video", where=checkpoint if isinstance(checkpoint, str | Path) else None
+            "a video", where=None if isinstance(checkpoint, Estimator | Checkpoint) else checkpoint
         )
 
     def __call__(

@@ -18,6 +18,7 @@ from torch import Tensor
 from avgate.core.errors import CheckpointError, FeatureError
 from avgate.core.files import make_folder
 from avgate.core.kinds import fits
+from avgate.core.places import Address, Place, place
 from avgate.core.sealed import description, read_sealed, write_sealed
 from avgate.core.types import FeatureTrack
 from avgate.features.stats import FeatureStats
@@ -140,7 +141,7 @@ class Checkpoint:
         """The model with initial weights, which depend on torch's random state."""
         return Model(self.recipe.model, modality_dims(self.features), len(self.targets), self.recipe.window)
 
-    def check(self, features: Sequence[FeatureSpec], where: str | Path) -> None:
+    def check(self, features: Sequence[FeatureSpec], where: object) -> None:
         """Refuse features that the model wasn't trained on: other backbones, columns, parameters or code."""
         given = {f.backbone: f for f in features}
         for wanted in self.features:
@@ -161,11 +162,11 @@ class Checkpoint:
                     hint="extract with the checkpoint's recipe and this version of avgate, or train on these features",
                 )
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Place) -> Place:
         """Write the one file, atomically; OutputError where it can't be written."""
         from safetensors.torch import save
 
-        path = Path(path)
+        path = place(path)
         about = {
             "format": FORMAT,
             "avgate": self.avgate,
@@ -193,15 +194,21 @@ class Checkpoint:
         return tensors
 
 
-def checkpoint_file(path: str | Path) -> Path:
+def checkpoint_file(path: str | Place) -> Place:
     """The file of a checkpoint that is given as a file, as the folder of its run, or by a name in SHIPPED.
 
     Raises:
         CheckpointError: there is no such file, or no checkpoint.safetensors in the folder.
+        PlaceError: its address can't be reached or read.
     """
-    path = Path(path)
+    path = place(path)
     if path.is_file():
         return path
+    if isinstance(path, Address):
+        if (path / CHECKPOINT_NAME).is_file():
+            return path / CHECKPOINT_NAME
+        hint = f"give the address of a run, or of the {CHECKPOINT_NAME} that `avgate train` wrote"
+        raise CheckpointError("there is no such checkpoint", where=path, hint=hint)
     if str(path) in SHIPPED and not path.exists():
         return SHIPPED[str(path)]
     if not path.is_dir():
@@ -228,15 +235,16 @@ def _listed(names: Sequence[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def load_checkpoint(path: str | Path | None = None) -> Checkpoint:
+def load_checkpoint(path: str | Place | None = None) -> Checkpoint:
     """Read a checkpoint.
 
     Args:
-        path: its file, the folder of its run, or `default` or `live`, the weights that come with avgate; None takes
-            the default ones.
+        path: its file, the folder of its run, the address of either, or `default` or `live`, the weights that come
+            with avgate; None takes the default ones.
 
     Raises:
         CheckpointError: it isn't there, isn't a checkpoint, is damaged, or is of another version.
+        PlaceError: its address can't be reached or read.
     """
     from safetensors.torch import load
 

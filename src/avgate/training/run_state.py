@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from avgate.core.errors import CheckpointError, UsageError
 from avgate.core.files import write_csv
 from avgate.core.kinds import fits
+from avgate.core.places import Place
 from avgate.core.sealed import description, read_sealed, write_sealed
 from avgate.core.text import reason
 from avgate.core.types import Clip
@@ -119,7 +119,7 @@ class RunState:
                 "the run's state is of another model", where="resume.safetensors", hint=hint
             ) from error
 
-    def save(self, run: Path) -> None:
+    def save(self, run: Place) -> None:
         """Write resume state and history, each atomically; OutputError where they can't be written."""
         from safetensors.torch import save
 
@@ -140,7 +140,7 @@ class RunState:
         write_csv(run / "history.csv", titles, ([row[title] for title in titles] for row in self.history))
 
     @classmethod
-    def load(cls, run: Path, identity: dict[str, Any]) -> RunState | None:
+    def load(cls, run: Place, identity: dict[str, Any]) -> RunState | None:
         """The state of a run folder, None where there is none.
 
         Raises:

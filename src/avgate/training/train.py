@@ -11,7 +11,6 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from torch import Tensor
 from avgate.core.console import console, progress
 from avgate.core.errors import UsageError
 from avgate.core.files import make_folder
+from avgate.core.places import Place
 from avgate.core.types import Trace
 from avgate.corpora.base import Corpus
 from avgate.evaluation.calibration import calibrate
@@ -58,7 +58,7 @@ def train(
     corpus: Corpus,
     store: FeatureStore,
     recipe: Recipe,
-    run: Path | None,
+    run: Place | None,
     *,
     accelerator: str = "auto",
     precision: Any = "32-true",
@@ -70,7 +70,7 @@ def train(
         corpus: labelled clips with the splits train and validation.
         store: their features.
         recipe: what to train.
-        run: folder for checkpoint, resume state and history; None keeps nothing.
+        run: folder, or address, for checkpoint, resume state and history; None keeps nothing.
         accelerator: lightning-fabric's: "auto", "cpu", "cuda", ...
         precision: lightning-fabric's: "32-true", "bf16-mixed", ...
         prepared: data loaded before, to train several models on it.
@@ -80,6 +80,7 @@ def train(
 
     Raises:
         UsageError: the folder holds a run of something else, or in another precision; or training diverged.
+        PlaceError: an address can't be reached or read.
     """
     data = prepared or load_splits(corpus, store, recipe)
     data = data.only(fusion_class(recipe.model.fusion).modalities(tuple(data.stats)))

@@ -15,6 +15,7 @@ from avgate.apps.affwild2.submission import read_sample, submit
 from avgate.core.console import console
 from avgate.core.errors import UsageError
 from avgate.core.files import make_folder, write_json
+from avgate.core.places import Place
 from avgate.corpora.affwild2 import FOLDS, AffWild2
 from avgate.evaluation.evaluate import evaluate
 from avgate.features.extract import extract
@@ -30,7 +31,7 @@ def reproduce(
     recipe: Recipe,
     *,
     folds: int = FOLDS,
-    store: Path | None = None,
+    store: Place | None = None,
     sample: Path | None = None,
     face_model: str | None = None,
     workers: int | None = None,
