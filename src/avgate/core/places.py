@@ -251,6 +251,8 @@ def local_copy(recording: Place) -> Iterator[Path]:
             if copy.parent != folder or recording.name in ("", ".", "..") or "\0" in recording.name:
                 raise FileNotFoundError
             recording.fetch(copy)
+            if not copy.is_file():  # it is a folder there
+                raise FileNotFoundError
         except FileNotFoundError:
             raise MediaError("there is no such file", where=recording, hint="check the address") from None
         except PlaceError as error:
