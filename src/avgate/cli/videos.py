@@ -10,10 +10,10 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from avgate.cli.options import FaceModel, FacesEvery, Level, Within, Workers, default
+from avgate.cli.options import AnyPlace, FaceModel, FacesEvery, Level, Within, Workers, default
 
 LiveCheckpoint = Annotated[Path | None, default("the weights for live use that come with avgate")]
-Videos = Annotated[tuple[Path, ...], Positional, arg(metavar="FILE...", help_behavior_hint="(one or more)")]
+Videos = Annotated[tuple[AnyPlace, ...], Positional, arg(metavar="FILE...", help_behavior_hint="(one or more)")]
 
 
 def demo(out: Path = Path("demo"), workers: Workers = None) -> None:
@@ -35,8 +35,8 @@ def demo(out: Path = Path("demo"), workers: Workers = None) -> None:
 
 def predict(
     videos: Videos,
-    out: Path,
-    checkpoint: Annotated[Path | None, default("the weights that come with avgate")] = None,
+    out: AnyPlace,
+    checkpoint: Annotated[AnyPlace | None, default("the weights that come with avgate")] = None,
     face_model: FaceModel = None,
     report: bool = True,
     formats: tuple[str, ...] = ("csv", "json"),
@@ -53,9 +53,9 @@ def predict(
     For example: avgate predict interview.mp4 --out results --checkpoint run
 
     Args:
-        videos: Videos, sound files, images, or folders of images.
-        out: Folder for the results.
-        checkpoint: A trained model: a run's folder, a checkpoint.safetensors file, `default` or `live`.
+        videos: Videos, sound files, images, or folders of images; or addresses of files: s3://...
+        out: Folder for the results, or its address.
+        checkpoint: A trained model: a run's folder, a checkpoint.safetensors file, `default` or `live`; or its address.
         report: Write the HTML and PNG reports too.
         formats: Files to write: csv and json (everything), or the estimates as labels, by format or suffix: elan (eaf),
             textgrid, nova, nova-binary, carma, muse, affwild2.

@@ -128,8 +128,10 @@ def _hint(path: Path, error: OSError) -> str:
     return "check the folder's permissions and the free space on the disk, or choose another folder"
 
 
-def is_file(path: str | Path) -> bool:
+def is_file(path: str | Place) -> bool:
     """Whether there is a file of this name; False for names that no file can have, at which Path's own raises."""
+    if isinstance(path, Address):
+        return path.is_file()
     return os.path.isfile(path)  # noqa: PTH113 (Path's raises for some names)
 
 

@@ -8,35 +8,22 @@ No password of an address and nothing behind its question mark is ever shown.
 from __future__ import annotations
 
 import contextlib
-import errno
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Union
 
-from avgate.core.errors import AvgateError, MediaError, OutputError, PlaceError, UsageError, choose
-from avgate.core.scratch import PREFIX, no_room, scratch_folder
-from avgate.core.text import printable, reason
+from avgate.core.errors import AvgateError, MediaError, PlaceError, UsageError
+from avgate.core.remote import LOCAL, no_bucket, opened, shown, told
+from avgate.core.scratch import PREFIX, scratch_folder
+from avgate.core.text import printable
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
 """A scheme of two characters at least, since one is a disk of Windows, and what is behind it."""
 
-_LOCAL = ("file", "local")
-
 _PROBE = f"{PREFIX}probe"
 """What is written for a moment to find out whether a place can be written to."""
-
-_SECRET = re.compile(r"(?<=://)[^/\s@]*@|\?[^\s'\"]*")
-"""What isn't shown of addresses in a text: user and password, and signatures."""
-
-_NO_KEYS = {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "DefaultCredentialsError"}
-_AWAY = {"ConnectionError", "HTTPClientError", "ClientConnectionError", "TimeoutError", "gaierror"}
-"""Names of errors, or of kinds that they are, of the libraries behind fsspec."""
-
-_DENIED = {"403", "AccessDenied", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
-_NO_BUCKET = {"NoSuchBucket", "InvalidBucketName"}
-"""Codes with which S3 answers."""
 
 _writable: set[Address] = set()
 
@@ -54,7 +41,7 @@ class Address:
     url: str
 
     def __str__(self) -> str:
-        return _SECRET.sub("", self.url)
+        return shown(self.url)
 
     __repr__ = __str__
 
@@ -84,6 +71,10 @@ class Address:
         scheme, _, path = before.partition("://")
         folder = path.rstrip("/").rpartition("/")[0] or path
         return Address(f"{scheme}://{folder}{mark}{query}")
+
+    def with_name(self, name: str) -> Address:
+        """Another file beside it."""
+        return self.parent / name
 
     def resolve(self) -> Address:
         """Itself: an address doesn't depend on the current folder."""
@@ -167,15 +158,15 @@ class Address:
         Args:
             how: what is done to it, "read" or "written".
         """
-        system, path = _opened(self)
+        system, path = opened(self.url)
         try:
             yield system, path
         except AvgateError:
             raise
         except Exception as error:
-            if isinstance(error, FileNotFoundError) and how == "read" and not _codes(error) & _NO_BUCKET:
+            if isinstance(error, FileNotFoundError) and how == "read" and not no_bucket(error):
                 raise
-            raise _told(error, self, how) from None  # what libraries say of requests may hold keys
+            raise told(error, self.url, how) from None  # what libraries say of requests may hold keys
 
 
 Place = Union[Path, Address]  # noqa: UP007 (a value, of which others make types)
@@ -197,7 +188,7 @@ def place(named: str | Path | Address) -> Place:
         refuse_address(Path(named))
         return Path(named)
     scheme, behind = match[1].lower(), match[2]
-    if scheme not in _LOCAL:
+    if scheme not in LOCAL:
         if not behind.strip("/"):
             hint = f"such as {scheme}://bucket/folder"
             raise UsageError("the address ends behind its scheme", where=named, hint=hint)
@@ -224,6 +215,14 @@ def refuse_address(path: Path, where: str | None = None) -> None:
         what = f"this is an address ({scheme}//...), and only a path of this machine will do here"
         hint = "copy it to this machine; docs/stores.md says what takes addresses"
         raise UsageError(what, where=where, hint=hint)
+
+
+def begin_of(where: Place, most: int) -> bytes:
+    """The first bytes of a file; OSError or PlaceError where it can't be read."""
+    if isinstance(where, Address):
+        return where.read_part(0, most) if where.size() else b""
+    with where.open("rb") as file:
+        return file.read(most)
 
 
 def size_of(where: Place) -> int:
@@ -265,65 +264,19 @@ def local_copy(recording: Place) -> Iterator[Path]:
             raise type(error)(error.what, where=recording, hint=error.hint) from error
 
 
-def _opened(address: Address) -> tuple[Any, str]:
-    """The file system of an address, and its path there."""
-    scheme = address.url.partition("://")[0]
-    try:
-        from fsspec import available_protocols, get_filesystem_class
-        from fsspec.core import url_to_fs
-    except ImportError:
-        raise _missing(address, "fsspec", "avgate[scale]") from None
-    choose("kind of address", scheme, dict.fromkeys(sorted({"s3", "gs", "abfs", *available_protocols()} - {*_LOCAL})))
-    try:
-        get_filesystem_class(scheme)
-    except ImportError as error:
-        of_s3 = scheme in ("s3", "s3a")
-        raise _missing(address, "s3fs" if of_s3 else reason(error), "avgate[scale]" if of_s3 else None) from None
-    try:
-        # Others write at the same time: what was listed before says nothing.
-        return url_to_fs(address.url, use_listings_cache=False)
-    except Exception as error:
-        raise _told(error, address, "opened") from None
+@contextlib.contextmanager
+def local_results(out: Place) -> Iterator[Path]:
+    """A folder of this machine for results: `out` itself, or for an address one whose files are put there at the end.
 
-
-def _missing(address: Address, what: str, package: str | None) -> UsageError:
-    hint = f"pip install '{package}'" if package else "install what it names"
-    return UsageError(f"this kind of address needs a package that isn't installed: {what}", where=address, hint=hint)
-
-
-def _told(error: Exception, address: Address, how: str) -> AvgateError:
-    """An error of a file system's library in this program's words, which hold no key and no signature."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return no_room(f"there is no room for a copy of {address} ({reason(error)})")
-    kind: type[AvgateError] = OutputError if how == "written" else PlaceError
-    names, codes = {k.__name__ for k in type(error).__mro__}, _codes(error)
-    if names & _NO_KEYS:
-        why, hint = (
-            "there are no keys for it",
-            "give them where its library looks, such as AWS_ACCESS_KEY_ID",
-        )
-    elif isinstance(error, PermissionError) or codes & _DENIED:
-        why, hint = "access is denied", "check the keys, and what they are allowed to do there"
-    elif codes & _NO_BUCKET or isinstance(error, FileNotFoundError):
-        why, hint = "there is no such bucket or folder", "check the name, or make the bucket first"
-    elif names & _AWAY:
-        why, hint = "the store can't be reached", "check the network, and the endpoint, such as AWS_ENDPOINT_URL"
-    elif isinstance(error, NotImplementedError):
-        why, hint = "this kind of address can't do that", "choose one on an object store, such as s3://bucket/folder"
-    else:
-        why, hint = _SECRET.sub("", reason(error)), "check the address and the settings of its store"
-    return kind(f"can't be {how}: {why}", where=address, hint=hint)
-
-
-def _codes(error: BaseException | None) -> set[str]:
-    """The codes with which the store answered, of an error and of those that led to it."""
-    found = set()
-    while error is not None:
-        response = getattr(error, "response", None)
-        if isinstance(response, dict):
-            found.add(str(response.get("Error", {}).get("Code")))
-        error = error.__cause__ or error.__context__
-    return found
+    OutputError where they can't be; where the block fails, none is.
+    """
+    if isinstance(out, Path):
+        yield out
+        return
+    with scratch_folder() as folder:
+        yield folder
+        for file in sorted(folder.iterdir()):
+            (out / file.name).put(file)
 
 
 def _last(path: str) -> str:

@@ -13,6 +13,7 @@ from avgate.apps.predict.outputs import LabelWriter, refuse_strangers, writers_n
 from avgate.core.console import console, progress, quiet
 from avgate.core.errors import AvgateError, UsageError
 from avgate.core.files import output_folder, refuse_overwriting
+from avgate.core.places import Place
 from avgate.core.processes import Workers, worker_count
 from avgate.faces import Person
 from avgate.inference.predictor import Predictor
@@ -23,8 +24,8 @@ from avgate.models.intervals import DEFAULT_LEVEL
 class Wanted:
     """What is wanted of every recording; the arguments are those of predict."""
 
-    out: Path
-    checkpoint: Path | None
+    out: Place
+    checkpoint: Place | None
     face_model: Path | None
     report: bool
     formats: tuple[str, ...]
@@ -38,21 +39,21 @@ class Wanted:
         """This process' own, loaded once."""
         return _load(self.checkpoint, self.face_model, self.level, self.faces_every)
 
-    def file(self, video: Path) -> Path:
+    def file(self, video: Place) -> Place:
         """A recording's results, without their suffixes."""
         return self.out / _name(video)
 
 
 @cache
-def _load(checkpoint: Path | None, face_model: Path | None, level: float, faces_every: int) -> Predictor:
+def _load(checkpoint: Place | None, face_model: Path | None, level: float, faces_every: int) -> Predictor:
     return Predictor(checkpoint, face_model, level, faces_every)
 
 
 def predict(
-    videos: Sequence[Path],
-    out: Path,
+    videos: Sequence[Place],
+    out: Place,
     *,
-    checkpoint: Path | None = None,
+    checkpoint: Place | None = None,
     face_model: Path | None = None,
     report: bool = True,
     formats: Sequence[str] = ("csv", "json"),
@@ -65,8 +66,8 @@ def predict(
     """Write NAME.csv, NAME.json, NAME.html and NAME.png for every recording; one that fails doesn't stop the others.
 
     Args:
-        videos: videos, sound files, images, or folders of images.
-        out: folder for the results.
+        videos: videos, sound files, images, or folders of images; or addresses of files.
+        out: folder for the results, or its address.
         checkpoint: None takes the weights that come with avgate.
         face_model: as for Predictor.
         report: whether to write the HTML and PNG reports.
@@ -87,7 +88,7 @@ def predict(
         AvgateError: some failed; it says which and why, and all others are written.
     """
     _refuse_same_names(videos)
-    if fps is not None and not any(video.is_dir() for video in videos):
+    if fps is not None and not any(map(_is_folder, videos)):
         raise UsageError("only folders of images take it", where="--fps", hint="name the folder, or leave --fps out")
     writers = writers_named(formats)
     whom = None if person is None else Person.named(person)
@@ -100,7 +101,7 @@ def predict(
     suffixes = [*(writer.suffix for writer in writers), *((".html", ".png") if report else ())]
     files = [wanted.file(video).with_name(_name(video) + suffix) for video in videos for suffix in suffixes]
     with output_folder(out):
-        refuse_overwriting([v for v in videos if not v.is_dir()], {f"--out ({file.name})": file for file in files})
+        refuse_overwriting([v for v in videos if not _is_folder(v)], {f"--out ({file.name})": file for file in files})
         refuse_strangers(files, [w for w in writers if isinstance(w, LabelWriter)], targets)
         failed = _all(wanted, videos, min(worker_count(workers), len(videos)))
     if failed and len(videos) == 1:
@@ -110,9 +111,9 @@ def predict(
         raise AvgateError(f"{len(failed)} of {len(videos)} recordings failed:\n{each}")
 
 
-def _all(wanted: Wanted, videos: Sequence[Path], workers: int) -> list[AvgateError]:
+def _all(wanted: Wanted, videos: Sequence[Place], workers: int) -> list[AvgateError]:
     """Predict all recordings, and tell of each; returns why some failed, in their order."""
-    failed: dict[Path, AvgateError] = {}
+    failed: dict[Place, AvgateError] = {}
     alone = workers == 1  # then every recording has a bar of its own
     with (
         nullcontext() if alone else progress() as bar,
@@ -131,7 +132,7 @@ def _all(wanted: Wanted, videos: Sequence[Path], workers: int) -> list[AvgateErr
     return [failed[video] for video in videos if video in failed]
 
 
-def _predict(wanted: Wanted, alone: bool, video: Path) -> Summary | AvgateError:
+def _predict(wanted: Wanted, alone: bool, video: Place) -> Summary | AvgateError:
     writers = writers_named(wanted.formats)
     file = wanted.file(video)
     try:
@@ -152,13 +153,18 @@ def _predict(wanted: Wanted, alone: bool, video: Path) -> Summary | AvgateError:
         return error
 
 
-def _name(video: Path) -> str:
+def _is_folder(video: Place) -> bool:
+    """Whether it is a folder of images; at an address there are none."""
+    return isinstance(video, Path) and video.is_dir()
+
+
+def _name(video: Place) -> str:
     """What its results are called: a file's name without its suffix, a folder's whole name."""
-    return video.resolve().name if video.is_dir() else video.stem
+    return video.resolve().name if _is_folder(video) else video.stem
 
 
-def _refuse_same_names(videos: Sequence[Path]) -> None:
-    by_name: dict[str, Path] = {}
+def _refuse_same_names(videos: Sequence[Place]) -> None:
+    by_name: dict[str, Place] = {}
     for video in videos:
         other = by_name.setdefault(_name(video), video)
         if other is not video:

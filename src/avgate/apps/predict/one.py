@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 from avgate.core.console import console, progress
 from avgate.core.errors import OutputError
+from avgate.core.places import Place, local_copy, local_results
 from avgate.core.scratch import scratch_folder
 from avgate.core.types import Trace, VideoFrame, Waveform
 from avgate.faces import Person
@@ -41,7 +41,7 @@ class Summary(NamedTuple):
         row = "row" if trace.face_box is None else "frame"
         return cls(trace.source, f"{len(trace)} {row}{'s' * (len(trace) != 1)}", trace.notes)
 
-    def say(self, place: Path) -> None:
+    def say(self, place: Place) -> None:
         """Print it; place is the files' path without their suffixes."""
         console.say((self.source, "bold"), f": {self.rows} -> {place}.*")
         for note in self.notes:
@@ -50,8 +50,8 @@ class Summary(NamedTuple):
 
 def predict_one(
     predictor: Predictor,
-    video: Path,
-    out: Path,
+    video: Place,
+    out: Place,
     name: str,
     writers: Sequence[Writer],
     *,
@@ -65,8 +65,9 @@ def predict_one(
     on_time is called, from another thread, with the time in seconds up to which the recording has been read. What it
     raises ends the work.
     """
-    recording = open_recording(video, fps)
     with progress() as bar, ExitStack() as scope:
+        recording = open_recording(scope.enter_context(local_copy(video)), fps)
+        folder = scope.enter_context(local_results(out))
         shown = _open_shown(recording, scope) if report else None
         total = recording.info.frames_hint if isinstance(recording, Media) else len(recording.frame_times())
         task = bar.add_task(video.name, total=total)
@@ -79,15 +80,15 @@ def predict_one(
         extracted = _extract(recording, predictor, shown, person, read)
         trace = predictor.trace(extracted, recording, person)
         for writer in writers:
-            writer.write(trace, out / f"{name}{writer.suffix}")
+            writer.write(trace, folder / f"{name}{writer.suffix}")
         if shown is not None:
             if (failure := shown.failure) is not None:
                 note = f"The report shows no video. {failure.where}: {failure.what}; {failure.hint}."
                 trace = replace(trace, notes=(*trace.notes, note))
             trace = replace(trace, notes=(*trace.notes, *shown.notes))
-            write_report(trace, out / f"{name}.html", video=shown.video, still=shown.still)
+            write_report(trace, folder / f"{name}.html", video=shown.video, still=shown.still)
             pictures = [] if shown.still is None else [VideoFrame(0.0, shown.still)]
-            write_figure(trace, out / f"{name}.png", pictures, shown.sound)
+            write_figure(trace, folder / f"{name}.png", pictures, shown.sound)
     return trace
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from avgate.core.errors import OutputError, choose
 from avgate.core.files import is_file
+from avgate.core.places import Place, begin_of
 from avgate.core.types import LabelTrack, Trace
 from avgate.labels.formats import LABEL_FORMATS, LabelFormat, files_of, write_labels
 from avgate.report.writers import WRITERS, Writer
@@ -68,18 +69,16 @@ _OURS = {".csv": b"_present", ".json": b'"provenance"', ".html": b"avgate", ".pn
 _NEAR = 1 << 16
 
 
-def refuse_strangers(files: Sequence[Path], writers: Sequence[LabelWriter] = (), targets: Sequence[str] = ()) -> None:
+def refuse_strangers(files: Sequence[Place], writers: Sequence[LabelWriter] = (), targets: Sequence[str] = ()) -> None:
     """Refuse to replace files that predict didn't write, such as transcripts or a person's own annotation.
 
     Label files don't say who wrote them, so none is replaced.
     """
     for file in files:
         labels = next((writer for writer in writers if file.name.endswith(writer.suffix)), None)
-        for place in [file] if labels is None else files_of(file, targets, labels.name):
-            if not is_file(place):
-                continue
-            with place.open("rb") as opened:
-                ours = labels is None and _OURS[place.suffix] in opened.read(_NEAR)
-            if not ours:
+        found = [Path(file.name)] if labels is None else files_of(Path(file.name), targets, labels.name)
+        for one in found:
+            place = file.with_name(one.name)
+            if is_file(place) and (labels is not None or _OURS[place.suffix] not in begin_of(place, _NEAR)):
                 what = "there is another file of this name, which may be someone's work"
                 raise OutputError(what, where=place, hint="choose another --out, or move it away")
