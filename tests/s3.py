@@ -26,7 +26,8 @@ class S3:
     def asks_for_keys(self, yes: bool) -> None:
         """Let the server refuse requests with keys that it doesn't know, as AWS does, or take any."""
         allowed = b"0" if yes else b"inf"
-        urllib.request.urlopen(f"{self.url}/moto-api/reset-auth", allowed, timeout=10).close()
+        asked = urllib.request.Request(f"{self.url}/moto-api/reset-auth", allowed, {"Content-Type": "text/plain"})
+        urllib.request.urlopen(asked, timeout=10).close()
 
 
 @contextlib.contextmanager

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -89,7 +89,7 @@ def local(three: Path, corpus: Path) -> dict[str, bytes]:
     return {**found, "manifest.csv": text.getvalue().encode()}
 
 
-def test_the_whole_way_gives_the_bytes_of_folders(s3, three, corpus, local, tmp_path, capsys):
+def test_the_whole_way_gives_the_bytes_of_folders(s3, three, corpus, local, tmp_path, capsys, monkeypatch):
     store = f"{BUCKET}/features"
     shared = ("--corpus", "manifest", "--data", three)
     avgate("extract", *shared, "--recipe", "smoke", "--store", store, "--workers", 2)
@@ -112,7 +112,8 @@ def test_the_whole_way_gives_the_bytes_of_folders(s3, three, corpus, local, tmp_
 
     video = next(corpus.rglob("*.mp4"))
     place(f"{BUCKET}/videos/{video.name}").put(video)
-    before = {*Path(os.environ.get("TMPDIR", "/tmp")).glob(".avgate-*")}
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
     avgate("predict", f"{BUCKET}/videos/{video.name}", "--checkpoint", run, "--out", f"{BUCKET}/results")
     avgate("predict", video, "--checkpoint", here, "--out", tmp_path / "results")
     found = objects(f"{BUCKET}/results")
@@ -120,7 +121,7 @@ def test_the_whole_way_gives_the_bytes_of_folders(s3, three, corpus, local, tmp_
     assert sorted(found) == sorted(wanted)
     assert len(found) == 4
     assert [name for name in found if name.endswith((".csv", ".json")) and found[name] != wanted[name]] == []
-    assert {*Path(os.environ.get("TMPDIR", "/tmp")).glob(".avgate-*")} <= before
+    assert [*(tmp_path / "scratch").iterdir()] == []
     avgate("predict", video, "--checkpoint", run, "--out", f"{BUCKET}/results")
 
 
