@@ -104,11 +104,11 @@ def predict(
         refuse_overwriting([v for v in videos if not _is_folder(v)], {f"--out ({file.name})": file for file in files})
         refuse_strangers(files, [w for w in writers if isinstance(w, LabelWriter)], targets)
         failed = _all(wanted, videos, min(worker_count(workers), len(videos)))
-    if failed and len(videos) == 1:
-        raise failed[0]
-    if failed:
-        each = "\n".join(f"  {error}" for error in failed)
-        raise AvgateError(f"{len(failed)} of {len(videos)} recordings failed:\n{each}")
+        if failed and len(videos) == 1:
+            raise failed[0]
+        if failed:
+            each = "\n".join(f"  {error}" for error in failed)
+            raise AvgateError(f"{len(failed)} of {len(videos)} recordings failed:\n{each}")
 
 
 def _all(wanted: Wanted, videos: Sequence[Place], workers: int) -> list[AvgateError]:
