@@ -17,12 +17,15 @@ from avgate.cli.options import (
     Checkpoints,
     Corpus,
     Data,
+    Devices,
     Fusion,
     Level,
+    Nodes,
     Precision,
     Recipe,
     Set,
     Store,
+    Strategy,
     Workers,
     default,
 )
@@ -40,6 +43,9 @@ def train(
     store: Store = None,
     accelerator: Accelerator = "auto",
     precision: Precision = "32-true",
+    devices: Devices = 1,
+    nodes: Nodes = 1,
+    strategy: Strategy = "auto",
 ) -> None:
     """Train a recipe on a corpus whose features are extracted; run it again to continue after an interruption.
 
@@ -50,11 +56,11 @@ def train(
         seed: Seed of initial weights, data order and dropout.
     """
     from avgate.core.console import console
-    from avgate.core.files import output_folder
     from avgate.corpora import open_corpus
     from avgate.features.store import FeatureStore, features_beside
     from avgate.models.overrides import override
     from avgate.models.recipes import recipe_named
+    from avgate.training.several import is_first
     from avgate.training.train import train as run
 
     wanted = recipe_named(recipe)
@@ -64,8 +70,19 @@ def train(
         wanted = override(wanted, f"train.seed={seed}")
     wanted = override(wanted, *set)
     opened, features = open_corpus(corpus, data), FeatureStore(store or features_beside(data))
-    with output_folder(out):
-        checkpoint = run(opened, features, wanted, out, accelerator=accelerator, precision=precision).checkpoint
+    checkpoint = run(
+        opened,
+        features,
+        wanted,
+        out,
+        accelerator=accelerator,
+        precision=precision,
+        devices=devices,
+        nodes=nodes,
+        strategy=strategy,
+    ).checkpoint
+    if not is_first():
+        return
     scores = checkpoint.scores["validation"]
     console.say(
         f"best epoch {checkpoint.trained_on['epoch']}: validation CCC {scores['raw']['mean']['ccc']:.3f} raw, "

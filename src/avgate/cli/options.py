@@ -75,7 +75,7 @@ def within_ranges(verb: Callable[..., None]) -> Callable[..., None]:
             for one in value if isinstance(value, tuple) else (value,):
                 if isinstance(one, Path):
                     refuse_address(one, option)
-                if name in ranges and one is not None:
+                if name in ranges and isinstance(one, int | float):
                     ranges[name].refuse(option, one)
         verb(**given)
 
@@ -114,6 +114,22 @@ Set = Annotated[
 Accelerator = Annotated[str, arg(help="Where the model runs: auto, cpu, cuda, mps.", metavar="NAME")]
 Precision = Annotated[
     Literal["32-true", "16-mixed", "bf16-mixed", "64-true"], arg(help="Floating-point precision of the training.")
+]
+Devices = Annotated[
+    int | Literal["auto"],
+    arg(
+        help="Processes on each machine, each with a GPU of its own or on the CPU; auto: one per GPU.", metavar="N|auto"
+    ),
+    Within(1, 1024),
+]
+Nodes = Annotated[
+    int, arg(help="Machines that train together, each with as many --devices.", metavar="N"), Within(1, 1024)
+]
+Strategy = Annotated[
+    Literal["auto", "ddp"],
+    arg(
+        help="How processes share the work. With ddp, each has the whole model; auto takes it where there are several."
+    ),
 ]
 Workers = Annotated[
     int | None,

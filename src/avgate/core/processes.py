@@ -106,7 +106,7 @@ class Workers(Generic[_Task, _Result]):
         """Hand out as many tasks as there are idle processes, and no more: what is handed out can't be taken back."""
         if self._executor is None:
             return
-        with _held_interrupts():
+        with held_interrupts():
             while waiting and len(self._running) < self._count:
                 task = waiting.popleft()
                 self._running[self._executor.submit(self._work, task)] = task
@@ -122,7 +122,7 @@ def worker_count(workers: int | None) -> int:
 
 
 @contextlib.contextmanager
-def _held_interrupts() -> Iterator[None]:
+def held_interrupts() -> Iterator[None]:
     """Hold Ctrl-C back until the block ends; processes started in it never see one, not even while they import."""
     if sys.platform == "win32":
         yield

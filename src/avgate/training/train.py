@@ -11,6 +11,7 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,9 @@ from avgate.models.losses import beta_nll, ccc_loss, reliability_loss, unimodal_
 from avgate.models.network import Model
 from avgate.models.recipe import Recipe
 from avgate.training.batches import Batch, Prepared, batches, load_splits, with_losses
+from avgate.training.launch import begin_all
 from avgate.training.run_state import RunState, run_identity
+from avgate.training.several import Devices, Several, Strategy, fabric_of, must_begin_others
 
 _END, _SETTLED, _RESTARTS = 0.97, 5, 3
 """Training restarts up to _RESTARTS times if after epoch _SETTLED most estimates are beyond ±_END, where tanh has no
@@ -62,6 +65,9 @@ def train(
     *,
     accelerator: str = "auto",
     precision: Any = "32-true",
+    devices: Devices = 1,
+    nodes: int = 1,
+    strategy: Strategy = "auto",
     prepared: Prepared | None = None,
 ) -> Estimator:
     """Train a recipe; a run folder of the same recipe is resumed, on a CPU to the same bits.
@@ -73,34 +79,61 @@ def train(
         run: folder, or address, for checkpoint, resume state and history; None keeps nothing.
         accelerator: lightning-fabric's: "auto", "cpu", "cuda", ...
         precision: lightning-fabric's: "32-true", "bf16-mixed", ...
+        devices: processes on each machine, each with a device of its own; "auto": as many as there are GPUs.
+        nodes: machines.
+        strategy: how processes share the work, see fabric_of.
         prepared: data loaded before, to train several models on it.
 
     Returns:
         The model of the best epoch.
 
     Raises:
-        UsageError: the folder holds a run of something else, or in another precision; or training diverged.
+        UsageError: the folder holds a run of something else, or in another precision; or training diverged; or there
+            are no such devices.
+        WorkerError: one of several processes was killed.
         PlaceError: an address can't be reached or read.
     """
-    data = prepared or load_splits(corpus, store, recipe)
-    data = data.only(fusion_class(recipe.model.fusion).modalities(tuple(data.stats)))
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells of precisions and cards, on every start
-    fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
-    fabric.launch()
+    how: dict[str, Any] = {
+        "accelerator": accelerator,
+        "precision": precision,
+        "devices": devices,
+        "nodes": nodes,
+        "strategy": strategy,
+    }
+    fabric = fabric_of(**how)
+    if not must_begin_others(fabric):
+        with Several.joined(fabric, run) as several:
+            data = prepared or load_splits(corpus, store, recipe)
+            data = data.only(fusion_class(recipe.model.fusion).modalities(tuple(data.stats)))
+            best = Estimator(_train(corpus, data, recipe, run, str(precision), several))
+            for doubt in () if prepared else _doubts(best, data):
+                console.say((doubt, "yellow"))
+            return best
+    if run is None:
+        raise UsageError("training in several processes needs a folder for the run", hint="name one")
+    begin_all(partial(train, corpus, store, recipe, run, prepared=prepared, **how), fabric)
+    return Estimator(run)
+
+
+def _train(
+    corpus: Corpus, data: Prepared, recipe: Recipe, run: Place | None, precision: str, several: Several
+) -> Checkpoint:
+    """Train in this process, one of several; what is decided by validation, the first of them decides for all."""
     clips = [e.clip for e in (*data.train, *data.validation)]
-    identity = run_identity(recipe, data.specs, clips, str(precision))
+    identity = run_identity(recipe, data.specs, clips, precision)
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
     torch.manual_seed(recipe.train.seed)
     about = _about(corpus, data, recipe)
     bare = about.untrained()
     estimator = Estimator(about, model=bare)
-    state = (RunState.load(run, identity) if run else None) or RunState.new(identity, bare)
+    state = several.from_first(lambda: RunState.load(run, identity) if run else None) or RunState.new(identity, bare)
     # Many parameters are small: to go through them in one call each (foreach) is faster, and gives the same bits.
     optimizer: Any = torch.optim.AdamW(
         _groups(bare), lr=recipe.train.lr, weight_decay=recipe.train.weight_decay, foreach=True
     )
-    model, optimizer = fabric.setup(bare, optimizer)
+    model, optimizer = several.set_up(bare, optimizer)
     # Only now are the weights where they are trained, and of that precision; the optimiser's moments follow them there.
     state.restore(bare, optimizer)
     if run and state.epoch:
@@ -109,20 +142,28 @@ def train(
     with progress() as bar:
         task = bar.add_task(f"Training {recipe.fusion}", total=recipe.train.epochs, completed=state.epoch)
         while _goes_on(state, recipe):
-            loss = _run_epoch(fabric, model, optimizer, data, recipe, state.epoch)
-            found = label_traces(estimator, data.validation, [1])[1]
-            state = state.next(bare, optimizer, loss, mean_ccc(found, data.validation, data.targets, raw=True))
-            if state.epoch == _SETTLED and state.restarts < _RESTARTS and _saturated(found):
+            loss = _run_epoch(several.fabric, model, optimizer, data, recipe, state.epoch)
+            score, stuck = several.from_first(lambda: _validated(estimator, data))
+            state = state.next(bare, optimizer, loss, score)
+            if state.epoch == _SETTLED and state.restarts < _RESTARTS and stuck:
                 state = _anew(bare, optimizer, state, about)
-            if run:
+            if run and several.rank == 0:
                 state.save(make_folder(run))
             bar.update(task, advance=1, description=f"Training {recipe.fusion}, validation CCC {state.best_score:.3f}")
-    best = _best(about, data, state)
-    if run:
-        best.checkpoint.save(run / "checkpoint.safetensors")
-    for doubt in () if prepared else _doubts(best, data):
-        console.say((doubt, "yellow"))
-    return best
+
+    def finished() -> Checkpoint:
+        best = _best(about, data, state)
+        if run:
+            best.save(run / "checkpoint.safetensors")
+        return best
+
+    return several.from_first(finished)
+
+
+def _validated(estimator: Estimator, data: Prepared) -> tuple[float, bool]:
+    """The validation score, and whether most estimates stand at the ends of the scale."""
+    found = label_traces(estimator, data.validation, [1])[1]
+    return mean_ccc(found, data.validation, data.targets, raw=True), _saturated(found)
 
 
 def _doubts(best: Estimator, data: Prepared) -> list[str]:
@@ -168,7 +209,7 @@ def _groups(model: Model) -> list[dict[str, Any]]:
     return [{"params": rest}, *slow, *([{"params": spread, "spread": True}] if spread else [])]
 
 
-def _spread_loss(model: Any, batch: Batch) -> Tensor | float:
+def _spread_loss(several: Several, model: Any, batch: Batch) -> Tensor | float:
     """Loss of the spread head, of the model as it will be used; 0 without one.
 
     The model's dropout is off, so that its random numbers stay those of a training without this head. What a modality's
@@ -177,8 +218,10 @@ def _spread_loss(model: Any, batch: Batch) -> Tensor | float:
     if model.spread is None:
         return 0.0
     model.eval()
-    out = model(batch.features, batch.present)
+    out = several.outputs(model, batch)
     model.train()
+    assert out.centre is not None  # a model with that head has both
+    assert out.log_variance is not None
     return beta_nll(out.centre, out.log_variance, batch.labels)
 
 
@@ -198,20 +241,22 @@ def _goes_on(state: RunState, recipe: Recipe) -> bool:
 
 
 def _run_epoch(fabric: Fabric, model: Any, optimizer: Any, data: Prepared, recipe: Recipe, epoch: int) -> float:
-    config, spans = recipe.train, recipe.loss.ccc
-    torch.manual_seed(recipe.train.seed * 1_000_003 + epoch + 1)  # dropout: the same in a resumed run
+    config, spans, several = recipe.train, recipe.loss.ccc, Several(fabric)
+    # Dropout: the same in a resumed run, and another in each process.
+    torch.manual_seed(recipe.train.seed * 1_000_003 + epoch + 1 + several.rank * 15_485_863)
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(recipe, epoch) * group.get("lr_scale", 1.0)
     random = np.random.default_rng((config.seed, epoch, 1))  # of the spread head's windows
     model.train()
     losses = []
     for batch in batches(data, recipe, epoch, fabric.device):
-        out = model(batch.features, batch.present)
+        out = several.outputs(model, batch)
         loss = ccc_loss(out.targets, batch.labels, config.mse_weight, spans)
         loss = loss + config.unimodal_weight * unimodal_loss(out.unimodal, batch.labels, batch.reliable, spans)
         loss = loss + config.reliability_weight * reliability_loss(out.gates, batch.reliable)
         optimizer.zero_grad()
-        fabric.backward(loss + _spread_loss(model, with_losses(batch, config.corrupt.steps, random)))
+        fabric.backward(loss + _spread_loss(several, model, with_losses(batch, config.corrupt.steps, random)))
+        several.add_gradients(model)
         _clip(fabric, model, optimizer, config.clip_norm)
         optimizer.step()
         losses.append(float(loss.detach()))
@@ -242,7 +287,7 @@ def _about(corpus: Corpus, data: Prepared, recipe: Recipe) -> Checkpoint:
     )
 
 
-def _best(about: Checkpoint, data: Prepared, state: RunState) -> Estimator:
+def _best(about: Checkpoint, data: Prepared, state: RunState) -> Checkpoint:
     """The model of the best epoch; mean filter and intervals are fitted to the validation clips."""
     recipe, trained_on = about.recipe, {**about.trained_on, "epoch": state.best_epoch}
     best = Estimator(replace(about, weights=state.best, trained_on=trained_on))
@@ -255,5 +300,4 @@ def _best(about: Checkpoint, data: Prepared, state: RunState) -> Estimator:
         "raw": score(by_width[width], data.validation, data.targets, raw=True)["pooled"],
         "smoothed": score(by_width[width], data.validation, data.targets)["pooled"],
     }
-    chosen = replace(smoothed.checkpoint, scores={"validation": scores}, intervals=intervals)
-    return Estimator(chosen, model=best.model)
+    return replace(smoothed.checkpoint, scores={"validation": scores}, intervals=intervals)

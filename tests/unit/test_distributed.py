@@ -1,0 +1,108 @@
+"""Several processes train as one does: the same gradients, the same run, and one end for all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+from torch import distributed
+
+from avgate.core.types import Clip, LabelTrack
+from avgate.evaluation.examples import Example
+from avgate.labels.tracks import labels_on_grid
+from avgate.models.checkpoint import FeatureSpec, modality_dims
+from avgate.models.encoders import TcnConfig
+from avgate.models.fusions.hgrjca import HgrjcaConfig, RhgrjcaConfig
+from avgate.models.network import Model, ModelConfig
+from avgate.models.recipe import CorruptConfig, LossConfig, Recipe
+from avgate.training.batches import Prepared, prepare
+from avgate.training.train import _run_epoch
+from tests.tiny import BACKBONES, COLUMNS, RECIPE, TARGETS, make_clip
+
+SPECS = tuple(FeatureSpec(BACKBONES[m], m, COLUMNS[m], "f" * 16) for m in COLUMNS)
+
+
+@pytest.fixture(scope="module")
+def prepared() -> Prepared:
+    """Seven windows of six lengths; batches of four leave one of three, and the last source has one alone."""
+
+    def example(seed: int, n: int, source: str = "") -> Example:
+        features = make_clip(n, seed=seed, absent={"audio": range(3), "video": range(2, 4)}, name=f"clip{seed}")
+        values = np.random.default_rng(seed).uniform(-1, 1, (n, 2))
+        values[2] = np.nan
+        labels = LabelTrack(features.grid.times(n), values, TARGETS)
+        clip = Clip(features.name, Path("x.mp4"), "train", f"person{seed}", source=source)
+        return Example(clip, features, labels, labels_on_grid(labels, features.grid, n))
+
+    clips = [example(i, n) for i, n in enumerate([20, 13, 17, 20, 6, 18, 20])]
+    return prepare([*clips, example(8, 16, "another")], [example(9, 20)], SPECS, "tiny")
+
+
+def recipe_with(fusion: HgrjcaConfig, spans: Any = "pooled", **settings: Any) -> Recipe:
+    """All losses, corrupted windows, and no dropout: its random numbers are each process' own."""
+    encoders = {m: TcnConfig(channels=(4,), dropout=0.0) for m in COLUMNS}
+    model = ModelConfig(fusion, encoders, head_dropout=0.0, unimodal_heads=True)
+    corrupt = CorruptConfig(kinds=("noise",), probability=0.7, share=(0.2, 0.6), dropout=0.2, jitter=0.1)
+    train = replace(RECIPE.train, corrupt=corrupt, mse_weight=0.5, unimodal_weight=0.3, reliability_weight=0.7)
+    return replace(RECIPE, model=model, train=replace(train, **settings), loss=LossConfig(spans))
+
+
+class Kept(torch.optim.SGD):
+    """Keeps the gradients of all steps, and changes no weight."""
+
+    def step(self, closure: Any = None) -> None:
+        self.kept = [*getattr(self, "kept", ()), [p.grad.clone() for g in self.param_groups for p in g["params"]]]
+
+
+def epoch(data: Prepared, recipe: Recipe, count: int, precision: Any) -> tuple[float, list[list[torch.Tensor]]]:
+    """Loss and gradients of one epoch, in this process or in each of several."""
+    fabric = Fabric(accelerator="cpu", devices=count, strategy="ddp" if count > 1 else "auto", precision=precision)
+    fabric.launch()
+    torch.manual_seed(1)
+    model = Model(recipe.model, modality_dims(SPECS), len(TARGETS), recipe.window)
+    wrapped, optimizer = fabric.setup(model, Kept(model.parameters(), lr=0.1))
+    loss = _run_epoch(fabric, wrapped, optimizer, data, recipe, 0)
+    return loss, optimizer.optimizer.kept
+
+
+def in_forks(count: int, folder: Path, work: Callable[[], Any]) -> list[Any]:
+    """What copies of this process make of the same work, as avgate's own processes would. Faster than new ones."""
+
+    def member(rank: int) -> None:
+        os.environ |= {"LOCAL_RANK": str(rank)}
+        meeting = (folder / "meeting").as_uri()
+        distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=count)
+        torch.save(work(), folder / f"{rank}.pt")
+
+    processes = [get_context("fork").Process(target=member, args=(rank,)) for rank in range(count)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        process.kill()
+    assert [process.exitcode for process in processes] == [0] * count
+    return [torch.load(folder / f"{rank}.pt") for rank in range(count)]
+
+
+@pytest.mark.parametrize("precision", ["32-true", "64-true"])
+@pytest.mark.parametrize("spans", ["pooled", "per_sequence"])
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a process that may use a GPU can't be copied")
+def test_processes_together_have_the_gradients_of_one_at_the_same_batch(prepared, count, spans, precision, tmp_path):
+    """Three processes have 1, 1 and 2 windows of a batch of four, and none, none and one of the last batch."""
+    recipe = recipe_with(RhgrjcaConfig(dropout=0.0), spans)
+    loss, gradients = epoch(prepared, recipe, 1, precision)
+    assert len(gradients) == 3
+    assert all(any(float(g.abs().max()) > 1e-3 for g in step) for step in gradients)
+    close = {"rtol": 0, "atol": 1e-6 if precision == "32-true" else 1e-13}
+    for found, together in in_forks(count, tmp_path, lambda: epoch(prepared, recipe, count, precision)):
+        assert found == pytest.approx(loss, abs=close["atol"])
+        torch.testing.assert_close(together, gradients, **close)
