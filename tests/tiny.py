@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import resource
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from avgate.models.encoders import TcnConfig
 from avgate.models.fusions.hgrjca import HgrjcaConfig
 from avgate.models.network import Model, ModelConfig
 from avgate.models.recipe import Recipe, TrainConfig
+from avgate.training import train as training
 
 RECIPE = Recipe(
     name="tiny",
@@ -87,6 +88,18 @@ def make_checkpoint(recipe: Recipe = RECIPE, seed: int = 0) -> Checkpoint:
         trained_on={"corpus": "rendered", "train_clips": 12, "epoch": 7, "seed": 0, "train_groups": ["p1", "p2"]},
         scores={"validation": {"raw": {"mean": {"ccc": 0.25}}}},
     )
+
+
+def stopped_in_epoch(wanted: int) -> Callable[..., float]:
+    """Training's epochs, until somebody presses Ctrl-C in one of them."""
+    run_epoch = training._run_epoch
+
+    def run(fabric, model, optimizer, data, recipe, epoch):
+        if epoch == wanted:
+            raise KeyboardInterrupt
+        return run_epoch(fabric, model, optimizer, data, recipe, epoch)
+
+    return run
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import distributed
 
+from avgate.core.errors import UsageError
 from avgate.core.types import Clip, LabelTrack
 from avgate.evaluation.examples import Example
 from avgate.labels.tracks import labels_on_grid
@@ -23,10 +25,13 @@ from avgate.models.encoders import TcnConfig
 from avgate.models.fusions.hgrjca import HgrjcaConfig, RhgrjcaConfig
 from avgate.models.network import Model, ModelConfig
 from avgate.models.recipe import CorruptConfig, LossConfig, Recipe
+from avgate.training import train as training
 from avgate.training.batches import Prepared, prepare
-from avgate.training.train import _run_epoch
-from tests.tiny import BACKBONES, COLUMNS, RECIPE, TARGETS, make_clip
+from avgate.training.several import fabric_of, must_begin_others
+from tests.tiny import BACKBONES, COLUMNS, RECIPE, TARGETS, make_clip, stopped_in_epoch
 
+CORPUS = SimpleNamespace(name="tiny", synthetic=False)
+NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="a process that may use a GPU can't be copied")
 SPECS = tuple(FeatureSpec(BACKBONES[m], m, COLUMNS[m], "f" * 16) for m in COLUMNS)
 
 
@@ -69,7 +74,7 @@ def epoch(data: Prepared, recipe: Recipe, count: int, precision: Any) -> tuple[f
     torch.manual_seed(1)
     model = Model(recipe.model, modality_dims(SPECS), len(TARGETS), recipe.window)
     wrapped, optimizer = fabric.setup(model, Kept(model.parameters(), lr=0.1))
-    loss = _run_epoch(fabric, wrapped, optimizer, data, recipe, 0)
+    loss = training._run_epoch(fabric, wrapped, optimizer, data, recipe, 0)
     return loss, optimizer.optimizer.kept
 
 
@@ -78,10 +83,10 @@ def in_forks(count: int, folder: Path, work: Callable[[], Any]) -> list[Any]:
 
     def member(rank: int) -> None:
         os.environ |= {"LOCAL_RANK": str(rank)}
-        meeting = (folder / "meeting").as_uri()
-        distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=count)
+        distributed.init_process_group("gloo", init_method=meeting.as_uri(), rank=rank, world_size=count)
         torch.save(work(), folder / f"{rank}.pt")
 
+    meeting = folder / f"meeting{len([*folder.iterdir()])}"
     processes = [get_context("fork").Process(target=member, args=(rank,)) for rank in range(count)]
     for process in processes:
         process.start()
@@ -92,10 +97,11 @@ def in_forks(count: int, folder: Path, work: Callable[[], Any]) -> list[Any]:
     return [torch.load(folder / f"{rank}.pt") for rank in range(count)]
 
 
-@pytest.mark.parametrize("precision", ["32-true", "64-true"])
-@pytest.mark.parametrize("spans", ["pooled", "per_sequence"])
-@pytest.mark.parametrize("count", [2, 3])
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a process that may use a GPU can't be copied")
+@pytest.mark.parametrize(
+    ("count", "spans", "precision"),
+    [(2, "pooled", "32-true"), (3, "per_sequence", "32-true"), (3, "pooled", "64-true")],
+)
+@NO_GPU
 def test_processes_together_have_the_gradients_of_one_at_the_same_batch(prepared, count, spans, precision, tmp_path):
     """Three processes have 1, 1 and 2 windows of a batch of four, and none, none and one of the last batch."""
     recipe = recipe_with(RhgrjcaConfig(dropout=0.0), spans)
@@ -106,3 +112,65 @@ def test_processes_together_have_the_gradients_of_one_at_the_same_batch(prepared
     for found, together in in_forks(count, tmp_path, lambda: epoch(prepared, recipe, count, precision)):
         assert found == pytest.approx(loss, abs=close["atol"])
         torch.testing.assert_close(together, gradients, **close)
+
+
+def trained(data: Prepared, recipe: Recipe, folder: Path, count: int, until: int | None = None) -> Any:
+    """Weights of a training in several processes, or in this one; each looks for the run in a folder of its own.
+
+    Until an epoch in which somebody presses Ctrl-C; there are no weights then.
+    """
+
+    def work() -> Any:
+        run = folder / os.environ.get("LOCAL_RANK", "0")
+        try:
+            how = {"accelerator": "cpu", "precision": "64-true", "devices": count, "prepared": data}
+            return dict(training.train(CORPUS, None, recipe, run, **how).checkpoint.weights)
+        except KeyboardInterrupt:
+            return None
+
+    folder.mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        if until is not None:
+            patch.setattr(training, "_run_epoch", stopped_in_epoch(until))
+        return [work()] if count == 1 else in_forks(count, folder, work)
+
+
+@NO_GPU
+def test_a_run_goes_on_with_other_numbers_of_processes_of_which_one_writes_and_speaks(prepared, capfd, tmp_path):
+    recipe = recipe_with(RhgrjcaConfig(dropout=0.0), epochs=3)
+    (alone,) = trained(prepared, recipe, tmp_path / "alone", 1)
+    whole = trained(prepared, recipe, tmp_path / "whole", 2)
+    assert trained(prepared, recipe, tmp_path / "parts", 1, until=1) == [None]
+    assert trained(prepared, recipe, tmp_path / "parts", 3, until=2) == [None] * 3
+    parts = trained(prepared, recipe, tmp_path / "parts", 2)
+    for weights in (*whole, *parts):
+        torch.testing.assert_close(weights, alone, rtol=0, atol=1e-9)
+    torch.testing.assert_close(parts[1], parts[0], rtol=0, atol=0)
+    for folder in ("whole", "parts"):
+        assert [path.name for path in (tmp_path / folder).iterdir() if path.is_dir()] == ["0"]
+    said = "".join(capfd.readouterr().err.split())
+    run = tmp_path / "parts" / "0"
+    assert said == f"Continuing{run}afterepoch1Continuing{run}afterepoch2"
+
+
+@pytest.mark.slow  # test_train.py goes on with a run of one process
+@NO_GPU
+def test_a_run_with_dropout_goes_on_to_the_same_bits_with_as_many_processes(prepared, tmp_path):
+    recipe = recipe_with(RhgrjcaConfig(dropout=0.3), epochs=3)
+    whole = trained(prepared, recipe, tmp_path / "whole", 2)
+    trained(prepared, recipe, tmp_path / "parts", 2, until=1)
+    parts = trained(prepared, recipe, tmp_path / "parts", 2)
+    (alone,) = trained(prepared, recipe, tmp_path / "alone", 1)
+    torch.testing.assert_close(parts, whole, rtol=0, atol=0)
+    assert any(not torch.equal(weight, alone[name]) for name, weight in whole[0].items())
+
+
+def test_machines_that_do_not_know_of_each_other_are_told_how_to(monkeypatch):
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    with pytest.raises(UsageError, match=r"--nodes: machines must know of each other\n.*NODE_RANK"):
+        must_begin_others(fabric_of("cpu", "32-true", 2, 2, "auto"))
+
+
+def test_what_lightning_refuses_is_a_usage_error_in_its_words():
+    with pytest.raises(UsageError, match=r"training can't begin: .*accelerator='gpus'"):
+        fabric_of("gpus", "32-true", 1, 1, "auto")

@@ -25,7 +25,7 @@ from avgate.models.recipe import CorruptConfig, LossConfig, Recipe
 from avgate.training import train as training
 from avgate.training.batches import Prepared, batches, prepare
 from avgate.training.train import _run_epoch
-from tests.tiny import BACKBONES, COLUMNS, RECIPE, TARGETS, make_clip
+from tests.tiny import BACKBONES, COLUMNS, RECIPE, TARGETS, make_clip, stopped_in_epoch
 
 CORPUS = SimpleNamespace(name="tiny", synthetic=False)
 SPECS = tuple(FeatureSpec(BACKBONES[m], m, COLUMNS[m], "f" * 16) for m in COLUMNS)
@@ -134,18 +134,6 @@ def test_a_training_that_validation_says_nothing_good_of_says_so(prepared, vary,
     training.train(CORPUS, None, replace(RECIPE, train=replace(RECIPE.train, epochs=1)), None)
     said = " ".join(capsys.readouterr().err.split())
     assert ("no better than guessing" if vary else "the labels don't vary: valence (always 0.5), arousal") in said
-
-
-def stopped_in_epoch(wanted: int):
-    """Training's epochs, until somebody presses Ctrl-C in one of them."""
-    run_epoch = training._run_epoch
-
-    def run(fabric, model, optimizer, data, recipe, epoch):
-        if epoch == wanted:
-            raise KeyboardInterrupt
-        return run_epoch(fabric, model, optimizer, data, recipe, epoch)
-
-    return run
 
 
 def test_a_training_that_is_stuck_at_the_ends_of_the_scale_begins_anew_and_says_so(

@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar, cast
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment
 from torch import Tensor, distributed, nn
 
 from avgate.core.console import quiet
@@ -56,8 +57,17 @@ def fabric_of(accelerator: str, precision: Any, devices: Devices, nodes: int, st
         raise UsageError(f"there can't be {devices} devices on {nodes} machines", hint="use 1 or more")
     if strategy == "auto" and (devices, nodes) != (1, 1):
         strategy = "ddp"
+    # In a job's script, what `srun` doesn't start is alone; lightning-fabric would wait for others.
+    by_itself = "SLURM_JOB_ID" in os.environ and "SLURM_STEP_ID" not in os.environ
     with _refused():
-        return Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=strategy, precision=precision)
+        return Fabric(
+            accelerator=accelerator,
+            devices=devices,
+            num_nodes=nodes,
+            strategy=strategy,
+            precision=precision,
+            plugins=[LightningEnvironment()] if by_itself else [],
+        )
 
 
 @contextlib.contextmanager
