@@ -22,7 +22,6 @@ from torch import distributed
 from avgate.core.console import console
 from avgate.core.errors import AvgateError, WorkerError
 from avgate.core.processes import end_with_parent, held_interrupts, how_it_ended
-from avgate.core.scratch import scratch_folder
 from avgate.core.text import reason
 from avgate.training.several import AGAIN, Lost, processes_here
 
@@ -30,7 +29,7 @@ _GRACE_S = 5.0
 """How long processes may take to notice that another one has ended, and to clean up."""
 
 
-def begin_all(work: Callable[[], object], fabric: Fabric) -> None:
+def begin_all(work: Callable[[], object], fabric: Fabric, folder: Path) -> None:
     """Do the same work in new processes, which are all that a training has on this machine, until they have ended.
 
     If one fails, all end; and with Ctrl-C, or if this process is killed.
@@ -38,6 +37,7 @@ def begin_all(work: Callable[[], object], fabric: Fabric) -> None:
     Args:
         work: what each does; it must be picklable.
         fabric: says how many there are and on what they compute; not launched.
+        folder: a new one, where they find each other.
 
     Raises:
         AvgateError: as the first process says that failed.
@@ -47,22 +47,21 @@ def begin_all(work: Callable[[], object], fabric: Fabric) -> None:
     backend = "nccl" if fabric.device.type == "cuda" else "gloo"
     processes: list[Any] = []
     heard: list[Any] = []
-    with scratch_folder() as folder:
-        # On one machine, processes find each other by a file, and talk where no other machine can.
-        meeting = folder / "meeting" if fabric.world_size == count else None
-        try:
-            with held_interrupts():
-                for rank in range(count):
-                    here, there = context.Pipe(duplex=False)
-                    task = (work, rank, count, backend, meeting, there)
-                    process = context.Process(target=_member, args=task, daemon=True)
-                    process.start()
-                    processes.append(process)
-                    there.close()
-                    heard.append(here)
-            failures = _failures(processes, heard)
-        finally:
-            _end(processes)
+    # On one machine, processes find each other by a file, and talk where no other machine can.
+    meeting = folder / "meeting" if fabric.world_size == count else None
+    try:
+        with held_interrupts():
+            for rank in range(count):
+                here, there = context.Pipe(duplex=False)
+                task = (work, rank, count, backend, meeting, there)
+                process = context.Process(target=_member, args=task, daemon=True)
+                process.start()
+                processes.append(process)
+                there.close()
+                heard.append(here)
+        failures = _failures(processes, heard)
+    finally:
+        _end(processes)
     # Where one has failed, the others can't go on either: what counts is who was the first.
     for error in (*(error for error in failures if not isinstance(error, Lost)), *failures):
         raise error

@@ -106,8 +106,10 @@ def must_begin_others(fabric: Fabric) -> bool:
 
 
 def is_first() -> bool:
-    """Whether this process is the first of a training's, which alone writes and speaks, or the only one."""
-    return not distributed.is_initialized() or distributed.get_rank() == 0
+    """Whether this process is the first of a training's, which alone writes and speaks, or has begun that one."""
+    if distributed.is_initialized():
+        return distributed.get_rank() == 0
+    return os.environ.get("NODE_RANK", "0") == "0"
 
 
 class Several:

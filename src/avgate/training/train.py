@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -23,6 +24,7 @@ from avgate.core.console import console, progress
 from avgate.core.errors import UsageError
 from avgate.core.files import make_folder
 from avgate.core.places import Place
+from avgate.core.scratch import scratch_folder
 from avgate.core.types import Trace
 from avgate.corpora.base import Corpus
 from avgate.evaluation.calibration import calibrate
@@ -110,10 +112,16 @@ def train(
             for doubt in () if prepared else _doubts(best, data):
                 console.say((doubt, "yellow"))
             return best
-    if run is None:
-        raise UsageError("training in several processes needs a folder for the run", hint="name one")
-    begin_all(partial(train, corpus, store, recipe, run, prepared=prepared, **how), fabric)
-    return Estimator(run)
+    with scratch_folder() as folder:
+        begin_all(partial(_train_into, folder, corpus, store, recipe, run, prepared=prepared, **how), fabric, folder)
+        return Estimator(folder / "checkpoint.safetensors")
+
+
+def _train_into(folder: Path, *what: Any, **how: Any) -> None:
+    """Train, and leave the model in a folder where other processes find it."""
+    trained = train(*what, **how)
+    if os.environ["LOCAL_RANK"] == "0":
+        trained.checkpoint.save(folder / "checkpoint.safetensors")
 
 
 def _train(
