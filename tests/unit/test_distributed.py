@@ -16,7 +16,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import distributed
 
-from avgate.core.errors import UsageError
+from avgate.core.errors import AvgateError, UsageError
 from avgate.core.types import Clip, LabelTrack
 from avgate.evaluation.examples import Example
 from avgate.labels.tracks import labels_on_grid
@@ -136,12 +136,11 @@ def trained(data: Prepared, recipe: Recipe, folder: Path, count: int, until: int
 
 
 @NO_GPU
-def test_a_run_goes_on_with_other_numbers_of_processes_of_which_one_writes_and_speaks(prepared, capfd, tmp_path):
-    recipe = recipe_with(RhgrjcaConfig(dropout=0.0), epochs=3)
+def test_a_run_goes_on_with_another_number_of_processes_of_which_one_writes_and_speaks(prepared, capfd, tmp_path):
+    recipe = recipe_with(RhgrjcaConfig(dropout=0.0), epochs=2)
     (alone,) = trained(prepared, recipe, tmp_path / "alone", 1)
     whole = trained(prepared, recipe, tmp_path / "whole", 2)
     assert trained(prepared, recipe, tmp_path / "parts", 1, until=1) == [None]
-    assert trained(prepared, recipe, tmp_path / "parts", 3, until=2) == [None] * 3
     parts = trained(prepared, recipe, tmp_path / "parts", 2)
     for weights in (*whole, *parts):
         torch.testing.assert_close(weights, alone, rtol=0, atol=1e-9)
@@ -150,7 +149,7 @@ def test_a_run_goes_on_with_other_numbers_of_processes_of_which_one_writes_and_s
         assert [path.name for path in (tmp_path / folder).iterdir() if path.is_dir()] == ["0"]
     said = "".join(capfd.readouterr().err.split())
     run = tmp_path / "parts" / "0"
-    assert said == f"Continuing{run}afterepoch1Continuing{run}afterepoch2"
+    assert said == f"Continuing{run}afterepoch1"
 
 
 @pytest.mark.slow  # test_train.py goes on with a run of one process
@@ -163,6 +162,19 @@ def test_a_run_with_dropout_goes_on_to_the_same_bits_with_as_many_processes(prep
     (alone,) = trained(prepared, recipe, tmp_path / "alone", 1)
     torch.testing.assert_close(parts, whole, rtol=0, atol=0)
     assert any(not torch.equal(weight, alone[name]) for name, weight in whole[0].items())
+
+
+@NO_GPU
+def test_processes_that_would_train_something_else_do_not_train_together(prepared, tmp_path):
+    def work() -> str:
+        mine = replace(prepared, train=prepared.train[int(os.environ["LOCAL_RANK"]) :])
+        with pytest.raises(AvgateError) as ended:
+            training.train(CORPUS, None, RECIPE, None, accelerator="cpu", devices=2, prepared=mine)
+        return str(ended.value)
+
+    first, second = in_forks(2, tmp_path, work)
+    assert second.startswith("this process and the first one of the training differ in their clips\n")
+    assert first.startswith("another process of this training is gone")
 
 
 def test_machines_that_do_not_know_of_each_other_are_told_how_to(monkeypatch):

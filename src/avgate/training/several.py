@@ -150,6 +150,13 @@ class Several:
         with _talking():
             return cast(_T, self.fabric.broadcast(made))
 
+    def agree(self, identity: dict[str, Any]) -> None:
+        """UsageError where this process would train something else than the first, such as with other clips."""
+        first = self.from_first(lambda: identity)
+        if different := [key for key in identity if identity[key] != first[key]]:
+            what = f"this process and the first one of the training differ in their {' and '.join(different)}"
+            raise UsageError(what, hint="give all machines the same command, list and features")
+
     def set_up(self, model: nn.Module, optimizer: Any) -> tuple[Any, Any]:
         """Both as lightning-fabric sets them up, with the first process' weights in all."""
         with _talking() if self.count > 1 else contextlib.nullcontext():

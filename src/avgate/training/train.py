@@ -130,6 +130,7 @@ def _train(
     """Train in this process, one of several; what is decided by validation, the first of them decides for all."""
     clips = [e.clip for e in (*data.train, *data.validation)]
     identity = run_identity(recipe, data.specs, clips, precision)
+    several.agree(identity)
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
     torch.manual_seed(recipe.train.seed)
