@@ -177,6 +177,13 @@ def test_processes_that_would_train_something_else_do_not_train_together(prepare
     assert first.startswith("another process of this training is gone")
 
 
+@pytest.mark.parametrize(
+    ("devices", "strategy", "begun"), [(1, "auto", False), ("auto", "auto", False), (2, "auto", True), (2, "ddp", True)]
+)
+def test_processes_are_begun_where_there_are_several(devices, strategy, begun):
+    assert must_begin_others(fabric_of("cpu", "32-true", devices, 1, strategy)) == begun
+
+
 def test_machines_that_do_not_know_of_each_other_are_told_how_to(monkeypatch):
     monkeypatch.delenv("MASTER_ADDR", raising=False)
     with pytest.raises(UsageError, match=r"--nodes: machines must know of each other\n.*NODE_RANK"):

@@ -48,15 +48,13 @@ def fabric_of(accelerator: str, precision: Any, devices: Devices, nodes: int, st
         precision: lightning-fabric's: "32-true", "bf16-mixed", ...
         devices: processes on each machine, each with a device of its own.
         nodes: machines.
-        strategy: "ddp": every process has the whole model; "auto": the same, and no process group for one alone.
+        strategy: "ddp": every process has the whole model; "auto": the same, where there are several.
 
     Raises:
         UsageError: there is no such accelerator or precision, there are fewer devices, or Slurm began other processes.
     """
     if (devices != "auto" and devices < 1) or nodes < 1:
         raise UsageError(f"there can't be {devices} devices on {nodes} machines", hint="use 1 or more")
-    if strategy == "auto" and (devices, nodes) != (1, 1):
-        strategy = "ddp"
     # In a job's script, what `srun` doesn't start is alone; lightning-fabric would wait for others.
     by_itself = "SLURM_JOB_ID" in os.environ and "SLURM_STEP_ID" not in os.environ
     with _refused():
@@ -93,8 +91,8 @@ def must_begin_others(fabric: Fabric) -> bool:
     Raises:
         UsageError: there are several machines, and nothing says where the others are.
     """
-    environment = getattr(fabric.strategy, "cluster_environment", None)
-    if fabric.world_size == 1 or environment is None or environment.creates_processes_externally:
+    environment = getattr(fabric.strategy, "cluster_environment", None)  # a single process has none
+    if environment is None or environment.creates_processes_externally:
         return False
     if fabric.world_size > processes_here(fabric) and not {"MASTER_ADDR", "MASTER_PORT", "NODE_RANK"} <= {*os.environ}:
         hint = (
