@@ -41,6 +41,8 @@ EXCEPTIONS = {
     ("core/processes.py", "importlib.import_module"),
     # Bytes that as_pt2 has just made in the same process: an export is run before it is written.
     ("apps/export/files.py", "torch.export.load"),
+    # What the processes of a training, which this one has begun, tell it through their own pipes.
+    ("training/launch.py", "recv"),
 }
 
 

@@ -54,9 +54,10 @@ def opened(url: str) -> tuple[Any, str]:
         raise _missing(url, "s3fs" if of_s3 else reason(error), "avgate[scale]" if of_s3 else None) from None
     try:
         # Others write at the same time: what was listed before says nothing.
-        return url_to_fs(url, use_listings_cache=False)
+        system, path = url_to_fs(url, use_listings_cache=False)
     except Exception as error:
         raise told(error, url, "opened") from None
+    return system, str(path)
 
 
 def _missing(url: str, what: str, package: str | None) -> UsageError:

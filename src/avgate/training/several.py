@@ -12,17 +12,17 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import LightningEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from torch import Tensor, distributed, nn
 
 from avgate.core.console import quiet
 from avgate.core.errors import UsageError, WorkerError
 from avgate.core.files import output_folder
+from avgate.core.places import Place
 from avgate.core.text import reason
 from avgate.models.network import ModelOutput
 from avgate.training.batches import Batch
@@ -128,7 +128,7 @@ class Several:
 
     @classmethod
     @contextlib.contextmanager
-    def joined(cls, fabric: Fabric, run: Path | None) -> Iterator[Several]:
+    def joined(cls, fabric: Fabric, run: Place | None) -> Iterator[Several]:
         """Meet the other processes; all but the first are quiet then, and it alone has the run's folder."""
         with _refused():
             fabric.launch()
