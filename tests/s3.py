@@ -33,7 +33,7 @@ class S3:
 @contextlib.contextmanager
 def s3_server(folder: Path) -> Iterator[S3]:
     """A server that ends with the block; tests skip where moto or s3fs isn't installed."""
-    pytest.importorskip("moto", reason='the S3 server needs pip install "moto[server]"')
+    pytest.importorskip("moto", reason='the S3 server needs pip install "moto[s3]" flask flask-cors')
     pytest.importorskip("s3fs", reason='addresses need pip install "avgate[scale]"')
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
