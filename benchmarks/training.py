@@ -1,0 +1,230 @@
+"""Measure the speed of training beside plain PyTorch versions of the models, and write docs/benchmarks-training.md.
+
+make bench            # or: python benchmarks/training.py [--repeats 9] [--out docs/benchmarks-training.md]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from plain import Plain, Trainer
+from run import ROOT, git_commit
+
+from avgate.core.types import Clip, LabelTrack
+from avgate.evaluation.examples import Example
+from avgate.inference.clip import ClipFeatures
+from avgate.labels.tracks import labels_on_grid
+from avgate.models.checkpoint import FeatureSpec, modality_dims
+from avgate.models.network import Model
+from avgate.models.recipe import Recipe
+from avgate.models.recipes import recipe_named
+from avgate.training.batches import Prepared, batches, prepare, with_losses
+from avgate.training.train import _adamw, _run_epoch, learning_rate
+
+WINDOW, BATCH, STEPS = 300, 12, 3
+COLUMNS = {"audio": 51, "video": 92}
+"""Of openSMILE's eGeMAPS with its deviations, and of the face mesh."""
+
+TARGETS = ("valence", "arousal")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was found of one model.
+
+    Attributes:
+        model: its name for readers.
+        ours: frames per second of each epoch.
+        plain: the same of the plain version, each right after ours.
+        losses: ours and the plain version's of each step without dropout.
+    """
+
+    model: str
+    ours: list[float]
+    plain: list[float]
+    losses: list[tuple[float, float]]
+
+    @property
+    def times(self) -> float:
+        """How many times as fast ours is: the median over neighbouring epochs."""
+        return statistics.median(a / b for a, b in zip(self.ours, self.plain, strict=True))
+
+
+def main() -> None:
+    """Measure, write the page, and print it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=9, help="epochs of each that are timed")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks-training.md")
+    given = parser.parse_args()
+    lines = [
+        "# Speed of training",
+        "",
+        f"Made by `{' '.join(['python benchmarks/training.py', *sys.argv[1:]])}` (`make bench`).",
+        "",
+        f"Machine: {platform.machine()}, {os.cpu_count()} cores, {platform.system()}.",
+        f"Python {platform.python_version()}, torch {torch.__version__}, one thread.",
+        f"avgate {git_commit()}.",
+        "",
+        *section(measure(given.repeats)),
+        "",
+    ]
+    given.out.write_text("\n".join(lines))
+    print("\n".join(lines))
+
+
+def measure(repeats: int) -> list[Row]:
+    """One row for each model."""
+    torch.set_num_threads(1)
+    published, people = recipe_named("affwild2-hgrjca"), recipe_named("people")
+    recipes = {
+        "hgrjca as published (recipe affwild2-hgrjca), without a spread head": replace(
+            published, model=replace(published.model, spread=False)
+        ),
+        "hgrjca (recipe affwild2-hgrjca), with the spread head": published,
+        "rhgrjca (recipe people, of the default weights), with the spread head": people,
+    }
+    return [row_of(name, recipe, repeats) for name, recipe in recipes.items()]
+
+
+def section(rows: list[Row]) -> list[str]:
+    """Rows as markdown."""
+    return [
+        f"Frames per second of training, in float32: windows of {WINDOW} steps, {BATCH} at a time, three iterations.",
+        f"Features are made up ({COLUMNS['audio']} columns of audio, {COLUMNS['video']} of video). A step cuts and",
+        "corrupts its windows, and does the forward and backward passes and AdamW's step. The plain version",
+        "(benchmarks/plain.py) is written from the equations with torch's own modules, and gets the same windows and",
+        f"initial weights. Medians of {len(rows[0].ours)} epochs of {STEPS} steps, of both in turn, in processor time.",
+        "",
+        "Losses are those without dropout in the first and in the tenth step. Both versions round differently, and",
+        "what the first steps differ by grows with every step.",
+        "",
+        "| model | avgate | plain PyTorch | times as fast | losses | first losses differ by | tenth by |",
+        "|---|---|---|---|---|---|---|",
+        *map(_line, rows),
+    ]
+
+
+def _line(row: Row) -> str:
+    ours, plain = (f"{statistics.median(speeds):,.0f}" for speeds in (row.ours, row.plain))
+    first, last = row.losses[0], row.losses[-1]
+    apart = " | ".join(f"{abs(a - b):.0e}" for a, b in (first, last))
+    return f"| {row.model} | {ours} | {plain} | {row.times:.2f} | {first[0]:.4f}, {last[0]:.4f} | {apart} |"
+
+
+def row_of(name: str, recipe: Recipe, repeats: int) -> Row:
+    """Compare losses without dropout, then speed as the recipe has it."""
+    wide = replace(recipe, window_s=WINDOW / recipe.label_rate, hop_s=WINDOW / recipe.label_rate)
+    wide = replace(wide, train=replace(wide.train, batch=BATCH))
+    ours, plain = both(without_dropout(wide), steps=1)
+    losses = [(ours(i), plain(i)) for i in range(10)]
+    ours, plain = both(wide, STEPS)
+    ours(0), plain(0)
+    frames = WINDOW * BATCH * STEPS
+    speeds = [[frames / timed(lambda run=run, i=i: run(i)) for run in (ours, plain)] for i in range(1, repeats + 1)]
+    return Row(name, [a for a, _ in speeds], [b for _, b in speeds], losses)
+
+
+def timed(run: Callable[[], object]) -> float:
+    """Seconds of this process's time that a call takes."""
+    start = time.process_time()
+    run()
+    return time.process_time() - start
+
+
+def both(recipe: Recipe, steps: int) -> tuple[Callable[[int], float], Callable[[int], float]]:
+    """Ours and the plain version with the same weights: each a function of the epoch, which returns its mean loss."""
+    data = made_up(recipe, steps * BATCH)
+    torch.manual_seed(recipe.train.seed)
+    model = Model(recipe.model, modality_dims(data.specs), len(TARGETS), WINDOW)
+    twin = plain_of(recipe)
+    twin.load_state_dict(model.state_dict())
+    config = recipe.train
+    trainer = Trainer(
+        twin,
+        config.lr,
+        config.weight_decay,
+        unimodal=config.unimodal_weight,
+        reliability=config.reliability_weight,
+        mse=config.mse_weight,
+    )
+    fabric = Fabric(accelerator="cpu", devices=1)
+    wrapped, optimizer = fabric.setup(model, _adamw(model, recipe, fabric.device))
+
+    def ours(epoch: int) -> float:
+        return _run_epoch(fabric, wrapped, optimizer, data, recipe, epoch)
+
+    def plain(epoch: int) -> float:
+        for group in trainer.optimizer.param_groups:
+            group["lr"] = learning_rate(recipe, epoch)
+        random = np.random.default_rng((config.seed, epoch, 1))
+        losses = []
+        for batch in batches(data, recipe, epoch, torch.device("cpu")):
+            lost = with_losses(batch, config.corrupt.steps, random).present
+            losses.append(trainer.step(batch.features, batch.present, batch.labels, batch.reliable, lost))
+        return float(np.mean(losses))
+
+    return ours, plain
+
+
+def plain_of(recipe: Recipe) -> Plain:
+    """The plain version of a recipe's model."""
+    model: Any = recipe.model
+    encoders, fusion = model.encoders, model.fusion
+    return Plain(
+        COLUMNS,
+        {m: encoders[m].channels for m in COLUMNS},
+        WINDOW,
+        None if fusion.time_mixing == "window" else fusion.reach,
+        (encoders["audio"].dropout, fusion.dropout, model.head_dropout),
+        fallback=fusion.reliability == "fallback",
+        unimodal=model.unimodal_heads,
+        spread=model.spread,
+    )
+
+
+def without_dropout(recipe: Recipe) -> Recipe:
+    """The same recipe, so that both versions say the same."""
+    model: Any = recipe.model
+    encoders = {m: replace(encoder, dropout=0.0) for m, encoder in model.encoders.items()}
+    fusion = replace(model.fusion, dropout=0.0)
+    return replace(recipe, model=replace(model, encoders=encoders, fusion=fusion, head_dropout=0.0))
+
+
+def made_up(recipe: Recipe, clips: int) -> Prepared:
+    """So many clips of one window; labels are mixtures of the features, and in places a modality is absent."""
+    random = np.random.default_rng(0)
+    mixing = {m: random.normal(0, 1 / np.sqrt(columns), (columns, len(TARGETS))) for m, columns in COLUMNS.items()}
+
+    def example(i: int) -> Example:
+        values, present = {}, {}
+        for m, columns in COLUMNS.items():
+            values[m] = random.normal(size=(WINDOW, columns)).astype(np.float32)
+            present[m] = np.ones(WINDOW, bool)
+            start = random.integers(WINDOW - 15)
+            present[m][start : start + 15] = False
+        labels = np.tanh(sum(values[m] @ mixing[m] for m in COLUMNS) / 2)
+        for m in COLUMNS:
+            values[m][~present[m]] = np.nan
+        track = LabelTrack(recipe.grid.times(WINDOW), labels, TARGETS)
+        features = ClipFeatures(f"clip{i}", recipe.grid, values, present, None)
+        clip = Clip(features.name, Path("none.mp4"), "train", f"person{i}")
+        return Example(clip, features, track, labels_on_grid(track, recipe.grid, WINDOW))
+
+    specs = tuple(FeatureSpec(m, m, tuple(map(str, range(n))), "made up") for m, n in COLUMNS.items())
+    return prepare([example(i) for i in range(clips)], [example(clips)], specs, "made up")
+
+
+if __name__ == "__main__":
+    main()
