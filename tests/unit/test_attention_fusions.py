@@ -38,7 +38,7 @@ class Always(nn.Module):
         super().__init__()
         self.weights = nn.functional.one_hot(torch.tensor(choice), choices).double()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *_: Tensor) -> Tensor:
         return self.weights.expand(*x.shape[:2], -1)
 
 

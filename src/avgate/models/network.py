@@ -239,7 +239,8 @@ class Model(nn.Module):
             masked = torch.where(here, features[m], 0.0)
             if m in self.tuned:
                 masked = self.tuned[m](masked, present[m])
-            encoded[m] = torch.where(here, self.encoders[m](masked, present[m], *before), self.absence[m])
+            known = self.encoders[m](masked, present[m], *before)
+            encoded[m] = (~here).to(known) * self.absence[m] + known  # which is 0 in absent steps
             for name in (f"{view}/{m}" for view in self.fusion.views):
                 views[name] = self.view_encoders[name](masked, present[m], *before)
         return encoded | views

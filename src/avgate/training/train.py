@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
+from torch.nn.utils.parametrize import cached
 
 from avgate.core.console import console, progress
 from avgate.core.errors import UsageError
@@ -139,10 +140,7 @@ def _train(
     bare = about.untrained()
     estimator = Estimator(about, model=bare)
     state = several.from_first(lambda: RunState.load(run, identity) if run else None) or RunState.new(identity, bare)
-    # Many parameters are small: to go through them in one call each (foreach) is faster, and gives the same bits.
-    optimizer: Any = torch.optim.AdamW(
-        _groups(bare), lr=recipe.train.lr, weight_decay=recipe.train.weight_decay, foreach=True
-    )
+    optimizer = _adamw(bare, recipe, several.fabric.device)
     model, optimizer = several.set_up(bare, optimizer)
     # Only now are the weights where they are trained, and of that precision; the optimiser's moments follow them there.
     state.restore(bare, optimizer)
@@ -209,6 +207,15 @@ def _anew(model: Model, optimizer: Any, state: RunState, about: Checkpoint) -> R
     return RunState.new(state.identity, fresh, restarts)
 
 
+def _adamw(model: Model, recipe: Recipe, device: torch.device) -> Any:
+    """The optimiser. On a CPU one call goes through all that there is of a parameter at once (fused).
+
+    Elsewhere a call goes through many parameters (foreach): a fused one couldn't have its gradients clipped in float16.
+    """
+    how: dict[str, Any] = {"fused" if device.type == "cpu" else "foreach": True}
+    return torch.optim.AdamW(_groups(model), lr=recipe.train.lr, weight_decay=recipe.train.weight_decay, **how)
+
+
 def _groups(model: Model) -> list[dict[str, Any]]:
     """Parameter groups: a backbone that is trained along has a smaller learning rate; the spread head is the last."""
     tuned = {m: [p for p in module.parameters() if p.requires_grad] for m, module in model.tuned.items()}
@@ -260,12 +267,14 @@ def _run_epoch(fabric: Fabric, model: Any, optimizer: Any, data: Prepared, recip
     model.train()
     losses = []
     for batch in batches(data, recipe, epoch, fabric.device):
-        out = several.outputs(model, batch)
-        loss = ccc_loss(out.targets, batch.labels, config.mse_weight, spans)
-        loss = loss + config.unimodal_weight * unimodal_loss(out.unimodal, batch.labels, batch.reliable, spans)
-        loss = loss + config.reliability_weight * reliability_loss(out.gates, batch.reliable)
+        with cached():  # weights are normalised once for both passes
+            out = several.outputs(model, batch)
+            loss = ccc_loss(out.targets, batch.labels, config.mse_weight, spans)
+            loss = loss + config.unimodal_weight * unimodal_loss(out.unimodal, batch.labels, batch.reliable, spans)
+            loss = loss + config.reliability_weight * reliability_loss(out.gates, batch.reliable)
+            sure = _spread_loss(several, model, with_losses(batch, config.corrupt.steps, random))
         optimizer.zero_grad()
-        fabric.backward(loss + _spread_loss(several, model, with_losses(batch, config.corrupt.steps, random)))
+        fabric.backward(loss + sure)
         several.add_gradients(model)
         _clip(fabric, model, optimizer, config.clip_norm)
         optimizer.step()

@@ -19,9 +19,11 @@ class Gate(nn.Module):
         self.tau = tau
         self.w = nn.Parameter(nn.init.xavier_uniform_(torch.empty(dim, choices)))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Weights [b L choices] that sum to 1, from x [b L dim]."""
-        return torch.softmax(x @ (self.w / self.tau), dim=-1)
+    def forward(self, *parts: Tensor) -> Tensor:
+        """Weights [b L choices] that sum to 1, from x [b L dim], or from parts of x [b L ...] in their order."""
+        weights = (self.w / self.tau).split([part.shape[-1] for part in parts])
+        # To put the parts side by side would copy all of them.
+        return torch.softmax(sum(part @ w for part, w in zip(parts, weights, strict=True)), dim=-1)
 
 
 class CrossAttention(nn.Module):

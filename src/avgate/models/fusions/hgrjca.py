@@ -136,14 +136,15 @@ class GatedIteration(nn.Module):
         self, x: Mapping[str, Tensor], present: Mapping[str, Tensor], memory: Memory | None
     ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
         """Of each modality: gated output and attended features [b L d_m] and, if there is a gate, G_m[1] [b L 1]."""
-        together = self.joint(x, present)
-        attended = {m: self.attention[m](x[m], present[m], together, memory) for m in x}
+        masked, together = self.joint(x, present)
+        attended = {m: self.attention[m](x[m], masked[m], present[m], together, memory) for m in x}
         gated, gates = {}, {}
         for m in x:
             gated[m] = attended[m]
             if self.config.iteration_gate:
                 gates[m] = self.gate[m](self._seen(m, x, attended))[..., 1:]
-                gated[m] = x[m] + gates[m] * (attended[m] - x[m])  # the two shares sum to 1
+                # The two shares sum to 1.
+                gated[m] = (gates[m] * (attended[m] - x[m])).add_(x[m])
             if self.config.final_relu:
                 gated[m] = torch.relu(gated[m])
         return gated, attended, gates
@@ -215,9 +216,11 @@ class Hgrjca(Fusion):
         gates |= {f"attended/{m}": torch.cat(share, dim=-1) for m, share in shares.items() if share}
         fused = {m: out[-1] for m, out in outputs.items()}
         for m, choose in self.stage_gate.items():
-            stages = torch.stack(outputs[m], dim=-2)
-            gates[f"iteration/{m}"] = choose(stages.flatten(-2))
-            fused[m] = (stages * gates[f"iteration/{m}"][..., None]).sum(-2)
+            gates[f"iteration/{m}"] = choose(*outputs[m])
+            first, *others = zip(outputs[m], gates[f"iteration/{m}"].split(1, -1), strict=True)
+            fused[m] = first[0] * first[1]
+            for stage, share in others:
+                fused[m] = (stage * share).add_(fused[m])
         if not self.falls_back:
             return FusionOutput(joint(fused), gates)
         rho = torch.stack(list(relied.values())).prod(0)

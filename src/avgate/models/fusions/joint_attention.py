@@ -75,12 +75,15 @@ class JointFeatures(nn.Module):
         super().__init__()
         self.query = nn.Linear(dim, dim) if form == "released" else None
 
-    def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
-        """J from features [b L d_m] and presence [b L] of every modality m."""
-        masked = joint({m: x * present[m].unsqueeze(-1) for m, x in features.items()})
-        if self.query is None:
-            return masked
-        return self.query(masked) * torch.stack([present[m] for m in features]).any(0)[..., None]
+    def forward(
+        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """The features [b L d_m] of every modality m, 0 where its presence [b L] is, and J."""
+        masked = {m: x * present[m].unsqueeze(-1) for m, x in features.items()}
+        together = joint(masked)
+        if self.query is not None:
+            together = self.query(together) * torch.stack([present[m] for m in features]).any(0)[..., None]
+        return masked, together
 
 
 class JointCrossAttention(nn.Module):
@@ -120,8 +123,10 @@ class JointCrossAttention(nn.Module):
         # H sums d terms of one sign: with Xavier's usual gain, H W_h would drown X and saturate the head.
         self.w_h = nn.Parameter(nn.init.xavier_uniform_(torch.empty(joint_dim, dim), gain=0.1))
 
-    def forward(self, x: Tensor, present: Tensor, joint_masked: Tensor, memory: Memory | None = None) -> Tensor:
-        """X_att [b L d_m] from x [b L d_m], its presence [b L] and the joint features [b L d] (see JointFeatures).
+    def forward(
+        self, x: Tensor, x_masked: Tensor, present: Tensor, joint_masked: Tensor, memory: Memory | None = None
+    ) -> Tensor:
+        """X_att [b L d_m] from x [b L d_m], the same with zeros where absent, presence [b L] and J (see JointFeatures).
 
         With `decay`, a memory says what came before.
         """
@@ -129,7 +134,6 @@ class JointCrossAttention(nn.Module):
             # J is scaled and not M, which has many times as many numbers.
             scaled = joint_masked / math.sqrt(joint_masked.shape[-1])
             return x + self.dropout(self.mixing(x, present, scaled, memory, self._attended_at_once))
-        x_masked = x * present[..., None]
         # X^T W_j first: it has fewer columns than W_j J, since d_m is below d.
         correlation = self.mixing(x_masked.transpose(1, 2)) @ joint_masked / math.sqrt(joint_masked.shape[-1])
         if self.scale == "sqrt_d_and_steps":
@@ -147,7 +151,7 @@ class JointCrossAttention(nn.Module):
 
     def attended(self, x: Tensor, x_masked: Tensor, correlation: Tensor) -> Tensor:
         """What is added to X, [b L d_m], from X, X with zeros in absent steps, and C [b d_m d]."""
-        return torch.relu(torch.bmm(x @ self.w_c, correlation)) @ self.w_h
+        return torch.relu_(torch.bmm(x @ self.w_c, correlation)) @ self.w_h
 
 
 class ReleasedJointCrossAttention(JointCrossAttention):
@@ -248,7 +252,7 @@ class RecursiveJointCrossAttention(nn.Module):
         """X_m^(0) ... X_m^(T), each [b L d_m], from features [b L d_m] and presence [b L] of every modality m."""
         found = {m: [features[m]] for m in self.dims}
         for iteration, joint_features in zip(self.iterations, self.joints, strict=True):
-            together = joint_features({m: x[-1] for m, x in found.items()}, present)
+            masked, together = joint_features({m: x[-1] for m, x in found.items()}, present)
             for m, x in found.items():
-                x.append(iteration.get_submodule(m)(x[-1], present[m], together, memory))
+                x.append(iteration.get_submodule(m)(x[-1], masked[m], present[m], together, memory))
         return found
