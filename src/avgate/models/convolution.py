@@ -76,7 +76,7 @@ def rectified(
         slope: of the ReLU below 0.
         scale: by which the output is multiplied, too.
     """
-    made: Tensor = _Rectified.apply(x, weight, bias, absent, noise, before, dilation, slope, scale)
+    made: Tensor = _Rectified.apply(x, weight, bias, absent, noise, before, dilation, slope, scale)  # type: ignore[no-untyped-call]  # torch has no types for it
     return made
 
 
@@ -150,7 +150,7 @@ class _Rectified(torch.autograd.Function):
 
 def joined(hidden: Tensor, skipped: Tensor, absent: Tensor, slope: float) -> Tensor:
     """ReLU of the sum [L b d], 0 in absent steps (indices into the L b); none of the gradients passes there."""
-    made: Tensor = _Joined.apply(hidden, skipped, absent, slope)
+    made: Tensor = _Joined.apply(hidden, skipped, absent, slope)  # type: ignore[no-untyped-call]  # as above
     return made
 
 
