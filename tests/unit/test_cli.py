@@ -34,6 +34,8 @@ SHARED = {
     "nodes": options.Nodes,
     "strategy": options.Strategy,
     "workers": options.Workers,
+    "engine": options.EngineName,
+    "address": options.ClusterAddress,
     "face_model": options.FaceModel,
     "faces_every": options.FacesEvery,
     "checkpoints": options.Checkpoints,

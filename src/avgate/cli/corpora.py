@@ -8,7 +8,21 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from avgate.cli.options import SEED, Corpus, Data, FaceModel, FacesEvery, Recipe, Set, Store, Within, Workers, default
+from avgate.cli.options import (
+    SEED,
+    ClusterAddress,
+    Corpus,
+    Data,
+    EngineName,
+    FaceModel,
+    FacesEvery,
+    Recipe,
+    Set,
+    Store,
+    Within,
+    Workers,
+    default,
+)
 
 
 def render(
@@ -148,6 +162,8 @@ def extract(
     face_model: FaceModel = None,
     faces_every: FacesEvery = 1,
     workers: Workers = None,
+    engine: EngineName = "local",
+    address: ClusterAddress = None,
 ) -> None:
     """Extract the features of a corpus and keep them; run it again to continue after an interruption.
 
@@ -155,6 +171,7 @@ def extract(
 
     For example: avgate extract --corpus manifest --data clips.csv --set 'backbones=("egemaps","blendshapes")'
     """
+    from avgate.core.cluster import Engine
     from avgate.core.console import console
     from avgate.core.errors import CorpusError
     from avgate.corpora import open_corpus
@@ -178,6 +195,7 @@ def extract(
         face_model=model,
         faces_every=faces_every,
         workers=workers,
+        engine=Engine(engine, address),
     )
     further = "".join(
         f" --{name} {shlex.quote(str(value))}"

@@ -15,9 +15,11 @@ from avgate.cli.options import (
     Accelerator,
     AnyPlace,
     Checkpoints,
+    ClusterAddress,
     Corpus,
     Data,
     Devices,
+    EngineName,
     Fusion,
     Level,
     Nodes,
@@ -162,6 +164,8 @@ def compare(
     set: Set = (),
     store: Store = None,
     workers: Workers = None,
+    engine: EngineName = "local",
+    address: ClusterAddress = None,
     accelerator: Accelerator = "auto",
 ) -> None:
     """Compare fusions fairly: one protocol, one budget, several seeds, and a paired test of every difference.
@@ -185,6 +189,7 @@ def compare(
     from avgate.compare.comparison import compare as run
     from avgate.compare.protocol import Protocol, Variant
     from avgate.compare.tables import all_tables
+    from avgate.core.cluster import Engine
     from avgate.core.console import Terminal
     from avgate.core.files import output_folder
     from avgate.features.store import features_beside
@@ -196,9 +201,10 @@ def compare(
     names = [f.name for f in FUSIONS] if fusions == ("all",) else [fusion_named(name).name for name in fusions]
     variants = ablations(wanted) if ablate else [Variant(name, wanted.with_fusion(name)) for name in names]
     reference = reference or (PUBLISHED if ablate else "hgrjca")
+    chosen = Engine(engine, address)
     protocol = Protocol(corpus, data, store or features_beside(data), folds, stress, accelerator)
     with output_folder(out):
-        results = run(protocol, variants, range(seeds), out, reference=reference, workers=workers)
+        results = run(protocol, variants, range(seeds), out, reference=reference, workers=workers, engine=chosen)
     Terminal().print(all_tables(results), soft_wrap=True)
 
 

@@ -137,6 +137,16 @@ Workers = Annotated[
     arg(aliases=("--jobs",)),
     Within(1, 1024),
 ]
+EngineName = Annotated[
+    Literal["local", "ray"],
+    arg(
+        help="What does the work: processes of this machine, or Ray, here or on a cluster: pip install 'avgate[scale]'."
+    ),
+]
+ClusterAddress = Annotated[
+    str | None,
+    default("Ray is started on this machine", "Ray cluster to join: HOST:PORT, ray://HOST:PORT, or auto.", "HOST:PORT"),
+]
 SEED = Within(0, 2**32 - 1)
 SEEDS = Within(1, 1000, such_as=3)
 FOLDS = Within(0, 1000, such_as=5)

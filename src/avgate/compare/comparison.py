@@ -24,9 +24,10 @@ from avgate.compare.outcome import Outcome
 from avgate.compare.protocol import Protocol, Run, Variant
 from avgate.compare.stress import CLEAN, measure_intervals, stress
 from avgate.compare.tables import summarise, write_tables
+from avgate.core.cluster import LOCAL, Engine, open_workers
 from avgate.core.console import console, progress, quiet
-from avgate.core.errors import UsageError
-from avgate.core.processes import Workers, worker_count
+from avgate.core.errors import UsageError, WorkerError
+from avgate.core.processes import worker_count
 from avgate.core.text import reason
 from avgate.evaluation.scoring import label_moments, label_traces
 from avgate.inference.estimator import Estimator
@@ -44,6 +45,7 @@ def compare(
     *,
     reference: str,
     workers: int | None = None,
+    engine: Engine = LOCAL,
 ) -> dict[str, Any]:
     """Train every variant on every fold with every seed, in parallel, and compare; earlier trainings are kept.
 
@@ -57,6 +59,7 @@ def compare(
         out: folder for trainings and tables.
         reference: name of the variant that all others are compared with.
         workers: processes of one thread each, this one if it is 1; None is one per core, or 1 where a GPU trains.
+        engine: what trains; on several machines, each must see corpus, features and `out` under the same paths.
 
     Returns:
         What results.json holds.
@@ -64,6 +67,7 @@ def compare(
     Raises:
         UsageError: the reference isn't among the variants, a name occurs twice, there are too few persons for so many
             folds, or there is no such accelerator.
+        WorkerError: trainings were lost with their workers again and again; all others are done.
     """
     names = [variant.name for variant in variants]
     if not names:
@@ -77,11 +81,16 @@ def compare(
         )
     if not len(seeds):
         raise UsageError("there is nothing to train without a seed", where="--seeds", hint="use 1 or more")
-    protocol, workers = _on_accelerator(protocol, workers)
+    if engine.name == "local":
+        protocol, workers = _on_accelerator(protocol, workers)
+    elif protocol.accelerator not in ("auto", "cpu"):
+        raise UsageError("Ray trains on processors", where="--accelerator", hint="use cpu, or leave out --engine ray")
+    else:
+        protocol = replace(protocol, accelerator="cpu")
     kept = Kept(out)
     kept.make_folders()
     data = load_data(protocol, variants[0].recipe)
-    outcomes = _all_outcomes(protocol, data, kept, variants, seeds, workers)
+    outcomes = _all_outcomes(protocol, data, kept, variants, seeds, workers, engine)
 
     def of(name: str, seed: int) -> list[Outcome]:
         return [outcomes[name, seed, fold] for fold in range(protocol.splits)]
@@ -117,7 +126,13 @@ def _on_accelerator(protocol: Protocol, workers: int | None) -> tuple[Protocol, 
 
 
 def _all_outcomes(
-    protocol: Protocol, data: Data, kept: Kept, variants: Sequence[Variant], seeds: Sequence[int], workers: int
+    protocol: Protocol,
+    data: Data,
+    kept: Kept,
+    variants: Sequence[Variant],
+    seeds: Sequence[int],
+    workers: int | None,
+    engine: Engine,
 ) -> dict[tuple[str, int, int], Outcome]:
     """(variant, seed, fold) -> outcome, read from disk where it is there and trained where it isn't."""
     first, *others = seeds
@@ -148,14 +163,25 @@ def _all_outcomes(
         outcomes[run.variant, run.seed, run.fold] = outcome
         bar.advance(task)
 
-    if workers == 1:
+    count = engine.count(workers, len(tuning) * len(seeds))
+    if engine.name == "local" and count == 1:
         work = partial(_train_and_keep, protocol, kept, data)
     else:
         work = partial(_train_in_worker, protocol, kept, variants[0].recipe)
-    with progress() as bar, Workers(work, workers) as pool:
+    lost: dict[str, WorkerError] = {}
+    with progress() as bar, open_workers(work, count, engine=engine) as pool:
         task = bar.add_task("Training", total=len(tuning) * len(seeds))
         for run, outcome in pool.run(missing(tuning), follow):
-            note(run, outcome)
+            if isinstance(outcome, WorkerError):
+                lost[run.name] = outcome
+            else:
+                note(run, outcome)
+    if lost:
+        raise WorkerError(
+            f"{len(lost)} trainings were lost:\n" + "\n".join(f"  {name}: {lost[name]}" for name in sorted(lost)),
+            where=kept.out,
+            hint="run it again; the other trainings are done and stay",
+        )
     return outcomes
 
 

@@ -12,13 +12,13 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from importlib import import_module
 from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from avgate.core.console import console
 from avgate.core.errors import UsageError, WorkerError
@@ -48,7 +48,7 @@ class Workers(Generic[_Task, _Result]):
 
     def __init__(self, work: Callable[[_Task], _Result], count: int, set_up: Callable[[], object] | None = None):
         self._work, self._count, self._set_up = work, count, set_up
-        self._running: dict[Future[_Result], _Task] = {}
+        self._running: dict[Any, _Task] = {}  # the handle of each task that was handed out, here a Future
         self._executor = ProcessPoolExecutor(count, get_context("spawn"), _begin, (set_up,)) if count > 1 else None
 
     def __enter__(self) -> Workers[_Task, _Result]:
@@ -57,14 +57,12 @@ class Workers(Generic[_Task, _Result]):
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
         if self._executor is None:
             return
-        unfinished = sum(not future.done() for future in self._running)
-        if kind is KeyboardInterrupt and unfinished:
-            console.say(f"Stopping once what has begun is done, to keep it (still at work: {unfinished})")
+        say_stopping(kind, sum(not future.done() for future in self._running))
         self._executor.shutdown(wait=True, cancel_futures=True)
 
     def run(
         self, tasks: Iterable[_Task], follow: Callable[[_Task, _Result], Iterable[_Task]] | None = None
-    ) -> Iterator[tuple[_Task, _Result]]:
+    ) -> Iterator[tuple[_Task, _Result | WorkerError]]:
         """Do all tasks.
 
         Args:
@@ -72,7 +70,8 @@ class Workers(Generic[_Task, _Result]):
             follow: further tasks that a result leads to; they begin while others still run.
 
         Yields:
-            Each task with its result, in the order in which they are finished.
+            Each task with its result, in the order in which they are finished. Workers on other machines
+            (core/cluster.py) give a WorkerError in place of a result that was lost with them again and again.
 
         Raises:
             WorkerError: a process was killed.
@@ -82,7 +81,8 @@ class Workers(Generic[_Task, _Result]):
             while waiting or self._running:
                 finished = self._finished_of(waiting)
                 for task, result in finished:
-                    waiting.extend(follow(task, result) if follow else ())
+                    if follow and not isinstance(result, WorkerError):
+                        waiting.extend(follow(task, result))
                 self._begin_some(waiting)
                 yield from finished
         except BrokenProcessPool as error:
@@ -91,7 +91,7 @@ class Workers(Generic[_Task, _Result]):
                 hint="the same command continues with what is missing; fewer --workers need less memory",
             ) from error
 
-    def _finished_of(self, waiting: deque[_Task]) -> list[tuple[_Task, _Result]]:
+    def _finished_of(self, waiting: deque[_Task]) -> list[tuple[_Task, _Result | WorkerError]]:
         if self._executor is None:
             if self._set_up:
                 self._set_up()
@@ -121,6 +121,12 @@ def worker_count(workers: int | None) -> int:
     return workers
 
 
+def say_stopping(kind: type[BaseException] | None, unfinished: int) -> None:
+    """Say what is waited for, where Ctrl-C ends a block in which so many tasks are still being done."""
+    if kind is KeyboardInterrupt and unfinished:
+        console.say(f"Stopping once what has begun is done, to keep it (still at work: {unfinished})")
+
+
 @contextlib.contextmanager
 def held_interrupts() -> Iterator[None]:
     """Hold Ctrl-C back until the block ends; processes started in it never see one, not even while they import."""
@@ -138,7 +144,14 @@ def _begin(set_up: Callable[[], object] | None) -> None:
     """Prepare a worker process: deaf to Ctrl-C, which the terminal sends to every process, and with one thread."""
     threading.Thread(target=end_with_parent, name="parent", daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # The processes already fill the cores. Libraries that are loaded later read these; torch may be loaded already.
+    use_one_thread()
+    if set_up:
+        set_up()
+
+
+def use_one_thread() -> None:
+    """Let this process compute in one thread, because others like it fill the cores already."""
+    # Libraries that are loaded later read these; torch may be loaded already.
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = "1"
     if "torch" in sys.modules:
@@ -147,8 +160,6 @@ def _begin(set_up: Callable[[], object] | None) -> None:
         import cv2
 
         cv2.setNumThreads(1)
-    if set_up:
-        set_up()
 
 
 def end_with_parent() -> None:

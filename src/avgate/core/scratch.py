@@ -72,15 +72,18 @@ def claim(folder: Path, suffix: str = "") -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """An empty folder in the system's place for temporary files, removed at the end.
+def scratch_folder(place: Path | None = None) -> Iterator[Path]:
+    """An empty folder for this user alone, removed at the end.
+
+    Args:
+        place: where; None is the system's place for temporary files.
 
     Raises:
         OutputError: it can't be made; names TMPDIR.
     """
     with contextlib.ExitStack() as scope:
         try:
-            folder = scope.enter_context(claim(Path(tempfile.gettempdir())))
+            folder = scope.enter_context(claim(place or Path(tempfile.gettempdir())))
             folder.mkdir(mode=0o700)
         except OSError as error:
             raise no_room(f"no temporary folder can be made ({reason(error)})") from error

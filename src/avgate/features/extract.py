@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from avgate.core.cluster import LOCAL, Engine, open_workers
 from avgate.core.console import console, progress
-from avgate.core.errors import AvgateError, MediaError, OutputError, PlaceError
+from avgate.core.errors import AvgateError, FeatureError, MediaError, OutputError, PlaceError
 from avgate.core.files import make_folder
 from avgate.core.places import Address, Place, place
-from avgate.core.processes import Workers, worker_count
 from avgate.core.types import Clip
 from avgate.faces import face_fingerprint
 from avgate.features.base import Backbone, kind_of
@@ -29,12 +30,19 @@ def store_key(backbone: Backbone, face_model: str | Path | None = None, faces_ev
 
 
 def _extract_clip(
-    clip: Clip, names: Sequence[str], rate: float, face_model: str | None, faces_every: int, root: Place
+    clip: Clip,
+    names: Sequence[str],
+    rate: float,
+    face_model: str | None,
+    faces_every: int,
+    root: Place,
+    keys: Sequence[str],
 ) -> tuple[str, ...] | AvgateError:
     """Compute and store what is missing of one clip; returns what the user must know of it, or why it failed."""
     try:
         store, source = FeatureStore(root), source_fingerprint(clip.video, clip.crops)
         wanted = [(b, store_key(b, face_model, faces_every)) for b in build_backbones(names, rate)]
+        _refuse_other_machine(store, keys, [key for _, key in wanted])
         missing = [(b, key) for b, key in wanted if not store.has(clip.name, key, source)]
         backbones, recording = [b for b, _ in missing], open_recording(clip.video)
         extracted = extract_tracks(recording, backbones, face_model, crops=clip.crops, faces_every=faces_every)
@@ -45,6 +53,19 @@ def _extract_clip(
     except AvgateError as error:  # not raised: the other clips are extracted all the same
         return error
     return extracted.notes
+
+
+def _refuse_other_machine(store: FeatureStore, keys: Sequence[str], here: Sequence[str]) -> None:
+    """Refuse a machine that computes other features than the one that asks for them, or doesn't see the same store."""
+    if list(keys) != list(here):
+        hint = "install the same versions on all machines, with the same face model and weights"
+        what = f"{socket.gethostname()} has other backbones: {', '.join(here)} instead of {', '.join(keys)}"
+        raise FeatureError(what, hint=hint)
+    if isinstance(store.root, Path):
+        for folder in (store.root / key for key in keys):
+            if not folder.is_dir():
+                hint = "all machines need the store under the same path"
+                raise OutputError(f"{socket.gethostname()} doesn't see this folder", where=folder, hint=hint)
 
 
 def _lacking(clip: Clip, store: FeatureStore, keys: Sequence[str]) -> list[str] | AvgateError:
@@ -65,6 +86,7 @@ def extract(
     face_model: str | None = None,
     faces_every: int = 1,
     workers: int | None = None,
+    engine: Engine = LOCAL,
 ) -> int:
     """Extract the features of many clips into a store; clips whose features are there and whole are passed over.
 
@@ -80,6 +102,7 @@ def extract(
         face_model: face_landmarker.task, or None for the default one.
         faces_every: n: faces are measured in every n-th frame, and interpolated between.
         workers: processes, this one if it is 1; None is one per core.
+        engine: what does the work; on several machines, each must see clips and store under the same paths.
 
     Returns:
         How many clips were extracted now.
@@ -109,13 +132,19 @@ def extract(
         return 0
     for key in keys:
         make_folder(store.root / key)
-    workers = max(1, min(worker_count(workers), len(todo)))
+    count = engine.count(workers, len(todo))
     work = partial(
-        _extract_clip, names=tuple(names), rate=rate, face_model=face_model, faces_every=faces_every, root=root
+        _extract_clip,
+        names=tuple(names),
+        rate=rate,
+        face_model=face_model,
+        faces_every=faces_every,
+        root=root,
+        keys=keys,
     )
     done = 0
     try:
-        with progress() as bar, Workers(work, workers) as pool:
+        with progress() as bar, open_workers(work, count, engine=engine) as pool:
             task = bar.add_task("Extracting features", total=len(clips), completed=len(clips) - len(todo))
             for clip, notes in pool.run(todo):
                 if isinstance(notes, AvgateError):
