@@ -276,3 +276,16 @@ def test_a_comparison_has_the_same_results(place, corpus):
     plain = compared("plain", "--workers", 2)
     assert len(plain[0]) == 4
     assert compared("ray", "--workers", 2, "--engine", "ray") == plain
+
+
+def test_predictions_are_the_same(place, corpus):
+    videos = [str(path) for path in sorted(corpus.rglob("*.mp4"))[:2]]
+
+    def predicted(name: str, *args: object) -> dict[str, bytes]:
+        code, _, err = ended(place.begin("predict", *videos, "--out", name, "--no-report", *args))
+        assert code == 0, err
+        return {path.name: path.read_bytes() for path in sorted((place.root / name).iterdir())}
+
+    plain = predicted("plain", "--jobs", 1)
+    assert len(plain) == 4
+    assert predicted("ray", "--engine", "ray", "--jobs", 2) == plain

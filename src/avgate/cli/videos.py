@@ -10,7 +10,17 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from avgate.cli.options import AnyPlace, FaceModel, FacesEvery, Level, Within, Workers, default
+from avgate.cli.options import (
+    AnyPlace,
+    ClusterAddress,
+    EngineName,
+    FaceModel,
+    FacesEvery,
+    Level,
+    Within,
+    Workers,
+    default,
+)
 
 LiveCheckpoint = Annotated[Path | None, default("the weights for live use that come with avgate")]
 Videos = Annotated[tuple[AnyPlace, ...], Positional, arg(metavar="FILE...", help_behavior_hint="(one or more)")]
@@ -45,6 +55,8 @@ def predict(
     person: Annotated[str | None, default("the largest face", metavar="WHO")] = None,
     faces_every: FacesEvery = 1,
     workers: Workers = None,
+    engine: EngineName = "local",
+    address: ClusterAddress = None,
 ) -> None:
     """Estimate valence and arousal over time in recordings of a person; writes NAME.csv, .json, .html and .png.
 
@@ -65,6 +77,7 @@ def predict(
             its width and height where both are at most 1 (12.5,0.3,0.4), else in pixels (12.5,576,432).
     """
     from avgate.apps.predict.many import predict as run
+    from avgate.core.cluster import Engine
     from avgate.core.errors import UsageError
 
     if not videos:
@@ -81,6 +94,7 @@ def predict(
         person=person,
         faces_every=faces_every,
         workers=workers,
+        engine=Engine(engine, address),
     )
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from avgate.apps.predict.one import Summary, predict_one
 from avgate.apps.predict.outputs import LabelWriter, refuse_strangers, writers_named
+from avgate.core.cluster import LOCAL, Engine, open_workers
 from avgate.core.console import console, progress, quiet
 from avgate.core.errors import AvgateError, UsageError
 from avgate.core.files import output_folder, refuse_overwriting
 from avgate.core.places import Place
-from avgate.core.processes import Workers, worker_count
 from avgate.faces import Person
 from avgate.inference.predictor import Predictor
 from avgate.models.intervals import DEFAULT_LEVEL
@@ -62,6 +62,7 @@ def predict(
     person: str | None = None,
     faces_every: int = 1,
     workers: int | None = None,
+    engine: Engine = LOCAL,
 ) -> None:
     """Write NAME.csv, NAME.json, NAME.html and NAME.png for every recording; one that fails doesn't stop the others.
 
@@ -78,6 +79,7 @@ def predict(
         faces_every: as for Predictor.
         workers: recordings at the same time, each in a process of its own; None is one per core. The results are the
             same, to the bit.
+        engine: what does the work; on several machines, each must see recordings, model and `out` under the same paths.
 
     Raises:
         UsageError: two results would have the same name, one would overwrite a recording, or `fps` is given without a
@@ -103,7 +105,7 @@ def predict(
     with output_folder(out):
         refuse_overwriting([v for v in videos if not _is_folder(v)], {f"--out ({file.name})": file for file in files})
         refuse_strangers(files, [w for w in writers if isinstance(w, LabelWriter)], targets)
-        failed = _all(wanted, videos, min(worker_count(workers), len(videos)))
+        failed = _all(wanted, videos, engine.count(workers, len(videos)), engine)
         if failed and len(videos) == 1:
             raise failed[0]
         if failed:
@@ -111,13 +113,13 @@ def predict(
             raise AvgateError(f"{len(failed)} of {len(videos)} recordings failed:\n{each}")
 
 
-def _all(wanted: Wanted, videos: Sequence[Place], workers: int) -> list[AvgateError]:
+def _all(wanted: Wanted, videos: Sequence[Place], workers: int, engine: Engine) -> list[AvgateError]:
     """Predict all recordings, and tell of each; returns why some failed, in their order."""
     failed: dict[Place, AvgateError] = {}
-    alone = workers == 1  # then every recording has a bar of its own
+    alone = workers == 1 and engine == LOCAL  # then every recording has a bar of its own
     with (
         nullcontext() if alone else progress() as bar,
-        Workers(partial(_predict, wanted, alone), workers) as pool,
+        open_workers(partial(_predict, wanted, alone), workers, engine=engine) as pool,
     ):
         task = bar.add_task("Predicting", total=len(videos)) if bar else None
         for video, done in pool.run(videos):
