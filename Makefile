@@ -96,13 +96,15 @@ sbom: $(INSTALLED) $(RUNTIME)/.installed $(AUDIT)/.installed  ## list what avgat
 audit: $(INSTALLED) $(RUNTIME)/.installed $(AUDIT)/.installed  ## ask for known vulnerabilities of what avgate needs; says so where the database can't be reached
 	$(BIN)/python tools/audit.py --pip-audit $(AUDIT)/bin/pip-audit --packages $(RUNTIME)/lib/python3*/site-packages
 
-bench: $(INSTALLED)  ## measure speed and memory, write docs/benchmarks.md, and those of the store, of length, of training, of live use and of the server beside it
+bench: $(INSTALLED)  ## measure speed and memory, write docs/benchmarks.md, and the pages of store, length, training, live use, server and Ray beside it
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/length.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/live.py
 	$(BIN)/python benchmarks/serve.py
+	$(BIN)/python benchmarks/scale.py
+	$(BIN)/python tools/scale.py
 
 weights: $(INSTALLED)  ## train the weights that come with avgate, those for live use too; needs the recordings of people in ../shared/data
 	$(BIN)/avgate render --out work/weights/clips --identities 32 --clips 3 --seed 1
