@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=9.0, help="length of a clip")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks-scale.md")
     given = parser.parse_args()
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         render(root, RenderConfig(identities=given.identities, clips_per_identity=given.clips, seconds=given.seconds))
@@ -55,6 +56,7 @@ def main() -> None:
         "avgate": git_commit(),
         "clips": len(clips),
         "clip_s": given.seconds,
+        "load": load,
         "recipe": RECIPE.name,
         "backbones": list(RECIPE.backbones),
     }
@@ -183,6 +185,8 @@ def page(found: dict[str, dict]) -> str:
             f"Machine: {about['machine']}.",
             f"Python {about['python']}.",
             f"avgate {about['avgate']}.",
+            f"Load by other work when it began: {about['load']:.1f} processes; above 0.2, times say little, bytes and "
+            "processor seconds still do.",
             f"{about['clips']} rendered clips of {about['clip_s']:g} s, recipe {about['recipe']}.",
             "",
             "| extraction | start-up, s | work, s | times Ray with one | processor, s | bytes as the plain run's |",
