@@ -117,7 +117,7 @@ def extract_one(names: Sequence[str], task: tuple[Clip, Path]) -> float:
     """Extract a clip into a store; returns the processor time that it took."""
     clip, root = task
     began = time.process_time()
-    done = _extract_clip(clip, names, RECIPE.label_rate, None, root, keys_of(names))
+    done = _extract_clip(clip, names, RECIPE.label_rate, None, 1, root, keys_of(names))
     if isinstance(done, AvgateError):
         raise done
     return time.process_time() - began

@@ -96,11 +96,11 @@ def test_a_machine_that_would_compute_other_features_or_does_not_see_the_store_i
         Clip("a", tmp_path / "a.mp4", "train", "a"),
         extract.store_key(extract.build_backbones(("logmel",), 10.0)[0]),
     )
-    other = extract._extract_clip(clip, ("logmel",), 10.0, None, tmp_path / "store", ["logmel-of-others"])
+    other = extract._extract_clip(clip, ("logmel",), 10.0, None, 1, tmp_path / "store", ["logmel-of-others"])
     assert isinstance(other, AvgateError)
     assert f"{socket.gethostname()} has other backbones: {key} instead of logmel-of-others" in str(other)
     with pytest.raises(AvgateError, match=f"{socket.gethostname()} doesn't see this folder"):
-        extract._extract_clip(clip, ("logmel",), 10.0, None, tmp_path / "store", [key])
+        extract._extract_clip(clip, ("logmel",), 10.0, None, 1, tmp_path / "store", [key])
     (tmp_path / "store" / key).mkdir(parents=True)
-    assert extract._extract_clip(clip, ("logmel",), 10.0, None, tmp_path / "store", [key]) == ()
+    assert extract._extract_clip(clip, ("logmel",), 10.0, None, 1, tmp_path / "store", [key]) == ()
     assert len(FeatureStore(tmp_path / "store").read("a", key).values) > 5
