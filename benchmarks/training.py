@@ -33,11 +33,14 @@ from avgate.models.recipes import recipe_named
 from avgate.training.batches import Prepared, batches, prepare, with_losses
 from avgate.training.train import _adamw, _run_epoch, learning_rate
 
-WINDOW, BATCH, STEPS = 300, 12, 3
+WINDOW, BATCH, STEPS, LOSSES = 300, 12, 3, 30
 COLUMNS = {"audio": 51, "video": 92}
 """Of openSMILE's eGeMAPS with its deviations, and of the face mesh."""
 
 TARGETS = ("valence", "arousal")
+PLAIN = "plain PyTorch, float32"
+OURS = {"avgate, float32": "32-true", "avgate, --precision bf16-mixed": "bf16-mixed"}
+"""Version -> lightning-fabric's precision."""
 
 
 @dataclass(frozen=True)
@@ -46,20 +49,17 @@ class Row:
 
     Attributes:
         model: its name for readers.
-        ours: frames per second of each epoch.
-        plain: the same of the plain version, each right after ours.
-        losses: ours and the plain version's of each step without dropout.
+        speeds: version -> frames per second of each epoch, in turn with the others.
+        losses: version -> losses of each step, without dropout.
     """
 
     model: str
-    ours: list[float]
-    plain: list[float]
-    losses: list[tuple[float, float]]
+    speeds: dict[str, list[float]]
+    losses: dict[str, list[float]]
 
-    @property
-    def times(self) -> float:
-        """How many times as fast ours is: the median over neighbouring epochs."""
-        return statistics.median(a / b for a, b in zip(self.ours, self.plain, strict=True))
+    def times(self, version: str) -> float:
+        """How many times as fast as the plain version: the median over neighbouring epochs."""
+        return statistics.median(a / b for a, b in zip(self.speeds[version], self.speeds[PLAIN], strict=True))
 
 
 def main() -> None:
@@ -101,39 +101,47 @@ def measure(repeats: int) -> list[Row]:
 def section(rows: list[Row]) -> list[str]:
     """Rows as markdown."""
     return [
-        f"Frames per second of training, in float32: windows of {WINDOW} steps, {BATCH} at a time, three iterations.",
+        f"Frames per second of training: windows of {WINDOW} steps, {BATCH} at a time, three iterations.",
         f"Features are made up ({COLUMNS['audio']} columns of audio, {COLUMNS['video']} of video). A step cuts and",
         "corrupts its windows, and does the forward and backward passes and AdamW's step. The plain version",
         "(benchmarks/plain.py) is written from the equations with torch's own modules, and gets the same windows and",
-        f"initial weights. Medians of {len(rows[0].ours)} epochs of {STEPS} steps, of both in turn, in processor time.",
+        f"initial weights. Medians of {len(rows[0].speeds[PLAIN])} epochs of {STEPS} steps, of all in turn, in processor",
+        "time.",
         "",
-        "Losses are those without dropout in the first and in the tenth step. Both versions round differently, and",
-        "what the first steps differ by grows with every step.",
+        f"Losses are those without dropout, in the first and in the last of {LOSSES} steps, and how far they are from",
+        "the plain version's. All versions round differently, and what they differ by grows with every step.",
         "",
-        "| model | avgate | plain PyTorch | times as fast | losses | first losses differ by | tenth by |",
-        "|---|---|---|---|---|---|---|",
-        *map(_line, rows),
+        "| model | version | frames/s | times plain | first loss | off by | last loss | off by |",
+        "|---|---|---|---|---|---|---|---|",
+        *(line for row in rows for line in _lines(row)),
     ]
 
 
-def _line(row: Row) -> str:
-    ours, plain = (f"{statistics.median(speeds):,.0f}" for speeds in (row.ours, row.plain))
-    first, last = row.losses[0], row.losses[-1]
-    apart = " | ".join(f"{abs(a - b):.0e}" for a, b in (first, last))
-    return f"| {row.model} | {ours} | {plain} | {row.times:.2f} | {first[0]:.4f}, {last[0]:.4f} | {apart} |"
+def _lines(row: Row) -> list[str]:
+    lines = []
+    for version, speeds in row.speeds.items():
+        losses = [(row.losses[version][i], row.losses[PLAIN][i]) for i in (0, -1)]
+        told = " | ".join(f"{own:.4f} | {abs(own - plain):.0e}" for own, plain in losses)
+        lines.append(
+            f"| {row.model} | {version} | {statistics.median(speeds):,.0f} | {row.times(version):.2f} | {told} |"
+        )
+    return lines
 
 
 def row_of(name: str, recipe: Recipe, repeats: int) -> Row:
     """Compare losses without dropout, then speed as the recipe has it."""
     wide = replace(recipe, window_s=WINDOW / recipe.label_rate, hop_s=WINDOW / recipe.label_rate)
     wide = replace(wide, train=replace(wide.train, batch=BATCH))
-    ours, plain = both(without_dropout(wide), steps=1)
-    losses = [(ours(i), plain(i)) for i in range(10)]
-    ours, plain = both(wide, STEPS)
-    ours(0), plain(0)
+    losses = {version: [run(i) for i in range(LOSSES)] for version, run in versions(without_dropout(wide), 1).items()}
+    runs = versions(wide, STEPS)
+    for run in runs.values():
+        run(0)
     frames = WINDOW * BATCH * STEPS
-    speeds = [[frames / timed(lambda run=run, i=i: run(i)) for run in (ours, plain)] for i in range(1, repeats + 1)]
-    return Row(name, [a for a, _ in speeds], [b for _, b in speeds], losses)
+    speeds: dict[str, list[float]] = {version: [] for version in runs}
+    for i in range(1, repeats + 1):
+        for version, run in runs.items():
+            speeds[version].append(frames / timed(lambda run=run, i=i: run(i)))
+    return Row(name, speeds, losses)
 
 
 def timed(run: Callable[[], object]) -> float:
@@ -143,14 +151,21 @@ def timed(run: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def both(recipe: Recipe, steps: int) -> tuple[Callable[[int], float], Callable[[int], float]]:
-    """Ours and the plain version with the same weights: each a function of the epoch, which returns its mean loss."""
+def versions(recipe: Recipe, steps: int) -> dict[str, Callable[[int], float]]:
+    """Each version, with the same initial weights: a function of the epoch, which returns its mean loss."""
     data = made_up(recipe, steps * BATCH)
-    torch.manual_seed(recipe.train.seed)
-    model = Model(recipe.model, modality_dims(data.specs), len(TARGETS), WINDOW)
-    twin = plain_of(recipe)
-    twin.load_state_dict(model.state_dict())
-    config = recipe.train
+
+    def model_of() -> Model:
+        torch.manual_seed(recipe.train.seed)
+        return Model(recipe.model, modality_dims(data.specs), len(TARGETS), WINDOW)
+
+    def ours(precision: Any) -> Callable[[int], float]:
+        fabric, model = Fabric(accelerator="cpu", devices=1, precision=precision), model_of()
+        wrapped, optimizer = fabric.setup(model, _adamw(model, recipe, fabric.device))
+        return lambda epoch: _run_epoch(fabric, wrapped, optimizer, data, recipe, epoch)
+
+    config, twin = recipe.train, plain_of(recipe)
+    twin.load_state_dict(model_of().state_dict())
     trainer = Trainer(
         twin,
         config.lr,
@@ -159,11 +174,6 @@ def both(recipe: Recipe, steps: int) -> tuple[Callable[[int], float], Callable[[
         reliability=config.reliability_weight,
         mse=config.mse_weight,
     )
-    fabric = Fabric(accelerator="cpu", devices=1)
-    wrapped, optimizer = fabric.setup(model, _adamw(model, recipe, fabric.device))
-
-    def ours(epoch: int) -> float:
-        return _run_epoch(fabric, wrapped, optimizer, data, recipe, epoch)
 
     def plain(epoch: int) -> float:
         for group in trainer.optimizer.param_groups:
@@ -175,7 +185,7 @@ def both(recipe: Recipe, steps: int) -> tuple[Callable[[int], float], Callable[[
             losses.append(trainer.step(batch.features, batch.present, batch.labels, batch.reliable, lost))
         return float(np.mean(losses))
 
-    return ours, plain
+    return {PLAIN: plain} | {version: ours(precision) for version, precision in OURS.items()}
 
 
 def plain_of(recipe: Recipe) -> Plain:
