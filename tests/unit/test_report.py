@@ -296,7 +296,8 @@ def test_the_verb_takes_a_video_of_any_format(tmp_path: Path):
     (tmp_path / "back.mp4").write_bytes(b"".join(map(base64.b64decode, parts)))
     with av.open(str(tmp_path / "back.mp4")) as container:
         assert container.streams.video[0].codec_context.name == "h264"
-        assert [round(frame.time, 3) for frame in container.decode(video=0)] == [round(k / 25, 3) for k in range(10)]
+        times = [round(frame.time, 3) for frame in container.decode(video=0)]
+    assert times == [0.0, 0.08, 0.16, 0.24, 0.32, 0.36], "at most 15 a second, and the last one"
 
 
 def test_the_verb_warns_where_the_video_is_another_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

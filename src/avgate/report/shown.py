@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -20,8 +21,14 @@ from avgate.media import Images, Media, Mp4Writer
 HEIGHT = 240
 """Height in pixels of the small copy of a video that its report carries."""
 
+FASTEST_FPS = 15.0
+"""Most frames a second of that copy: encoding all of them takes a tenth of the time of a prediction."""
+
 STILL_HEIGHT = 480
 """Greatest height in pixels of a still image in its report."""
+
+_JITTER = 0.1
+"""Share of a frame's time by which a frame may come early."""
 
 LONGEST_PAUSE_S = 3600.0
 """After a longer pause in it, sound is left out of the copy: silence takes time to encode, about 2 s an hour."""
@@ -98,7 +105,8 @@ class Shown:
         self.still: np.ndarray | None = None
         self.failure = None if single else failure
         self.notes: list[str] = []
-        self._heard_s = 0.0
+        self._heard_s, self._shown_s = 0.0, -math.inf
+        self._left_out: VideoFrame | None = None
         self.sound = None if recording.has_frames else Envelope()
         self._single, self._lock = single, threading.Lock()
         self._size = recording.size if recording.has_frames else WAVE_SIZE
@@ -116,6 +124,8 @@ class Shown:
         if kind is not None:
             self._scope.__exit__(kind, error, trace)
             return
+        if self._left_out is not None:  # the copy ends with the recording
+            self._copy(partial(self._add, self._left_out))
         if self.sound is not None:
             picture = self.sound.picture()
             for time_s in (0.0, max(0.02, self.sound.end_s - 0.02)):  # the picture stays until the sound ends
@@ -126,8 +136,11 @@ class Shown:
         """Take the next frame."""
         if self._single:
             self.still = _shrunk(frame.image)
-        else:
+        elif frame.time_s - self._shown_s > (1 - _JITTER) / FASTEST_FPS:
+            self._shown_s, self._left_out = frame.time_s, None
             self._copy(partial(self._add, frame))
+        else:
+            self._left_out = frame
 
     def add_sound(self, piece: Waveform) -> None:
         """Take the next piece of sound."""
