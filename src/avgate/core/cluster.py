@@ -23,7 +23,14 @@ from typing import Any, Literal, TypeVar
 
 from avgate.core.console import console
 from avgate.core.errors import UsageError, WorkerError
-from avgate.core.processes import Workers, held_interrupts, say_stopping, use_one_thread, worker_count
+from avgate.core.processes import (
+    Workers,
+    hand_over_quickly,
+    held_interrupts,
+    say_stopping,
+    use_one_thread,
+    worker_count,
+)
 from avgate.core.scratch import scratch_folder
 from avgate.core.text import reason
 
@@ -296,6 +303,7 @@ class _Origin:
             raise WorkerError(f"there is no folder {self.folder} on this machine", where=machine, hint=hint) from error
         os.environ.update(self.settings)
         use_one_thread()
+        hand_over_quickly()
 
 
 def _version() -> str:

@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -179,7 +179,9 @@ def extract_tracks(
         try:
             if seen and for_faces:
                 needs = frozenset().union(*(backbone.needs for backbone in backbones))
-                with closing(_faces(recording, needs, face_model, crops, person, faces_every, on_frame)) as blocks:
+                faces = _faces(recording, needs, face_model, crops, person, faces_every, on_frame)
+                # In a thread of its own, so that the mesh goes on while features are made of the block before.
+                with closing(prefetch(faces, depth=2)) as blocks:
                     for block in blocks:
                         for extraction, features in for_faces:
                             features.add(extraction.push(block))
@@ -301,9 +303,11 @@ def prefetch(items: Iterable[_Item], depth: int = 16) -> Generator[_Item]:
 
     def make() -> None:
         try:
-            for item in items:
-                if not put((item, None)):
-                    return
+            # Not left to the garbage collector: it may hold native models.
+            with closing(items) if isinstance(items, Generator) else nullcontext():
+                for item in items:
+                    if not put((item, None)):
+                        return
             put((end, None))
         except BaseException as error:  # whatever it is, it belongs to the consumer's thread
             put((end, error))

@@ -24,6 +24,7 @@ from avgate.core.processes import (
     end_with_parent,
     few_heaps,
     give_memory_back,
+    hand_over_quickly,
     limit_memory,
     limit_time,
     ran_out_of_memory,
@@ -76,6 +77,7 @@ def _confine(limits: Limits) -> None:
         os.environ[variable] = str(limits.threads)
     limit_memory(limits.memory_mb, _LARGEST_FILE)
     few_heaps()
+    hand_over_quickly()
 
 
 class Worker:
