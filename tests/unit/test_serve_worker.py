@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from avgate.apps import predict as predicting
+from avgate.apps.predict import one as predicting
 from avgate.apps.serve.workers import worker as working
 from avgate.apps.serve.workers.process import Limits
 from avgate.apps.serve.workers.worker import Worker
