@@ -42,7 +42,7 @@ class Rows:
         if path.suffix != CsvWriter.suffix:
             raise UsageError(f"'{path.name}' is no name of a CSV file", where="--out", hint="let it end in .csv")
         refuse_overwriting(inputs, {"--out": path})
-        refuse_strangers([path])
+        refuse_strangers({path: "csv"})
 
     @property
     def on_terminal(self) -> bool:

@@ -54,6 +54,7 @@ def predict(
     level: Level = 0.9,
     person: Annotated[str | None, default("the largest face", metavar="WHO")] = None,
     faces_every: FacesEvery = 1,
+    anew: bool = False,
     workers: Workers = None,
     engine: EngineName = "local",
     address: ClusterAddress = None,
@@ -75,6 +76,7 @@ def predict(
         person: Whom to follow where several are in view: left, middle, right, largest, a number from the left (1, 2,
             ...), or time,x,y: the time in seconds, x and y from the upper left corner of the picture, as fractions of
             its width and height where both are at most 1 (12.5,0.3,0.4), else in pixels (12.5,576,432).
+        anew: Make results anew that are there as this command would make them, and what a run that was cut has kept.
     """
     from avgate.apps.predict.many import predict as run
     from avgate.core.cluster import Engine
@@ -93,6 +95,7 @@ def predict(
         level=level,
         person=person,
         faces_every=faces_every,
+        anew=anew,
         workers=workers,
         engine=Engine(engine, address),
     )

@@ -9,6 +9,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -138,6 +139,15 @@ def is_file(path: str | Place) -> bool:
 def is_there(path: str | Path) -> bool:
     """Whether there is a file or a folder of this name; False for names that none can have."""
     return os.path.exists(path)  # noqa: PTH110 (Path's raises for some names)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of all of a file, 64 hex digits, in constant memory; OSError where it can't be read."""
+    found = sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            found.update(block)
+    return found.hexdigest()
 
 
 def make_folder(path: _Place) -> _Place:

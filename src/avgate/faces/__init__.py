@@ -4,7 +4,7 @@ from avgate.faces.crop_folder import crop_files, track_crops
 from avgate.faces.engines import LONGEST_SIDE
 from avgate.faces.model_file import find_face_model
 from avgate.faces.person import Person, find_person
-from avgate.faces.tracker import FaceTracker, LiveTracker, face_fingerprint
+from avgate.faces.tracker import FaceTracker, LiveTracker, face_fingerprint, part_of
 
 __all__ = [
     "LONGEST_SIDE",
@@ -15,5 +15,6 @@ __all__ = [
     "face_fingerprint",
     "find_face_model",
     "find_person",
+    "part_of",
     "track_crops",
 ]

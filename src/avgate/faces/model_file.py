@@ -10,7 +10,7 @@ from pathlib import Path
 
 from avgate.core.console import quiet_native
 from avgate.core.errors import ModelFileError, OutputError
-from avgate.core.files import atomic_write, make_folder
+from avgate.core.files import atomic_write, make_folder, sha256_of
 from avgate.core.text import reason
 
 URL = "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task"
@@ -38,7 +38,7 @@ def find_face_model(given: str | Path | None = None) -> Path | None:
     if has_bundled_mesh():
         return None
     cached = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "avgate" / "face_landmarker.task"
-    if not cached.is_file() or sha256(cached) != SHA256:
+    if not cached.is_file() or sha256_of(cached) != SHA256:
         _download(cached)
     return cached
 
@@ -48,11 +48,6 @@ def has_bundled_mesh() -> bool:
     with quiet_native():
         import mediapipe
     return hasattr(getattr(mediapipe, "solutions", None), "face_mesh")
-
-
-def sha256(path: Path) -> str:
-    """The file's SHA-256 in hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _checked(path: Path, source: str) -> Path:

@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from avgate.core.files import sha256_of
 from avgate.core.state import Stateful
 from avgate.core.types import BLENDSHAPES, CROP_SIZE, MESH_POINTS, FaceTrack, VideoFrame
 from avgate.faces.between import Row, rows_between
 from avgate.faces.engines import Engine, open_engine
 from avgate.faces.following import Follower, Start, box_of
-from avgate.faces.model_file import SHA256, find_face_model, sha256
+from avgate.faces.model_file import SHA256, find_face_model
 
 CODE_VERSION = 2
 """Raise it whenever the code of this folder changes the tracks."""
 
 ENGINES = 2
 """Trackers that take turns with the frames of a video. The tracks depend on it: it isn't the number of cores."""
+
+PART_S = 600.0
+"""Seconds of a part. In every part the mesh trackers begin anew, in any run, so that a cut run can go on there."""
+
+
+def part_of(time_s: float) -> int:
+    """Number of the part of a recording that a time lies in."""
+    return int(time_s // PART_S)
 
 
 def face_fingerprint(model: str | Path | None = None, every: int = 1) -> str:
@@ -42,7 +53,7 @@ def face_fingerprint(model: str | Path | None = None, every: int = 1) -> str:
     if file is None:
         source = "bundled"
     else:
-        digest = sha256(file)
+        digest = sha256_of(file)
         source = ("task" if digest == SHA256 else "othertask") + digest[:12]
     return f"{source}-mediapipe{version('mediapipe')}-v{CODE_VERSION}{f'-every{every}' if every > 1 else ''}"
 
@@ -73,7 +84,15 @@ class FaceTracker:
         self._crops, self._blendshapes, self._every = crops, blendshapes, every
         self.fingerprint = face_fingerprint(self._model, every)
 
-    def track(self, frames: Iterable[VideoFrame], block: int = 64, start: Start | None = None) -> Generator[FaceTrack]:
+    def track(
+        self,
+        frames: Iterable[VideoFrame],
+        block: int = 64,
+        start: Start | None = None,
+        *,
+        begun: Mapping[str, Any] | None = None,
+        on_part: Callable[[Mapping[str, Any]], None] = lambda state: None,
+    ) -> Generator[FaceTrack]:
         """Track one video, on two cores; only a few frames at a time are in memory.
 
         Read the tracks to the end, or close the iterator (`contextlib.closing`): it holds native models until then.
@@ -82,13 +101,26 @@ class FaceTracker:
             frames: a video's frames in order, of any size and at any times.
             block: most frames per FaceTrack, at least 1.
             start: the person to follow, see `find_person`; the largest face unless given.
+            begun: what on_part was given; then the frames are those of the parts after it.
+            on_part: called with the tracker's state after the last track of each part but the last.
 
         Yields:
-            Consecutive tracks that together have one row per frame. A new frame size begins a new track.
+            Consecutive tracks that together have one row per frame. A new frame size begins a new track, and so does a
+            new part of PART_S seconds.
         """
         if block < 1:
             raise ValueError(f"a block holds at least 1 frame, not {block}")
-        with self.live(start) as live, closing(self._rows(frames, live)) as found:
+        with self.live(start) as live:
+            if begun is not None:
+                live.restore(begun)
+            for i, (_, part) in enumerate(groupby(frames, lambda frame: part_of(frame.time_s))):
+                if i:
+                    on_part(live.state())
+                yield from self._blocks(part, block, live)
+
+    def _blocks(self, frames: Iterable[VideoFrame], block: int, live: LiveTracker) -> Generator[FaceTrack]:
+        found = live.rows(frames) if self._every == 1 else rows_between(frames, self._every, self._crops, live.rows)
+        with closing(found):
             rows: list[Row] = []
             for row in found:
                 if rows and row.size != rows[0].size:
@@ -100,9 +132,6 @@ class FaceTracker:
                     rows = []
             if rows:
                 yield live.block(rows)
-
-    def _rows(self, frames: Iterable[VideoFrame], live: LiveTracker) -> Generator[Row]:
-        return live.rows(frames) if self._every == 1 else rows_between(frames, self._every, self._crops, live.rows)
 
     @contextmanager
     def live(self, start: Start | None = None) -> Iterator[LiveTracker]:
@@ -120,7 +149,7 @@ class FaceTracker:
 
 
 class LiveTracker(Stateful):
-    """Tracks one video a frame at a time, to the bit as `FaceTracker.track` does. `FaceTracker.live` opens it.
+    """Tracks one video a frame at a time, to the bit as `FaceTracker.track` does a part. `FaceTracker.live` opens it.
 
     It can be saved in the middle. The one that was saved and the one that was restored go on alike, but both find their
     face anew: at first their meshes differ by a few pixels from those without saving, and after a second no more.

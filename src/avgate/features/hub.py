@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from avgate.core.errors import ModelFileError, UsageError
+from avgate.core.files import sha256_of
 from avgate.core.text import reason
 
 DEVICE = "AVGATE_DEVICE"
@@ -181,11 +182,7 @@ def file_digest(file: Path) -> str:
 @cache
 def _digest(file: Path, size: int, changed_ns: int) -> str:
     """SHA-256 of all of a file; its size and time of change are there for the cache alone."""
-    with file.open("rb") as stream:
-        found = hashlib.sha256()
-        while block := stream.read(1 << 20):
-            found.update(block)
-    return found.hexdigest()
+    return sha256_of(file)
 
 
 def checkpoint_files(folder: Path) -> list[Path]:

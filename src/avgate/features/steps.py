@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ class Collected:
         self._parts: list[Steps] = []
         self._last: list[int] = []  # the last step of each part
         self._tells_activity = False
+        self._new = 0  # the first part that `news` hasn't told
 
     def add(self, steps: Steps) -> None:
         """Take the next steps of the extraction."""
@@ -31,6 +32,23 @@ class Collected:
         if len(steps):
             self._parts.append(steps)
             self._last.append(int(steps.index[-1]))
+
+    def news(self) -> dict[str, Any]:
+        """What was added since the last call, for add_news: plain values and arrays."""
+        parts, self._new = self._parts[self._new :], len(self._parts)
+        none = np.zeros((0, len(self._backbone.columns)), np.float32)
+        return {
+            "index": np.concatenate([np.zeros(0, np.int64), *(part.index for part in parts)]),
+            "values": np.concatenate([none, *(part.values for part in parts)]),
+            "active": np.concatenate([none[:, 0], *(part.active for part in parts if part.active is not None)])
+            if self._tells_activity
+            else None,
+        }
+
+    def add_news(self, news: Mapping[str, Any]) -> None:
+        """Take what `news` told of another run over the same clip."""
+        self.add(Steps(news["index"], news["values"], 0, news["active"]))
+        self._new = len(self._parts)
 
     def track(self, end_s: float, start_s: float = 0.0) -> FeatureTrack:
         """The features on a grid that covers [start_s, end_s) seconds; steps that aren't known are absent."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -19,15 +20,12 @@ from avgate.core.types import FaceTrack, FeatureTrack, VideoFrame, Waveform
 from avgate.faces import LONGEST_SIDE, FaceTracker, Person, find_person, track_crops
 from avgate.features.audio.chunks import Chunks
 from avgate.features.base import Backbone, Need
+from avgate.features.sides import MOMENT_S, Heard, Kept, Seen
 from avgate.features.steps import Collected
 from avgate.media import Recording
 from avgate.media.recording import refuse_empty, refuse_too_long
 
 _Item = TypeVar("_Item")
-
-MOMENT_S = 1e-3
-"""Seconds that an only frame lasts; less than any step."""
-
 
 _PAUSE_S, _MOST_PAUSES_S = 10.0, 86_400.0
 """Seconds in which nothing is seen or heard that make a pause, and most seconds of pauses that are stored."""
@@ -118,6 +116,7 @@ def extract_tracks(
     crops: Path | None = None,
     person: Person | None = None,
     faces_every: int = 1,
+    kept: Kept | None = None,
     on_frame: Callable[[VideoFrame], None] | None = None,
     on_sound: Callable[[Waveform], None] | None = None,
 ) -> Extracted:
@@ -134,6 +133,7 @@ def extract_tracks(
         crops: folder of the person's face crops; then no frame is decoded, and the file gives its clock and sound.
         person: whom to follow; the largest face unless given. To find that person, some of the frames are read twice.
         faces_every: n: the face is measured in every n-th frame, and interpolated between; not in a folder of crops.
+        kept: where the parts of a long recording are kept, for a run after one that was cut; not in a folder of crops.
         on_frame: called with every decoded frame, from the decoding thread.
         on_sound: called with every piece of sound, from the sound thread.
 
@@ -144,86 +144,64 @@ def extract_tracks(
     started = [(backbone.modality, backbone.start(), Collected(backbone)) for backbone in backbones]
     for_faces = [(extraction, features) for modality, extraction, features in started if modality == "video"]
     for_sound = [(extraction, features) for modality, extraction, features in started if modality == "audio"]
-    stop, seen = threading.Event(), recording.has_frames
-    if person is not None and not (seen and for_faces):
-        what = "the model doesn't look at faces" if seen else "there is nothing to see in sound alone"
+    stop, has_frames = threading.Event(), recording.has_frames
+    if person is not None and not (has_frames and for_faces):
+        what = "the model doesn't look at faces" if has_frames else "there is nothing to see in sound alone"
         raise UsageError(f"{what}, so nobody can be chosen", where=recording.name, hint="leave --person out")
-    stretches = Chunks(1, 0)
-    heard: list[list[float]] = []
+    heard, seen = Heard(for_sound, kept), Seen(for_faces, kept)
 
     def listen() -> None:
-        if seen and not for_sound and on_sound is None:
+        if has_frames and not for_sound and on_sound is None:
             return
-        for piece in recording.sound():
+        for number, piece in enumerate(recording.sound()):
             if stop.is_set():
                 return
             refuse_too_long(recording.name, piece.end_s, _TOO_LONG)
-            if heard and piece.start_s - heard[-1][1] < MOMENT_S:
-                heard[-1][1] = piece.end_s
-            else:
-                heard.append([piece.start_s, piece.end_s])
-            stretches.push(piece)
-            for extraction, features in for_sound:
-                features.add(extraction.push(piece))
+            if number >= heard.taken:
+                heard.take(piece)
             if on_sound is not None:
                 on_sound(piece)
 
-    time_s: list[np.ndarray] = []
-    face: list[np.ndarray] = []
-    others: list[np.ndarray] = []
-    boxes: list[np.ndarray] = []
-    first_size: tuple[int, int] | None = None
-    huge = 0
+    times = np.zeros(0)
     with ThreadPoolExecutor(1, thread_name_prefix="sound") as pool:
         sound = pool.submit(listen)
         try:
-            if seen and for_faces:
+            if has_frames and for_faces:
                 needs = frozenset().union(*(backbone.needs for backbone in backbones))
-                faces = _faces(recording, needs, face_model, crops, person, faces_every, on_frame)
+                faces = _faces(recording, needs, face_model, crops, person, faces_every, on_frame, seen)
                 # In a thread of its own, so that the mesh goes on while features are made of the block before.
                 with closing(prefetch(faces, depth=2)) as blocks:
                     for block in blocks:
-                        for extraction, features in for_faces:
-                            features.add(extraction.push(block))
-                        time_s.append(block.time_s)
-                        face.append(block.present)
-                        others.append(block.others)
-                        huge += len(block.time_s) * (max(block.frame_size) > LONGEST_SIDE)
-                        first_size = first_size or block.frame_size
-                        boxes.append(box_fractions(block, first_size))
-            elif seen and crops is not None:
-                time_s.append(recording.frame_times())
-                refuse_too_long(recording.name, float(time_s[-1].max(initial=0.0)), _TOO_LONG)
-            elif seen:
-                time_s.append(np.array([frame.time_s for frame in prefetch(_frames(recording, on_frame))]))
+                        if isinstance(block, FaceTrack):
+                            seen.take(block)
+                        else:
+                            seen.end_part(block)
+                times = seen.rows("time_s")
+            elif has_frames and crops is not None:
+                times = recording.frame_times()
+                refuse_too_long(recording.name, float(times.max(initial=0.0)), _TOO_LONG)
+            elif has_frames:
+                times = np.array([frame.time_s for frame in prefetch(_frames(recording, on_frame))])
             sound.result()
         finally:
             stop.set()
-    times = np.concatenate(time_s) if time_s else np.zeros(0)
     refuse_empty(recording, len(times))
-    end_s = _end_s(times) if seen else recording.sound_end_s
+    end_s = _end_s(times) if has_frames else recording.sound_end_s
     for _, extraction, features in started:
         features.add(extraction.finish(end_s))
+    between = _between(faces_every, seen.taken)
     return Extracted(
         name=recording.name,
         collected=tuple(features for _, _, features in started),
         time_s=times,
-        face=np.concatenate(face) if face else np.zeros(0, bool),
-        others=np.concatenate(others) if others else np.zeros(0, int),
-        notes=(*recording.notes, *_huge(huge, len(times)), *_between(faces_every, len(face)), *_silence(stretches)),
-        heard_s=np.array(heard or np.zeros((0, 2))),
-        sounding_s=stretches.sounding_s,
+        face=seen.rows("face"),
+        others=seen.rows("others"),
+        notes=(*recording.notes, *_huge(seen.huge, len(times)), *between, *_silence(heard.stretches)),
+        heard_s=np.array(heard.heard_s or np.zeros((0, 2))),
+        sounding_s=heard.stretches.sounding_s,
         end_s=end_s,
-        box=np.concatenate(boxes) if boxes else np.zeros((0, 4)),
+        box=seen.rows("box"),
     )
-
-
-def box_fractions(block: FaceTrack, first_size: tuple[int, int]) -> np.ndarray:
-    """Boxes of a block, float64 [n 4], as fractions of the picture, which is centred in the first one's shape."""
-    (width, height), (first_width, first_height) = block.frame_size, first_size
-    whole = max(width, height * first_width / first_height), max(height, width * first_height / first_width)
-    aside = (whole[0] - width) / 2, (whole[1] - height) / 2
-    return (block.box.astype(np.float64) + np.tile(aside, 2)) / np.tile(whole, 2)
 
 
 def _huge(count: int, of: int) -> list[str]:
@@ -263,8 +241,12 @@ def _faces(
     person: Person | None,
     faces_every: int,
     on_frame: Callable[[VideoFrame], None] | None,
-) -> Generator[FaceTrack]:
-    """The followed person's face, found in the frames or taken from the corpus' own crops."""
+    seen: Seen,
+) -> Generator[FaceTrack | Mapping[str, Any]]:
+    """The followed person's face, found in the frames that come after what was seen, or in the corpus' own crops.
+
+    Between two parts comes the tracker's state there.
+    """
     if crops is None:
         start = None
         if person is not None:
@@ -273,7 +255,11 @@ def _faces(
         wanted = {"crops": "crop" in needs, "blendshapes": "blendshapes" in needs}
         tracker = FaceTracker(face_model, **wanted, every=faces_every)
         with closing(prefetch(_frames(recording, on_frame))) as frames:
-            yield from tracker.track(frames, start=start)
+            rest, ended = islice(frames, seen.taken, None), list[Mapping[str, Any]]()
+            for block in tracker.track(rest, start=start, begun=seen.tracker, on_part=ended.append):
+                if ended:
+                    yield ended.pop()
+                yield block
     else:
         wanted = {"mesh": "mesh" in needs, "blendshapes": "blendshapes" in needs}
         yield from track_crops(crops, recording.frame_times(), face_model, **wanted, note=recording.notes.append)

@@ -17,7 +17,7 @@ from avgate.core.modalities import modality_named
 from avgate.core.state import Stateful, read_state, write_state
 from avgate.core.types import Trace, VideoFrame, Waveform
 from avgate.faces import FaceTracker
-from avgate.features.tracks import MOMENT_S, box_fractions
+from avgate.features.sides import MOMENT_S, box_fractions
 from avgate.inference.estimator import Estimator
 from avgate.inference.live_features import LiveFeatures, LiveStep
 from avgate.inference.notes import Tally

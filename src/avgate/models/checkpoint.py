@@ -167,6 +167,13 @@ class Checkpoint:
         from safetensors.torch import save
 
         path = place(path)
+        make_folder(path.parent)
+        write_sealed(path, save(self._tensors(), {"avgate": json.dumps(self.about)}))
+        return path
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """All but the weights and statistics, as the file holds it: plain values."""
         about = {
             "format": FORMAT,
             "avgate": self.avgate,
@@ -182,9 +189,7 @@ class Checkpoint:
             about["intervals"] = self.intervals.to_plain()
         if self.notes:
             about["notes"] = self.notes
-        make_folder(path.parent)
-        write_sealed(path, save(self._tensors(), {"avgate": json.dumps(about)}))
-        return path
+        return about
 
     def _tensors(self) -> dict[str, Tensor]:
         """All tensors of the file, by name."""

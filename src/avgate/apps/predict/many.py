@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
 from avgate.apps.predict.one import Summary, predict_one
-from avgate.apps.predict.outputs import LabelWriter, refuse_strangers, writers_named
+from avgate.apps.predict.outputs import refuse_strangers, results, writers_named
+from avgate.apps.predict.resume import Beside, origin
 from avgate.core.cluster import LOCAL, Engine, open_workers
 from avgate.core.console import console, progress, quiet
-from avgate.core.errors import AvgateError, UsageError
+from avgate.core.errors import AvgateError, MediaError, OutputError, UsageError
 from avgate.core.files import output_folder, refuse_overwriting
 from avgate.core.places import Place
+from avgate.core.text import reason
 from avgate.faces import Person
 from avgate.inference.predictor import Predictor
 from avgate.models.intervals import DEFAULT_LEVEL
@@ -33,6 +35,7 @@ class Wanted:
     level: float
     person: Person | None
     faces_every: int
+    anew: bool
 
     @property
     def predictor(self) -> Predictor:
@@ -42,6 +45,16 @@ class Wanted:
     def file(self, video: Place) -> Place:
         """A recording's results, without their suffixes."""
         return self.out / _name(video)
+
+    def beside(self, video: Place) -> Beside | None:
+        """What is kept beside a recording's results, at addresses nothing; MediaError where it can't be read."""
+        file = self.file(video)
+        if not (isinstance(file, Path) and isinstance(video, Path)):
+            return None
+        try:
+            return Beside(file, origin(self.predictor, video, self.fps, self.person))
+        except OSError as error:
+            raise MediaError(f"can't be read ({reason(error)})", where=video, hint="check the path") from error
 
 
 @cache
@@ -61,10 +74,14 @@ def predict(
     level: float = DEFAULT_LEVEL,
     person: str | None = None,
     faces_every: int = 1,
+    anew: bool = False,
     workers: int | None = None,
     engine: Engine = LOCAL,
 ) -> None:
     """Write NAME.csv, NAME.json, NAME.html and NAME.png for every recording; one that fails doesn't stop the others.
+
+    Recordings whose results are there, as this call would write them, are passed over. One that was cut in the middle
+    goes on at its last part that was kept, to the same results, to the bit.
 
     Args:
         videos: videos, sound files, images, or folders of images; or addresses of files.
@@ -77,6 +94,7 @@ def predict(
         level: share of the true values that intervals are made to hold.
         person: whom to follow, as for Predictor; a point is of one video only.
         faces_every: as for Predictor.
+        anew: make all results anew, whatever is there.
         workers: recordings at the same time, each in a process of its own; None is one per core. The results are the
             same, to the bit.
         engine: what does the work; on several machines, each must see recordings, model and `out` under the same paths.
@@ -98,14 +116,15 @@ def predict(
         raise UsageError(
             "a moment and a point are of one video only", where="--person", hint="predict the others apart"
         )
-    wanted = Wanted(out, checkpoint, face_model, report, tuple(formats), fps, level, whom, faces_every)
+    wanted = Wanted(out, checkpoint, face_model, report, tuple(formats), fps, level, whom, faces_every, anew)
     targets = wanted.predictor.estimator.targets
-    suffixes = [*(writer.suffix for writer in writers), *((".html", ".png") if report else ())]
-    files = [wanted.file(video).with_name(_name(video) + suffix) for video in videos for suffix in suffixes]
+    files = {video: results(wanted.file(video), writers, report, targets) for video in videos}
     with output_folder(out):
-        refuse_overwriting([v for v in videos if not _is_folder(v)], {f"--out ({file.name})": file for file in files})
-        refuse_strangers(files, [w for w in writers if isinstance(w, LabelWriter)], targets)
-        failed = _all(wanted, videos, engine.count(workers, len(videos)), engine)
+        outputs = {f"--out ({file.name})": file for of_one in files.values() for file in of_one}
+        refuse_overwriting([v for v in videos if not _is_folder(v)], outputs)
+        todo = [video for video in videos if anew or not _is_there(wanted, video, files[video])]
+        refuse_strangers({file: kind for video in todo for file, kind in files[video].items()})
+        failed = _all(wanted, todo, engine.count(workers, len(todo)), engine) if todo else []
         if failed and len(videos) == 1:
             raise failed[0]
         if failed:
@@ -134,23 +153,44 @@ def _all(wanted: Wanted, videos: Sequence[Place], workers: int, engine: Engine) 
     return [failed[video] for video in videos if video in failed]
 
 
+def _is_there(wanted: Wanted, video: Place, files: Mapping[Place, str]) -> bool:
+    """Whether all results of a recording are there, and say so."""
+    try:
+        beside = wanted.beside(video)
+    except MediaError:  # it will be found out again, and told, when the recording's turn comes
+        return False
+    if beside is None or not beside.holds(files):
+        return False
+    console.say((video.name, "bold"), " is there")
+    return True
+
+
 def _predict(wanted: Wanted, alone: bool, video: Place) -> Summary | AvgateError:
     writers = writers_named(wanted.formats)
     file = wanted.file(video)
     try:
-        with nullcontext() if alone else quiet():
-            return Summary.of(
-                predict_one(
-                    wanted.predictor,
-                    video,
-                    file.parent,
-                    file.name,
-                    writers,
-                    report=wanted.report,
-                    fps=wanted.fps,
-                    person=wanted.person,
+        beside = wanted.beside(video)
+        if beside is not None and wanted.anew:
+            beside.forget()
+        try:
+            with nullcontext() if alone else quiet():
+                return Summary.of(
+                    predict_one(
+                        wanted.predictor,
+                        video,
+                        file.parent,
+                        file.name,
+                        writers,
+                        report=wanted.report,
+                        fps=wanted.fps,
+                        person=wanted.person,
+                        beside=beside,
+                    )
                 )
-            )
+        except AvgateError as error:
+            if beside is not None and not isinstance(error, OutputError):  # after which there may be room the next time
+                beside.parts.remove()
+            raise
     except AvgateError as error:  # not raised: the other recordings are predicted all the same
         return error
 

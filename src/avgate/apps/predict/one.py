@@ -7,6 +7,8 @@ from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from typing import NamedTuple
 
+from avgate.apps.predict.outputs import results
+from avgate.apps.predict.resume import Beside
 from avgate.core.console import console, progress
 from avgate.core.errors import OutputError
 from avgate.core.places import Place, local_copy, local_results
@@ -58,12 +60,13 @@ def predict_one(
     report: bool,
     fps: float | None = None,
     person: Person | None = None,
+    beside: Beside | None = None,
     on_time: Callable[[float], None] = lambda time_s: None,
 ) -> Trace:
     """Write one recording's files as out/name.*; arguments as for `predict` in many.py.
 
-    on_time is called, from another thread, with the time in seconds up to which the recording has been read. What it
-    raises ends the work.
+    What is kept beside the results lets a run that was cut go on. on_time is called, from another thread, with the time
+    in seconds up to which the recording has been read. What it raises ends the work.
     """
     with progress() as bar, ExitStack() as scope:
         recording = open_recording(scope.enter_context(local_copy(video)), fps)
@@ -77,7 +80,7 @@ def predict_one(
                 bar.advance(task)
             on_time(time_s)
 
-        extracted = _extract(recording, predictor, shown, person, read)
+        extracted = _extract(recording, predictor, shown, person, beside, read)
         trace = predictor.trace(extracted, recording, person)
         for writer in writers:
             writer.write(trace, folder / f"{name}{writer.suffix}")
@@ -89,6 +92,9 @@ def predict_one(
             write_report(trace, folder / f"{name}.html", video=shown.video, still=shown.still)
             pictures = [] if shown.still is None else [VideoFrame(0.0, shown.still)]
             write_figure(trace, folder / f"{name}.png", pictures, shown.sound)
+        # A report that lacks its video is made again by the next run, where there may be room for it.
+        if beside is not None and (shown is None or shown.failure is None):
+            beside.done(results(folder / name, writers, report, [*trace.targets]))
     return trace
 
 
@@ -105,6 +111,7 @@ def _extract(
     predictor: Predictor,
     shown: Shown | None,
     person: Person | None,
+    beside: Beside | None,
     on_time: Callable[[float], None],
 ) -> Extracted:
     """Extract features and, in the same pass, collect what the report shows.
@@ -132,6 +139,7 @@ def _extract(
             predictor.face_model,
             person=person,
             faces_every=predictor.faces_every,
+            kept=None if beside is None else beside.parts,
             on_frame=see,
             on_sound=on_sound,
         )

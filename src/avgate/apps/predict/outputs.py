@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -63,22 +63,43 @@ def writers_named(names: Sequence[str]) -> list[Writer]:
     return [*chosen.values()]
 
 
+def results(file: Place, writers: Sequence[Writer], report: bool, targets: Sequence[str]) -> dict[Place, str]:
+    """All files that are written of one recording -> what each is, its format's name.
+
+    Args:
+        file: their path without their suffixes.
+        writers: of the data and label files.
+        report: whether there are reports.
+        targets: the model's.
+    """
+    found: dict[str, str] = {}
+    for writer in writers:
+        one = Path(file.name + writer.suffix)
+        names = files_of(one, targets, writer.name) if isinstance(writer, LabelWriter) else [one]
+        found |= dict.fromkeys((name.name for name in names), writer.name)
+    if report:
+        found |= {f"{file.name}.html": "report", f"{file.name}.png": "report"}
+    return {file.with_name(name): kind for name, kind in found.items()}
+
+
 _OURS = {".csv": b"_present", ".json": b'"provenance"', ".html": b"avgate", ".png": b"Matplotlib"}
 """Suffix -> what files that predict wrote have near their beginning."""
 
 _NEAR = 1 << 16
 
+_SAYING = {*(writer.name for writer in WRITERS), "report"}
+"""The formats whose files say that avgate wrote them."""
 
-def refuse_strangers(files: Sequence[Place], writers: Sequence[LabelWriter] = (), targets: Sequence[str] = ()) -> None:
+
+def refuse_strangers(files: Mapping[Place, str]) -> None:
     """Refuse to replace files that predict didn't write, such as transcripts or a person's own annotation.
 
     Label files don't say who wrote them, so none is replaced.
+
+    Args:
+        files: what will be written -> its format's name, or "report".
     """
-    for file in files:
-        labels = next((writer for writer in writers if file.name.endswith(writer.suffix)), None)
-        found = [Path(file.name)] if labels is None else files_of(Path(file.name), targets, labels.name)
-        for one in found:
-            place = file.with_name(one.name)
-            if is_file(place) and (labels is not None or _OURS[place.suffix] not in begin_of(place, _NEAR)):
-                what = "there is another file of this name, which may be someone's work"
-                raise OutputError(what, where=place, hint="choose another --out, or move it away")
+    for file, kind in files.items():
+        if is_file(file) and not (kind in _SAYING and _OURS[file.suffix] in begin_of(file, _NEAR)):
+            what = "there is another file of this name, which may be someone's work"
+            raise OutputError(what, where=file, hint="choose another --out, or move it away")
