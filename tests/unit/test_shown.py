@@ -10,7 +10,7 @@ import pytest
 from avgate.core.types import SAMPLE_RATE, Waveform
 from avgate.media import Media, open_recording
 from avgate.report.shown import STILL_HEIGHT, WAVE_COLOUR, Envelope, Shown, show
-from tests.clips import greys, tone
+from tests.clips import greys, make_clip, tone
 from tests.disks import disk
 from tests.recordings import write_image, write_images, write_sound
 
@@ -102,3 +102,17 @@ def test_sound_after_a_pause_of_hours_is_left_out_and_that_is_said(tmp_path):
     assert collected.sound.end_s == 36_003
     (wave,) = Media(collected.video).sound()
     assert wave.end_s == pytest.approx(1.0, abs=0.1)
+
+
+def test_the_copy_of_a_long_video_has_fewer_pictures_evenly_and_says_so(tmp_path, monkeypatch):
+    video = make_clip(tmp_path / "a.mp4", greys(40), sound=[(0.0, tone(1.6))])
+    monkeypatch.setattr("avgate.report.shown.MOST_PICTURES", 10)
+    found = shown(video, tmp_path)
+    apart = np.diff([frame.time_s for frame in Media(found.video).frames()])
+    assert len(apart) + 1 == 10
+    assert apart == pytest.approx(np.full(9, 0.16), abs=0.001)
+    assert found.notes == ["The report shows 6.2 pictures a second of this long video."]
+    monkeypatch.setattr("avgate.report.shown.MOST_PICTURES", 40)
+    found = shown(video, tmp_path)
+    assert found.notes == []
+    assert len(list(Media(found.video).frames())) == 40

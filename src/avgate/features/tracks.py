@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -29,6 +30,9 @@ _Item = TypeVar("_Item")
 
 _PAUSE_S, _MOST_PAUSES_S = 10.0, 86_400.0
 """Seconds in which nothing is seen or heard that make a pause, and most seconds of pauses that are stored."""
+
+_AHEAD_S = 300.0
+"""Seconds that the sound may be ahead of the frames: what a report's copy of it waits for is in memory."""
 
 _TOO_LONG = "cut it into parts; if it isn't that long, its times are damaged: convert it with ffmpeg"
 
@@ -150,10 +154,18 @@ def extract_tracks(
         raise UsageError(f"{what}, so nobody can be chosen", where=recording.name, hint="leave --person out")
     heard, seen = Heard(for_sound, kept), Seen(for_faces, kept)
 
+    frames_at = _Reached(0.0 if has_frames and crops is None else math.inf)
+
+    def see(frame: VideoFrame) -> None:
+        frames_at.move(frame.time_s)
+        if on_frame is not None:
+            on_frame(frame)
+
     def listen() -> None:
         if has_frames and not for_sound and on_sound is None:
             return
         for number, piece in enumerate(recording.sound()):
+            frames_at.wait_for(piece.start_s - _AHEAD_S)
             if stop.is_set():
                 return
             refuse_too_long(recording.name, piece.end_s, _TOO_LONG)
@@ -168,7 +180,7 @@ def extract_tracks(
         try:
             if has_frames and for_faces:
                 needs = frozenset().union(*(backbone.needs for backbone in backbones))
-                faces = _faces(recording, needs, face_model, crops, person, faces_every, on_frame, seen)
+                faces = _faces(recording, needs, face_model, crops, person, faces_every, see, seen)
                 # In a thread of its own, so that the mesh goes on while features are made of the block before.
                 with closing(prefetch(faces, depth=2)) as blocks:
                     for block in blocks:
@@ -181,10 +193,12 @@ def extract_tracks(
                 times = recording.frame_times()
                 refuse_too_long(recording.name, float(times.max(initial=0.0)), _TOO_LONG)
             elif has_frames:
-                times = np.array([frame.time_s for frame in prefetch(_frames(recording, on_frame))])
+                times = np.array([frame.time_s for frame in prefetch(_frames(recording, see))])
+            frames_at.move(math.inf)
             sound.result()
         finally:
             stop.set()
+            frames_at.move(math.inf)
     refuse_empty(recording, len(times))
     end_s = _end_s(times) if has_frames else recording.sound_end_s
     for _, extraction, features in started:
@@ -202,6 +216,24 @@ def extract_tracks(
         end_s=end_s,
         box=seen.rows("box"),
     )
+
+
+class _Reached:
+    """A time that has been reached, for another thread to wait for."""
+
+    def __init__(self, time_s: float):
+        self._time_s, self._moved = time_s, threading.Condition()
+
+    def move(self, time_s: float) -> None:
+        """Say that a later time has been reached."""
+        with self._moved:
+            self._time_s = max(self._time_s, time_s)
+            self._moved.notify_all()
+
+    def wait_for(self, time_s: float) -> None:
+        """Wait until a time has been reached."""
+        with self._moved:
+            self._moved.wait_for(lambda: self._time_s >= time_s)
 
 
 def _huge(count: int, of: int) -> list[str]:

@@ -24,6 +24,12 @@ HEIGHT = 240
 FASTEST_FPS = 15.0
 """Most frames a second of that copy: encoding all of them takes a tenth of the time of a prediction."""
 
+MOST_PICTURES = 45_000
+"""Pictures in that copy, about: 50 min of so many a second. A longer video's copy has fewer a second, evenly."""
+
+BIT_RATE, LONG_BIT_RATE = 64_000, 32_000
+"""Bits of sound per second in the copy, and in that of such a long video."""
+
 STILL_HEIGHT = 480
 """Greatest height in pixels of a still image in its report."""
 
@@ -105,9 +111,12 @@ class Shown:
         self.still: np.ndarray | None = None
         self.failure = None if single else failure
         self.notes: list[str] = []
-        self._heard_s, self._shown_s = 0.0, -math.inf
+        self._heard_s, self._shown_s, self._unheard = 0.0, -math.inf, False
         self._left_out: VideoFrame | None = None
         self.sound = None if recording.has_frames else Envelope()
+        self._apart_s = _apart_s(recording) if recording.has_frames else 0.0
+        if self._apart_s and not single:
+            self.notes.append(f"The report shows {1 / self._apart_s:.1f} pictures a second of this long video.")
         self._single, self._lock = single, threading.Lock()
         self._size = recording.size if recording.has_frames else WAVE_SIZE
         self._scope = ExitStack()
@@ -136,7 +145,7 @@ class Shown:
         """Take the next frame."""
         if self._single:
             self.still = _shrunk(frame.image)
-        elif frame.time_s - self._shown_s > (1 - _JITTER) / FASTEST_FPS:
+        elif frame.time_s - self._shown_s > (1 - _JITTER) * max(1 / FASTEST_FPS, self._apart_s):
             self._shown_s, self._left_out = frame.time_s, None
             self._copy(partial(self._add, frame))
         else:
@@ -149,7 +158,8 @@ class Shown:
         if piece.start_s - self._heard_s <= LONGEST_PAUSE_S:
             self._heard_s = piece.end_s
             self._copy(partial(self._add_sound, piece))
-        elif not self.notes:
+        elif not self._unheard:
+            self._unheard = True
             what = f"What is heard after {self._heard_s:,.0f} s can't be played in the report"
             self.notes.append(
                 f"{what}: a pause of {(piece.start_s - self._heard_s) / 3600:,.1f} hours comes before it."
@@ -159,7 +169,8 @@ class Shown:
         width, height = self._size
         low = max(2, min(HEIGHT, height) // 2 * 2)
         assert self.video is not None
-        self._writer = Mp4Writer(self.video, max(2, round(width * low / height / 2) * 2), low)
+        wide, bit_rate = max(2, round(width * low / height / 2) * 2), LONG_BIT_RATE if self._apart_s else BIT_RATE
+        self._writer = Mp4Writer(self.video, wide, low, audio_bit_rate=bit_rate)
         self._scope.enter_context(self._writer)
 
     def _add(self, frame: VideoFrame) -> None:
@@ -191,6 +202,18 @@ def show(recording: Media | Images, folder: Path) -> Shown:
         for piece in recording.sound():
             shown.add_sound(piece)
     return shown
+
+
+def _apart_s(recording: Media | Images) -> float:
+    """Seconds between the pictures of a copy that has MOST_PICTURES of a longer video; 0 where it has all of them."""
+    if isinstance(recording, Images):
+        times = recording.frame_times()
+        count, lasts_s = float(len(times)), float(times[-1] - times[0])
+    else:
+        info = recording.info
+        lasts_s = info.duration_s
+        count = info.frames_hint or (info.average_rate or 0.0) * lasts_s
+    return lasts_s / MOST_PICTURES if min(count, FASTEST_FPS * lasts_s) > MOST_PICTURES else 0.0
 
 
 def _shrunk(image: np.ndarray) -> np.ndarray:

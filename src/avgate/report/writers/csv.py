@@ -15,6 +15,9 @@ from avgate.core.text import as_cell
 from avgate.core.types import Trace
 from avgate.report.writers.base import TIME_DECIMALS, VALUE_DECIMALS, presence, rounded
 
+_BLOCK = 4096
+"""Rows that are made at once; as text, all of a long trace would take several times its memory."""
+
 
 @dataclass(frozen=True)
 class CsvWriter:
@@ -51,28 +54,30 @@ class CsvRows:
 
     def add(self, part: Trace) -> None:
         """Write the rows of the next part, before the first one the titles, and hand them to the system."""
-        columns = _columns(part)
-        if not self._begun:
-            self._rows.writerow([as_cell(title) for title in columns])
-            self._begun = True
-        self._rows.writerows(zip(*columns.values(), strict=True))
+        for first in range(0, max(1, len(part)), _BLOCK):
+            columns = _columns(part, slice(first, first + _BLOCK))
+            if not self._begun:
+                self._rows.writerow([as_cell(title) for title in columns])
+                self._begun = True
+            self._rows.writerows(zip(*columns.values(), strict=True))
         self._file.flush()
 
 
-def _columns(trace: Trace) -> dict[str, Sequence[object]]:
-    """Title -> the texts and numbers below it."""
-    columns: dict[str, Sequence[object]] = {"time_s": _texts(trace.time_s, TIME_DECIMALS)}
-    columns |= {name: _texts(values, VALUE_DECIMALS) for name, values in trace.targets.items()}
+def _columns(trace: Trace, rows: slice) -> dict[str, Sequence[object]]:
+    """Title -> the texts and numbers below it, of some of the rows."""
+    n = len(trace.time_s[rows])
+    columns: dict[str, Sequence[object]] = {"time_s": _texts(trace.time_s[rows], TIME_DECIMALS)}
+    columns |= {name: _texts(values[rows], VALUE_DECIMALS) for name, values in trace.targets.items()}
     for name in trace.low:
         ends = {f"{name}_low": trace.low[name], f"{name}_high": trace.high[name]}
-        columns |= {end: _texts(values, VALUE_DECIMALS) for end, values in ends.items()}
+        columns |= {end: _texts(values[rows], VALUE_DECIMALS) for end, values in ends.items()}
     if trace.low:
-        columns["interval_level"] = [f"{trace.level:g}"] * len(trace)
-    columns |= {f"{name}_raw": _texts(values, VALUE_DECIMALS) for name, values in trace.raw.items()}
-    columns |= {f"{name}_present": mask.astype(int).tolist() for name, mask in presence(trace).items()}
-    columns |= {gate.name: _texts(values, VALUE_DECIMALS) for gate, values in trace.gates.items()}
+        columns["interval_level"] = [f"{trace.level:g}"] * n
+    columns |= {f"{name}_raw": _texts(values[rows], VALUE_DECIMALS) for name, values in trace.raw.items()}
+    columns |= {f"{name}_present": mask[rows].astype(int).tolist() for name, mask in presence(trace).items()}
+    columns |= {gate.name: _texts(values[rows], VALUE_DECIMALS) for gate, values in trace.gates.items()}
     if trace.provenance.get("demonstration"):
-        columns["weights"] = ["demonstration"] * len(trace)
+        columns["weights"] = ["demonstration"] * n
     return columns
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
@@ -40,19 +41,33 @@ class JsonWriter:
             "notes": list(trace.notes),
             "provenance": json_values(trace.provenance),
             "frames": len(trace),
-            "time_s": json_values(rounded(trace.time_s, TIME_DECIMALS)),
+            "time_s": rounded(trace.time_s, TIME_DECIMALS),
             "targets": _columns(trace.targets),
             "raw": _columns(trace.raw),
-            "present": {name: mask.tolist() for name, mask in presence(trace).items()},
+            "present": presence(trace),
             "gates": _columns({gate.name: values for gate, values in trace.gates.items()}),
         }
         if trace.low:
             document |= {"level": trace.level, "low": _columns(trace.low), "high": _columns(trace.high)}
         if trace.face_box is not None:
-            document["face_box"] = [None if box[0] is None else box for box in json_values(rounded(trace.face_box, 4))]
+            document["face_box"] = rounded(trace.face_box, 4)
         with atomic_write(path) as temporary, temporary.open("w", encoding="ascii", newline="\n") as file:
-            json.dump(document, file, allow_nan=False)
+            _dump(document, file)
             file.write("\n")
+
+
+def _dump(value: object, file: TextIO) -> None:
+    """Write plain values and arrays as json.dump writes them; of arrays no more than one is in memory as text."""
+    if isinstance(value, Mapping):
+        for i, (name, item) in enumerate(value.items()):
+            file.write(f"{', ' if i else '{'}{json.dumps(name)}: ")
+            _dump(item, file)
+        file.write("}" if value else "{}")
+    elif isinstance(value, np.ndarray) and value.ndim == 2:  # rows that are unknown as a whole
+        rows = [None if row[0] is None else row for row in json_values(value)]
+        file.write(json.dumps(rows, allow_nan=False))
+    else:
+        file.write(json.dumps(json_values(value), allow_nan=False))
 
 
 def read_json(path: Path) -> Trace:
@@ -159,5 +174,5 @@ def _refuse_rows(wrong: np.ndarray, what: str) -> None:
         raise ValueError(f"row {int(np.argmax(wrong)) + 1}: {what}")
 
 
-def _columns(columns: Mapping[str, np.ndarray]) -> dict[str, list[float | None]]:
-    return {name: json_values(rounded(values, VALUE_DECIMALS)) for name, values in columns.items()}
+def _columns(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: rounded(values, VALUE_DECIMALS) for name, values in columns.items()}
