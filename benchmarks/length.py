@@ -1,6 +1,6 @@
 """Measure how time and memory grow with the length of a recording, and write docs/benchmarks-length.md.
 
-make bench            # or: python benchmarks/length.py [--hours 10] [--out docs/benchmarks-length.md]
+make bench            # or: python benchmarks/length.py [--hours 10] [--video-hours 3] [--out docs/benchmarks-length.md]
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
-from run import ROOT, git_commit
+from run import ROOT, SIZES, git_commit, make_video, peak_memory
 
 from avgate.core.types import CROP_SIZE, MESH_POINTS, SAMPLE_RATE, FaceTrack, Trace, VideoFrame, Waveform
 from avgate.features.audio.chunks import HOP, Chunks
@@ -35,6 +36,7 @@ from avgate.report.writers.csv import CsvWriter
 from avgate.report.writers.json import JsonWriter
 
 FPS, PIECE_S, BLOCK = 25, 30, 64
+LOOP_S, MOST_MB = 120, 1500
 DAYS, IMAGES = 6, 10
 
 
@@ -42,6 +44,7 @@ def main() -> None:
     """Run each length in a process of its own, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hours", type=float, default=10.0, help="the longest recording")
+    parser.add_argument("--video-hours", type=float, default=3.0, help="length of the real video; 0 is none")
     parser.add_argument("--one", type=float, help="measure this many hours and print them as JSON; 0 is the sparse one")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks-length.md")
     given = parser.parse_args()
@@ -69,6 +72,7 @@ def main() -> None:
         "",
         growth(found["1 h"], found[f"{given.hours:g} h"], given.hours),
         "",
+        *(whole_video(given.video_hours) if given.video_hours else ()),
     ]
     given.out.write_text("\n".join(lines))
     print("\n".join(lines))
@@ -82,6 +86,50 @@ def growth(short: dict[str, float], long: dict[str, float], times: float) -> str
         f"{times:g} h take {min(ratios.values()):.1f} to {ratios[worst]:.1f} times as long as 1 h "
         f"(the most: {worst}), of stages that take over a second for 1 h."
     )
+
+
+def whole_video(hours: float) -> list[str]:
+    """What `avgate predict` takes for a real video of so many hours, all of it."""
+    with tempfile.TemporaryDirectory() as scratch:
+        short, long, out = Path(scratch) / "short.mp4", Path(scratch) / "long.mp4", Path(scratch) / "out"
+        source = make_video(short, LOOP_S / 60)
+        loop(short, long, round(hours * 3600 / LOOP_S))
+        start = time.perf_counter()
+        peak = peak_memory(long, out)
+        took_s = time.perf_counter() - start
+        sizes = {file.suffix: file.stat().st_size / 1e6 for file in sorted(out.glob("long.*"))}
+    width, height = SIZES["360p"]
+    return [
+        f"## A whole video of {hours:g} hours",
+        "",
+        f"`avgate predict` with trace, CSV, JSON, HTML with video, and PNG. {width}x{height}, {FPS} fps, {source},",
+        f"the same {LOOP_S} s over and over.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| highest resident memory, MB | {peak:,.0f} (limit: {MOST_MB:,}) |",
+        f"| minutes | {took_s / 60:.1f} ({hours * 3600 / took_s:.1f} times real time) |",
+        *(f"| {suffix} file, MB | {size:,.1f} |" for suffix, size in sizes.items()),
+        "",
+    ]
+
+
+def loop(source: Path, out: Path, times: int) -> None:
+    """Write a file's packets over and over, each time LOOP_S later."""
+    with av.open(str(out), "w") as written:
+        streams: dict[int, Any] = {}
+        last: dict[int, int] = {}
+        for i in range(times):
+            with av.open(str(source)) as read:
+                streams = streams or {s.index: written.add_stream_from_template(s) for s in read.streams}
+                for packet in read.demux():
+                    if packet.dts is None or packet.pts * packet.time_base >= LOOP_S:
+                        continue
+                    later, index = round(i * LOOP_S / packet.time_base), packet.stream.index
+                    packet.pts, packet.dts, packet.stream = packet.pts + later, packet.dts + later, streams[index]
+                    if packet.dts > last.get(index, -1 << 62):  # sound begins a little before 0
+                        last[index] = packet.dts
+                        written.mux_one(packet)
 
 
 def in_own_process(hours: float) -> dict[str, float]:
