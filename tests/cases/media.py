@@ -85,7 +85,7 @@ def _negative(folder: Path) -> Found:
 def _predicted(path: Path, report: bool = False) -> tuple[Measured, list[str]]:
     with tempfile.TemporaryDirectory() as out:
         found = measured(lambda: _trace(path, Path(out), report))
-        return found, sorted(file.name for file in Path(out).iterdir())
+        return found, sorted(file.name for file in Path(out).iterdir() if file.is_file())
 
 
 def _trace(path: Path, out: Path, report: bool) -> Trace:

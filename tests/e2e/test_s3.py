@@ -117,7 +117,7 @@ def test_the_whole_way_gives_the_bytes_of_folders(s3, three, corpus, local, tmp_
     avgate("predict", f"{BUCKET}/videos/{video.name}", "--checkpoint", run, "--out", f"{BUCKET}/results")
     avgate("predict", video, "--checkpoint", here, "--out", tmp_path / "results")
     found = objects(f"{BUCKET}/results")
-    wanted = {file.name: file.read_bytes() for file in (tmp_path / "results").iterdir()}
+    wanted = {file.name: file.read_bytes() for file in (tmp_path / "results").iterdir() if file.is_file()}
     assert sorted(found) == sorted(wanted)
     assert len(found) == 4
     assert [name for name in found if name.endswith((".csv", ".json")) and found[name] != wanted[name]] == []

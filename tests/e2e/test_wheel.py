@@ -182,4 +182,9 @@ def test_it_installs_into_an_empty_environment_and_predicts(made, corpus, tmp_pa
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
     rows = (tmp_path / "results" / "clip.csv").read_text("utf-8").splitlines()
     assert len(rows) > 100
-    assert {path.suffix for path in (tmp_path / "results").iterdir()} == {".csv", ".json", ".html", ".png"}
+    assert {path.suffix for path in (tmp_path / "results").iterdir() if path.is_file()} == {
+        ".csv",
+        ".json",
+        ".html",
+        ".png",
+    }

@@ -20,6 +20,7 @@ from random import Random
 import psutil
 from transformers.utils.logging import get_logger
 
+from avgate.apps.predict.resume import FOLDER
 from avgate.core.console import quiet
 from avgate.core.errors import AvgateError
 from tests.fuzz.mutations import damage
@@ -141,7 +142,8 @@ class _Surroundings:
             found.append("it changed its input")
         if left := [path.name for path in temporary.iterdir()]:
             found.append(f"it left temporary files: {', '.join(left)}")
-        if half := [str(p.relative_to(case.out)) for p in case.out.rglob("*") if p.name.startswith(".") or _empty(p)]:
+        written = [path for path in case.out.rglob("*") if path.name != FOLDER]
+        if half := [str(p.relative_to(case.out)) for p in written if p.name.startswith(".") or _empty(p)]:
             found.append(f"it left unfinished files: {', '.join(half)}")
         if _open_files() - self.open_files:
             gc.collect()
