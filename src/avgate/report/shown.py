@@ -170,7 +170,7 @@ class Shown:
         low = max(2, min(HEIGHT, height) // 2 * 2)
         assert self.video is not None
         wide, bit_rate = max(2, round(width * low / height / 2) * 2), LONG_BIT_RATE if self._apart_s else BIT_RATE
-        self._writer = Mp4Writer(self.video, wide, low, audio_bit_rate=bit_rate)
+        self._writer = Mp4Writer(self.video, wide, low, audio_bit_rate=bit_rate, quick_sound=True)
         self._scope.enter_context(self._writer)
 
     def _add(self, frame: VideoFrame) -> None:
