@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -97,3 +99,73 @@ def test_a_lock_that_anybody_may_have_put_there_removes_nothing_of_a_living_run(
         look_again()
         make_folder(tmp_path)
         assert held.exists()
+
+
+def another_machine(monkeypatch, *, shares_start: bool = False) -> None:
+    """From now on this process is on another machine; with the same start, it is in a container of this one."""
+    start, name = scratch._machine()
+    monkeypatch.setattr(scratch, "_machine", lambda: (start if shares_start else "another start", f"other than {name}"))
+
+
+@pytest.fixture
+def locks_of_one_machine(monkeypatch) -> None:
+    """A file system on which locks hold among the processes of one machine alone: another one can lock anything."""
+    monkeypatch.setattr(scratch.fcntl, "flock", lambda *_: None)
+
+
+def test_what_another_machine_writes_stays_where_locks_do_not_reach_it(tmp_path, monkeypatch, locks_of_one_machine):
+    with atomic_write(tmp_path / "a.csv") as half:
+        half.write_text("half")
+        another_machine(monkeypatch)
+        look_again()
+        make_folder(tmp_path)
+        assert half.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+@pytest.mark.parametrize(("age_s", "stays"), [(80_000, True), (90_000, False)])
+def test_what_another_machine_left_goes_after_a_day_by_the_clock_of_the_disk(
+    tmp_path, monkeypatch, locks_of_one_machine, age_s, stays
+):
+    lock, half = tmp_path / ".avgate-0123456789ab.avgate-lock", tmp_path / ".avgate-0123456789ab.csv"
+    lock.write_text("its start\nits name")
+    half.touch()
+    made_s = lock.stat().st_mtime
+    os.utime(lock, (made_s - age_s, made_s - age_s))
+    monkeypatch.setattr(time, "time", lambda: 0.0)  # this machine's own clock plays no part
+    look_again()
+    make_folder(tmp_path)
+    assert half.exists() == lock.exists() == stays
+
+
+@pytest.mark.parametrize("again", ["started again", "a container"])
+def test_what_this_machine_left_goes_at_once_also_after_it_was_started_again_and_from_its_containers(
+    tmp_path, monkeypatch, again
+):
+    start, name = scratch._machine()
+    said = f"another start\n{name}" if again == "started again" else f"{start}\nanother name"
+    (tmp_path / ".avgate-0123456789ab.avgate-lock").write_text(said)
+    (tmp_path / ".avgate-0123456789ab.csv").touch()
+    look_again()
+    make_folder(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_worker_left_goes_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    look_again()
+    make_folder(tmp_path)
+    for folder in (tmp_path, tmp_path / "temporary"):
+        (folder / ".avgate-0123456789ab.avgate-lock").write_text("\n".join(scratch._machine()))
+        (folder / ".avgate-0123456789ab.csv").touch()
+    scratch.remove_what_workers_left()
+    assert [path.name for path in tmp_path.rglob("*")] == ["temporary"]
+
+
+def test_temporary_files_of_libraries_go_with_the_folder_that_they_were_given(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with scratch_folder() as folder, scratch.place_of_others(folder):
+        assert Path(tempfile.mkdtemp(prefix="library.")).parent == folder
+    assert tempfile.gettempdir() == str(tmp_path)
+    assert not list(tmp_path.iterdir())
