@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 from typing import Annotated, Any, Union
@@ -44,10 +45,16 @@ VERBS = {
 ALIASES = {"benchmark": "compare"}
 """Name of a verb in earlier versions -> its name now."""
 
+_KEPT = "what is finished is kept; the same command continues from there."
+
 
 def main(args: list[str] | None = None) -> None:
-    """Run the command line; an AvgateError becomes one message and its exit code, Ctrl-C ends with 130."""
+    """Run the command line; an AvgateError becomes one message and its exit code.
+
+    Ctrl-C ends with 130, and the signals that ask to end with 128 and their number: SIGTERM with 143.
+    """
     from avgate.core.console import console
+    from avgate.core.processes import Ended, orderly_end, out_of_memory, ran_out_of_memory
 
     args = sys.argv[1:] if args is None else args
     if args == ["--version"]:
@@ -62,21 +69,30 @@ def main(args: list[str] | None = None) -> None:
         verb_named = bool(args) and not args[0].startswith("-")
         if verb_named:
             choose("verb", ALIASES.get(args[0], args[0]), VERBS)
-        tyro.cli(
-            _verbs(short=not verb_named),
-            prog="avgate",
-            description="Valence and arousal of a person in every video frame, from face and voice. "
-            "`avgate VERB --help` explains a verb and shows an example.",
-            args=_current(args),
-            config=(tyro.conf.DisallowNone,),
-        )
-    except AvgateError as error:
+        with orderly_end():
+            tyro.cli(
+                _verbs(short=not verb_named),
+                prog="avgate",
+                description="Valence and arousal of a person in every video frame, from face and voice. "
+                "`avgate VERB --help` explains a verb and shows an example.",
+                args=_current(args),
+                config=(tyro.conf.DisallowNone,),
+            )
+    except Exception as error:
+        if not isinstance(error, AvgateError):
+            if not ran_out_of_memory(error):
+                raise
+            error = out_of_memory("memory ran out")
         console.print("error:", style="bold red", end=" ")
         console.print(str(error), soft_wrap=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        console.say(("interrupted:", "bold"), " what is finished is kept; the same command continues from there.")
+        console.say(("interrupted:", "bold"), f" {_KEPT}")
         sys.exit(130)
+    except Ended as ended:
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            console.say((f"ended by {ended.name}:", "bold"), f" {_KEPT}")
+        sys.exit(ended.code)
 
 
 def _verbs(short: bool) -> Any:

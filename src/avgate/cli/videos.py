@@ -25,6 +25,8 @@ from avgate.cli.options import (
 LiveCheckpoint = Annotated[Path | None, default("the weights for live use that come with avgate")]
 Videos = Annotated[tuple[AnyPlace, ...], Positional, arg(metavar="FILE...", help_behavior_hint="(one or more)")]
 
+_ROWS = "the rows until now are kept."
+
 
 def demo(out: Path = Path("demo"), workers: Workers = None) -> None:
     """See it work: render a corpus, extract, train four fusions, compare them on unseen identities, write a report.
@@ -195,11 +197,16 @@ def live(
 
 @contextlib.contextmanager
 def _keeping_rows() -> Iterator[None]:
-    """Ctrl-C within it ends the process with 130, and says what is kept; a stream can't be continued."""
+    """Ctrl-C within it, or a signal that asks to end, says what is kept; a stream can't be continued."""
     from avgate.core.console import console
+    from avgate.core.processes import Ended
 
     try:
         yield
     except KeyboardInterrupt:
-        console.say(("interrupted:", "bold"), " the rows until now are kept.")
+        console.say(("interrupted:", "bold"), f" {_ROWS}")
         sys.exit(130)
+    except Ended as ended:
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            console.say((f"ended by {ended.name}:", "bold"), f" {_ROWS}")
+        sys.exit(ended.code)

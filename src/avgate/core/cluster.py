@@ -24,6 +24,7 @@ from typing import Any, Literal, TypeVar
 from avgate.core.console import console
 from avgate.core.errors import UsageError, WorkerError
 from avgate.core.processes import (
+    Ended,
     Workers,
     hand_over_quickly,
     held_interrupts,
@@ -140,12 +141,19 @@ class RayWorkers(Workers[_Task, _Result]):
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
         with self._closing:
             try:
+                if kind is not None and issubclass(kind, Ended):
+                    self._drop()
+                    return
                 say_stopping(kind, len(self._running))
                 self._wait_for(len(self._running))
             except BaseException:
-                for handle in self._running:
-                    self._ray.cancel(handle, force=True)
+                self._drop()
                 raise
+
+    def _drop(self) -> None:
+        """End what has begun at once."""
+        for handle in self._running:
+            self._ray.cancel(handle, force=True)
 
     def _wait_for(self, n: int, timeout: float | None = None) -> list[Any]:
         """The handles of tasks that are done, once there are n or the time is over."""

@@ -69,7 +69,7 @@ class OutputError(AvgateError):
 
 
 class WorkerError(AvgateError):
-    """A worker process was killed, most often because memory ran out."""
+    """A worker process was killed, most often because memory ran out; or memory ran out in this one."""
 
     exit_code = 9
 

@@ -1,4 +1,4 @@
-"""Work in several processes: a clean Ctrl-C, a useful error when one of them dies, and none outlives this one."""
+"""Work in several processes: a clean end, a useful error when one of them dies, and none outlives this one."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from importlib import import_module
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import active_children, connection, get_context, parent_process
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, Generic, TypeVar
 
 from avgate.core.console import console
 from avgate.core.errors import UsageError, WorkerError
+from avgate.core.scratch import remove_what_workers_left
 
 _NO_MEMORY = ("bad_alloc", "allocate", "insufficient memory", "out of memory", "can't start new thread")
 """What errors of native libraries say where memory ran out."""
@@ -29,8 +31,48 @@ _NO_MEMORY = ("bad_alloc", "allocate", "insufficient memory", "out of memory", "
 _M_ARENA_MAX = -8
 """The number of that option in glibc's malloc.h."""
 
+_ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""What asks a process to end: a system that stops, a scheduler, a container; a terminal that is closed."""
+
+_NEXT_S = 0.3
+"""Seconds in which whoever ends all processes, and has begun with a worker, comes to this one."""
+
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
+
+
+class Ended(SystemExit):
+    """This process was asked to end by a signal; its exit code is the one that shells give for it, such as 143."""
+
+    def __init__(self, number: int):
+        super().__init__(128 + number)
+        self.name = signal.Signals(number).name
+
+
+@contextlib.contextmanager
+def orderly_end() -> Iterator[None]:
+    """Let the signals that ask this process to end raise Ended in the block, so that it cleans up as it does at Ctrl-C.
+
+    They come once: further ones don't interrupt the cleaning. What somebody else has decided on a signal, such as
+    nohup, stays.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, _: FrameType | None) -> None:
+        for sign in before:
+            signal.signal(sign, signal.SIG_IGN)
+        raise Ended(number)
+
+    before = [sign for sign in _ENDING if signal.getsignal(sign) == signal.SIG_DFL]
+    for sign in before:
+        signal.signal(sign, end)
+    try:
+        yield
+    finally:
+        for sign in before:
+            signal.signal(sign, signal.SIG_DFL)
 
 
 class Workers(Generic[_Task, _Result]):
@@ -38,7 +80,7 @@ class Workers(Generic[_Task, _Result]):
 
     Ctrl-C, or any other exception in the block: what has begun in other processes is finished, nothing else begins,
     and the exception goes on. So work that must not be lost writes its result to disk itself. With a single worker,
-    Ctrl-C interrupts the work at once. If this process is killed, its workers end at once.
+    Ctrl-C interrupts the work at once. At Ended, and if this process is killed, its workers end at once.
 
     Args:
         work: what is done for each task; for other processes, it and the tasks must be picklable.
@@ -59,8 +101,22 @@ class Workers(Generic[_Task, _Result]):
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
         if self._executor is None:
             return
-        say_stopping(kind, sum(not future.done() for future in self._running))
+        try:
+            if kind is not None and issubclass(kind, Ended):
+                self._kill()
+            say_stopping(kind, sum(not future.done() for future in self._running))
+            self._executor.shutdown(wait=True, cancel_futures=True)
+        except Ended:
+            self._kill()
+            raise
+
+    def _kill(self) -> None:
+        """End the processes at once, and remove what they had begun to write."""
+        assert self._executor is not None
+        for process in active_children():
+            process.kill()
         self._executor.shutdown(wait=True, cancel_futures=True)
+        remove_what_workers_left()
 
     def run(
         self, tasks: Iterable[_Task], follow: Callable[[_Task, _Result], Iterable[_Task]] | None = None
@@ -76,7 +132,7 @@ class Workers(Generic[_Task, _Result]):
             (core/cluster.py) give a WorkerError in place of a result that was lost with them again and again.
 
         Raises:
-            WorkerError: a process was killed.
+            WorkerError: a process was killed, or memory ran out.
         """
         waiting = deque(tasks)
         try:
@@ -88,10 +144,13 @@ class Workers(Generic[_Task, _Result]):
                 self._begin_some(waiting)
                 yield from finished
         except BrokenProcessPool as error:
-            raise WorkerError(
-                "a worker process was killed, most often because memory ran out",
-                hint="the same command continues with what is missing; fewer --workers need less memory",
-            ) from error
+            time.sleep(_NEXT_S)
+            remove_what_workers_left()
+            raise out_of_memory("a worker process was killed, most often because memory ran out") from error
+        except Exception as error:
+            if ran_out_of_memory(error):
+                raise out_of_memory("memory ran out") from error
+            raise
 
     def _finished_of(self, waiting: deque[_Task]) -> list[tuple[_Task, _Result | WorkerError]]:
         if self._executor is None:
@@ -114,6 +173,12 @@ class Workers(Generic[_Task, _Result]):
                 self._running[self._executor.submit(self._work, task)] = task
 
 
+def out_of_memory(what: str) -> WorkerError:
+    """The error where memory ran out, or has most likely; what: which of them."""
+    hint = "the same command continues with what is missing; fewer --workers need less memory"
+    return WorkerError(what, hint=hint)
+
+
 def worker_count(workers: int | None) -> int:
     """How many processes: as many as asked for, one per core for None. UsageError for fewer than one."""
     if workers is None:
@@ -131,11 +196,14 @@ def say_stopping(kind: type[BaseException] | None, unfinished: int) -> None:
 
 @contextlib.contextmanager
 def held_interrupts() -> Iterator[None]:
-    """Hold Ctrl-C back until the block ends; processes started in it never see one, not even while they import."""
+    """Hold Ctrl-C back until the block ends; processes started in it never see one, not even while they import.
+
+    The signals that ask to end are held back, too; a process that is started in it has to let them in again.
+    """
     if sys.platform == "win32":
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *_ENDING})
     try:
         yield
     finally:
@@ -146,6 +214,8 @@ def _begin(set_up: Callable[[], object] | None) -> None:
     """Prepare a worker process: deaf to Ctrl-C, which the terminal sends to every process, and with one thread."""
     threading.Thread(target=end_with_parent, name="parent", daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
     use_one_thread()
     hand_over_quickly()
     if set_up:

@@ -43,6 +43,7 @@ from avgate.apps.serve.work import open_place
 from avgate.apps.serve.workers.crew import Crew
 from avgate.core.console import console
 from avgate.core.errors import AvgateError, UsageError
+from avgate.core.processes import Ended
 from avgate.core.text import reason
 
 log = logging.getLogger("avgate.serve")
@@ -260,7 +261,7 @@ def serve(settings: Settings) -> None:
         app = create_app(settings, store, folder, Crew(store, folder, settings))
         server = AppServer(app, settings)
         threading.Thread(target=_ask_early, args=(settings, app.state.served.ending)).start()
-        with contextlib.suppress(KeyboardInterrupt):
+        with contextlib.suppress(KeyboardInterrupt, Ended):  # uvicorn hands on what has ended it
             server.run(sockets=[listener])
     console.say("stopped; what waits goes on with the next start")
 
