@@ -5,9 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
-import tempfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +14,7 @@ import torch
 from avgate.apps.export.hush import hushed
 from avgate.apps.export.program import Program
 from avgate.core.errors import AvgateError, UsageError
+from avgate.core.scratch import no_room, place_of_others, scratch_folder
 from avgate.core.text import reason
 from avgate.features.onnx_file import load_onnxruntime
 
@@ -99,9 +98,12 @@ def as_int8(whole: bytes, metadata: Mapping[str, str]) -> bytes:
     load_onnxruntime()
     from onnxruntime.quantization import quantize_dynamic
 
-    with tempfile.TemporaryDirectory() as folder, hushed():
-        path = Path(folder) / "int8.onnx"
-        quantize_dynamic(onnx.load_model_from_string(whole), path, per_channel=True)
+    with scratch_folder() as folder, place_of_others(folder), hushed():
+        path = folder / "int8.onnx"
+        try:
+            quantize_dynamic(onnx.load_model_from_string(whole), path, per_channel=True)
+        except OSError as error:
+            raise no_room(f"the int8 weights can't be written ({reason(error)})") from error
         return _described(onnx.load(path), metadata)
 
 
