@@ -8,9 +8,12 @@ import math
 import pandas as pd
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save
 from torch import nn
 
 from avgate.core.errors import CheckpointError, OutputError, UsageError
+from avgate.core.sealed import write_sealed
 from avgate.models.overrides import override
 from avgate.models.recipe import to_plain
 from avgate.training.run_state import RunState
@@ -170,3 +173,27 @@ def test_a_full_disk_leaves_the_state_of_the_epoch_before(tmp_path):
 
     assert RunState.load(tmp_path, IDENTITY).epoch == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["history.csv", "resume.safetensors"]
+
+
+def test_the_state_of_a_later_version_is_refused(tmp_path):
+    trained(1)[2].save(tmp_path)
+    path = tmp_path / "resume.safetensors"
+    with safe_open(path, "pt") as file:
+        about = json.loads(file.metadata()["avgate"]) | {"averaged": True}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+    write_sealed(path, save(tensors, {"avgate": json.dumps(about)}))
+
+    with pytest.raises(CheckpointError, match="another version of avgate wrote it: this one doesn't know 'averaged'"):
+        RunState.load(tmp_path, IDENTITY)
+
+
+def test_a_run_that_is_killed_between_its_files_has_the_history_of_all_its_epochs_in_the_end(tmp_path, monkeypatch):
+    model, optimizer, state = trained(1)
+    state.save(tmp_path)
+    after = state.next(model, optimizer, 0.5, 0.9)
+    monkeypatch.setattr("avgate.training.run_state.write_sealed", lambda *_: pytest.fail("killed"))
+    with pytest.raises(pytest.fail.Exception):
+        after.save(tmp_path)
+
+    assert RunState.load(tmp_path, IDENTITY).epoch == 1, "so that its second epoch is done again"
+    assert pd.read_csv(tmp_path / "history.csv")["epoch"].tolist() == [1, 2]

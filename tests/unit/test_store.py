@@ -8,9 +8,10 @@ import json
 import numpy as np
 import pytest
 from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save, save_file
 
 from avgate.core.errors import FeatureError, OutputError
+from avgate.core.sealed import write_sealed
 from avgate.core.timeline import Grid
 from avgate.features.store import FeatureStore, source_fingerprint
 from tests.tiny import disk_full_after, make_track
@@ -129,6 +130,18 @@ def header_of_another_version(path):
     )
 
 
+def later_version(path, header=(), tensors=()):
+    """Sealed and whole, with more in it than this version knows."""
+    with safe_open(path, "np") as file:
+        about = json.loads(file.metadata()["avgate"]) | dict(header)
+    write_sealed(path, save(load_file(path) | dict(tensors), {"avgate": json.dumps(about)}))
+
+
+def another_seal(path):
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b'"seal":', b'"sael":'))
+
+
 def folder(path):
     path.unlink()
     path.mkdir()
@@ -142,6 +155,9 @@ SPOILT = [
     pytest.param(checkpoint_like, id="checkpoint"),
     pytest.param(header_is_no_table, id="foreign header"),
     pytest.param(header_of_another_version, id="another version"),
+    pytest.param(lambda p: later_version(p, {"unit": "percent"}), id="later version's header"),
+    pytest.param(lambda p: later_version(p, (), {"scale": np.ones(3)}), id="later version's tensor"),
+    pytest.param(another_seal, id="another seal"),
     pytest.param(folder, id="folder"),
 ]
 
@@ -229,6 +245,35 @@ def test_find_says_what_to_run_where_nothing_was_extracted(store):
         store.find("facemesh-aa")
     assert caught.value.where == str(store.root)
     assert "avgate extract" in caught.value.hint
+
+
+def test_find_takes_what_fits_this_version_alone(store):
+    for model in ("model-v1", "model-v2"):
+        store.write("clip", f"facemesh-aa-{model}", make_track("video", 4), SOURCE)
+
+    assert store.find("facemesh-aa", lambda key: key.endswith("-v2")) == "facemesh-aa-model-v2"
+    with pytest.raises(
+        FeatureError, match=r"only those of another version: facemesh-aa-model-v1, facemesh-aa-model-v2"
+    ):
+        store.find("facemesh-aa", lambda key: key.endswith("-v3"))
+
+
+def test_features_of_another_recording_than_the_one_that_is_known_are_not_read(store):
+    store.write("clip", KEY, make_track("audio", 4), SOURCE)
+
+    assert len(store.read("clip", KEY, SOURCE).values) == 4
+    with pytest.raises(FeatureError, match="features of another recording") as caught:
+        store.read("clip", KEY, "another source!!")
+    assert "avgate extract" in caught.value.hint
+
+
+def test_a_manifest_that_is_right_is_not_written_again_and_one_that_is_not_is(store):
+    store.write("a", KEY, make_track("audio", 4), SOURCE)
+    manifest = store.write_manifest()
+    right, stamp = manifest.read_bytes(), manifest.stat().st_ino
+    assert store.write_manifest().stat().st_ino == stamp
+    manifest.write_bytes(right + b"x")
+    assert store.write_manifest().read_bytes() == right
 
 
 def test_find_does_not_guess_between_two_face_models(store):

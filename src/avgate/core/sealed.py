@@ -11,13 +11,14 @@ other.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from hashlib import sha256
 from typing import Any, TypeVar
 
 from avgate.core.files import atomic_write
 from avgate.core.kinds import fits
 from avgate.core.places import Address, Place, place, size_of
+from avgate.core.text import quoted
 
 _Tensor = TypeVar("_Tensor")
 
@@ -123,7 +124,10 @@ def read_header(path: str | Place, size: int | None = None) -> dict[str, Any]:
 
 
 def description(
-    metadata: Mapping[str, str], kinds: Mapping[str, Any] | None = None, name: str = "avgate"
+    metadata: Mapping[str, str],
+    kinds: Mapping[str, Any] | None = None,
+    name: str = "avgate",
+    more: Collection[str] | None = None,
 ) -> dict[str, Any]:
     """What a file says of itself in its metadata, a JSON object.
 
@@ -131,10 +135,11 @@ def description(
         metadata: the file's.
         kinds: what must be in the object -> a type hint that it must fit; nothing unless given.
         name: where in the metadata the object is.
+        more: what else may be in the object; None allows anything.
 
     Raises:
         KeyError: it says nothing, or a part is missing.
-        ValueError: it is no JSON object, nested too deep, or a part is of another kind.
+        ValueError: it is no JSON object, nested too deep, or a part is of another kind, or of a later version.
     """
     try:
         found = json.loads(metadata[name])
@@ -145,7 +150,16 @@ def description(
     for part, kind in (kinds or {}).items():
         if not fits(found[part], kind):
             raise ValueError(f"its '{part}' is of another kind than avgate writes")
+    if more is not None:
+        refuse_unknown(found, {*(kinds or {}), *more})
     return found
+
+
+def refuse_unknown(parts: Iterable[str], known: Collection[str]) -> None:
+    """ValueError where a file has parts that this version doesn't know: they might change what the others mean."""
+    unknown = sorted({*parts} - {*known})
+    if unknown:
+        raise ValueError(f"another version of avgate wrote it: this one doesn't know '{quoted(unknown[0])}'")
 
 
 def _head(path: Place, size: int) -> tuple[int, bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,11 +10,13 @@ from functools import cached_property
 import numpy as np
 
 from avgate.core.errors import CorpusError, FeatureError, choose
+from avgate.core.files import is_file
 from avgate.core.types import Clip, FeatureTrack, LabelTrack
 from avgate.corpora.base import SPLITS, Corpus
+from avgate.faces import made_by_this_code
 from avgate.features.base import kind_of
 from avgate.features.registry import build_backbones
-from avgate.features.store import FeatureStore
+from avgate.features.store import FeatureStore, source_fingerprint
 from avgate.inference.clip import ClipFeatures, on_common_grid
 from avgate.labels.tracks import labels_on_grid
 from avgate.models.checkpoint import FeatureSpec
@@ -53,13 +56,19 @@ class Reader:
     def _keys(self) -> list[str]:
         """Each backbone's key in the store; cached, since a deep backbone hashes its weights for it."""
         backbones = build_backbones(self.recipe.backbones, self.recipe.label_rate)
-        return [self.store.find(f"{kind_of(b.name)}-{b.fingerprint}") for b in backbones]
+        return [
+            self.store.find(
+                f"{kind_of(b.name)}-{b.fingerprint}", made_by_this_code if b.modality == "video" else lambda key: True
+            )
+            for b in backbones
+        ]
 
     def tracks(self, clip: Clip) -> list[FeatureTrack]:
         """A clip's features in the order of the recipe's backbones; FeatureError where they are missing."""
         brought = self.corpus.tracks(clip)
         if brought is None:
-            return [self.store.read(clip.name, key) for key in self._keys]
+            source = _source(clip)
+            return [self.store.read(clip.name, key, source) for key in self._keys]
         by_name = {track.backbone: track for track in brought}
         what = f"feature set in the corpus '{self.corpus.name}'"
         return [choose(what, name, by_name) for name in self.recipe.backbones]
@@ -68,6 +77,18 @@ class Reader:
         """A clip's features on the common grid, and what they are; FeatureError where they are missing or unusable."""
         tracks = self.tracks(clip)
         return on_common_grid(clip.name, tracks, self.recipe.grid), tuple(FeatureSpec.of(t) for t in tracks)
+
+
+def _source(clip: Clip) -> str | None:
+    """The fingerprint that a clip's features must be of; None where that can't be told, or would take long.
+
+    Features may be used without their recordings. Those with crops are images by the thousand.
+    """
+    if clip.crops is not None or not is_file(clip.video):
+        return None
+    with contextlib.suppress(OSError):
+        return source_fingerprint(clip.video)
+    return None
 
 
 def load_examples(

@@ -4,7 +4,7 @@ from avgate.faces.crop_folder import crop_files, track_crops
 from avgate.faces.engines import LONGEST_SIDE
 from avgate.faces.model_file import find_face_model
 from avgate.faces.person import Person, find_person
-from avgate.faces.tracker import FaceTracker, LiveTracker, face_fingerprint, part_of
+from avgate.faces.tracker import FaceTracker, LiveTracker, face_fingerprint, made_by_this_code, part_of
 
 __all__ = [
     "LONGEST_SIDE",
@@ -15,6 +15,7 @@ __all__ = [
     "face_fingerprint",
     "find_face_model",
     "find_person",
+    "made_by_this_code",
     "part_of",
     "track_crops",
 ]

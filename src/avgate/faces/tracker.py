@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -56,6 +57,11 @@ def face_fingerprint(model: str | Path | None = None, every: int = 1) -> str:
         digest = sha256_of(file)
         source = ("task" if digest == SHA256 else "othertask") + digest[:12]
     return f"{source}-mediapipe{version('mediapipe')}-v{CODE_VERSION}{f'-every{every}' if every > 1 else ''}"
+
+
+def made_by_this_code(fingerprint: str) -> bool:
+    """Whether tracks with a fingerprint of `face_fingerprint`, or what ends with it, come from this code version."""
+    return re.search(rf"-v{CODE_VERSION}(-every\d+)?$", fingerprint) is not None
 
 
 class FaceTracker:

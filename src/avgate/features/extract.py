@@ -14,6 +14,7 @@ from avgate.core.console import console, progress
 from avgate.core.errors import AvgateError, FeatureError, MediaError, OutputError, PlaceError
 from avgate.core.files import make_folder
 from avgate.core.places import Address, Place, place
+from avgate.core.scratch import remove_abandoned
 from avgate.core.types import Clip
 from avgate.faces import face_fingerprint
 from avgate.features.base import Backbone, kind_of
@@ -44,6 +45,8 @@ def _extract_clip(
         wanted = [(b, store_key(b, face_model, faces_every)) for b in build_backbones(names, rate)]
         _refuse_other_machine(store, keys, [key for _, key in wanted])
         missing = [(b, key) for b, key in wanted if not store.has(clip.name, key, source)]
+        if not missing:  # somebody else who extracts into this store came first
+            return ()
         backbones, recording = [b for b, _ in missing], open_recording(clip.video)
         extracted = extract_tracks(recording, backbones, face_model, crops=clip.crops, faces_every=faces_every)
         for (_, key), track in zip(missing, extracted.tracks, strict=True):
@@ -128,10 +131,11 @@ def extract(
                 console.say((f"{error.where}: {error.what}; it is extracted again", "yellow"))
             if missing:
                 todo.append(clip)
-    if not todo and not failed and (store.root / "manifest.csv").is_file():
-        return 0
-    for key in keys:
-        make_folder(store.root / key)
+    for folder in (store.root / key for key in keys):
+        if todo or failed:
+            make_folder(folder)
+        elif isinstance(folder, Path):
+            remove_abandoned(folder)
     count = engine.count(workers, len(todo))
     work = partial(
         _extract_clip,
@@ -154,7 +158,7 @@ def extract(
                     for note in notes:
                         console.say((f"{clip.name}:", "yellow"), f" {note}")
                 bar.advance(task)
-    except BaseException:
+    except (Exception, KeyboardInterrupt):  # whoever ends it by a signal doesn't wait for lists
         with contextlib.suppress(OutputError, PlaceError):  # whatever stopped it comes first
             store.write_manifest()
         raise

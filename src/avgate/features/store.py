@@ -12,10 +12,12 @@ is extracted again.
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -26,9 +28,9 @@ import numpy as np
 from avgate.core.errors import FeatureError
 from avgate.core.files import make_folder, write_csv
 from avgate.core.places import Address, Place, place
-from avgate.core.scratch import PREFIX
-from avgate.core.sealed import description, read_header, read_sealed, write_sealed
-from avgate.core.text import reason
+from avgate.core.scratch import PREFIX, remove_abandoned
+from avgate.core.sealed import description, read_header, read_sealed, refuse_unknown, write_sealed
+from avgate.core.text import as_cell, reason
 from avgate.core.timeline import LONGEST_S, Grid
 from avgate.core.types import FeatureTrack
 
@@ -42,6 +44,14 @@ _HEADER = dict.fromkeys(("clip", "backbone", "modality", "fingerprint", "source"
     "columns": list[str],
 }
 """What a file says of itself, and of which kind that is."""
+
+_COLUMNS = ("clip", "backbone", "key", "file", "rate", "steps", "source")
+"""Of the manifest."""
+
+_LOOKS = 3
+"""How often it is looked whether the manifest is right, at most."""
+
+_TENSORS = ("values", "present", "active")
 
 
 def source_fingerprint(path: Path, crops: Path | None = None) -> str:
@@ -148,19 +158,37 @@ class FeatureStore:
         write_sealed(path, whole)
         return path
 
-    def read(self, clip: str, key: str) -> FeatureTrack:
-        """Read a track; FeatureError where it is missing, damaged, empty or of another clip."""
-        return _read(self.path(clip, key), clip)[1]
+    def read(self, clip: str, key: str, source: str | None = None) -> FeatureTrack:
+        """Read a track; FeatureError where it is missing, damaged, empty or of another clip.
 
-    def find(self, prefix: str) -> str:
-        """The only key with this prefix; FeatureError where there are none or several."""
+        Args:
+            clip: its name.
+            key: the backbone's.
+            source: the media file's fingerprint, where it is known; features of another one are a FeatureError, too.
+        """
+        path = self.path(clip, key)
+        header, track = _read(path, clip)
+        if source not in (None, header["source"]):
+            what = "these are the features of another recording than the one that the clip has now"
+            raise FeatureError(what, where=path, hint="run `avgate extract`, which makes them anew")
+        return track
+
+    def find(self, prefix: str, fits: Callable[[str], bool] = lambda key: True) -> str:
+        """The only key with this prefix that fits; FeatureError where there are none or several.
+
+        Args:
+            prefix: how the key begins.
+            fits: whether features under a key are those of this version of avgate.
+        """
         if isinstance(self.root, Address):
-            keys = [name for name in self.root.folders() if name.startswith(prefix)]
+            found = [name for name in self.root.folders() if name.startswith(prefix)]
         else:
-            keys = sorted(p.name for p in self.root.glob(f"{prefix}*") if p.is_dir())
+            found = sorted(p.name for p in self.root.glob(f"{prefix}*") if p.is_dir())
+        keys = [key for key in found if fits(key)]
         if not keys:
+            others = f", only those of another version: {', '.join(found)}" if found else ""
             raise FeatureError(
-                f"there are no features '{prefix}'",
+                f"there are no features '{prefix}'{others}",
                 where=self.root,
                 hint="run `avgate extract` with the same recipe first, or give their folder by --store",
             )
@@ -173,10 +201,19 @@ class FeatureStore:
         return keys[0]
 
     def write_manifest(self) -> Place:
-        """List every track in ROOT/manifest.csv whose header is as it was written; the values aren't read for it."""
+        """List every track in ROOT/manifest.csv whose header is as it was written; the values aren't read for it.
+
+        A list that is right already isn't written. Whoever has written it looks once more: where several extract at the
+        same time, it may have listed what was there before another one's last file, and replaced that one's list.
+        """
         manifest = self.root / "manifest.csv"
-        rows = [row for row in self._rows() if row is not None]
-        write_csv(manifest, ("clip", "backbone", "key", "file", "rate", "steps", "source"), rows)
+        if isinstance(self.root, Path):
+            remove_abandoned(self.root)
+        for _ in range(_LOOKS):
+            rows = [row for row in self._rows() if row is not None]
+            if _listed(manifest) == [[as_cell(str(cell)) for cell in row] for row in rows]:
+                break
+            write_csv(manifest, _COLUMNS, rows)
         return manifest
 
     def _rows(self) -> Iterator[list[object] | None]:
@@ -189,6 +226,15 @@ class FeatureStore:
         else:
             files = (path.relative_to(self.root).as_posix() for path in self.root.glob("*/*.safetensors"))
             yield from map(partial(_row, self.root), sorted(filter(_is_kept, files), key=_parts))
+
+
+def _listed(manifest: Place) -> list[list[str]] | None:
+    """The rows of a store's list, each with the cells that are in it; None where there is no such list."""
+    try:
+        titles, *rows = csv.reader(io.StringIO(manifest.read_bytes().decode(), newline=""))
+    except (OSError, ValueError, csv.Error):
+        return None
+    return rows if titles == [*_COLUMNS] else None
 
 
 def _parts(file: str) -> list[str]:
@@ -227,6 +273,7 @@ def _read(path: Place, clip: str | None = None) -> tuple[dict[str, Any], Feature
     try:
         metadata, tensors = read_sealed(path, load)
         header = _header(metadata)
+        refuse_unknown(tensors, _TENSORS)
         track = FeatureTrack(
             values=tensors["values"],
             present=tensors["present"],
@@ -255,8 +302,7 @@ def _read(path: Place, clip: str | None = None) -> tuple[dict[str, Any], Feature
 
 
 def _header(metadata: dict[str, str]) -> dict[str, Any]:
-    header = description(metadata, _HEADER)
-    return {name: header[name] for name in _HEADER}
+    return description(metadata, _HEADER, more=())
 
 
 def _unreadable(path: Place, error: Exception) -> FeatureError:

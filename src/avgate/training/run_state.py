@@ -134,10 +134,11 @@ class RunState:
             "history": self.history,
             "restarts": self.restarts,
         }
-        whole = save({k: v.contiguous() for k, v in tensors.items()}, {"avgate": json.dumps(about)})
-        write_sealed(run / "resume.safetensors", whole)
         titles = ("epoch", "loss", "validation_ccc")
         write_csv(run / "history.csv", titles, ([row[title] for title in titles] for row in self.history))
+        # Last: a run that is killed in between does its last epoch again, and with it the history.
+        whole = save({k: v.contiguous() for k, v in tensors.items()}, {"avgate": json.dumps(about)})
+        write_sealed(run / "resume.safetensors", whole)
 
     @classmethod
     def load(cls, run: Place, identity: dict[str, Any]) -> RunState | None:
@@ -154,7 +155,7 @@ class RunState:
             return None
         try:
             metadata, tensors = read_sealed(path, load)
-            about = description(metadata, _ABOUT)
+            about = description(metadata, _ABOUT, more={"restarts"})
             if not fits(about.setdefault("restarts", 0), int):  # older files have none
                 raise ValueError("its 'restarts' is of another kind than avgate writes")
             parts: dict[str, dict[str, Tensor]] = {"last": {}, "best": {}, "moments": {}}
