@@ -31,3 +31,8 @@ def disk(folder: Path, *options: str) -> Iterator[Path]:
         yield folder
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def remount(folder: Path, *options: str) -> None:
+    """Change a disk's options, such as size=16m or ro."""
+    subprocess.run(["mount", "-o", ",".join(["remount", *options]), str(folder)], check=True)
