@@ -15,7 +15,7 @@ from avgate import Predictor
 from avgate.cli import main
 from avgate.core.errors import CheckpointError, FeatureError, MediaError, OutputError, UsageError
 from avgate.corpora.rendered import Rendered
-from avgate.features.store import FeatureStore
+from avgate.features.store import FeatureStore, source_fingerprint
 from avgate.media import Media
 from avgate.models.checkpoint import load_checkpoint
 from tests.clips import as_cover, cut, greys, make_clip, tone
@@ -185,7 +185,7 @@ def test_features_that_are_missing_or_not_numbers_are_refused_by_clip_and_column
     track = store.read(clip.name, key)
     values = track.values.copy()
     values[7, 3] = np.nan
-    store.write(clip.name, key, replace(track, values=values), "changed")
+    store.write(clip.name, key, replace(track, values=values), source_fingerprint(clip.video))
     said = fails(FeatureError.exit_code, "evaluate", checkpoint, "--data", corpus, "--store", copy)
     assert clip.name in said
     assert track.columns[3] in said
