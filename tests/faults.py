@@ -40,6 +40,11 @@ class Job:
     args: tuple[str, ...]
     out: Path
 
+    @property
+    def alone(self) -> list[str]:
+        """The same in one process, which gives the same."""
+        return [*self.args, *(["--workers", "1"] if "--workers" in self.args else [])]
+
 
 def extract_job(root: Path, data: Path, *more: str) -> Job:
     """Features of a list of clips, in two processes."""

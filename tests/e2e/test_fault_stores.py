@@ -170,9 +170,9 @@ def test_a_clock_that_is_set_back_again_and_again_changes_no_byte(clips, tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.skipif(not FAKETIME.is_file(), reason="libfaketime isn't installed")
-@pytest.mark.parametrize("when", ["@1971-01-01 00:00:00", "@2099-12-31 23:59:50", "-400d i-3,0"])
+@pytest.mark.parametrize("when", ["@1971-01-01 00:00:00", "-400d i-3,0"])
 def test_processes_with_another_clock_give_the_same_bytes(clips, tmp_path, when):
-    """All of a process, with its native libraries: in the past, over the end of a century, and running backwards."""
+    """All of a process, with its native libraries: in the past, and running backwards."""
     expected = extracted(tmp_path, clips)
     job = extract_job(tmp_path, clips)
     clock = {"LD_PRELOAD": str(FAKETIME), "FAKETIME": when, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}

@@ -17,7 +17,7 @@ import pytest
 
 from avgate.cli import main
 from avgate.core.errors import WorkerError
-from tests.clips import greys, make_clip, tone
+from tests.clips import make_clip, tone
 from tests.faults import (
     KILLS,
     Job,
@@ -55,7 +55,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def jobs(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Callable[[Path], Job]]:
     """Verb -> its job below a folder."""
     store = tmp_path_factory.mktemp("store")
-    main([*extract_job(store, clips).args])
+    main(extract_job(store, clips).alone)
     features = "--store", str(store / "out")
     videos = recordings(tmp_path_factory.mktemp("videos"))
     checkpoint = make_checkpoint().save(tmp_path_factory.mktemp("model") / "checkpoint.safetensors")
@@ -80,7 +80,7 @@ def undisturbed(jobs, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str
     def of(verb: str) -> dict[str, bytes]:
         if verb not in known:
             job = jobs[verb](tmp_path_factory.mktemp(verb))
-            main([*job.args])
+            main(job.alone)
             known[verb] = files(job.out)
         return known[verb]
 
@@ -92,7 +92,7 @@ def finish(job: Job, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(tempfile, "tempdir", str(root / "temporary"))
         patch.setattr("avgate.core.scratch._looked_into", set())
-        main([*job.args])
+        main(job.alone)
 
 
 SPREAD_S = {"extract": 1.5, "train": 2.0, "compare": 3.0, "predict": 3.0, "export": 3.0}
@@ -123,20 +123,20 @@ def test_a_verb_that_a_signal_ends_leaves_nothing_half_done_and_ends_as_if_undis
     assert not list((tmp_path / "temporary").iterdir())
 
 
+@pytest.fixture(scope="module")
+def long_sounds(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two sounds of some minutes."""
+    folder = tmp_path_factory.mktemp("long")
+    sound = {"sound": [(0.0, tone(400.0, rate=16_000))], "sound_rate": 16_000, "sound_codec": "pcm_s16le"}
+    return [make_clip(folder / f"{name}.wav", layout="mono", **sound) for name in "xy"]
+
+
 @pytest.fixture
-def long_job(tmp_path: Path, clips: Path) -> tuple[Job, Path]:
+def long_job(tmp_path: Path, clips: Path, long_sounds: list[Path]) -> tuple[Job, Path]:
     """An extraction of the four clips and of two that take long; and the list, which `shorten` changes."""
     root = Path(shutil.copytree(clips.parent, tmp_path / "own"))
-    for name in "xy":
-        make_clip(
-            root / "videos" / f"{name}.mp4", greys(2), sound=[(0.0, tone(1500.0, rate=16_000))], sound_rate=16_000
-        )
-    edit(
-        root / "manifest.csv",
-        lambda rows: rows.extend(
-            {**rows[0], "clip": name, "video": f"videos/{name}.mp4", "labels": ""} for name in "xy"
-        ),
-    )
+    more = [{"clip": path.stem, "video": str(path), "labels": ""} for path in long_sounds]
+    edit(root / "manifest.csv", lambda rows: rows.extend([rows[0] | row for row in more]))
     job = extract_job(tmp_path, root / "manifest.csv")
     return Job(tuple(arg.replace("logmel", "egemaps") for arg in job.args), job.out), root / "manifest.csv"
 
@@ -173,7 +173,7 @@ def test_sigterm_ends_workers_in_the_midst_of_a_clip_at_once(long_job, tmp_path,
     assert not leftovers(tmp_path)
     done = {path: path.stat().st_mtime_ns for path in job.out.glob("*/*.safetensors")}
     shorten(manifest)
-    main([*job.args])
+    main(job.alone)
     assert {path: path.stat().st_mtime_ns for path in job.out.glob("*/*.safetensors")} == done
 
 
@@ -197,7 +197,7 @@ def test_a_worker_out_of_memory_is_told_and_what_is_finished_is_kept(long_job, t
     assert not leftovers(tmp_path)
     assert begun(job)
     shorten(manifest)
-    main([*job.args])
+    main(job.alone)
     assert len((job.out / "manifest.csv").read_text().splitlines()) >= 5
 
 
