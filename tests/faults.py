@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -181,5 +182,5 @@ def _without(value, name: str):
 
 
 def leftovers(*folders: Path) -> list[Path]:
-    """What is unfinished or temporary in folders."""
-    return [path for folder in folders for path in folder.rglob("*") if ".avgate-" in path.name]
+    """What is half-written or temporary in folders; what predict keeps of a recording to go on from is neither."""
+    return [path for folder in folders for path in folder.rglob("*") if re.match(r"\.avgate-[0-9a-f]{12}", path.name)]
