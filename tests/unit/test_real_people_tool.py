@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,6 +17,8 @@ from avgate.core.metrics import bootstrap_groups
 from avgate.core.timeline import Grid
 from avgate.core.types import FeatureTrack
 from avgate.corpora.emodb import SPEAKERS
+from avgate.faces import face_fingerprint
+from avgate.features.base import kind_of
 from avgate.features.face.blendshapes import BLENDSHAPES
 from avgate.features.registry import build_backbones
 from avgate.features.store import FeatureStore
@@ -33,6 +36,10 @@ RECIPE = replace(
 )
 EMOTIONS = {"happiness": (0.8, 0.5), "anger": (-0.5, 0.6), "sadness": (-0.6, -0.3), "neutral": (0.0, 0.0)}
 """Emotion -> what made-up features show of it."""
+
+
+NOTHING = hashlib.sha256(b"0").hexdigest()[:16]
+"""Fingerprint of an empty file, which all of these recordings are."""
 
 
 def rows(folder: Path) -> Iterator[dict[str, object]]:
@@ -99,7 +106,8 @@ def work(tmp_path_factory) -> Path:
         writer.writerows(listed)
     for row in listed:
         for track in tracks(row, random):
-            store.write(str(row["clip"]), f"{track.backbone.split('?')[0]}-{track.fingerprint}", track, "0")
+            faces = f"-{face_fingerprint()}" if track.modality == "video" else ""
+            store.write(str(row["clip"]), f"{kind_of(track.backbone)}-{track.fingerprint}{faces}", track, NOTHING)
     return folder
 
 
@@ -179,7 +187,7 @@ def test_ridge_and_the_rule_rank_people_whose_features_show_the_emotion(work, mo
         stills = [row for row in csv.DictReader(file) if row["source"] == "still" and not row["copy"]]
     shapes = FeatureStore(tmp_path / "shapes")
     for row in stills:
-        shapes.write(row["clip"], "blendshapes-0", blendshapes(row), "0")
+        shapes.write(row["clip"], f"blendshapes-0-{face_fingerprint()}", blendshapes(row), NOTHING)
     for folder in (work / "features").iterdir():
         (tmp_path / "shapes" / folder.name).symlink_to(folder)
     given = (work, tmp_path / "shapes")
