@@ -191,6 +191,7 @@ def test_ctrl_c_keeps_what_has_begun_and_leaves_no_process(place, plain):
     assert all(place.kept[name] == plain[name] for name in kept)
 
 
+@pytest.mark.long
 def test_no_process_outlives_a_run_that_is_killed(place):
     process = place.extract("--engine", "ray", "--workers", 2)
     awaited(lambda: at_work(process.pid), process)
@@ -261,6 +262,7 @@ def test_a_cluster_makes_the_same_bytes_when_a_worker_and_a_machine_are_lost_and
     assert place.kept == plain
 
 
+@pytest.mark.long
 def test_a_comparison_has_the_same_results(place, corpus):
     def compared(*args: object) -> tuple[dict[str, bytes], object]:
         options = ["--fusions", "concat", "rjca", "--reference", "rjca", "--seeds", 2, "--folds", 0]
@@ -279,6 +281,7 @@ def test_a_comparison_has_the_same_results(place, corpus):
     assert compared("--workers", 2, "--engine", "ray") == plain
 
 
+@pytest.mark.long
 def test_predictions_are_the_same(place, corpus):
     videos = [str(path) for path in sorted(corpus.rglob("*.mp4"))[:2]]
 

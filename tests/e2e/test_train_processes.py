@@ -72,7 +72,7 @@ def test_whatever_ends_one_process_ends_all_and_one_process_goes_on(corpus, tmp_
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     signal.signal(signal.SIGINT, before)
-    wait_for(lambda: (run / "history.csv").is_file())
+    wait_for(lambda: (run / "resume.safetensors").is_file())
     ranks = [p for p in psutil.Process(process.pid).children() if "spawn_main" in " ".join(p.cmdline())]
     assert len(ranks) == 2
     end(process, ranks)

@@ -33,8 +33,8 @@ PART_S = 600.0
 
 
 def part_of(time_s: float) -> int:
-    """Number of the part of a recording that a time lies in."""
-    return int(time_s // PART_S)
+    """Number of the part of a recording that a time lies in; what comes before 0 s belongs to the first."""
+    return max(0, int(time_s // PART_S))
 
 
 def face_fingerprint(model: str | Path | None = None, every: int = 1) -> str:
