@@ -296,12 +296,12 @@ def predict(video: Path, out: Path) -> None:
     """What `avgate predict` does."""
     from avgate.apps.predict.many import predict as run
 
-    run([video], out)
+    run([video], out, anew=True)
 
 
 def command(*given: object) -> None:
     """`avgate predict` in a process of its own."""
-    line = [sys.executable, "-m", "avgate", "predict", *map(str, given)]
+    line = [sys.executable, "-m", "avgate", "predict", "--anew", *map(str, given)]
     subprocess.run(line, check=True, stderr=subprocess.DEVNULL)
 
 
@@ -316,7 +316,7 @@ print(os.waitstatus_to_exitcode(status), usage.ru_maxrss)
 
 def peak_memory(video: Path, out: Path) -> float:
     """Highest resident memory in MB of `avgate predict` in a process of its own."""
-    line = [sys.executable, "-m", "avgate", "predict", str(video), "--out", str(out)]
+    line = [sys.executable, "-m", "avgate", "predict", "--anew", str(video), "--out", str(out)]
     done = subprocess.run([sys.executable, "-c", _LAUNCH, *line], capture_output=True, text=True, check=True)
     code, peak = map(int, done.stdout.split())
     if code:
