@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from typing import Any
 
 import av
 import numpy as np
-from run import ROOT, SIZES, git_commit, make_video, peak_memory
+from run import ROOT, SIZES, git_commit, machine, make_video, peak_memory
 
 from avgate.core.types import CROP_SIZE, MESH_POINTS, SAMPLE_RATE, FaceTrack, Trace, VideoFrame, Waveform
 from avgate.features.audio.chunks import HOP, Chunks
@@ -59,7 +58,7 @@ def main() -> None:
         "",
         f"Made by `{' '.join(['python benchmarks/length.py', *sys.argv[1:]])}` (`make bench`).",
         "",
-        f"Machine: {platform.machine()}, {os.cpu_count()} cores, {platform.system()}.",
+        machine(),
         f"Python {platform.python_version()}.",
         f"avgate {git_commit()}, the default weights.",
         f"Recordings are made up: {FPS} frames a second with random points as faces, and noise as sound. Decoders,",

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from live_clips import PLAYS, clips_of, play
-from run import ROOT, git_commit
+from run import ROOT, git_commit, machine
 
 from avgate.features.registry import build_backbones
 from avgate.features.stats import FeatureStats
@@ -79,7 +79,7 @@ def main() -> None:
         "",
         f"Made by `{' '.join(['python benchmarks/live.py', *sys.argv[1:]])}` (`make bench`), which measured all of it.",
         "",
-        f"Machine: {platform.machine()}, {os.cpu_count()} cores, {platform.system()}.",
+        machine(),
         f"Python {platform.python_version()}, torch {torch.__version__}.",
         f"avgate {git_commit()}.",
         "",

@@ -58,7 +58,7 @@ def main() -> None:
             "",
             f"Made by `{' '.join(['python benchmarks/run.py', *sys.argv[1:]])}` (`make bench`).",
             "",
-            f"Machine: {platform.machine()}, {os.cpu_count()} cores, {platform.system()}.",
+            machine(),
             f"Python {platform.python_version()}, avgate {git_commit()}, the default weights.",
             f"Videos: {FPS} fps, from {source}.",
             f"Medians of {given.repeats} rounds; in each, everything is measured once.",
@@ -322,6 +322,11 @@ def peak_memory(video: Path, out: Path) -> float:
     if code:
         raise SystemExit(f"{' '.join(line)} failed with {code}")
     return peak / (1024 if platform.system() == "Linux" else 1024**2)
+
+
+def machine() -> str:
+    """The machine that was measured on, in a sentence."""
+    return f"Machine: {platform.machine()}, {os.cpu_count()} cores, {platform.system()}."
 
 
 def git_commit() -> str:

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 import psutil
-from run import ROOT, git_commit, make_video
+from run import ROOT, git_commit, machine, make_video
 from serve_streams import CORES, on_cores, played
 
 from avgate.apps.serve.settings import Settings
@@ -77,7 +77,7 @@ def main() -> None:
         "",
         f"Made by `{' '.join(['python benchmarks/serve.py', *sys.argv[1:]])}` (`make bench`), which measured all this.",
         "",
-        f"Machine: {platform.machine()}, {os.cpu_count()} cores, {platform.system()}.",
+        machine(),
         f"Python {platform.python_version()}.",
         f"avgate {git_commit()}, the weights that come with it.",
         f"`avgate serve` has {CORES} cores; its clients are another process on the same machine.",

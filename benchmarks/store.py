@@ -19,13 +19,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from run import ROOT, git_commit
+from run import ROOT, git_commit, machine
 
 from avgate.core.timeline import Grid
 from avgate.core.types import Clip, FeatureTrack, LabelTrack, Modality
 from avgate.evaluation.examples import Example
 from avgate.features.store import FeatureStore
-from avgate.inference.estimator import on_common_grid
+from avgate.inference.clip import on_common_grid
 from avgate.labels.tracks import labels_on_grid
 from avgate.models.checkpoint import FeatureSpec
 from avgate.models.recipes import recipe_named
@@ -58,7 +58,7 @@ def main() -> None:
         "",
         f"Made by `{' '.join(['python benchmarks/store.py', *sys.argv[1:]])}` (`make bench`), which measured all this.",
         "",
-        f"Machine: {platform.machine()}, {os.cpu_count()} cores, {platform.system()}.",
+        machine(),
         f"Python {platform.python_version()}.",
         f"avgate {git_commit()}.",
         f"{given.clips} clips of {given.minutes:g} min at {RATE:g} frames per second, "

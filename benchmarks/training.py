@@ -6,7 +6,6 @@ make bench            # or: python benchmarks/training.py [--repeats 9] [--out d
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 import statistics
 import sys
@@ -20,7 +19,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from plain import Plain, Trainer
-from run import ROOT, git_commit
+from run import ROOT, git_commit, machine
 
 from avgate.core.types import Clip, LabelTrack
 from avgate.evaluation.examples import Example
@@ -73,7 +72,7 @@ def main() -> None:
         "",
         f"Made by `{' '.join(['python benchmarks/training.py', *sys.argv[1:]])}` (`make bench`).",
         "",
-        f"Machine: {platform.machine()}, {os.cpu_count()} cores, {platform.system()}.",
+        machine(),
         f"Python {platform.python_version()}, torch {torch.__version__}, one thread.",
         f"avgate {git_commit()}.",
         "",

@@ -20,6 +20,7 @@ from zipfile import ZipFile
 import psutil
 
 from tests.clips import greys, make_clip, tone
+from tests.waiting import wait_until
 
 KILLS = int(os.environ.get("FAULT_KILLS", "1"))
 """How often each command is ended by each signal."""
@@ -109,14 +110,6 @@ def running(job: Job, root: Path, *before: str, env: dict[str, str] | None = Non
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def wait_until(true, seconds: float = 120.0) -> None:
-    """Wait for something to be true; an AssertionError if it takes too long."""
-    until_s = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < until_s, "it never was"
-        time.sleep(0.01)
-
-
 def members(session: int) -> list[psutil.Process]:
     """The processes of a session that still run."""
     found = []
@@ -133,7 +126,7 @@ def ended_by(job: Job, root: Path, sign: signal.Signals, dice: random.Random, sp
     No process of it is left then.
     """
     with running(job, root) as process:
-        wait_until(lambda: job.out.is_dir() or process.poll() is not None)
+        wait_until(lambda: job.out.is_dir() or process.poll() is not None, 120.0)
         time.sleep(dice.uniform(0.0, spread_s))
         process.send_signal(sign)
         _, said = process.communicate(timeout=120)

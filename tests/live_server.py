@@ -7,9 +7,9 @@ import json
 import socket
 import struct
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from avgate.core.types import VideoFrame, Waveform
+from tests import waiting
 
 NO_DEFLATE: dict[str, Any] = {"compression": None, "max_size": None}
 
@@ -73,12 +74,7 @@ def served(models: Mapping[str, Path | None], **limits: float) -> Iterator[Serve
         server.stop()
 
 
-def wait_until(true: Any, longest_s: float = 20.0) -> None:
-    """Until something is true; an error where it isn't in that time."""
-    until_s = time.monotonic() + longest_s
-    while not true():
-        assert time.monotonic() < until_s, "it never came true"
-        time.sleep(0.01)
+wait_until = partial(waiting.wait_until, longest_s=20.0)
 
 
 def jpeg(image: np.ndarray, **more: Any) -> bytes:

@@ -32,10 +32,10 @@ from tests.faults import (
     recordings,
     running,
     train_job,
-    wait_until,
 )
 from tests.own_corpus import edit, write_own_corpus
 from tests.tiny import make_checkpoint
+from tests.waiting import wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -160,7 +160,7 @@ def begun(job: Job) -> bool:
 def test_sigterm_ends_workers_in_the_midst_of_a_clip_at_once(long_job, tmp_path, who):
     job, manifest = long_job
     with running(job, tmp_path) as process:
-        wait_until(lambda: begun(job))
+        wait_until(lambda: begun(job), 120.0)
         if who == "the command":
             process.send_signal(signal.SIGTERM)
         else:
@@ -181,7 +181,7 @@ def test_sigterm_ends_workers_in_the_midst_of_a_clip_at_once(long_job, tmp_path,
 def test_a_worker_out_of_memory_is_told_and_what_is_finished_is_kept(long_job, tmp_path, how):
     job, manifest = long_job
     with running(job, tmp_path) as process:
-        wait_until(lambda: begun(job))
+        wait_until(lambda: begun(job), 120.0)
         worker = workers_of(process)[0]
         if how == "killed":  # as the system does where memory runs out
             worker.send_signal(signal.SIGKILL)

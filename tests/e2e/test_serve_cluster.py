@@ -8,7 +8,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -20,12 +20,15 @@ import pytest
 
 pytest.importorskip("fastapi", reason='the server needs pip install "avgate[serve]"')
 
+from functools import partial
+
 from avgate.apps.serve.jobs import Job, JobStore, Options
 from avgate.cli import main
 from tests.clips import make_clip, tone
 from tests.e2e.test_serve_http import ask
 from tests.postgres import new_database, postgres
 from tests.serving import Site, hashed
+from tests.waiting import wait_until
 from tests.web_server import BYTES, TUS, coded, free_port, wait_until_ready
 
 pytestmark = [
@@ -124,11 +127,7 @@ def busy(site: Site, machine: Machine) -> list[str]:
         return [row[0] for row in connection.execute(look, [f"{machine.pid}-%"]).fetchall()]
 
 
-def wait(true: Callable[[], object], longest_s: float = 60) -> None:
-    end_s = time.monotonic() + longest_s
-    while not true():
-        assert time.monotonic() < end_s
-        time.sleep(0.02)
+wait = partial(wait_until, longest_s=60)
 
 
 class Watch:
@@ -222,7 +221,7 @@ def test_two_servers_and_two_workers_of_which_one_is_killed_lose_no_job_and_do_n
         (machines if victim == "worker" else servers)[0].kill()
         accepted = {name: done.result() for name, done in sent.items()}
     jobs = [Job(job_id, name, len(contents[name]), Options()) for name, job_id in accepted.items()]
-    wait(lambda: watch.all_ended(jobs), 120)
+    wait(lambda: watch.all_ended(jobs), longest_s=120)
     time.sleep(0.5)
     watch.all_ended(jobs)
     assert watch.ends.keys() == set(accepted.values())

@@ -9,8 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -18,6 +17,7 @@ import pytest
 
 import avgate
 from avgate.cli import main
+from tests.waiting import wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -35,13 +35,6 @@ def options(corpus: Path, run: Path, epochs: int) -> list[str]:
 
 def rows(run: Path) -> list[str]:
     return (run / "history.csv").read_text().splitlines()[1:]
-
-
-def wait_for(what: Callable[[], object], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def kill_second(command: subprocess.Popen, ranks: list[psutil.Process]) -> None:
@@ -72,7 +65,7 @@ def test_whatever_ends_one_process_ends_all_and_one_process_goes_on(corpus, tmp_
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     signal.signal(signal.SIGINT, before)
-    wait_for(lambda: (run / "resume.safetensors").is_file())
+    wait_until(lambda: (run / "resume.safetensors").is_file(), 120)
     ranks = [p for p in psutil.Process(process.pid).children() if "spawn_main" in " ".join(p.cmdline())]
     assert len(ranks) == 2
     end(process, ranks)
@@ -81,7 +74,7 @@ def test_whatever_ends_one_process_ends_all_and_one_process_goes_on(corpus, tmp_
     assert said.startswith(words)
     assert len(said.splitlines()) <= 2
     # Where nobody asks how orphans ended, they stay in the list.
-    wait_for(lambda: all(not p.is_running() or p.status() == psutil.STATUS_ZOMBIE for p in ranks), 20)
+    wait_until(lambda: all(not p.is_running() or p.status() == psutil.STATUS_ZOMBIE for p in ranks), 20)
     done = rows(run)
     assert 0 < len(done) < epochs
 

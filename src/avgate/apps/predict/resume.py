@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,21 +31,28 @@ def origin(predictor: Predictor, video: Path, fps: float | None, person: Person 
     Raises:
         OSError: the recording can't be read.
     """
-    checkpoint = predictor.estimator.checkpoint
-    sees = any(backbone.modality == "video" for backbone in predictor.backbones)
-    about: dict[str, Any] = {
-        "versions": {name: version(name) for name in ("avgate", "av", "numpy", "torch")},
+    about = _about(predictor) | {
         "name": video.resolve().name,
         "recording": source_fingerprint(video),
+        "person": None if person is None else person.text,
+        "fps": fps,
+    }
+    return hashlib.sha256(json.dumps(json_values(about), sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def _about(predictor: Predictor) -> dict[str, Any]:
+    """What all recordings of a predictor have in common; cached, since all weights are read for it."""
+    checkpoint = predictor.estimator.checkpoint
+    sees = any(backbone.modality == "video" for backbone in predictor.backbones)
+    return {
+        "versions": {name: version(name) for name in ("avgate", "av", "numpy", "torch")},
         "weights": checkpoint.fingerprint,
         "checkpoint": checkpoint.about,
         "backbones": {backbone.name: backbone.fingerprint for backbone in predictor.backbones},
         "faces": face_fingerprint(predictor.face_model, predictor.faces_every) if sees else None,
         "level": predictor.estimator.level,
-        "person": None if person is None else person.text,
-        "fps": fps,
     }
-    return hashlib.sha256(json.dumps(json_values(about), sort_keys=True).encode()).hexdigest()
 
 
 class Beside:
