@@ -7,6 +7,7 @@ import platform
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import psutil
 import pytest
 
 from avgate.core.errors import WorkerError
-from avgate.core.processes import Workers, few_heaps, give_memory_back, resident_mb
+from avgate.core.processes import Workers, few_heaps, give_memory_back, limit_memory, resident_mb
 
 
 def state(_: int) -> tuple[int, int, str, bool]:
@@ -56,10 +57,11 @@ def test_an_error_of_the_work_ends_it():
 SCRIPT = """
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 
-from avgate.core.processes import Workers, few_heaps, give_memory_back, resident_mb
+from avgate.core.processes import Workers, few_heaps, give_memory_back, limit_memory, resident_mb
 
 FOLDER = Path(sys.argv[1])
 
@@ -150,6 +152,18 @@ def _held_mb(_: int) -> list[int]:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries decide themselves")
+def without_memory(_: int) -> None:
+    """Wait for ever, as Python does for a thread that begins where no memory is left."""
+    limit_memory(1, 1 << 30)
+    threading.Event().wait()
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="other systems don't limit data as they map it")
+def test_a_worker_that_waits_for_ever_without_memory_ends():
+    with Workers(without_memory, 2) as pool, pytest.raises(WorkerError, match="memory ran out"):
+        list(pool.run([1]))
+
+
 def test_memory_that_is_free_between_what_is_held_is_given_back():
     with Workers(_held_mb, 2) as pool:
         for _, (before, free, after) in pool.run(range(2)):

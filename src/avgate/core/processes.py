@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import errno
 import gc
+import mmap
 import os
 import signal
 import sys
@@ -27,6 +28,9 @@ from avgate.core.scratch import remove_what_workers_left
 
 _NO_MEMORY = ("bad_alloc", "allocate", "insufficient memory", "out of memory", "can't start new thread")
 """What errors of native libraries say where memory ran out."""
+
+_LOOK_S, _LEAST_BYTES = 1.0, 1 << 20
+"""How often a worker looks whether it can go on, in seconds, and what it must get: what Python asks the system for."""
 
 _M_ARENA_MAX = -8
 """The number of that option in glibc's malloc.h."""
@@ -244,13 +248,17 @@ def use_one_thread() -> None:
 
 
 def end_with_parent() -> None:
-    """End this process as soon as the one that started it is gone.
+    """End this process as soon as the one that started it is gone, or no memory at all is left.
 
-    A killed process can't tell its workers, and they would wait for tasks for ever.
+    A killed process can't tell its workers, and they would wait for tasks for ever. So would a worker that begins a
+    thread for which there is no memory: Python waits for the thread, and the thread can't say that it failed.
     """
     parent = parent_process()
     assert parent is not None
-    connection.wait([parent.sentinel])
+    own = {} if sys.platform == "win32" else {"flags": mmap.MAP_PRIVATE}  # limits don't count shared memory
+    with contextlib.suppress(MemoryError, OSError):
+        while not connection.wait([parent.sentinel], _LOOK_S):
+            mmap.mmap(-1, _LEAST_BYTES, **own).close()
     os._exit(1)
 
 
