@@ -41,7 +41,7 @@ def main() -> None:
     """Run all measurements and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=2.0, help="length of the 360p videos that are timed")
-    parser.add_argument("--videos", type=int, default=4, help="how many of them are in the folder")
+    parser.add_argument("--videos", type=int, default=8, help="how many of them are in the folder")
     parser.add_argument(
         "--long-minutes", type=float, default=20.0, help="length of the video for the comparison of memory"
     )

@@ -6,6 +6,7 @@ import re
 import zipfile
 from contextlib import closing, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -218,6 +219,22 @@ def test_frames_in_which_no_face_is_looked_for_are_said(ana):
     extracted = extract_tracks(film, build_backbones(["facemesh"], FPS))
     assert extracted.face.tolist() == [True, False]
     assert any("1 of 2 frames have a side of over 32,766 pixels" in note for note in extracted.notes)
+
+
+def test_the_bundled_model_gives_to_the_bit_what_mediapipes_own_solution_gives(ana, bundled_mesh):
+    images = [scene((ana, 100 + 9 * i, 40, 250)) for i in range(6)]
+    images[3] = np.zeros_like(images[3])
+    options = {"max_num_faces": 1, "min_detection_confidence": 0.5, "min_tracking_confidence": 0.5}
+    with (
+        engines.open_engine(None) as engine,
+        mediapipe.solutions.face_mesh.FaceMesh(refine_landmarks=True, **options) as mesh,
+    ):
+        for image in images:
+            found, own = engine.follow(image, 0.0), mesh.process(image).multi_face_landmarks
+            assert (found is None) == (own is None) == (not image.any())
+            if found is not None:
+                points = np.array([(point.x, point.y, point.z) for point in own[0].landmark], np.float32)
+                assert np.array_equal(found.mesh, points * np.float32([640, 360, 640]))
 
 
 def test_repeated_and_very_close_timestamps_are_tracked(ana, either_model):
@@ -516,7 +533,8 @@ def test_the_speaker_is_followed_throughout_and_the_bystander_is_counted(clips_d
 @pytest.fixture
 def no_bundle(monkeypatch, tmp_path):
     """As with mediapipe from 0.10.30 on, with an empty cache, and no network."""
-    monkeypatch.delattr(mediapipe, "solutions", raising=False)
+    package = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr(model_file, "find_spec", {"mediapipe": package}.get)
     monkeypatch.delenv("AVGATE_FACE_MODEL", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(model_file, "URL", (tmp_path / "not there").as_uri())

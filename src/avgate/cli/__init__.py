@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sys
 from typing import Annotated, Any, Union
@@ -56,6 +57,8 @@ def main(args: list[str] | None = None) -> None:
     from avgate.core.console import console
     from avgate.core.processes import Ended, orderly_end, out_of_memory, ran_out_of_memory
 
+    # What numpy multiplies here is small; its second thread would only wait for more, at the cost of a core.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     args = sys.argv[1:] if args is None else args
     if args == ["--version"]:
         from importlib.metadata import version

@@ -214,6 +214,10 @@ def write_csv(path: Place, titles: Iterable[str], rows: Iterable[Iterable[object
 
 def json_values(value: object) -> Any:
     """A value as strict JSON can hold it: NaN and Inf become None, other objects their text."""
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f":  # at once: traces have millions of numbers
+        values = value.astype(np.float64).astype(object)
+        values[~np.isfinite(value)] = None
+        return values.tolist()
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if isinstance(value, Mapping):

@@ -6,9 +6,9 @@ import hashlib
 import os
 import urllib.request
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
-from avgate.core.console import quiet_native
 from avgate.core.errors import ModelFileError, OutputError
 from avgate.core.files import atomic_write, make_folder, sha256_of
 from avgate.core.text import reason
@@ -45,9 +45,9 @@ def find_face_model(given: str | Path | None = None) -> Path | None:
 
 def has_bundled_mesh() -> bool:
     """Whether the installed mediapipe bundles its face mesh; releases from 0.10.30 on don't."""
-    with quiet_native():
-        import mediapipe
-    return hasattr(getattr(mediapipe, "solutions", None), "face_mesh")
+    package = find_spec("mediapipe")  # not imported: that takes a second, which a process may not need
+    folders = (package and package.submodule_search_locations) or ()
+    return any(Path(folder, "python", "solutions", "face_mesh.py").is_file() for folder in folders)
 
 
 def _checked(path: Path, source: str) -> Path:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import cache
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +44,29 @@ def low_level_descriptors(samples: np.ndarray) -> np.ndarray:
     return rows
 
 
+@cache
+def _binding() -> tuple[Any, Path]:
+    """OpenSMILE's own binding to its library, and the folder of its settings.
+
+    The rest of the package needs pandas, which takes longer to load than half a minute of sound to analyse.
+    """
+    package = find_spec("opensmile")
+    assert package is not None
+    assert package.origin is not None
+    core = Path(package.origin).parent / "core"
+    spec = spec_from_file_location("opensmile_binding", core / "lib.py")
+    assert spec is not None
+    assert spec.loader is not None
+    binding = module_from_spec(spec)
+    spec.loader.exec_module(binding)
+    return binding, core / "config"
+
+
 class _Instance:
     """openSMILE, set up once and reset after each run: to set it up takes as long as half a second of sound."""
 
     def __init__(self) -> None:
-        import opensmile
-        from opensmile.core.lib import OpenSMILE
-
-        own = Path(opensmile.__file__).parent / "core" / "config"
+        binding, own = _binding()
         files = {
             "source": "shared/standard_external_wave_input.conf.inc",
             "gemaps": "gemaps/v01b/GeMAPSv01b_core.lld.conf.inc",
@@ -61,7 +78,7 @@ class _Instance:
         }
         options: dict[str, Any] = {option: own / file for option, file in files.items()}
         options |= {"sampleRate": SAMPLE_RATE, "nBits": 16, "sinkLevel": "lld", "blockSize": _ROWS}
-        self._smile, self.runs = OpenSMILE(), 0
+        self._smile, self.runs = binding.OpenSMILE(), 0
         self._smile.initialize(str(_SETTINGS), options)
 
     def __call__(self, samples: np.ndarray) -> np.ndarray:
