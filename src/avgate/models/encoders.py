@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from avgate.models.convolution import is_fast, joined, rectified
+from avgate.models.dropout import Dropout
 from avgate.models.memory import Memory, Remembering
 
 Activation = Literal["relu", "leaky_relu"]
@@ -157,7 +158,7 @@ class TcnBlock(nn.Module):
         self.first = MaskedConv(in_dim, out_dim, config.kernel, dilation, config.causal)
         self.second = MaskedConv(out_dim, out_dim, config.kernel, dilation, config.causal)
         self.skip = nn.Conv1d(in_dim, out_dim, 1) if in_dim != out_dim else nn.Identity()
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.slope = _SLOPES[config.activation]
 
     def forward(self, x: Tensor, mask: Tensor, memory: Memory | None = None) -> Tensor:
@@ -175,13 +176,13 @@ class TcnBlock(nn.Module):
         return joined(hidden, skipped, absent, self.slope)
 
     def _rectified(self, layer: MaskedConv, x: Tensor, absent: Tensor) -> Tensor:
-        conv, kept, noise = layer.conv, 1.0, None
-        if self.training and self.dropout.p:
-            kept = 1 - self.dropout.p
-            # Drawn in the order of forward's dropout, so that both take the same random numbers.
-            noise = x.new_empty(x.shape[1], conv.out_channels, len(x)).bernoulli_(kept).permute(2, 0, 1)
+        # Drawn in the order of forward's dropout, so that both take the same random numbers.
+        conv, noise = layer.conv, self.dropout.noise((x.shape[1], layer.conv.out_channels, len(x)), x)
+        scale = 1.0
+        if noise is not None:
+            noise, scale = noise.permute(2, 0, 1), self.dropout.scale
         before, (dilation,) = layer.padding[0], conv.dilation
-        how = {"before": before, "dilation": dilation, "slope": self.slope, "scale": 1 / kept}
+        how = {"before": before, "dilation": dilation, "slope": self.slope, "scale": scale}
         return rectified(x, conv.weight, conv.bias, absent, noise, **how)
 
     def activation(self, x: Tensor) -> Tensor:
@@ -249,7 +250,7 @@ class Recurrent(Remembering):
     def __init__(self, unit: type[nn.GRU] | type[nn.LSTM], in_dim: int, config: GruConfig):
         super().__init__()
         self.project = nn.Linear(in_dim, config.dim)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         dim, layers = config.dim if config.causal else config.dim // 2, range(config.layers)
         self.state = dim
         self.forward_units = nn.ModuleList(unit(config.dim, dim, batch_first=True) for _ in layers)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from avgate.models.dropout import Dropout
 from avgate.models.encoders import EncoderConfig, TcnConfig, build_encoder
 from avgate.models.finetune import FinetuneConfig, Tuned
 from avgate.models.fusions import FusionOutput, build_fusion, fusion_class
@@ -104,7 +105,7 @@ class Model(nn.Module):
                 for m in self.modalities
             }
         )
-        self.dropout = nn.Dropout(config.head_dropout)
+        self.dropout = Dropout(config.head_dropout)
         self.head = nn.Linear(self.fusion.out_dim, targets)
         alone = self.modalities if config.unimodal_heads else ()
         self.unimodal = nn.ModuleDict({m: nn.Linear(encoders[m].dim, targets) for m in alone})

@@ -14,6 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from avgate.models.dropout import Dropout
 from avgate.models.fusions.base import Fusion, FusionOutput
 from avgate.models.fusions.blocks import attend
 
@@ -68,7 +69,7 @@ class CrossmodalLayer(nn.Module):
         self.forward_norm = nn.LayerNorm(dim)
         self.widen = nn.Linear(dim, config.expansion * dim)
         self.narrow = nn.Linear(config.expansion * dim, dim)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, source: Tensor, present: Tensor) -> Tensor:
         """[b L d_m] from x [b L d_m], the source's features [b L d_n] and the source's presence [b L]."""

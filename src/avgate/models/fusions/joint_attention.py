@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from avgate.models.dropout import Dropout
 from avgate.models.fusions.base import joint
 from avgate.models.fusions.mixing import DecayMixing, TimeMixing, WindowMixing, first_of, time_mixing
 from avgate.models.memory import Memory
@@ -114,7 +115,7 @@ class JointCrossAttention(nn.Module):
         super().__init__()
         self.mixing = time_mixing(config.time_mixing, window, config.reach, (dim, joint_dim), self.biased)
         self.scale = config.scale
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.add_weights(config, dim, joint_dim)
 
     def add_weights(self, config: JointAttentionConfig, dim: int, joint_dim: int) -> None:

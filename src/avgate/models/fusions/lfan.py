@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from avgate.core.errors import UsageError
+from avgate.models.dropout import Dropout
 from avgate.models.fusions.base import Fusion, FusionOutput
 from avgate.models.fusions.blocks import attend
 from avgate.models.memory import Memory
@@ -87,7 +88,7 @@ class Lfan(Fusion):
         self.value = nn.ModuleDict({m: nn.Linear(dim, config.dim, bias=released) for m, dim in dims.items()})
         self.norm = nn.LayerNorm(every) if released else nn.ModuleDict({m: nn.LayerNorm(config.dim) for m in dims})
         self.out = nn.Linear(every, every) if released and config.heads > 1 else None
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], memory: Memory | None = None
