@@ -7,10 +7,12 @@ import pytest
 from av import AudioFrame
 from av.audio.resampler import AudioResampler
 
+from avgate.core.errors import MediaError
 from avgate.core.types import SAMPLE_RATE
 from avgate.media import InMemory, Media
 from avgate.media.channels import Mixer, mix_weights
 from tests.clips import greys, make_clip, tone
+from tests.recordings import write_sound
 from tests.sounds import noise, speech
 
 CANCELS = "The channels of the sound cancel each other out"
@@ -30,6 +32,18 @@ def test_a_voice_in_the_middle_of_stereo_keeps_its_level(tmp_path: Path, codec: 
     heard, notes = mixed(tmp_path / "a.mkv", np.stack([loud, loud]), sound_codec=codec)
     np.testing.assert_allclose(heard, loud, atol=1e-3)
     assert notes == []
+
+
+@pytest.mark.parametrize("seconds", [1, 20], ids=("when all is read", "in the middle"))
+def test_more_channels_than_can_be_mixed_are_an_error_that_says_so(tmp_path: Path, seconds: int):
+    path = write_sound(tmp_path / "sound.aiff", tone(float(seconds), SAMPLE_RATE, 300.0))
+    damaged = bytearray(path.read_bytes())
+    at = damaged.index(b"COMM") + 8  # the number of channels, in AIFF
+    damaged[at : at + 2] = (257).to_bytes(2, "big")
+    path.write_bytes(damaged)
+    with pytest.raises(MediaError, match="sound can't be mixed to mono") as error:
+        list(Media(path).sound())
+    assert "ffmpeg -ac 1" in error.value.hint
 
 
 def framed(samples: np.ndarray, rate: int = SAMPLE_RATE) -> AudioFrame:

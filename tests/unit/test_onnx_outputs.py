@@ -92,6 +92,12 @@ class TestImages:
         (last,) = build_backbones([f"onnx_image:{path}?layout=last"], 10.0)
         assert len(last.columns) == shape[-1]
 
+    def test_numbers_too_large_to_average_make_absent_steps_and_no_warning(self, tmp_path, capfd):
+        huge = np.full((5, 8), 3e38, np.float32)
+        found = seen(f"onnx_image:{write(tmp_path / 'm.onnx', huge, ['n', 5, 8])}", faces(5, size=SIDE))
+        assert not found.present.any()
+        assert not "".join(capfd.readouterr())
+
     def test_one_number_per_face_is_one_column(self, tmp_path):
         found = seen(f"onnx_image:{write(tmp_path / 'm.onnx', np.array(0.5), ['n'])}", faces(5, size=SIDE))
         assert found.columns == ("out0",)

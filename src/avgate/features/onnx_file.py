@@ -89,7 +89,8 @@ class OnnxModel:
                     what = f"the shape {list(out.shape)} of output {name} doesn't tell which axis holds its columns"
                     hint = "write ?layout=first for [n columns ...], or ?layout=last for [n ... columns]"
                     raise UsageError(what, where=self.path, hint=hint)
-                out = out.mean(tuple(range(2, out.ndim) if decided else range(1, out.ndim - 1)))
+                with np.errstate(over="ignore", invalid="ignore"):  # such steps are absent
+                    out = out.mean(tuple(range(2, out.ndim) if decided else range(1, out.ndim - 1)))
             found.append(out)
         return np.concatenate(found, 1)
 

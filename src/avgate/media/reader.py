@@ -6,6 +6,7 @@ import heapq
 import math
 from collections import defaultdict, deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -175,18 +176,27 @@ class Media:
             streams = choose_streams(container, self.path)
             if streams.audio is None:
                 return
-            pieces = Pieces(max(1, round(chunk_s * SAMPLE_RATE)))
+            pieces, layout = Pieces(max(1, round(chunk_s * SAMPLE_RATE))), ""
             for frame in self._decoded(container, streams, streams.audio):
-                try:
+                layout = frame.layout.name
+                with self._mixing(layout):
                     done = pieces.push(frame)
-                except av.FFmpegError as error:
-                    what = f"its {frame.layout.name} sound can't be mixed to mono ({reason(error)})"
-                    raise MediaError(what, where=self.path, hint="convert it with ffmpeg -ac 1") from error
                 yield from done
-            yield from pieces.close()
+            with self._mixing(layout):
+                done = pieces.close()
+            yield from done
             self.sound_end_s = pieces.end_s
             for note in pieces.notes():
                 self._note(note)
+
+    @contextmanager
+    def _mixing(self, layout: str) -> Iterator[None]:
+        """Turn what FFmpeg says of sound that can't be mixed, resampled or both into a MediaError."""
+        try:
+            yield
+        except av.FFmpegError as error:
+            what = f"its {layout} sound can't be mixed to mono ({reason(error)})"
+            raise MediaError(what, where=self.path, hint="convert it with ffmpeg -ac 1") from error
 
     def _every(self, pictures: bool) -> Iterator[tuple[float, Any]]:
         """Times of all frames in seconds, with their pictures if these are wanted; none of a sound file."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -52,7 +53,7 @@ class Crops:
     def __init__(self, config: CropsConfig, name: str = "crops"):
         self.config, self.name, self.grid = config, name, Grid(config.rate)
         self.causal = config.causal
-        self.columns = tuple(f"p{i}" for i in range(config.size**2 * 3))
+        self.columns = _columns(config.size)
 
     @property
     def fingerprint(self) -> str:
@@ -62,6 +63,12 @@ class Crops:
     def start(self) -> CropsExtraction:
         """Begin a clip."""
         return CropsExtraction(self)
+
+
+@cache
+def _columns(size: int) -> tuple[str, ...]:
+    """Names of the pixels' columns; made once, since there are tens of thousands."""
+    return tuple(f"p{i}" for i in range(size**2 * 3))
 
 
 class CropsExtraction(CellExtraction):
