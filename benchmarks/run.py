@@ -60,14 +60,15 @@ def main() -> None:
             "",
             machine(),
             f"Python {platform.python_version()}, avgate {git_commit()}, the default weights.",
-            f"Videos: {FPS} fps, from {source}.",
+            f"Videos: {FPS} fps; {given.minutes:g} min of 360p, {given.minutes / 4:g} min of 1080p; from {source}.",
             f"Medians of {given.repeats} rounds; in each, everything is measured once.",
             "",
             *speed(folder, given.minutes, given.videos, given.repeats),
             *between(folder / "video.mp4", given.minutes),
             *memory({given.minutes: folder / "video.mp4", given.long_minutes: folder / "long.mp4"}, folder / "mem"),
             "See also [live use](benchmarks-live.md), [the server](benchmarks-serve.md),",
-            "[the feature store](benchmarks-store.md) and [time against length](benchmarks-length.md).",
+            "[the feature store](benchmarks-store.md), [time against length](benchmarks-length.md),",
+            "[training](benchmarks-training.md) and [many workers](benchmarks-scale.md).",
             "",
         ]
     given.out.write_text("\n".join(lines))
@@ -165,7 +166,7 @@ def between(video: Path, minutes: float) -> list[str]:
         "",
         "Against n = 1, of the same video: how far the face's box is off, in % of its width; how far valence and",
         "arousal are off (on their scale from -1 to 1), on average, at most, and as a share of how much they vary",
-        "(their standard deviation).",
+        "(their standard deviation). Times are of estimates alone, without files.",
         "",
         "| n | times real time | box, % | estimate, mean | at most | share | no face |",
         "|---|---|---|---|---|---|---|",
@@ -330,11 +331,14 @@ def machine() -> str:
 
 
 def git_commit() -> str:
-    """The commit that was measured."""
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown commit"
+    """The commit that was measured; pages don't count as changes to it."""
+    commit = _git("describe", "--always")
+    changed = _git("status", "--porcelain", "--", "src", "benchmarks", "constraints.txt")
+    return f"{commit or 'unknown commit'}{' with changes' if changed else ''}"
+
+
+def _git(*line: str) -> str:
+    return subprocess.run(["git", *line], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from avgate.cli import main
 from avgate.core.errors import AvgateError, MediaError, UsageError
 from avgate.core.types import SAMPLE_RATE
 from avgate.corpora.rendered import Rendered
+from avgate.faces import model_file
 from avgate.media import Media
 from tests.clips import greys, tone
 from tests.own_corpus import write_rows
@@ -63,6 +64,17 @@ def test_sound_an_image_and_a_folder_of_images_have_rows_estimates_and_reports(t
     assert "The images have no sound." in page
     assert rows["valence"].notna().all()
     assert page.count("<video") == 1
+
+
+def test_sound_needs_no_face_model_and_what_is_said_of_the_weights_is_said_once(tmp_path, voice, monkeypatch, capfd):
+    monkeypatch.setattr(model_file, "find_spec", lambda name: None)  # as with a mediapipe that bundles none
+    monkeypatch.delenv("AVGATE_FACE_MODEL", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(model_file, "URL", (tmp_path / "not there").as_uri())
+    files = [write_sound(tmp_path / f"{name}.wav", voice) for name in ("one", "two")]
+    main(["predict", *map(str, files), "--out", str(tmp_path / "out"), "--no-report", "--jobs", "1"])
+    assert {path.name for path in (tmp_path / "out").glob("*.csv")} == {"one.csv", "two.csv"}
+    assert capfd.readouterr().err.count("Default weights:") == 1
 
 
 @pytest.mark.slow  # test_sound_files.py reads every format, and the test above predicts from one

@@ -57,11 +57,10 @@ def test_an_error_of_the_work_ends_it():
 SCRIPT = """
 import os
 import sys
-import threading
 import time
 from pathlib import Path
 
-from avgate.core.processes import Workers, few_heaps, give_memory_back, limit_memory, resident_mb
+from avgate.core.processes import Workers
 
 FOLDER = Path(sys.argv[1])
 
@@ -97,6 +96,21 @@ def test_no_worker_outlives_a_process_that_is_killed(tmp_path):
     assert not list(tmp_path.glob("done *")), "they ended in the midst of their work"
 
 
+def begin(folder: Path) -> subprocess.Popen:
+    """The script, in a process group of its own."""
+    (folder / "script.py").write_text(SCRIPT)
+    # Tests that a shell runs in the background ignore Ctrl-C, and so would what they start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(
+        [sys.executable, str(folder / "script.py"), str(folder)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    signal.signal(signal.SIGINT, before)
+    return process
+
+
 def await_workers(folder: Path) -> list[Path]:
     """The files that two workers write when they begin."""
     deadline = time.monotonic() + 60
@@ -108,16 +122,7 @@ def await_workers(folder: Path) -> list[Path]:
 
 @pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals to a process group")
 def test_ctrl_c_finishes_what_has_begun_and_begins_nothing_else(tmp_path):
-    (tmp_path / "script.py").write_text(SCRIPT)
-    # Tests that a shell runs in the background ignore Ctrl-C, and so would what they start.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = subprocess.Popen(
-        [sys.executable, str(tmp_path / "script.py"), str(tmp_path)],
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    signal.signal(signal.SIGINT, before)
+    process = begin(tmp_path)
     await_workers(tmp_path)
     os.killpg(process.pid, signal.SIGINT)
     said = process.stderr.readline()
@@ -128,6 +133,23 @@ def test_ctrl_c_finishes_what_has_begun_and_begins_nothing_else(tmp_path):
     assert "Traceback" not in said
     for what in ("begun", "done"):
         assert {path.name for path in tmp_path.glob(f"{what} *")} == {f"{what} 0", f"{what} 1"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals to a process group")
+@pytest.mark.parametrize("apart_s", [0.0, 0.3], ids=("at once", "a moment later"))
+def test_a_second_ctrl_c_drops_what_has_begun_and_leaves_no_worker(tmp_path, apart_s):
+    process = begin(tmp_path)
+    begun = await_workers(tmp_path)
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.stderr.readline()
+    time.sleep(apart_s)
+    os.killpg(process.pid, signal.SIGINT)
+    said += process.communicate(timeout=60)[1]
+    assert process.returncode == 130, said
+    assert "Ctrl-C again drops it" in " ".join(said.split())
+    assert "Traceback" not in said
+    assert not list(tmp_path.glob("done *"))
+    assert not any(psutil.pid_exists(int(file.read_text())) for file in begun)
 
 
 def test_a_process_that_is_killed_is_told_with_the_likely_cause_and_what_to_do():

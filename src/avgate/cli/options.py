@@ -160,7 +160,9 @@ FaceModel = Annotated[
 ]
 FacesEvery = Annotated[
     int,
-    arg(help="Measure the face in every N-th frame, and interpolate between: about N times as fast.", metavar="N"),
+    arg(
+        help="Measure the face in every N-th frame, and interpolate between: faster (docs/benchmarks.md).", metavar="N"
+    ),
     Within(1, 25, such_as=3),
 ]
 Checkpoints = Annotated[

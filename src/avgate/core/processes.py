@@ -84,7 +84,8 @@ class Workers(Generic[_Task, _Result]):
 
     Ctrl-C, or any other exception in the block: what has begun in other processes is finished, nothing else begins,
     and the exception goes on. So work that must not be lost writes its result to disk itself. With a single worker,
-    Ctrl-C interrupts the work at once. At Ended, and if this process is killed, its workers end at once.
+    Ctrl-C interrupts the work at once. At a second Ctrl-C, at Ended, and if this process is killed, its workers end at
+    once.
 
     Args:
         work: what is done for each task; for other processes, it and the tasks must be picklable.
@@ -109,8 +110,10 @@ class Workers(Generic[_Task, _Result]):
             if kind is not None and issubclass(kind, Ended):
                 self._kill()
             say_stopping(kind, sum(not future.done() for future in self._running))
+            # Not in shutdown: a signal that comes while Python 3.11 joins a thread makes it take the thread for ended.
+            wait(self._running)
             self._executor.shutdown(wait=True, cancel_futures=True)
-        except Ended:
+        except (Ended, KeyboardInterrupt):
             self._kill()
             raise
 
@@ -195,7 +198,9 @@ def worker_count(workers: int | None) -> int:
 def say_stopping(kind: type[BaseException] | None, unfinished: int) -> None:
     """Say what is waited for, where Ctrl-C ends a block in which so many tasks are still being done."""
     if kind is KeyboardInterrupt and unfinished:
-        console.say(f"Stopping once what has begun is done, to keep it (still at work: {unfinished})")
+        console.say(
+            f"Stopping once what has begun is done, to keep it (still at work: {unfinished}); Ctrl-C again drops it"
+        )
 
 
 @contextlib.contextmanager

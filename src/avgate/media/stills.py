@@ -179,7 +179,7 @@ def open_folder(folder: Path, fps: float | None = None) -> Images:
         return _timed(folder, times)
     files = sorted((f for f in folder.iterdir() if _counts(f)), key=lambda file: _natural(file.name))
     if not files:
-        hint = f"give a folder of {', '.join(SUFFIXES)} files, or name the files in it"
+        hint = f"give a folder of {', '.join(SUFFIXES)} files; videos are named one by one, as in {folder.name}/*.mp4"
         raise MediaError("there is no image in this folder", where=folder, hint=hint)
     if fps is None:
         hint = f"give --fps N if they come at a steady rate; else {_TIMES_HINT}"

@@ -135,6 +135,7 @@ def predict(
 def _all(wanted: Wanted, videos: Sequence[Place], workers: int, engine: Engine) -> list[AvgateError]:
     """Predict all recordings, and tell of each; returns why some failed, in their order."""
     failed: dict[Place, AvgateError] = {}
+    told: set[str] = set()  # of the model, say: of one recording is enough
     alone = workers == 1 and engine == LOCAL  # then every recording has a bar of its own
     with (
         nullcontext() if alone else progress() as bar,
@@ -143,7 +144,8 @@ def _all(wanted: Wanted, videos: Sequence[Place], workers: int, engine: Engine) 
         task = bar.add_task("Predicting", total=len(videos)) if bar else None
         for video, done in pool.run(videos):
             if isinstance(done, Summary):
-                done.say(wanted.file(video))
+                done.say(wanted.file(video), told)
+                told.update(done.notes)
             else:
                 failed[video] = done
                 if len(videos) > 1:

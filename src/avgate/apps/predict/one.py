@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from typing import NamedTuple
@@ -43,11 +43,12 @@ class Summary(NamedTuple):
         row = "row" if trace.face_box is None else "frame"
         return cls(trace.source, f"{len(trace)} {row}{'s' * (len(trace) != 1)}", trace.notes)
 
-    def say(self, place: Place) -> None:
-        """Print it; place is the files' path without their suffixes."""
+    def say(self, place: Place, told: Collection[str] = ()) -> None:
+        """Print it; place is the files' path without their suffixes, told the notes that needn't be told again."""
         console.say((self.source, "bold"), f": {self.rows} -> {place}.*")
         for note in self.notes:
-            console.say((f"  {note}", "yellow"))
+            if note not in told:
+                console.say((f"  {note}", "yellow"))
 
 
 def predict_one(

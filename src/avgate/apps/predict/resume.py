@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from avgate.core.errors import OutputError
+from avgate.core.errors import ModelFileError, OutputError
 from avgate.core.files import json_values, make_folder, sha256_of
 from avgate.core.places import Place
 from avgate.core.scratch import PREFIX
@@ -50,9 +50,17 @@ def _about(predictor: Predictor) -> dict[str, Any]:
         "weights": checkpoint.fingerprint,
         "checkpoint": checkpoint.about,
         "backbones": {backbone.name: backbone.fingerprint for backbone in predictor.backbones},
-        "faces": face_fingerprint(predictor.face_model, predictor.faces_every) if sees else None,
+        "faces": _faces(predictor) if sees else None,
         "level": predictor.estimator.level,
     }
+
+
+def _faces(predictor: Predictor) -> str | None:
+    """What face tracks depend on; None where there is no face model, with which only sound can be predicted."""
+    try:
+        return face_fingerprint(predictor.face_model, predictor.faces_every)
+    except ModelFileError:
+        return None
 
 
 class Beside:
