@@ -67,6 +67,46 @@ def test_recordings_whose_results_are_there_are_passed_over_and_only_those(sound
     assert predict(*sounds, *given).count("is there") == 2
 
 
+def test_what_a_link_leads_to_and_what_others_put_beside_is_left_alone(sounds, predict, tmp_path):
+    out, theirs = tmp_path / "out", tmp_path / "theirs"
+    for folder in (out, theirs / "a"):
+        folder.mkdir(parents=True)
+    (theirs / "a" / "note.txt").write_text("mine")
+    (theirs / "a.safetensors").write_text("mine")
+    (out / FOLDER).symlink_to(theirs)
+    for _ in range(2):
+        said = predict(sounds[0], "--no-report")
+        assert "it is a link, which isn't followed; the next run makes all anew" in said
+    assert {path.name: path.read_text() for path in theirs.rglob("*.*")} == {
+        "note.txt": "mine",
+        "a.safetensors": "mine",
+    }
+    (out / FOLDER).unlink()
+    (out / FOLDER / "a").mkdir(parents=True)
+    (out / FOLDER / "a" / "note.txt").write_text("mine")
+    predict(sounds[0], "--no-report")
+    assert (out / FOLDER / "a" / "note.txt").read_text() == "mine"
+    assert "a.wav is there" in predict(sounds[0], "--no-report")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_pipes_hold_nothing_up(sounds, predict, tmp_path):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "out" / FOLDER).mkdir(parents=True)
+    os.mkfifo(tmp_path / "out" / FOLDER / "a.safetensors")
+    with pytest.raises(SystemExit):
+        predict(tmp_path / "pipe.mp4", sounds[0], "--no-report")
+    assert (tmp_path / "out" / "a.csv").is_file()
+
+
+def test_recordings_that_would_be_written_as_one_file_are_refused(sounds, predict, tmp_path, capfd):
+    other = sounds[1].rename(tmp_path / "a.muse.valence.wav")
+    with pytest.raises(SystemExit):
+        predict(sounds[0], other, "--no-report", "--formats", "csv", "muse")
+    assert "would both be written as a.muse.valence.csv" in " ".join(capfd.readouterr().err.split())
+    assert not list((tmp_path / "out").glob("*.csv"))
+
+
 @pytest.mark.parametrize(
     "change", ["--level=0.8", "--faces-every=2", "--anew", "an edited file", "a missing file", "another recording"]
 )

@@ -190,6 +190,14 @@ def test_machines_that_do_not_know_of_each_other_are_told_how_to(monkeypatch):
         must_begin_others(fabric_of("cpu", "32-true", 2, 2, "auto"))
 
 
+@pytest.mark.parametrize(("name", "given"), [("NODE_RANK", "2"), ("NODE_RANK", "-1"), ("MASTER_PORT", "abc")])
+def test_places_that_no_machine_can_have_are_refused_by_name(monkeypatch, name, given):
+    for variable, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500", "NODE_RANK": "1", name: given}.items():
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(UsageError, match=f"{name}: '{given}' is out of range"):
+        must_begin_others(fabric_of("cpu", "32-true", 2, 2, "auto"))
+
+
 def test_what_lightning_refuses_is_a_usage_error_in_its_words():
     with pytest.raises(UsageError, match=r"training can't begin: .*accelerator='gpus'"):
         fabric_of("gpus", "32-true", 1, 1, "auto")

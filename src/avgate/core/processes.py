@@ -26,7 +26,7 @@ from avgate.core.console import console
 from avgate.core.errors import UsageError, WorkerError
 from avgate.core.scratch import remove_what_workers_left
 
-_NO_MEMORY = ("bad_alloc", "allocate", "insufficient memory", "out of memory", "can't start new thread")
+_NO_MEMORY = ("bad_alloc", "allocate", "insufficient memory", "out of memory", "can't start new thread", "map segment")
 """What errors of native libraries say where memory ran out."""
 
 _LOOK_S, _LEAST_BYTES = 1.0, 1 << 20
@@ -338,7 +338,9 @@ def ran_out_of_memory(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
             return True
-        if isinstance(error, RuntimeError | SystemError) or type(error).__module__.startswith(("cv2", "onnxruntime")):
+        if isinstance(error, RuntimeError | SystemError | ImportError) or type(error).__module__.startswith(
+            ("cv2", "onnxruntime")
+        ):
             said = str(error).lower()
             if any(words in said for words in _NO_MEMORY):
                 return True

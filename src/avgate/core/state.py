@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from avgate.core.files import is_file
 from avgate.core.sealed import read_sealed, write_sealed
 
 _ARRAY = "__array__"
@@ -118,6 +120,8 @@ def read_state(path: str | Path) -> dict[str, Any]:
     """
     from safetensors.numpy import load
 
+    if not is_file(path):  # a pipe may never begin
+        raise FileNotFoundError(errno.ENOENT, "there is no such file", str(path))
     metadata, arrays = read_sealed(path, load)
     if "state" not in metadata:
         raise ValueError("this is no saved state")

@@ -6,7 +6,7 @@ has; a run of the same after one that was cut begins there, and ends with the sa
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -36,12 +36,14 @@ class Kept:
     """
 
     def __init__(self, folder: Path, of: str):
-        self._folder, self._of, self._full = folder, of, False
+        self._folder, self._of = folder, of
+        linked = folder.is_symlink() or folder.parent.is_symlink()
+        self._full = self._closed = linked  # what a link leads to is somebody's
 
     def read(self, side: str) -> list[dict[str, Any]]:
         """The parts of a side in order, up to the first that is missing, damaged or of something else."""
         found: list[dict[str, Any]] = []
-        while True:
+        while not self._closed:
             try:
                 kept = read_state(self._file(side, len(found)))
             except (OSError, ValueError):
@@ -49,6 +51,7 @@ class Kept:
             if kept.get("of") != self._of:
                 return found
             found.append(kept["part"])
+        return found
 
     def write(self, side: str, number: int, part: Mapping[str, Any]) -> None:
         """Keep the next part of a side; where there is no room for it, say so, and keep no more."""
@@ -62,8 +65,12 @@ class Kept:
             console.say((f"{self._folder}: {error.what}; if this run is cut, the next one begins earlier", "yellow"))
 
     def remove(self) -> None:
-        """Remove all parts."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """Remove all parts, and the folder, unless something else is in it."""
+        with contextlib.suppress(OSError):
+            if not self._closed:
+                for part in self._folder.glob("*-[0-9][0-9][0-9][0-9][0-9].safetensors"):
+                    part.unlink()
+                self._folder.rmdir()
 
     def _file(self, side: str, number: int) -> Path:
         return self._folder / f"{side}-{number:05d}.safetensors"

@@ -13,10 +13,12 @@ is extracted again.
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import io
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -71,7 +73,10 @@ def source_fingerprint(path: Path, crops: Path | None = None) -> str:
 
 
 def _add_file(digest: hashlib._Hash, path: Path) -> None:
-    size = path.stat().st_size
+    state = path.stat()
+    if not stat.S_ISREG(state.st_mode):  # it may have no end, or never begin
+        raise OSError(errno.EINVAL, "it isn't a regular file but a device, pipe or socket")
+    size = state.st_size
     digest.update(str(size).encode())
     with path.open("rb") as file:
         if size <= _SAMPLES * _SAMPLE_BYTES:

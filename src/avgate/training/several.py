@@ -100,6 +100,11 @@ def must_begin_others(fabric: Fabric) -> bool:
             "and NODE_RANK, from 0 on"
         )
         raise UsageError("machines must know of each other", where="--nodes", hint=hint)
+    for name, most in (("NODE_RANK", fabric.world_size // processes_here(fabric) - 1), ("MASTER_PORT", 65_535)):
+        given = os.environ.get(name, "0")
+        if not (given.isascii() and given.isdigit() and int(given) <= most):
+            hint = f"give a whole number from 0 to {most}" + (": --nodes, less one" if name == "NODE_RANK" else "")
+            raise UsageError(f"'{given}' is out of range", where=name, hint=hint)
     return True
 
 

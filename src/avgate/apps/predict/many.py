@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
@@ -107,7 +107,6 @@ def predict(
         WorkerError: a process was killed.
         AvgateError: some failed; it says which and why, and all others are written.
     """
-    _refuse_same_names(videos)
     if fps is not None and not any(map(_is_folder, videos)):
         raise UsageError("only folders of images take it", where="--fps", hint="name the folder, or leave --fps out")
     writers = writers_named(formats)
@@ -118,7 +117,9 @@ def predict(
         )
     wanted = Wanted(out, checkpoint, face_model, report, tuple(formats), fps, level, whom, faces_every, anew)
     targets = wanted.predictor.estimator.targets
-    files = {video: results(wanted.file(video), writers, report, targets) for video in videos}
+    pairs = [(video, results(wanted.file(video), writers, report, targets)) for video in videos]
+    _refuse_same_files(pairs)
+    files = dict(pairs)
     with output_folder(out):
         outputs = {f"--out ({file.name})": file for of_one in files.values() for file in of_one}
         refuse_overwriting([v for v in videos if not _is_folder(v)], outputs)
@@ -207,12 +208,14 @@ def _name(video: Place) -> str:
     return video.resolve().name if _is_folder(video) else video.stem
 
 
-def _refuse_same_names(videos: Sequence[Place]) -> None:
-    by_name: dict[str, Place] = {}
-    for video in videos:
-        other = by_name.setdefault(_name(video), video)
-        if other is not video:
-            raise UsageError(
-                f"'{other}' and '{video}' would both be written as {_name(video)}.csv",
-                hint="rename one of them, or predict them into different folders",
-            )
+def _refuse_same_files(pairs: Iterable[tuple[Place, Iterable[Place]]]) -> None:
+    """Refuse recordings that have a file in common, of pairs of one and its files."""
+    taken: dict[Place, Place] = {}
+    for video, files in pairs:
+        for file in files:
+            other = taken.setdefault(file, video)
+            if other is not video:
+                raise UsageError(
+                    f"'{other}' and '{video}' would both be written as {file.name}",
+                    hint="rename one of them, or predict them into different folders",
+                )

@@ -11,11 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from avgate.core.console import console
 from avgate.core.errors import ModelFileError, OutputError
 from avgate.core.files import json_values, make_folder, sha256_of
 from avgate.core.places import Place
 from avgate.core.scratch import PREFIX
 from avgate.core.state import read_state, write_state
+from avgate.core.text import reason
 from avgate.faces import Person, face_fingerprint
 from avgate.features.sides import Kept
 from avgate.features.store import source_fingerprint
@@ -76,6 +78,7 @@ class Beside:
 
     def __init__(self, file: Path, of: str):
         self._results, folder = file.parent, file.parent / FOLDER
+        self._linked = folder.is_symlink()  # what a link leads to is somebody's
         self._record, self._of = folder / f"{file.name}.safetensors", of
         self.parts = Kept(folder / file.name, of)
 
@@ -85,6 +88,8 @@ class Beside:
         Args:
             files: the results, and what each is: a format's name.
         """
+        if self._linked:
+            return False
         try:
             record = read_state(self._record)
             return record["of"] == self._of and all(
@@ -96,18 +101,24 @@ class Beside:
     def done(self, files: Mapping[Place, str]) -> None:
         """Record that these results have been written, all of them; the parts aren't needed any more.
 
-        Without room for the record, the results are made again by the next run.
+        Where the record can't be written, that is told, and the results are made again by the next run.
         """
-        with contextlib.suppress(OutputError, OSError):
+        try:
+            if self._linked:
+                raise OutputError("it is a link, which isn't followed")
             make_folder(self._record.parent)
             written = {file.name: [kind, self._digest(file)] for file, kind in files.items()}
             write_state(self._record, {"of": self._of, "files": written})
+        except (OutputError, OSError) as error:
+            why = error.what if isinstance(error, OutputError) else reason(error)
+            console.say((f"{self._record.parent}: {why}; the next run makes all anew", "yellow"))
         self.parts.remove()
 
     def forget(self) -> None:
         """Let everything be made anew."""
         with contextlib.suppress(OSError):
-            self._record.unlink()
+            if not self._linked:
+                self._record.unlink()
         self.parts.remove()
 
     def _digest(self, file: Place) -> str:
