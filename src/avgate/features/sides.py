@@ -7,6 +7,7 @@ has; a run of the same after one that was cut begins there, and ends with the sa
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,6 +17,7 @@ import numpy as np
 from avgate.core.console import console
 from avgate.core.errors import OutputError
 from avgate.core.files import make_folder
+from avgate.core.scratch import PREFIX
 from avgate.core.state import Stateful, read_state, write_state
 from avgate.core.types import FaceTrack, Waveform
 from avgate.faces import LONGEST_SIDE, part_of
@@ -25,6 +27,10 @@ from avgate.features.steps import Collected
 
 MOMENT_S = 1e-3
 """Seconds that an only frame lasts; less than any step."""
+
+
+_PART = re.compile(r"[a-z]+-\d{5}\.safetensors")
+"""The name of a kept part."""
 
 
 class Kept:
@@ -68,8 +74,9 @@ class Kept:
         """Remove all parts, and the folder, unless something else is in it."""
         with contextlib.suppress(OSError):
             if not self._closed:
-                for part in self._folder.glob("*-[0-9][0-9][0-9][0-9][0-9].safetensors"):
-                    part.unlink()
+                for file in self._folder.iterdir():
+                    if _PART.fullmatch(file.name) or file.name.startswith(PREFIX):
+                        file.unlink()
                 self._folder.rmdir()
 
     def _file(self, side: str, number: int) -> Path:
