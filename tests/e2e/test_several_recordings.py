@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import torch
 
+from avgate import Predictor
 from avgate.cli import main
 from avgate.corpora.rendered import Rendered
+from tests.clips import tone
+from tests.recordings import write_sound
+
+
+def test_an_estimate_is_the_same_to_the_bit_with_any_number_of_threads(tmp_path):
+    """One recording alone has all cores, and several at a time one each."""
+    sound = write_sound(tmp_path / "a.wav", tone(1.0, 16_000))  # so short that threads would share its sums otherwise
+    predictor, before = Predictor(), torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(predictor(sound).raw)
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    for name, values in found[0].items():
+        assert all(np.array_equal(values, other[name]) for other in found), name
 
 
 @pytest.mark.slow

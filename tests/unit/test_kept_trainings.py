@@ -102,16 +102,18 @@ def test_ctrl_c_keeps_the_trainings_that_have_begun_and_begins_no_other(tmp_path
         assert end.wait(10)
         return outcome(), CHECKPOINT
 
-    class Pool(Threads):
-        def shutdown(self, *args, **kwargs):
-            end.set()
-            super().shutdown(*args, **kwargs)
+    really_wait = processes.wait
 
     def ctrl_c(*_, **__):
         begun.wait(10)
+        monkeypatch.setattr(processes, "wait", go_on)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(processes, "ProcessPoolExecutor", Pool)
+    def go_on(*given, **more):
+        end.set()
+        return really_wait(*given, **more)
+
+    monkeypatch.setattr(processes, "ProcessPoolExecutor", Threads)
     monkeypatch.setattr(processes, "wait", ctrl_c)
     monkeypatch.setattr(comparison, "quiet", nullcontext)  # a worker of its own silences itself alone
     monkeypatch.setattr(comparison, "train_and_measure", train)

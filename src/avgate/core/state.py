@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -121,7 +122,7 @@ def read_state(path: str | Path) -> dict[str, Any]:
     from safetensors.numpy import load
 
     if not is_file(path):  # a pipe may never begin
-        raise FileNotFoundError(errno.ENOENT, "there is no such file", str(path))
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     metadata, arrays = read_sealed(path, load)
     if "state" not in metadata:
         raise ValueError("this is no saved state")

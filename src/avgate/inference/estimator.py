@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -59,6 +60,17 @@ class Spreads(NamedTuple):
     estimate: np.ndarray
     centre: np.ndarray
     deviation: np.ndarray
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch compute in one thread: several add up in another order, so that last digits would tell of the cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class Estimator:
@@ -147,7 +159,8 @@ class Estimator:
         Windows of a causal model would each begin without a memory, as no stream does.
         """
         self.model.eval()
-        columns, gates = self._in_parts(clip) if self.causal else self._in_windows(clip)
+        with _one_thread():
+            columns, gates = self._in_parts(clip) if self.causal else self._in_windows(clip)
         evidence = np.any([clip.present[m] for m in self.model.modalities], axis=0)
         columns = np.where(evidence[:, None], columns, np.nan)
         said, of_gates = np.split(columns, [columns.shape[1] - len(gates)], axis=1)
