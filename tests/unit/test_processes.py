@@ -173,7 +173,6 @@ def _held_mb(_: int) -> list[int]:
     return [round(mb) for mb in found]
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries decide themselves")
 def without_memory(_: int) -> None:
     """Wait for ever, as Python does for a thread that begins where no memory is left."""
     limit_memory(1, 1 << 30)
@@ -186,6 +185,7 @@ def test_a_worker_that_waits_for_ever_without_memory_ends():
         list(pool.run([1]))
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries decide themselves")
 def test_memory_that_is_free_between_what_is_held_is_given_back():
     with Workers(_held_mb, 2) as pool:
         for _, (before, free, after) in pool.run(range(2)):
