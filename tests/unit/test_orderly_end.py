@@ -13,12 +13,13 @@ import pytest
 
 from avgate import cli
 from avgate.core.errors import WorkerError
-from avgate.core.processes import Ended, Workers, orderly_end
+from avgate.core.processes import Workers
+from avgate.core.signals import Ended, orderly_end
 from tests.unit.test_processes import SCRIPT, await_workers
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 
-ENDED = SCRIPT.replace("from avgate.core.processes import", "from avgate.core.processes import orderly_end,").replace(
+ENDED = SCRIPT.replace("from avgate", "from avgate.core.signals import orderly_end\nfrom avgate").replace(
     "        with Workers(work, 2) as pool:", "        with orderly_end(), Workers(work, 2) as pool:"
 )
 

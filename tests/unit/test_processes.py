@@ -136,7 +136,14 @@ def test_ctrl_c_finishes_what_has_begun_and_begins_nothing_else(tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals to a process group")
-@pytest.mark.parametrize("apart_s", [0.0, 0.3], ids=("at once", "a moment later"))
+@pytest.mark.parametrize(
+    "apart_s",
+    [
+        pytest.param(0.0, id="at once"),
+        pytest.param(0.3, id="a moment later"),
+        *(pytest.param(n * 1e-4, marks=pytest.mark.slow, id=f"{n / 10} ms later") for n in range(1, 20)),
+    ],
+)
 def test_a_second_ctrl_c_drops_what_has_begun_and_leaves_no_worker(tmp_path, apart_s):
     process = begin(tmp_path)
     begun = await_workers(tmp_path)

@@ -55,7 +55,8 @@ def main(args: list[str] | None = None) -> None:
     Ctrl-C ends with 130, and the signals that ask to end with 128 and their number: SIGTERM with 143.
     """
     from avgate.core.console import console
-    from avgate.core.processes import Ended, orderly_end, out_of_memory, ran_out_of_memory
+    from avgate.core.processes import out_of_memory, ran_out_of_memory
+    from avgate.core.signals import Ended, orderly_end
 
     # What numpy multiplies here is small; its second thread would only wait for more, at the cost of a core.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -199,7 +199,7 @@ def live(
 def _keeping_rows() -> Iterator[None]:
     """Ctrl-C within it, or a signal that asks to end, says what is kept; a stream can't be continued."""
     from avgate.core.console import console
-    from avgate.core.processes import Ended
+    from avgate.core.signals import Ended
 
     try:
         yield

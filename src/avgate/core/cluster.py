@@ -24,15 +24,14 @@ from typing import Any, Literal, TypeVar
 from avgate.core.console import console
 from avgate.core.errors import UsageError, WorkerError
 from avgate.core.processes import (
-    Ended,
     Workers,
     hand_over_quickly,
-    held_interrupts,
     say_stopping,
     use_one_thread,
     worker_count,
 )
 from avgate.core.scratch import scratch_folder
+from avgate.core.signals import Ended, held_interrupts
 from avgate.core.text import reason
 
 _MOST_TRIES = 3

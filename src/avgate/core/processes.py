@@ -14,17 +14,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from importlib import import_module
 from multiprocessing import active_children, connection, get_context, parent_process
 from pathlib import Path
-from types import FrameType, TracebackType
+from queue import SimpleQueue
+from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from avgate.core.console import console
 from avgate.core.errors import UsageError, WorkerError
 from avgate.core.scratch import remove_what_workers_left
+from avgate.core.signals import ENDING, Ended, held_interrupts
 
 _NO_MEMORY = ("bad_alloc", "allocate", "insufficient memory", "out of memory", "can't start new thread", "map segment")
 """What errors of native libraries say where memory ran out."""
@@ -35,48 +37,14 @@ _LOOK_S, _LEAST_BYTES = 1.0, 1 << 20
 _M_ARENA_MAX = -8
 """The number of that option in glibc's malloc.h."""
 
-_ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""What asks a process to end: a system that stops, a scheduler, a container; a terminal that is closed."""
+_POLL_S, _LONGEST_END_S = 0.02, 10.0
+"""How often it is looked whether the processes have ended, and how long killed ones may take, in seconds."""
 
 _NEXT_S = 0.3
 """Seconds in which whoever ends all processes, and has begun with a worker, comes to this one."""
 
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
-
-
-class Ended(SystemExit):
-    """This process was asked to end by a signal; its exit code is the one that shells give for it, such as 143."""
-
-    def __init__(self, number: int):
-        super().__init__(128 + number)
-        self.name = signal.Signals(number).name
-
-
-@contextlib.contextmanager
-def orderly_end() -> Iterator[None]:
-    """Let the signals that ask this process to end raise Ended in the block, so that it cleans up as it does at Ctrl-C.
-
-    They come once: further ones don't interrupt the cleaning. What somebody else has decided on a signal, such as
-    nohup, stays.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(number: int, _: FrameType | None) -> None:
-        for sign in before:
-            signal.signal(sign, signal.SIG_IGN)
-        raise Ended(number)
-
-    before = [sign for sign in _ENDING if signal.getsignal(sign) == signal.SIG_DFL]
-    for sign in before:
-        signal.signal(sign, end)
-    try:
-        yield
-    finally:
-        for sign in before:
-            signal.signal(sign, signal.SIG_DFL)
 
 
 class Workers(Generic[_Task, _Result]):
@@ -97,6 +65,8 @@ class Workers(Generic[_Task, _Result]):
         self._work, self._count, self._set_up = work, count, set_up
         self._running: dict[Any, _Task] = {}  # the handle of each task that was handed out, here a Future
         self._executor = ProcessPoolExecutor(count, get_context("spawn"), _begin, (set_up,)) if count > 1 else None
+        self._done: SimpleQueue[Future[_Result]] = SimpleQueue()  # in the order in which they are
+        self._closed = threading.Event()
         if self._executor is None:
             hand_over_quickly()
 
@@ -106,24 +76,34 @@ class Workers(Generic[_Task, _Result]):
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
         if self._executor is None:
             return
+        with held_interrupts():
+            unfinished = sum(not future.done() for future in self._running)
+            threading.Thread(target=self._close, name="close", daemon=True).start()
         try:
             if kind is not None and issubclass(kind, Ended):
                 self._kill()
-            say_stopping(kind, sum(not future.done() for future in self._running))
-            # Not in shutdown: a signal that comes while Python 3.11 joins a thread makes it take the thread for ended.
-            wait(self._running)
-            self._executor.shutdown(wait=True, cancel_futures=True)
+            say_stopping(kind, unfinished)
+            # Nothing here has a lock: whatever comes in between leaves none locked for ever.
+            while not self._closed.is_set():
+                time.sleep(_POLL_S)
         except (Ended, KeyboardInterrupt):
             self._kill()
             raise
 
+    def _close(self) -> None:
+        """Let what has begun be done, and the processes end."""
+        assert self._executor is not None
+        wait(self._running)
+        self._executor.shutdown(cancel_futures=True)
+        self._closed.set()
+
     def _kill(self) -> None:
         """End the processes at once, and remove what they had begun to write."""
-        assert self._executor is not None
-        for process in active_children():
-            process.kill()
-        self._executor.shutdown(wait=True, cancel_futures=True)
-        remove_what_workers_left()
+        with held_interrupts():
+            for process in active_children():
+                process.kill()
+            self._closed.wait(_LONGEST_END_S)
+            remove_what_workers_left()
 
     def run(
         self, tasks: Iterable[_Task], follow: Callable[[_Task, _Result], Iterable[_Task]] | None = None
@@ -167,8 +147,9 @@ class Workers(Generic[_Task, _Result]):
             task = waiting.popleft()
             return [(task, self._work(task))]
         self._begin_some(waiting)
-        done = wait(self._running, return_when=FIRST_COMPLETED).done
-        return [(self._running.pop(future), future.result()) for future in done]
+        future = self._done.get()
+        with held_interrupts():
+            return [(self._running.pop(future), future.result())]
 
     def _begin_some(self, waiting: deque[_Task]) -> None:
         """Hand out as many tasks as there are idle processes, and no more: what is handed out can't be taken back."""
@@ -177,7 +158,9 @@ class Workers(Generic[_Task, _Result]):
         with held_interrupts():
             while waiting and len(self._running) < self._count:
                 task = waiting.popleft()
-                self._running[self._executor.submit(self._work, task)] = task
+                future = self._executor.submit(self._work, task)
+                self._running[future] = task
+                future.add_done_callback(self._done.put)
 
 
 def out_of_memory(what: str) -> WorkerError:
@@ -203,28 +186,12 @@ def say_stopping(kind: type[BaseException] | None, unfinished: int) -> None:
         )
 
 
-@contextlib.contextmanager
-def held_interrupts() -> Iterator[None]:
-    """Hold Ctrl-C back until the block ends; processes started in it never see one, not even while they import.
-
-    The signals that ask to end are held back, too; a process that is started in it has to let them in again.
-    """
-    if sys.platform == "win32":
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *_ENDING})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def _begin(set_up: Callable[[], object] | None) -> None:
     """Prepare a worker process: deaf to Ctrl-C, which the terminal sends to every process, and with one thread."""
     threading.Thread(target=end_with_parent, name="parent", daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform != "win32":
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     use_one_thread()
     hand_over_quickly()
     if set_up:

@@ -21,7 +21,8 @@ from torch import distributed
 
 from avgate.core.console import console
 from avgate.core.errors import AvgateError, WorkerError
-from avgate.core.processes import end_with_parent, held_interrupts, how_it_ended
+from avgate.core.processes import end_with_parent, how_it_ended
+from avgate.core.signals import held_interrupts
 from avgate.core.text import reason
 from avgate.training.several import AGAIN, Lost, processes_here
 

@@ -43,7 +43,7 @@ from avgate.apps.serve.work import open_place
 from avgate.apps.serve.workers.crew import Crew
 from avgate.core.console import console
 from avgate.core.errors import AvgateError, UsageError
-from avgate.core.processes import Ended
+from avgate.core.signals import Ended
 from avgate.core.text import reason
 
 log = logging.getLogger("avgate.serve")

@@ -1,0 +1,73 @@
+"""Signals that end a process: cleaned up after like Ctrl-C, and never in the midst of what must not be cut."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""What asks a process to end: a system that stops, a scheduler, a container; a terminal that is closed."""
+
+
+class Ended(SystemExit):
+    """This process was asked to end by a signal; its exit code is the one that shells give for it, such as 143."""
+
+    def __init__(self, number: int):
+        super().__init__(128 + number)
+        self.name = signal.Signals(number).name
+
+
+@contextlib.contextmanager
+def orderly_end() -> Iterator[None]:
+    """Let the signals that ask this process to end raise Ended in the block, so that it cleans up as it does at Ctrl-C.
+
+    They come once: further ones don't interrupt the cleaning. What somebody else has decided on a signal, such as
+    nohup, stays.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, _: FrameType | None) -> None:
+        for sign in before:
+            signal.signal(sign, signal.SIG_IGN)
+        raise Ended(number)
+
+    before = [sign for sign in ENDING if signal.getsignal(sign) == signal.SIG_DFL]
+    for sign in before:
+        signal.signal(sign, end)
+    try:
+        yield
+    finally:
+        for sign in before:
+            signal.signal(sign, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def held_interrupts() -> Iterator[None]:
+    """Hold back Ctrl-C and the signals that ask to end until the block ends.
+
+    An exception that came in between could leave a lock locked for ever. Processes started in the block never see a
+    Ctrl-C, not even while they import; they have to let the signals that ask to end in again.
+    """
+    held = (signal.SIGINT, *ENDING)
+    came: list[int] = []
+    handlers = {}
+    masked = set() if sys.platform == "win32" else signal.pthread_sigmask(signal.SIG_BLOCK, held)
+    try:
+        # The mask is this thread's own: what another thread is given is handled in the main one all the same.
+        if threading.current_thread() is threading.main_thread():
+            for sign in (sign for sign in held if callable(signal.getsignal(sign))):
+                handlers[sign] = signal.signal(sign, lambda number, _: came.append(number))
+        yield
+    finally:
+        for sign, handler in handlers.items():
+            signal.signal(sign, handler)
+        if sys.platform != "win32":
+            signal.pthread_sigmask(signal.SIG_SETMASK, masked)
+        if came:
+            signal.raise_signal(came[-1])

@@ -1,0 +1,75 @@
+"""Ctrl-C that is held back comes after the block, whichever thread the system gives it to, and never within it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from avgate.core.signals import Ended, held_interrupts, orderly_end
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c():
+    """Tests that a shell runs in the background ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def elsewhere(sign: int) -> None:
+    """Send a signal to another thread than the one that calls this, as the system may do."""
+    thread = threading.Thread(
+        target=lambda: (
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {sign}),
+            signal.pthread_kill(threading.get_ident(), sign),
+        )
+    )
+    thread.start()
+    while thread.is_alive():
+        pass
+
+
+@pytest.mark.parametrize("send", [signal.raise_signal, elsewhere])
+@pytest.mark.parametrize(("sign", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Ended)])
+def test_what_is_held_back_comes_once_after_the_block(send, sign, error):
+    steps = []
+
+    def block() -> None:
+        with held_interrupts():
+            send(sign)
+            send(sign)
+            steps.append("whole")
+        steps.append("after it")
+
+    with orderly_end(), pytest.raises(error):
+        block()
+    assert steps == ["whole"]
+
+
+def test_a_block_in_a_block_holds_them_back_until_both_are_over():
+    steps = []
+
+    def blocks() -> None:
+        with held_interrupts():
+            with held_interrupts():
+                signal.raise_signal(signal.SIGINT)
+            steps.append("the outer one")
+
+    with pytest.raises(KeyboardInterrupt):
+        blocks()
+    assert steps == ["the outer one"]
+
+
+def test_handlers_and_mask_are_as_before():
+    def state() -> tuple[object, ...]:
+        return signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM), signal.pthread_sigmask(0, ())
+
+    before = state()
+    with held_interrupts():
+        assert state() != before
+    assert state() == before
