@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from importlib.metadata import version
@@ -22,6 +23,13 @@ sys.dont_write_bytecode = False
 # The same examples in every run, so that a test that fails does so again; no deadline, since machines are busy.
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=30)
 settings.load_profile("repeatable")
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what was imported and collected; tests collect garbage hundreds of times."""
+    gc.collect()
+    gc.freeze()
+
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 FACE_MODEL = SHARED / "weights" / "face_landmarker.task"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -94,31 +96,30 @@ class Threads(ThreadPoolExecutor):
         super().__init__(workers)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="sends a POSIX signal to a thread")
 def test_ctrl_c_keeps_the_trainings_that_have_begun_and_begins_no_other(tmp_path, monkeypatch, capsys):
-    begun, end = threading.Barrier(3), threading.Event()
+    begun, end = threading.Barrier(2), threading.Event()
 
     def train(*_):
-        begun.wait(10)
+        if begun.wait(10) == 0:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         assert end.wait(10)
         return outcome(), CHECKPOINT
 
-    really_wait = processes.wait
+    really_say = processes.say_stopping
 
-    def ctrl_c(*_, **__):
-        begun.wait(10)
-        monkeypatch.setattr(processes, "wait", go_on)
-        raise KeyboardInterrupt
-
-    def go_on(*given, **more):
+    def go_on(*what):
+        really_say(*what)
         end.set()
-        return really_wait(*given, **more)
 
     monkeypatch.setattr(processes, "ProcessPoolExecutor", Threads)
-    monkeypatch.setattr(processes, "wait", ctrl_c)
+    monkeypatch.setattr(processes, "say_stopping", go_on)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores Ctrl-C
     monkeypatch.setattr(comparison, "quiet", nullcontext)  # a worker of its own silences itself alone
     monkeypatch.setattr(comparison, "train_and_measure", train)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, workers=2)
+    signal.signal(signal.SIGINT, before)
     assert names(tmp_path / "runs") == names(tmp_path / "checkpoints") == {"concat-seed0-fold0", "concat-seed0-fold1"}
     assert "Stopping once what has begun is done, to keep it (still at work: 2)" in said(capsys)
 

@@ -93,9 +93,11 @@ class Workers(Generic[_Task, _Result]):
     def _close(self) -> None:
         """Let what has begun be done, and the processes end."""
         assert self._executor is not None
-        wait(self._running)
-        self._executor.shutdown(cancel_futures=True)
-        self._closed.set()
+        try:
+            wait(self._running)
+            self._executor.shutdown(cancel_futures=True)
+        finally:
+            self._closed.set()
 
     def _kill(self) -> None:
         """End the processes at once, and remove what they had begun to write."""
