@@ -50,6 +50,7 @@ def shorter(job: Job) -> list[str]:
     return [arg.replace("=150", "=1") for arg in job.args]
 
 
+@pytest.mark.slow
 def test_faces_that_another_version_followed_are_not_trained_on_and_made_anew_beside(corpus, tmp_path, fails, capsys):
     root = tmp_path / "corpus"
     shutil.copytree(corpus, root)
@@ -85,6 +86,7 @@ def test_a_clip_that_was_given_another_recording_is_not_trained_on_with_the_old_
     main(shorter(train))
 
 
+@pytest.mark.slow
 def test_a_list_from_which_clips_were_deleted_does_not_go_on_with_the_run_of_all(clips, tmp_path, fails):
     job = extracted(tmp_path, clips)
     train = training(tmp_path, clips, job.out)
@@ -97,6 +99,7 @@ def test_a_list_from_which_clips_were_deleted_does_not_go_on_with_the_run_of_all
     assert len(Manifest(clips).clips()) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -122,6 +125,7 @@ def test_the_list_of_a_store_that_was_edited_is_made_anew_and_nothing_reads_it(c
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
 
 
+@pytest.mark.slow
 def test_what_a_run_that_was_killed_at_its_very_end_left_goes_with_the_next_one(clips, tmp_path):
     job = extracted(tmp_path, clips)
     right = files(job.out)
@@ -136,6 +140,7 @@ def test_what_a_run_that_was_killed_at_its_very_end_left_goes_with_the_next_one(
     assert files(job.out) == right
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("now_s", [0.0, 4e9], ids=["1970", "2096"])
 def test_recordings_and_features_of_any_time_are_there_and_others_are_not(clips, tmp_path, now_s, capsys):
     """Times of files play no part: neither is what is old extracted again, nor what is new taken for unchanged."""
@@ -151,6 +156,7 @@ def test_recordings_and_features_of_any_time_are_there_and_others_are_not(clips,
     assert "1 clips extracted, 3 were there" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_clock_that_is_set_back_again_and_again_changes_no_byte(clips, tmp_path, monkeypatch):
     job = extracted(tmp_path, clips)
     train = training(tmp_path, clips, job.out)

@@ -104,6 +104,7 @@ def test_the_sound_of_a_video_says_the_same_by_itself_as_to_a_model_of_sound_alo
         assert np.abs(difference).mean() < 0.02  # windows lie a little differently
 
 
+@pytest.mark.slow
 def test_what_cannot_be_predicted_says_why_and_the_rest_is_written(tmp_path, checkpoint, faces, fails):
     folder = write_images(tmp_path / "images", faces[:2])
     out = ["--checkpoint", checkpoint, "--out", tmp_path / "out", "--no-report"]

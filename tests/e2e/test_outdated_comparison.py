@@ -40,6 +40,7 @@ def trained_now(manifest: Path, out: Path, bands: int, *more: str) -> bool:
     return run.stat().st_mtime_ns != before
 
 
+@pytest.mark.slow
 def test_features_that_were_extracted_with_another_setting_are_trained_on_anew(manifest, tmp_path, capsys):
     out, other = tmp_path / "out", tmp_path / "other"
     assert trained_now(manifest, out, 8)

@@ -56,6 +56,7 @@ def stream_of(estimator: Estimator, pieces: list, **options):
         return stream.trace(results), results
 
 
+@pytest.mark.slow
 def test_a_stream_says_what_its_results_rest_on(estimator, clips_dir):
     recording = open_recording(clips_dir / "face_noface.mov")
     with Streamer(estimator) as stream:

@@ -56,6 +56,7 @@ def installed(made, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_it_holds_what_git_has_of_the_package_and_nothing_else(installed):
     tracked = {
         path.removeprefix("src/") for path in git("ls-tree", "-r", "--name-only", "HEAD", "src").split("\n") if path
@@ -70,6 +71,7 @@ def test_it_holds_what_git_has_of_the_package_and_nothing_else(installed):
     assert any(path.startswith("avgate/apps/serve/web/") for path in found)
 
 
+@pytest.mark.slow
 def test_it_predicts_where_nothing_of_the_checkout_can_be_imported(installed, tmp_path):
     sound = write_sound(tmp_path / "sound.wav", tone(2.0, 16_000))
     script = (

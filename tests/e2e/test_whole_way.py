@@ -107,6 +107,7 @@ def test_prediction_and_evaluation_take_the_same_path(corpus, checkpoint):
     assert predicted.raw["arousal"] == pytest.approx(scored[0].raw["arousal"], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_frames_and_sound_in_memory_give_the_trace_of_their_file(corpus, checkpoint):
     video, predictor = Rendered(corpus).clips()[0].video, Predictor(checkpoint)
     frames = list(Media(video).frames())

@@ -26,6 +26,7 @@ def test_a_model_that_relies_on_what_people_rely_on_correlates_whatever_its_scal
     assert followed(rows(-PEOPLE))["correlation"] == pytest.approx(-1)
 
 
+@pytest.mark.slow
 def test_a_model_that_relies_on_either_sense_at_random_does_not():
     found = followed(rows(np.random.default_rng(1).uniform(-1, 1, 200)))
     low, high = found["interval"]

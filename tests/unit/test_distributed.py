@@ -28,6 +28,7 @@ from avgate.models.recipe import CorruptConfig, LossConfig, Recipe
 from avgate.training import train as training
 from avgate.training.batches import Prepared, prepare
 from avgate.training.several import fabric_of, must_begin_others
+from tests.few import few
 from tests.tiny import BACKBONES, COLUMNS, RECIPE, TARGETS, make_clip, stopped_in_epoch
 
 CORPUS = SimpleNamespace(name="tiny", synthetic=False)
@@ -99,7 +100,7 @@ def in_forks(count: int, folder: Path, work: Callable[[], Any]) -> list[Any]:
 
 @pytest.mark.parametrize(
     ("count", "spans", "precision"),
-    [(2, "pooled", "32-true"), (3, "per_sequence", "32-true"), (3, "pooled", "64-true")],
+    few([(2, "pooled", "32-true"), (3, "per_sequence", "32-true"), (3, "pooled", "64-true")], 1),
 )
 @NO_GPU
 def test_processes_together_have_the_gradients_of_one_at_the_same_batch(prepared, count, spans, precision, tmp_path):
@@ -135,6 +136,7 @@ def trained(data: Prepared, recipe: Recipe, folder: Path, count: int, until: int
         return [work()] if count == 1 else in_forks(count, folder, work)
 
 
+@pytest.mark.slow
 @NO_GPU
 def test_a_run_goes_on_with_another_number_of_processes_of_which_one_writes_and_speaks(prepared, capfd, tmp_path):
     recipe = recipe_with(RhgrjcaConfig(dropout=0.0), epochs=2)

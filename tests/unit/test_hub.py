@@ -15,6 +15,7 @@ import torch
 from avgate.core.errors import ModelFileError
 from avgate.features.hub import find_model, load_encoder, settings_of
 from tests.deep import write_image
+from tests.few import few
 from tests.hub import COMMIT, hub_of
 from tests.pickles import Runs
 
@@ -52,6 +53,7 @@ def test_a_commit_is_downloaded_once_and_then_found_without_the_hub(model, tmp_p
     assert found(f"{NAME}@{COMMIT}", tmp_path) == str(folder)
 
 
+@pytest.mark.slow
 def test_what_comes_with_other_bytes_than_the_hub_says_is_refused(model, tmp_path):
     changed = bytearray((model / "model.safetensors").read_bytes())
     changed[-1] ^= 1
@@ -60,7 +62,7 @@ def test_what_comes_with_other_bytes_than_the_hub_says_is_refused(model, tmp_pat
     assert "its checksum differs" in said
 
 
-@pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+@pytest.mark.parametrize("file", few(["model.safetensors", "config.json"], 1))
 def test_a_file_that_was_changed_in_the_cache_is_refused(model, tmp_path, file):
     with hub_of(NAME, model) as hub:
         folder = Path(found(f"{NAME}@{COMMIT}", tmp_path, hub))
@@ -91,6 +93,7 @@ def test_a_name_alone_stands_for_what_is_in_the_cache(model, tmp_path):
     assert found(NAME, tmp_path) == folder
 
 
+@pytest.mark.slow
 def test_a_model_of_which_the_hub_has_pickles_alone_is_refused_and_they_are_not_fetched(model, tmp_path):
     pickled = Path(shutil.copytree(model, tmp_path / "pickled"))
     (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")

@@ -14,6 +14,7 @@ from avgate.core.types import FaceTrack, VideoFrame
 from avgate.faces import FaceTracker, engines
 from avgate.faces.tracker import ENGINES
 from avgate.media import Media
+from tests.few import few
 
 FIELDS = ("time_s", "present", "mesh", "box", "crop", "others", "blendshapes")
 
@@ -49,7 +50,7 @@ def test_frame_by_frame_gives_what_the_whole_video_gives(tracker, frames):
     assert [len(track.time_s) for track in tracker.track(frames)] == [8, 4, 4]
 
 
-@pytest.mark.parametrize("middle", [5, 10, *(pytest.param(n, marks=pytest.mark.slow) for n in (0, 8))])
+@pytest.mark.parametrize("middle", few([5, 10, 0, 8], 1))
 def test_a_saved_and_a_restored_tracker_go_on_alike_to_the_bit(tracker, frames, middle):
     """Before the first frame, among others, where the size has just changed or is about to."""
     with tracker.live() as live, tracker.live() as restored:

@@ -15,6 +15,7 @@ from avgate.faces import FaceTracker
 from avgate.features.face.geometry import DESCRIPTORS, MIRROR, STABLE, UNIT_CM, measure
 from avgate.features.face.mesh import Facemesh, FacemeshConfig
 from avgate.features.steps import features_of
+from tests.few import few
 
 FLIP = np.array([1, -1, -1])
 """From pixels (y down, z away from the camera) to the face's axes and back."""
@@ -361,7 +362,7 @@ def test_impossible_parameters_are_refused():
         FacemeshConfig(0.0)
 
 
-@pytest.mark.parametrize("name", ["grid_bbaf2n.mpg", "obama_speech.mp4", "face_noface.mov"])
+@pytest.mark.parametrize("name", few(["grid_bbaf2n.mpg", "obama_speech.mp4", "face_noface.mov"], 1))
 def test_features_of_real_people_are_finite_and_plausible(name, clips_dir):
     with av.open(str(clips_dir / name)) as container:
         stream = container.streams.video[0]

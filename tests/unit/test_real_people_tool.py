@@ -172,6 +172,7 @@ def test_a_second_run_trains_nothing_and_another_recipe_is_not_mixed_in(measure,
         measure(recipe=replace(RECIPE, train=replace(RECIPE.train, lr=0.5)))
 
 
+@pytest.mark.slow
 def test_weights_of_another_recipe_are_refused_before_anything_is_trained(measure, work, tmp_path, capsys):
     file = shipped(tmp_path, replace(RECIPE, hop_s=0.5))
     with pytest.raises(SystemExit):
@@ -180,6 +181,7 @@ def test_weights_of_another_recipe_are_refused_before_anything_is_trained(measur
     assert not (tmp_path / "folds").exists()
 
 
+@pytest.mark.slow
 def test_ridge_and_the_rule_rank_people_whose_features_show_the_emotion(work, monkeypatch, tmp_path):
     monkeypatch.setattr(real_people, "RECIPE", RECIPE)
     real_people.recordings.cache_clear()

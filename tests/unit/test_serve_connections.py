@@ -17,6 +17,7 @@ import uvicorn
 
 from avgate.apps.serve.door import connections
 from avgate.apps.serve.door.connections import Connection, Seldom, room
+from tests.few import few
 
 resource = pytest.importorskip("resource", reason="Windows limits no descriptors")
 
@@ -97,7 +98,7 @@ def said_up_to(one, end):
 
 
 @pytest.mark.parametrize("first", [b"", HALF, WHOLE + HALF], ids=["nothing", "a half header", "a half second one"])
-@pytest.mark.parametrize("trickles", [False, True])
+@pytest.mark.parametrize("trickles", few([True, False], 1))
 def test_a_header_that_does_not_come_to_its_end_ends_the_connection(first, trickles, monkeypatch):
     monkeypatch.setattr(connections, "HEADER_S", 0.4)
     with running(10) as connect:
@@ -122,7 +123,7 @@ def test_what_has_begun_is_no_matter_of_the_header_s_time(monkeypatch):
         assert said(live, 0.1) is None
 
 
-@pytest.mark.parametrize("begun", [b"", HALF])
+@pytest.mark.parametrize("begun", few([HALF, b""], 1))
 def test_connections_that_wait_shut_nobody_out(begun):
     with running(20) as connect:
         live, late = connect(LIVE), connect(LATE)

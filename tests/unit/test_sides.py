@@ -14,6 +14,7 @@ from avgate.features.sides import Kept
 from avgate.features.tracks import Extracted, extract_tracks
 from avgate.media import Media
 from tests.disks import disk
+from tests.few import few
 
 BACKBONES = ("facemesh", "egemaps", "logmel")
 COLUMNS = ("time_s", "face", "others", "box", "heard_s", "sounding_s", "end_s")
@@ -49,7 +50,7 @@ def same(one: Extracted, other: Extracted) -> bool:
     return features and all(columns) and one.notes == other.notes
 
 
-@pytest.mark.parametrize("every", [1, 4])
+@pytest.mark.parametrize("every", few([4, 1], 1))
 def test_a_cut_extraction_goes_on_after_the_parts_that_were_kept(every, clip, tmp_path, monkeypatch):
     whole = extract(Media(clip), None, every)
     kept = Kept(tmp_path / "kept", "this")
@@ -77,6 +78,7 @@ def test_parts_that_are_damaged_or_of_another_origin_arent_used(clip, tmp_path):
     assert Kept(tmp_path, "this").read("faces") == []
 
 
+@pytest.mark.slow
 def test_an_extraction_ends_where_there_is_no_room_for_its_parts(clip, tmp_path, capfd):
     with disk(tmp_path / "full", "size=4k") as folder:
         found = extract(Media(clip), Kept(folder / "kept", "this"))

@@ -25,6 +25,7 @@ from avgate.models.recipe import CorruptConfig, LossConfig, Recipe
 from avgate.training import train as training
 from avgate.training.batches import Prepared, batches, prepare
 from avgate.training.train import _run_epoch
+from tests.few import few
 from tests.tiny import BACKBONES, COLUMNS, RECIPE, TARGETS, make_clip, stopped_in_epoch
 
 CORPUS = SimpleNamespace(name="tiny", synthetic=False)
@@ -82,7 +83,7 @@ def test_the_loss_of_a_step_is_the_weighted_sum_of_its_parts(prepared, fusion, w
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that PyTorch can use")
 
 
-@pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-mixed"])
+@pytest.mark.parametrize("precision", few(["32-true", "64-true", "bf16-mixed"], 1))
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_GPU)])
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been_and_only_we_speak(
     device, precision, prepared, monkeypatch, capfd, caplog, tmp_path
