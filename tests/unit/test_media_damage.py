@@ -3,6 +3,9 @@ from __future__ import annotations
 import errno
 import io
 import os
+import threading
+import time
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,6 +15,7 @@ import pytest
 
 from avgate.core.errors import MediaError
 from avgate.media import Media
+from avgate.media.container import _streams_now, open_container
 from tests.clips import break_packet, cut, greys, make_clip, order, packet_places, tone
 from tests.hostile import CONTENTS, FOLLOWED, content
 
@@ -237,6 +241,34 @@ def test_streams_that_appear_in_the_middle_are_left_out(tmp_path: Path):
     media = Media(path)
     assert order([frame.image for frame in media.frames()]) == [i for i in range(50) if i != 45]
     assert "Further streams appear in the middle of the file; they were left out." in media.notes
+
+
+def test_damage_is_silent_while_other_files_end(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    """At its end, a file is asked for streams that have appeared, while decoders of others may log."""
+    noise = np.random.default_rng(0)
+    path = make_clip(tmp_path / "a.ts", list(noise.integers(0, 255, (50, 96, 128, 3), np.uint8)), codec="mpeg2video")
+    content = np.frombuffer(path.read_bytes(), np.uint8).copy()
+    places = 2000 + noise.choice(len(content) - 2000, len(content) // 100)
+    content[places[places % 188 > 4]] = 0  # within packets
+    path.write_bytes(content.tobytes())
+    ended = threading.Event()
+
+    def decode() -> None:
+        while not ended.is_set():
+            with av.open(str(path)) as container, suppress(av.FFmpegError):
+                list(container.decode(video=0))
+
+    others = [threading.Thread(target=decode) for _ in range(3)]
+    for thread in others:
+        thread.start()
+    with open_container(path) as container:
+        until_s = time.monotonic() + 1.0
+        while time.monotonic() < until_s:
+            assert _streams_now(container) == 1
+    ended.set()
+    for thread in others:
+        thread.join()
+    assert capfd.readouterr() == ("", "")
 
 
 def test_damage_is_silent_on_the_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str]):

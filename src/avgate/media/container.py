@@ -37,6 +37,7 @@ _GUESSED = ("mp3", "aac")
 _SHORT_S = 0.25  # seconds that may be missing at the end before a file counts as incomplete
 
 _LOGGING = threading.Lock()  # FFmpeg has one level of messages for all threads
+_QUIET = -8  # AV_LOG_QUIET
 
 
 class Streams(NamedTuple):
@@ -241,12 +242,17 @@ def _demuxed(container: Any, used: list[Any], failed: list[str]) -> Iterator[Any
 def _streams_now(container: Any) -> int:
     """How many streams FFmpeg has found by now. PyAV lists only those that were found when the file was opened."""
     with _LOGGING, av.logging.Capture(local=False):  # which swallows what other threads may log meanwhile
-        level = av.logging.get_level()
+        before = av.logging.get_level() or av.logging.PANIC
         av.logging.set_level(av.logging.INFO)  # else FFmpeg's description of the file is empty
         try:
             return len(set(re.findall(r"^ *Stream #0:(\d+)", container.dumps_format(), re.MULTILINE)))
         finally:
-            av.logging.set_level(level)
+            # Not None, at which PyAV fails to handle what a decoder's thread is about to log. FFmpeg's own callback
+            # prints nothing at this level, and needs no lock of Python's.
+            av.logging.set_level(before)
+            if before == av.logging.PANIC:
+                av.logging.set_libav_level(_QUIET)
+                av.logging.restore_default_callback()
 
 
 def _stated_end_s(container: Any, stream: Any) -> float:
