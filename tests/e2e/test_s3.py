@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 
 from avgate.cli import main
+from avgate.core import remote
 from avgate.core.errors import MediaError, OutputError, PlaceError, UsageError
 from avgate.core.places import place
+from avgate.core.remote import opened
 from tests.hostile import CONTENTS, content
 from tests.s3 import S3, s3_server
 
@@ -272,3 +274,23 @@ def test_what_is_no_recording_at_an_address_is_refused_as_a_file_is(s3, corpus, 
     assert "there is no such file" in told(MediaError.exit_code, "predict", f"{BUCKET}/none.mp4", *out)
     assert told(UsageError.exit_code, "predict", "s4://bucket/a.mp4", *out)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_store_that_never_answers_is_given_up(tmp_path, monkeypatch, fails):
+    """By themselves, the libraries would wait for it for half an hour."""
+    pytest.importorskip("s3fs", reason='addresses need pip install "avgate[scale]"')
+    for name, value in {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_MAX_ATTEMPTS": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setitem(remote._PATIENCE, "read_timeout", 0.2)
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        assert "the store can't be reached" in fails(
+            MediaError.exit_code, "predict", f"{BUCKET}/a.mp4", "--out", tmp_path
+        )
+
+
+def test_what_users_have_set_for_fsspec_counts(monkeypatch):
+    pytest.importorskip("s3fs", reason='addresses need pip install "avgate[scale]"')
+    fsspec = pytest.importorskip("fsspec", reason='addresses need pip install "avgate[scale]"')
+    monkeypatch.setitem(fsspec.config.conf, "s3", {"config_kwargs": {"read_timeout": 99}})
+    assert opened(f"{BUCKET}/video.mp4")[0].config_kwargs["read_timeout"] == 99

@@ -6,6 +6,7 @@ Their libraries are imported only here, and only where there is an address.
 from __future__ import annotations
 
 import errno
+import os
 import re
 from typing import Any
 
@@ -15,6 +16,12 @@ from avgate.core.text import reason
 
 LOCAL = ("file", "local")
 """Schemes of paths of this machine."""
+
+_PATIENCE = {"connect_timeout": 5.0, "read_timeout": 15.0}
+"""How long a store of S3's kind may say nothing, in seconds."""
+
+_ASK_AGAIN = {"retries": {"max_attempts": 1}}
+"""How often its library asks it again, unless AWS_MAX_ATTEMPTS says so; s3fs does it all five times."""
 
 _SECRET = re.compile(r"(?<=://)[^/\s]*@|\?[^\s'\"]*")
 """What isn't shown of addresses in a text: user and password, and signatures."""
@@ -43,18 +50,24 @@ def opened(url: str) -> tuple[Any, str]:
     scheme = url.partition("://")[0]
     try:
         from fsspec import available_protocols, get_filesystem_class
+        from fsspec.config import conf
         from fsspec.core import url_to_fs
     except ImportError:
         raise _missing(url, "fsspec", "avgate[scale]") from None
     choose("kind of address", scheme, dict.fromkeys(sorted({"s3", "gs", "abfs", *available_protocols()} - {*LOCAL})))
+    of_s3 = scheme in ("s3", "s3a")
     try:
         get_filesystem_class(scheme)
     except ImportError as error:
-        of_s3 = scheme in ("s3", "s3a")
         raise _missing(url, "s3fs" if of_s3 else reason(error), "avgate[scale]" if of_s3 else None) from None
+    options = {}
+    if of_s3:
+        again = {} if "AWS_MAX_ATTEMPTS" in os.environ else _ASK_AGAIN
+        own = conf.get(scheme, {}).get("config_kwargs", {})  # what users have set for fsspec
+        options["config_kwargs"] = _PATIENCE | again | own
     try:
         # Others write at the same time: what was listed before says nothing.
-        system, path = url_to_fs(url, use_listings_cache=False)
+        system, path = url_to_fs(url, use_listings_cache=False, **options)
     except Exception as error:
         raise told(error, url, "opened") from None
     return system, str(path)
