@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import threading
 from urllib.error import URLError
 
 import av
@@ -11,7 +13,7 @@ from rich.table import Table
 
 from avgate.cli import main
 from avgate.core import console as module
-from avgate.core.console import Terminal, progress
+from avgate.core.console import Terminal, progress, quiet_native
 from avgate.core.errors import MediaError
 from avgate.core.text import one_line, printable, reason
 
@@ -75,3 +77,22 @@ def test_reasons_are_the_systems_words_without_numbers_of_errors(tmp_path):
     assert reason(ValueError("one\x1b\ntwo")) == r"one\x1b"
     assert reason(ValueError()) == "ValueError"
     assert len(reason(ValueError("x" * 500))) == 200
+
+
+def test_what_is_said_while_a_model_loads_in_another_thread_isnt_discarded(capfd):
+    begun, end = threading.Event(), threading.Event()
+
+    def load() -> None:
+        with quiet_native():
+            begun.set()
+            end.wait(10)
+            os.write(2, b"a native library's own words\n")
+
+    loading = threading.Thread(target=load)
+    loading.start()
+    assert begun.wait(10)
+    threading.Timer(0.2, end.set).start()
+    with open(2, "w", closefd=False) as stderr:
+        Terminal(file=stderr, width=200).say("interrupted")
+    loading.join()
+    assert capfd.readouterr().err == "interrupted\n"

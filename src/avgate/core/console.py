@@ -23,7 +23,14 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from avgate.core.signals import held_interrupts
 from avgate.core.text import one_line, printable
+
+_native_lock = threading.RLock()
+"""Of the thread that discards what comes to stderr."""
+
+_LONGEST_QUIET_S = 10.0
+"""Models load in less."""
 
 
 class Terminal(Console):
@@ -36,6 +43,15 @@ class Terminal(Console):
         """The way that all strings take, those in tables too."""
         return super().render_str(printable(text), **options)
 
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print as rich does, once stderr isn't another thread's that discards what comes there."""
+        mine = _native_lock.acquire(timeout=_LONGEST_QUIET_S)
+        try:
+            super().print(*objects, **options)
+        finally:
+            if mine:
+                _native_lock.release()
+
     def say(self, *parts: str | tuple[str, str]) -> None:
         """Print a message on one line, however long; its parts are texts, or texts with a style."""
         whole = Text()
@@ -47,8 +63,6 @@ class Terminal(Console):
 
 console = Terminal(stderr=True)
 """Messages and progress go to stderr, so that the output on stdout can be piped."""
-
-_native_lock = threading.RLock()
 
 
 class _Description(ProgressColumn):
@@ -90,15 +104,19 @@ def quiet_native() -> Iterator[None]:
 
     They write to file descriptor 2 directly, which `contextlib.redirect_stderr` can't catch. Errors raise as usual.
     """
+    saved: list[int] = []
     with _native_lock:
-        sys.stderr.flush()
-        saved = os.dup(2)
-        sink = os.open(os.devnull, os.O_WRONLY)
         try:
-            os.dup2(sink, 2)
+            with held_interrupts():
+                sys.stderr.flush()
+                saved.append(os.dup(2))
+                sink = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(sink, 2)
+                os.close(sink)
             yield
         finally:
-            sys.stderr.flush()
-            os.dup2(saved, 2)
-            os.close(saved)
-            os.close(sink)
+            with held_interrupts():
+                sys.stderr.flush()
+                for file in saved:
+                    os.dup2(file, 2)
+                    os.close(file)

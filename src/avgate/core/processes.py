@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from importlib import import_module
-from multiprocessing import active_children, connection, get_context, parent_process
+from multiprocessing import Pipe, active_children, connection, get_context, parent_process
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
@@ -37,8 +37,8 @@ _LOOK_S, _LEAST_BYTES = 1.0, 1 << 20
 _M_ARENA_MAX = -8
 """The number of that option in glibc's malloc.h."""
 
-_POLL_S, _LONGEST_END_S = 0.02, 10.0
-"""How often it is looked whether the processes have ended, and how long killed ones may take, in seconds."""
+_LONGEST_END_S = 10.0
+"""How long processes that are killed may take to end."""
 
 _NEXT_S = 0.3
 """Seconds in which whoever ends all processes, and has begun with a worker, comes to this one."""
@@ -66,7 +66,7 @@ class Workers(Generic[_Task, _Result]):
         self._running: dict[Any, _Task] = {}  # the handle of each task that was handed out, here a Future
         self._executor = ProcessPoolExecutor(count, get_context("spawn"), _begin, (set_up,)) if count > 1 else None
         self._done: SimpleQueue[Future[_Result]] = SimpleQueue()  # in the order in which they are
-        self._closed = threading.Event()
+        self._ended, self._ending = Pipe(duplex=False)  # the one is ready once the other is closed
         if self._executor is None:
             hand_over_quickly()
 
@@ -83,9 +83,8 @@ class Workers(Generic[_Task, _Result]):
             if kind is not None and issubclass(kind, Ended):
                 self._kill()
             say_stopping(kind, unfinished)
-            # Nothing here has a lock: whatever comes in between leaves none locked for ever.
-            while not self._closed.is_set():
-                time.sleep(_POLL_S)
+            # Nothing here has a lock that what comes in between could leave locked for ever.
+            connection.wait([self._ended])
         except (Ended, KeyboardInterrupt):
             self._kill()
             raise
@@ -97,14 +96,14 @@ class Workers(Generic[_Task, _Result]):
             wait(self._running)
             self._executor.shutdown(cancel_futures=True)
         finally:
-            self._closed.set()
+            self._ending.close()
 
     def _kill(self) -> None:
         """End the processes at once, and remove what they had begun to write."""
         with held_interrupts():
             for process in active_children():
                 process.kill()
-            self._closed.wait(_LONGEST_END_S)
+            connection.wait([self._ended], _LONGEST_END_S)
             remove_what_workers_left()
 
     def run(
