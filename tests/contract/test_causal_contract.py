@@ -17,6 +17,7 @@ from avgate.models.fusions.jca import JcaConfig
 from avgate.models.fusions.rjca import RjcaConfig
 from avgate.models.network import Model, ModelConfig, ModelOutput
 from avgate.models.step import StepModel
+from tests.few import few
 from tests.small_models import DIMS, tensors, with_garbage
 
 pytestmark = pytest.mark.usefixtures("one_thread", "no_grad")
@@ -143,10 +144,14 @@ class TestCausal:
     ("config", "dtype", "tolerance"),
     [
         pytest.param(JcaConfig(time_mixing="decay"), torch.float32, 1e-4, id="jca-float32"),
-        *(
-            pytest.param(p.values[0], dtype, tolerance, id=f"{p.id}-{tolerance:g}", marks=pytest.mark.slow)
-            for p in CAUSAL
-            for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-4))
+        *few(
+            [
+                pytest.param(p.values[0], dtype, tolerance, id=f"{p.id}-{tolerance:g}", marks=pytest.mark.slow)
+                for p in CAUSAL
+                for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-4))
+            ],
+            5,
+            pytest.mark.long,
         ),
     ],
 )

@@ -19,6 +19,7 @@ from avgate.models.fusions.hgrjca import RhgrjcaConfig
 from avgate.models.fusions.jca import JcaConfig
 from avgate.models.fusions.tagf import TagfConfig
 from avgate.models.intervals import LEVELS, Intervals
+from tests.few import few
 from tests.small_models import VARIANTS
 from tests.tiny import RECIPE, TARGETS, make_checkpoint
 
@@ -81,7 +82,7 @@ CAUSAL = [
 ]
 
 
-@pytest.mark.parametrize(("fusion", "encoder"), CAUSAL)
+@pytest.mark.parametrize(("fusion", "encoder"), few(CAUSAL, 1, pytest.mark.long))
 def test_the_onnx_file_of_a_step_gives_the_models_numbers_over_a_thousand_steps(fusion, encoder):
     checkpoint = checkpoint_of(fusion, encoder)
     program = record_step(checkpoint)
@@ -93,7 +94,7 @@ def test_the_onnx_file_of_a_step_gives_the_models_numbers_over_a_thousand_steps(
 
 @pytest.mark.parametrize(
     ("fusion", "encoder"),
-    [*cases(), case(RhgrjcaConfig(iterations=1, time_mixing="decay"), CAUSAL_TCN, "decay")],
+    few([*cases(), case(RhgrjcaConfig(iterations=1, time_mixing="decay"), CAUSAL_TCN, "decay")], 2, pytest.mark.long),
 )
 def test_the_onnx_file_of_a_model_gives_its_numbers_at_any_length_it_takes(fusion, encoder):
     checkpoint = checkpoint_of(fusion, encoder)

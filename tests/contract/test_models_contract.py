@@ -17,6 +17,7 @@ from avgate.models.fusions.hgrjca import RhgrjcaConfig
 from avgate.models.fusions.single import AudioConfig, VideoConfig
 from avgate.models.losses import beta_nll, ccc_loss, unimodal_loss
 from avgate.models.network import Model, ModelConfig, ModelOutput
+from tests.few import few
 from tests.small_models import (
     DIMS,
     ENCODERS,
@@ -222,8 +223,10 @@ def test_an_exported_model_gives_the_same_numbers(config):
 
 
 @WITHOUT_WARNING
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("config", "encoder"), [pytest.param(SMALL, "short tcn", id="small rhgrjca", marks=pytest.mark.slow), *EXPORTED]
+    ("config", "encoder"),
+    few([pytest.param(SMALL, "short tcn", id="small rhgrjca"), *EXPORTED], others=pytest.mark.long),
 )
 def test_an_exported_model_takes_any_batch_size_and_behind_a_tcn_any_length(config: Any, encoder: str):
     """Up to the window where time mixing is `window`; behind recurrent encoders, the length of the export alone."""

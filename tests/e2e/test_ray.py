@@ -176,6 +176,7 @@ def test_a_worker_that_is_killed_costs_its_clips_time_and_no_result(place, plain
     assert place.kept == plain
 
 
+@pytest.mark.long
 def test_ctrl_c_keeps_what_has_begun_and_leaves_no_process(place, plain):
     process = place.extract("--engine", "ray", "--workers", 2)
     awaited(lambda: len(at_work(process.pid)) == 2, process)
@@ -240,6 +241,7 @@ def test_work_that_is_lost_three_times_is_told_and_an_error_of_the_work_ends_it(
     assert said[-1] == "ZeroDivisionError: of the work"
 
 
+@pytest.mark.long
 def test_a_cluster_makes_the_same_bytes_when_a_worker_and_a_machine_are_lost_and_goes_on(place, plain, cluster):
     place.settings = cluster.settings
     process = place.extract("--engine", "ray", "--address", cluster.address)

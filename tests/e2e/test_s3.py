@@ -144,6 +144,7 @@ def test_what_was_extracted_when_it_was_killed_is_whole_and_the_rest_follows(s3,
     assert objects(store) == local
 
 
+@pytest.mark.long
 def test_two_extracts_at_once_leave_what_one_does(s3, three, local):
     store = f"{BUCKET}/both"
     command = ("extract", "--corpus", "manifest", "--data", three, "--recipe", "smoke", "--store", store)

@@ -330,6 +330,7 @@ def test_a_server_without_live_streams_never_loads_the_networks_into_its_memory(
             running.kill()
 
 
+@pytest.mark.long
 def test_a_live_client_that_is_gone_without_a_word_soon_leaves_its_place(tmp_path):
     port, environ = free_port(), {**os.environ, "AVGATE_SERVE_WORKERS": "0", "AVGATE_SERVE_MAX_IDLE_S": "600"}
     command = [sys.executable, "-m", "avgate", "serve", "--port", str(port), "--data", str(tmp_path / "data")]

@@ -16,6 +16,7 @@ from avgate.core.types import VideoFrame, Waveform
 from avgate.inference.estimator import Estimator
 from avgate.inference.streaming import Streamer
 from avgate.media import open_recording
+from tests.few import few
 from tests.live import (
     BACKBONES,
     Given,
@@ -103,7 +104,7 @@ def test_a_stream_gives_the_trace_of_the_whole_recording(how, estimator, clip, e
 
 @pytest.mark.slow
 @pytest.mark.parametrize("late_s", [0.0, 0.4])
-@pytest.mark.parametrize("name", CLIPS)
+@pytest.mark.parametrize("name", few(CLIPS, 1, pytest.mark.long))
 def test_every_real_clip_gives_its_trace_as_a_stream(name, late_s, estimator, clips_dir):
     recording = open_recording(clips_dir / name)
     trace, _ = stream_of(estimator, pieces_of(recording, late_s=late_s), wait_s=1.0)

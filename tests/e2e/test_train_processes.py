@@ -17,6 +17,7 @@ import pytest
 
 import avgate
 from avgate.cli import main
+from tests.few import few
 from tests.waiting import wait_until
 
 pytestmark = [
@@ -51,11 +52,15 @@ def kill_command(command: subprocess.Popen, ranks: list[psutil.Process]) -> None
 
 @pytest.mark.parametrize(
     ("end", "code", "words"),
-    [
-        (kill_second, 9, "error: process 2 of 2 was ended (SIGKILL)"),
-        (press_ctrl_c, 130, "interrupted:"),
-        (kill_command, -signal.SIGKILL, ""),
-    ],
+    few(
+        [
+            (kill_second, 9, "error: process 2 of 2 was ended (SIGKILL)"),
+            (press_ctrl_c, 130, "interrupted:"),
+            (kill_command, -signal.SIGKILL, ""),
+        ],
+        1,
+        pytest.mark.long,
+    ),
     ids=["a worker killed", "Ctrl-C", "the command killed"],
 )
 def test_whatever_ends_one_process_ends_all_and_one_process_goes_on(corpus, tmp_path, end, code, words, capsys):

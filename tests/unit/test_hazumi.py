@@ -271,6 +271,7 @@ def test_raters_of_one_mind_agree_fully(root, references):
     assert agreement == pytest.approx({"impression": 1, "continuance": 1})
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_real_corpus_is_read_whole(real, sessions):
     assert len(sessions) == 125

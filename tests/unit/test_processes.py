@@ -141,7 +141,7 @@ def test_ctrl_c_finishes_what_has_begun_and_begins_nothing_else(tmp_path):
     [
         pytest.param(0.0, id="at once"),
         pytest.param(0.3, id="a moment later"),
-        *(pytest.param(n * 1e-4, marks=pytest.mark.slow, id=f"{n / 10} ms later") for n in range(1, 20)),
+        *(pytest.param(n * 1e-4, marks=pytest.mark.slow, id=f"{n / 10} ms later") for n in (1, 2, 4, 8, 12, 16)),
     ],
 )
 def test_a_second_ctrl_c_drops_what_has_begun_and_leaves_no_worker(tmp_path, apart_s):
