@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +20,11 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 # Where Python is told to keep no bytecode, each of the processes that tests start would compile all libraries anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# A shell's background ignores Ctrl-C, and nohup a closed terminal; what tests start would, too.
+for name, usual in {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG_DFL}.items():
+    if (number := getattr(signal, name, None)) and signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, usual)
 
 # The same examples in every run, so that a test that fails does so again; no deadline, since machines are busy.
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=30)

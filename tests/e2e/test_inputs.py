@@ -158,7 +158,8 @@ def mixed(tmp_path: Path, corpus: Path, faces: list[np.ndarray], voice: np.ndarr
     return tmp_path / "mixed.csv"
 
 
-@pytest.mark.parametrize("fusion", ["hgrjca", pytest.param("rhgrjca", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("fusion", ["hgrjca", "rhgrjca"])
 def test_a_manifest_that_mixes_all_kinds_trains_and_is_scored(mixed, tmp_path, fusion, capsys):
     where = ["--corpus", "manifest", "--data", str(mixed)]
     change = ["--recipe", "smoke", "--fusion", fusion, "--set", "train.epochs=2", "train.corrupt.dropout=0.3"]

@@ -41,13 +41,9 @@ class Place:
     def begin(self, *args: object) -> subprocess.Popen[str]:
         """avgate with these arguments, in a session of its own."""
         environ = os.environ | {"TMPDIR": str(self.scratch)} | self.settings
-        # Tests that a shell runs in the background ignore Ctrl-C, and so would what they start.
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         command = [sys.executable, "-m", "avgate", *map(str, args)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        process = subprocess.Popen(command, cwd=self.root, env=environ, start_new_session=True, **pipes)
-        signal.signal(signal.SIGINT, before)
-        return process
+        return subprocess.Popen(command, cwd=self.root, env=environ, start_new_session=True, **pipes)
 
     def extract(self, *args: object) -> subprocess.Popen[str]:
         """avgate extract, into an empty store."""

@@ -18,6 +18,7 @@ def rows(model: np.ndarray) -> list[Row]:
     return [Row(f"clip{i}", f"actor{i % 20}", mine, people) for i, (mine, people) in enumerate(pairs)]
 
 
+@pytest.mark.slow
 def test_a_model_that_relies_on_what_people_rely_on_correlates_whatever_its_scale():
     found = followed(rows(0.1 * PEOPLE**3))
     assert found["correlation"] == pytest.approx(1)

@@ -71,6 +71,7 @@ def test_pictures_stand_above(tmp_path: Path):
     assert share(imread(tmp_path / "without.png"), GREEN) == 0
 
 
+@pytest.mark.slow
 def test_the_followed_face_is_marked_in_pictures_where_it_was_found(tmp_path: Path):
     frames = [VideoFrame(t, np.full((48, 64, 3), GREEN, np.uint8)) for t in (2.0, 9.0)]
     boxes = np.tile([0.25, 0.25, 0.75, 0.75], (len(make_trace()), 1))
@@ -115,6 +116,7 @@ def test_a_pdf_is_one_and_the_same_each_time(tmp_path: Path):
     assert (tmp_path / "a.pdf").read_bytes() == (tmp_path / "b.pdf").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     "change",

@@ -86,6 +86,7 @@ def named(cache: Path) -> None:
     (refs / "main").write_text(COMMIT)
 
 
+@pytest.mark.slow
 def test_a_name_alone_stands_for_what_is_in_the_cache(model, tmp_path):
     with hub_of(NAME, model) as hub:
         folder = found(f"{NAME}@{COMMIT}", tmp_path, hub)

@@ -114,12 +114,10 @@ def test_ctrl_c_keeps_the_trainings_that_have_begun_and_begins_no_other(tmp_path
 
     monkeypatch.setattr(processes, "ProcessPoolExecutor", Threads)
     monkeypatch.setattr(processes, "say_stopping", go_on)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores Ctrl-C
     monkeypatch.setattr(comparison, "quiet", nullcontext)  # a worker of its own silences itself alone
     monkeypatch.setattr(comparison, "train_and_measure", train)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, workers=2)
-    signal.signal(signal.SIGINT, before)
     assert names(tmp_path / "runs") == names(tmp_path / "checkpoints") == {"concat-seed0-fold0", "concat-seed0-fold1"}
     assert "Stopping once what has begun is done, to keep it (still at work: 2)" in said(capsys)
 

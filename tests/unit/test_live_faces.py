@@ -108,6 +108,7 @@ def opened_and_closed(monkeypatch) -> tuple[list[object], list[object]]:
     return opened, closed
 
 
+@pytest.mark.slow
 def test_every_model_that_saving_opens_is_closed(monkeypatch, face_model, frames):
     opened, closed = opened_and_closed(monkeypatch)
     engines._trigger_first_messages.cache_clear()

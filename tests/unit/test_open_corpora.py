@@ -251,6 +251,7 @@ def test_a_list_of_clips_with_emotion_words_names_their_map_and_others_do_not(tm
     assert Manifest(numbers).about() == {}
 
 
+@pytest.mark.slow
 def test_sound_alone_is_extracted_trained_on_and_scored_and_the_model_names_the_map(tmp_path, capsys):
     write_emodb(tmp_path)
     where = ["--corpus", "emodb", "--data", str(tmp_path)]

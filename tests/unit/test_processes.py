@@ -99,16 +99,12 @@ def test_no_worker_outlives_a_process_that_is_killed(tmp_path):
 def begin(folder: Path) -> subprocess.Popen:
     """The script, in a process group of its own."""
     (folder / "script.py").write_text(SCRIPT)
-    # Tests that a shell runs in the background ignore Ctrl-C, and so would what they start.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, str(folder / "script.py"), str(folder)],
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
-    signal.signal(signal.SIGINT, before)
-    return process
 
 
 def await_workers(folder: Path) -> list[Path]:
@@ -140,7 +136,7 @@ def test_ctrl_c_finishes_what_has_begun_and_begins_nothing_else(tmp_path):
     "apart_s",
     [
         pytest.param(0.0, id="at once"),
-        pytest.param(0.3, id="a moment later"),
+        pytest.param(0.3, marks=pytest.mark.slow, id="a moment later"),
         *(pytest.param(n * 1e-4, marks=pytest.mark.slow, id=f"{n / 10} ms later") for n in (1, 2, 4, 8, 12, 16)),
     ],
 )
@@ -192,6 +188,7 @@ def test_a_worker_that_waits_for_ever_without_memory_ends():
         list(pool.run([1]))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries decide themselves")
 def test_memory_that_is_free_between_what_is_held_is_given_back():
     with Workers(_held_mb, 2) as pool:

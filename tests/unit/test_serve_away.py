@@ -85,6 +85,7 @@ def test_an_upload_that_could_not_become_a_job_becomes_one_when_it_is_sent_or_as
     assert len(server.left()) == 1
 
 
+@pytest.mark.slow
 def test_a_database_without_room_is_said(tmp_path):
     with disk(tmp_path / "disk", "size=400k") as folder, serving(folder / "data", min_free_mb=0) as server:
         answers = [server.web.post(f"/api/jobs?name={'x' * 900}", content=b"x") for _ in range(400)]

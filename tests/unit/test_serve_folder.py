@@ -54,6 +54,7 @@ def test_names_on_disk_are_short_and_plain(name: str, safe: str):
     assert safe_name(name) == safe
 
 
+@pytest.mark.slow
 @given(st.text(max_size=30), st.integers(1, 10))
 def test_no_name_leaves_its_folder_or_the_screen(part: str, times: int):
     name = part * times

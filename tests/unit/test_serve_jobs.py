@@ -191,6 +191,7 @@ def test_one_who_goes_away_while_events_wait_for_it_is_no_error(server, caplog, 
     assert caplog.text == ""
 
 
+@pytest.mark.slow
 def test_a_watcher_of_what_does_not_change_gets_a_sign_of_life(server, monkeypatch):
     monkeypatch.setattr(routes, "SIGN_S", 0.5)
     job_id = server.send()

@@ -66,6 +66,7 @@ def test_a_cut_extraction_goes_on_after_the_parts_that_were_kept(every, clip, tm
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_parts_that_are_damaged_or_of_another_origin_arent_used(clip, tmp_path):
     whole = extract(Media(clip), Kept(tmp_path, "this"))
     parts = sorted(tmp_path.glob("faces-*"))

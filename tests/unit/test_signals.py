@@ -13,14 +13,6 @@ from avgate.core.signals import Ended, held_interrupts, orderly_end
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 
 
-@pytest.fixture(autouse=True)
-def _ctrl_c():
-    """Tests that a shell runs in the background ignore Ctrl-C."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def elsewhere(sign: int) -> None:
     """Send a signal to another thread than the one that calls this, as the system may do."""
     thread = threading.Thread(
