@@ -66,7 +66,7 @@ test-all: $(INSTALLED)  ## all tests
 	$(BIN)/pytest $(SPREAD)
 
 test-latest: $(LATEST)/.installed  ## the tests that depend on libraries, with today's newest releases of them
-	$(LATEST)/bin/pytest $(SPREAD) $(LATEST_TESTS)
+	$(LATEST)/bin/pytest $(SPREAD) -m "not long" $(LATEST_TESTS)
 
 # What a process wrote that a test killed in the midst of it is no data: combine says so, and leaves it out.
 coverage: $(INSTALLED)  ## make test and make test-slow with every line and branch counted, also in the processes that they start; fails under 95 %

@@ -226,7 +226,7 @@ def test_an_exported_model_gives_the_same_numbers(config):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "encoder"),
-    few([pytest.param(SMALL, "short tcn", id="small rhgrjca"), *EXPORTED], others=pytest.mark.long),
+    few([pytest.param(SMALL, "short tcn", id="small rhgrjca"), *EXPORTED], 2, pytest.mark.long),
 )
 def test_an_exported_model_takes_any_batch_size_and_behind_a_tcn_any_length(config: Any, encoder: str):
     """Up to the window where time mixing is `window`; behind recurrent encoders, the length of the export alone."""

@@ -39,6 +39,7 @@ def test_shares_are_those_of_a_count_by_hand(page, tmp_path):
     assert scores["mean of both"][0] == "1.000 [1.000, 1.000]"
 
 
+@pytest.mark.long
 def test_the_page_is_the_one_that_the_tool_writes(page):
     if not (SHARED / "data" / "cremad").is_dir():
         pytest.skip("cremad is missing: no shared/data folder beside the project")

@@ -284,6 +284,7 @@ def test_the_real_corpus_is_read_whole(real, sessions):
     assert all(np.isfinite(real.labels(clip).values).all() for clip in real.clips())
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_real_raters_agree_with_each_other_only_so_far(sessions, references):
     agreement = references.rater_agreement(sessions)

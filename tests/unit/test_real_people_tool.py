@@ -132,6 +132,7 @@ def shipped(folder: Path, recipe=RECIPE) -> Path:
     return replace(tiny.make_checkpoint(), recipe=recipe).save(folder / "default.safetensors")
 
 
+@pytest.mark.long
 @pytest.mark.slow  # trains models for a tool that few run
 def test_everybody_is_estimated_once_by_a_model_that_never_saw_them(measure, work):
     measure()
@@ -153,6 +154,7 @@ def test_everybody_is_estimated_once_by_a_model_that_never_saw_them(measure, wor
     assert "| rule on blendshapes |" not in text
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_second_run_trains_nothing_and_another_recipe_is_not_mixed_in(measure, work, tmp_path):
     if not (work / "real-people.md").is_file():
