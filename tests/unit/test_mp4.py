@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from itertools import accumulate
 from pathlib import Path
 
@@ -10,7 +12,8 @@ import pytest
 from avgate.core.errors import OutputError
 from avgate.core.types import SAMPLE_RATE, VideoFrame, Waveform
 from avgate.media import Media, Mp4Writer
-from tests.clips import greys, order, tone
+from avgate.media.picture import has_padding
+from tests.clips import greys, make_clip, order, tone
 from tests.tiny import disk_full_after
 
 TIMES = list(accumulate(np.random.default_rng(0).uniform(0.004, 0.2, 40).tolist()))
@@ -173,3 +176,44 @@ def test_a_picture_that_stays_for_days_is_repeated_so_that_the_next_one_keeps_it
     assert [seen[t] for t in times] == [0, 1, 2, 3]
     assert all(seen[t] == 1 for t in seen if 1 < t < 200_000)
     assert np.diff(list(seen)).max() <= 3600
+
+
+AT_THE_END_OF_MEMORY = """
+import ctypes, mmap, sys
+import numpy as np
+from avgate.core.types import VideoFrame
+from avgate.media.mp4 import Mp4Writer
+
+width, height, page = 340, 300, mmap.PAGESIZE
+size = width * height * 3
+pages = -(-size // page) * page
+memory = mmap.mmap(-1, pages + page)
+end = ctypes.addressof(ctypes.c_char.from_buffer(memory)) + pages
+assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(end), page, 0) == 0  # who reads on is ended by the system
+image = np.frombuffer(memory, np.uint8, size, pages - size).reshape(height, width, 3)
+image[:] = 128
+with Mp4Writer(sys.argv[1], width, height) as writer:
+    writer.add(VideoFrame(0.0, image))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="protects memory as Linux does")
+def test_nothing_is_read_past_the_end_of_an_image(tmp_path):
+    """FFmpeg reads on where a row is no multiple of what it takes at once, into memory that nobody may own."""
+    command = [sys.executable, "-c", AT_THE_END_OF_MEMORY, str(tmp_path / "a.mp4")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        (frame,) = container.decode(video=0)
+    assert (frame.width, frame.height) == (340, 300)
+
+
+@pytest.mark.parametrize("turned", [0, 90, 180])
+def test_decoded_images_are_given_back_as_they_lie_in_memory(turned, tmp_path):
+    clip = make_clip(tmp_path / "a.mp4", greys(2, 70, 50), prepare=lambda stream: stream.set_display_rotation(turned))
+    images = [frame.image for frame in Media(clip).frames()]
+    assert all(map(has_padding, images))
+    assert not any(has_padding(image.copy()) for image in images)
+    assert not has_padding(images[0][:, ::-1])
+    several = np.zeros((2, 50, 70, 3), np.uint8)
+    assert [has_padding(image) for image in several] == [True, False], "what comes after one is the other"

@@ -16,6 +16,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from avgate.core.files import atomic_write
 from avgate.core.types import SAMPLE_RATE, VideoFrame, Waveform
+from avgate.media.picture import has_padding
 
 TICK = Fraction(1, 90_000)
 """Seconds per unit of the video's timestamps, fine enough for any frame rate."""
@@ -115,7 +116,9 @@ class Mp4Writer:
             pts = max(pts, self._last_pts + 1)
             for between in range(self._last_pts + _STAYS, pts, _STAYS):
                 self._encode(self._picture, between)
-        picture = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(frame.image), format="rgb24")
+        image = np.ascontiguousarray(frame.image)
+        give = av.VideoFrame.from_numpy_buffer if has_padding(image) else av.VideoFrame.from_ndarray
+        picture = give(image, format="rgb24")
         scaling = (
             {} if (picture.width, picture.height) == self._size else {"interpolation": Interpolation.FAST_BILINEAR}
         )

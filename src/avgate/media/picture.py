@@ -7,6 +7,10 @@ from typing import Any
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+_PADDING = 64
+"""Bytes past an image's end that FFmpeg may read, where a row is no multiple of what it takes at once; as in its own
+images (AV_INPUT_BUFFER_PADDING_SIZE)."""
+
 
 class Upright:
     """Converts the frames of a stream to RGB images of one size: rotated, mirrored and widened as a player does.
@@ -35,14 +39,32 @@ class Upright:
         return self._stored == (frame.width, frame.height)
 
     def __call__(self, frame: Any) -> np.ndarray:
-        """RGB uint8 [height width 3], contiguous."""
-        image = self._reformatter.reformat(frame, *self._scaled, "rgb24", threads=1).to_ndarray()
+        """RGB uint8 [height width 3], contiguous, with padding."""
+        plane = self._reformatter.reformat(frame, *self._scaled, "rgb24", threads=1).planes[0]
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[:, : 3 * self._scaled[0]]
+        image = _padded(self.height, self.width)
         if not (self._turned or self._mirrored or self._flipped):
-            return np.ascontiguousarray(image)
-        pixels = image.view("V3")[..., 0]  # whole pixels are copied several times faster than bytes
+            image.reshape(self.height, -1)[:] = rows
+            return image
+        pixels = rows.view("V3")  # whole pixels are copied several times faster than bytes
         pixels = pixels.T if self._turned else pixels
-        pixels = np.ascontiguousarray(pixels[:: -1 if self._flipped else 1, :: -1 if self._mirrored else 1])
-        return pixels.view(np.uint8).reshape(self.height, self.width, 3)
+        image.view("V3")[..., 0] = pixels[:: -1 if self._flipped else 1, :: -1 if self._mirrored else 1]
+        return image
+
+
+def has_padding(image: np.ndarray) -> bool:
+    """Whether FFmpeg can be given an image as it lies in memory: so much belongs to it that nothing else is read."""
+    base = image.base
+    if not (isinstance(base, np.ndarray) and base.flags.c_contiguous and image.flags.c_contiguous):
+        return False
+    end, last = (x.__array_interface__["data"][0] + x.nbytes for x in (image, base))
+    return bool(end + _PADDING <= last)
+
+
+def _padded(height: int, width: int) -> np.ndarray:
+    """An image for values to come: uint8 [height width 3], with padding."""
+    size = 3 * height * width
+    return np.empty(size + _PADDING, np.uint8)[:size].reshape(height, width, 3)
 
 
 def _orientation(frame: Any) -> tuple[bool, bool, bool]:
