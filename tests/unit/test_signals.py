@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -57,11 +58,33 @@ def test_a_block_in_a_block_holds_them_back_until_both_are_over():
     assert steps == ["the outer one"]
 
 
-def test_handlers_and_mask_are_as_before():
-    def state() -> tuple[object, ...]:
-        return signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM), signal.pthread_sigmask(0, ())
+def state() -> tuple[object, ...]:
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    return signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM), mask
 
+
+def test_handlers_and_mask_are_as_before():
     before = state()
     with held_interrupts():
         assert state() != before
+    assert state() == before
+
+
+@pytest.mark.parametrize("call", ["pthread_sigmask", "signal"])
+@pytest.mark.parametrize("time", range(3))
+def test_what_comes_on_the_way_in_or_out_leaves_nothing_held_back(call, time, monkeypatch):
+    """Python's own calls do what they are told, and raise what has just come all the same."""
+    really, before, calls = getattr(signal, call), state(), []
+
+    def late(*given: object) -> object:
+        calls.append(given)
+        done = really(*given)
+        if len(calls) == time + 1:
+            raise KeyboardInterrupt
+        return done
+
+    monkeypatch.setattr(signal, call, late)
+    with contextlib.suppress(KeyboardInterrupt), held_interrupts():
+        pass
+    monkeypatch.undo()
     assert state() == before

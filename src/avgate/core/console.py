@@ -45,8 +45,10 @@ class Terminal(Console):
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print as rich does, once stderr isn't another thread's that discards what comes there."""
-        mine = _native_lock.acquire(timeout=_LONGEST_QUIET_S)
+        mine = False
         try:
+            with held_interrupts():
+                mine = _native_lock.acquire(timeout=_LONGEST_QUIET_S)
             super().print(*objects, **options)
         finally:
             if mine:

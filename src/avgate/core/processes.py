@@ -76,10 +76,10 @@ class Workers(Generic[_Task, _Result]):
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
         if self._executor is None:
             return
-        with held_interrupts():
-            unfinished = sum(not future.done() for future in self._running)
-            threading.Thread(target=self._close, name="close", daemon=True).start()
         try:
+            with held_interrupts():
+                unfinished = sum(not future.done() for future in self._running)
+                threading.Thread(target=self._close, name="close", daemon=True).start()
             if kind is not None and issubclass(kind, Ended):
                 self._kill()
             say_stopping(kind, unfinished)

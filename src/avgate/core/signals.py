@@ -6,7 +6,7 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import FrameType
 
 ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -54,20 +54,28 @@ def held_interrupts() -> Iterator[None]:
     An exception that came in between could leave a lock locked for ever. Processes started in the block never see a
     Ctrl-C, not even while they import; they have to let the signals that ask to end in again.
     """
-    held = (signal.SIGINT, *ENDING)
+    held = {signal.SIGINT, *ENDING}
     came: list[int] = []
+    masked = _mask("SIG_BLOCK", ())
+    # The mask is this thread's own: what another thread is given is handled in the main one all the same.
     handlers = {}
-    masked = set() if sys.platform == "win32" else signal.pthread_sigmask(signal.SIG_BLOCK, held)
-    try:
-        # The mask is this thread's own: what another thread is given is handled in the main one all the same.
-        if threading.current_thread() is threading.main_thread():
-            for sign in (sign for sign in held if callable(signal.getsignal(sign))):
-                handlers[sign] = signal.signal(sign, lambda number, _: came.append(number))
+    if threading.current_thread() is threading.main_thread():
+        handlers = {sign: handler for sign in held if callable(handler := signal.getsignal(sign))}
+    try:  # in which all is changed: each of the calls may raise what has just come
+        _mask("SIG_BLOCK", held)
+        for sign in handlers:
+            signal.signal(sign, lambda number, _: came.append(number))
         yield
     finally:
-        for sign, handler in handlers.items():
-            signal.signal(sign, handler)
-        if sys.platform != "win32":
-            signal.pthread_sigmask(signal.SIG_SETMASK, masked)
-        if came:
-            signal.raise_signal(came[-1])
+        try:
+            for sign, handler in handlers.items():
+                signal.signal(sign, handler)
+        finally:
+            _mask("SIG_SETMASK", masked)
+            if came:
+                signal.raise_signal(came[-1])
+
+
+def _mask(how: str, signs: Iterable[int]) -> set[int]:
+    """What this thread let wait before it was told how; Windows lets nothing wait."""
+    return set() if sys.platform == "win32" else set(signal.pthread_sigmask(getattr(signal, how), signs))
