@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import sys
 import threading
 from multiprocessing import Pipe, get_context
 from multiprocessing.connection import Connection
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from avgate.apps.serve.settings import Settings, weights_of
 from avgate.core.errors import AvgateError, WorkerError
 from avgate.core.processes import end_with_parent, how_it_ended
+from avgate.core.signals import held_interrupts
 from avgate.core.text import reason
 from avgate.inference.purpose import IS_FOR, IS_NOT_FOR, NO_DECISIONS, NO_MODEL_IS_FOR, TRAINED_ON
 
@@ -72,14 +71,8 @@ def _told(models: _Models, ending: threading.Event) -> list[dict[str, Any]]:
 
 def _start(process: Any) -> None:
     """Start a process that leaves the signals to end to this one, even while it loads."""
-    if sys.platform == "win32":
+    with held_interrupts():
         process.start()
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        process.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _tell(connection: Connection, models: _Models) -> None:
