@@ -116,7 +116,7 @@ def test_the_whole_joint_cross_attention_family_can_be_causal():
     }
 
 
-@pytest.mark.parametrize("encoder", ["tcn", *(pytest.param(e, marks=pytest.mark.slow) for e in ("gru", "lstm"))])
+@pytest.mark.parametrize("encoder", few(["tcn", "gru", "lstm"], 1))
 @pytest.mark.parametrize("config", CAUSAL)
 class TestCausal:
     def test_parts_and_single_steps_give_what_the_whole_gives(self, config, encoder):

@@ -19,6 +19,7 @@ from avgate.features.hub import find_model
 from avgate.features.registry import build_backbones
 from avgate.features.steps import features_of
 from tests.deep import IMAGE_FAMILIES, write_audio, write_image, write_onnx
+from tests.few import few
 from tests.sounds import babble
 
 RATE = 10.0
@@ -138,7 +139,7 @@ class TestParity:
 
 
 class TestBatches:
-    @pytest.mark.parametrize("batch", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 64))])
+    @pytest.mark.parametrize("batch", few([3, 1, 64], 1))
     def test_features_are_the_same_at_any_batch_size(self, weights, batch):
         vit, pictures = write_image(weights / "vit", "vit"), write_onnx(weights / "pictures.onnx", False)
         speech, sound = write_audio(weights / "wav2vec2"), write_onnx(weights / "sound.onnx", True)

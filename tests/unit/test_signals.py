@@ -23,8 +23,7 @@ def elsewhere(sign: int) -> None:
         )
     )
     thread.start()
-    while thread.is_alive():
-        pass
+    thread.join()
 
 
 @pytest.mark.parametrize("send", [signal.raise_signal, elsewhere])
