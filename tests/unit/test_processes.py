@@ -56,8 +56,11 @@ def test_an_error_of_the_work_ends_it():
 
 SCRIPT = """
 import os
+import signal
 import sys
+import threading
 import time
+from multiprocessing.resource_tracker import ensure_running
 from pathlib import Path
 
 from avgate.core.processes import Workers
@@ -74,6 +77,10 @@ def work(n):
 
 
 if __name__ == "__main__":
+    if sys.argv[2:]:  # another thread is given the signals, so that the system doesn't wake the one that waits
+        threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+        ensure_running()  # which lets them in again
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         with Workers(work, 2) as pool:
             list(pool.run(range(5)))
@@ -96,11 +103,11 @@ def test_no_worker_outlives_a_process_that_is_killed(tmp_path):
     assert not list(tmp_path.glob("done *")), "they ended in the midst of their work"
 
 
-def begin(folder: Path) -> subprocess.Popen:
+def begin(folder: Path, *more: str) -> subprocess.Popen:
     """The script, in a process group of its own."""
     (folder / "script.py").write_text(SCRIPT)
     return subprocess.Popen(
-        [sys.executable, str(folder / "script.py"), str(folder)],
+        [sys.executable, str(folder / "script.py"), str(folder), *more],
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
@@ -153,6 +160,44 @@ def test_a_second_ctrl_c_drops_what_has_begun_and_leaves_no_worker(tmp_path, apa
     assert "Traceback" not in said
     assert not list(tmp_path.glob("done *"))
     assert not any(psutil.pid_exists(int(file.read_text())) for file in begun)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals to a process group")
+def test_each_ctrl_c_is_seen_though_it_comes_as_a_wait_begins(tmp_path):
+    process = begin(tmp_path, "elsewhere")
+    await_workers(tmp_path)
+    time.sleep(0.2)  # so that it waits
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.stderr.readline()
+    time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGINT)
+    said += process.communicate(timeout=30)[1]
+    assert process.returncode == 130, said
+    assert not list(tmp_path.glob("done *"))
+
+
+DEAF = """
+import signal
+from multiprocessing import get_context
+
+from avgate.core.processes import start
+
+waiting = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+if __name__ == "__main__":
+    for _ in range(2):
+        process = get_context("spawn").Process(target=print)
+        start(process)
+        process.join()
+else:
+    print(waiting >= {signal.SIGINT, signal.SIGTERM}, end="")
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals to a process group")
+def test_the_first_process_is_deaf_while_it_imports_and_so_are_the_next_ones(tmp_path):
+    (tmp_path / "script.py").write_text(DEAF)
+    done = subprocess.run([sys.executable, tmp_path / "script.py"], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "True"]
 
 
 def test_a_process_that_is_killed_is_told_with_the_likely_cause_and_what_to_do():

@@ -75,6 +75,6 @@ def test_a_machine_that_can_start_no_process_says_so(tmp_path: Path, monkeypatch
     def full(process):
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(telling, "_start", full)
+    monkeypatch.setattr(telling, "start", full)
     with serving(tmp_path / "data") as server:
         assert server.web.get("/api/models").status_code == 503

@@ -6,10 +6,11 @@ import contextlib
 import os
 import signal
 import threading
+from queue import SimpleQueue
 
 import pytest
 
-from avgate.core.signals import Ended, held_interrupts, orderly_end
+from avgate.core.signals import Ended, held_interrupts, orderly_end, take
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 
@@ -87,3 +88,22 @@ def test_what_comes_on_the_way_in_or_out_leaves_nothing_held_back(call, time, mo
         pass
     monkeypatch.undo()
     assert state() == before
+
+
+@pytest.mark.parametrize(("sign", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Ended)])
+def test_what_comes_as_a_wait_begins_ends_it(sign, error):
+    """Another thread is given it, so that the system doesn't wake this one: the same as between step and wait."""
+    with orderly_end():
+        threading.Timer(0.1, elsewhere, [sign]).start()
+        with pytest.raises(error):
+            take(SimpleQueue())
+
+
+def test_a_handler_may_put_in_what_is_waited_for():
+    waiting: SimpleQueue[str] = SimpleQueue()
+    before = signal.signal(signal.SIGTERM, lambda *_: waiting.put("asked to end"))
+    try:
+        threading.Timer(0.1, elsewhere, [signal.SIGTERM]).start()
+        assert take(waiting) == "asked to end"
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from importlib import import_module
-from multiprocessing import Pipe, active_children, connection, get_context, parent_process
+from multiprocessing import Pipe, active_children, connection, get_context, parent_process, resource_tracker
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
@@ -26,7 +26,7 @@ from typing import Any, Generic, TypeVar
 from avgate.core.console import console
 from avgate.core.errors import UsageError, WorkerError
 from avgate.core.scratch import remove_what_workers_left
-from avgate.core.signals import ENDING, Ended, held_interrupts
+from avgate.core.signals import ENDING, LOOK_S, Ended, held_interrupts, take
 
 _NO_MEMORY = ("bad_alloc", "allocate", "insufficient memory", "out of memory", "can't start new thread", "map segment")
 """What errors of native libraries say where memory ran out."""
@@ -84,7 +84,8 @@ class Workers(Generic[_Task, _Result]):
                 self._kill()
             say_stopping(kind, unfinished)
             # Nothing here has a lock that what comes in between could leave locked for ever.
-            connection.wait([self._ended])
+            while not connection.wait([self._ended], LOOK_S):
+                pass
         except (Ended, KeyboardInterrupt):
             self._kill()
             raise
@@ -148,7 +149,7 @@ class Workers(Generic[_Task, _Result]):
             task = waiting.popleft()
             return [(task, self._work(task))]
         self._begin_some(waiting)
-        future = self._done.get()
+        future = take(self._done)
         with held_interrupts():
             return [(self._running.pop(future), future.result())]
 
@@ -162,6 +163,18 @@ class Workers(Generic[_Task, _Result]):
                 future = self._executor.submit(self._work, task)
                 self._running[future] = task
                 future.add_done_callback(self._done.put)
+
+
+def start(process: Any) -> None:
+    """Start a process that leaves Ctrl-C and the signals that ask to end to this one, even while it imports.
+
+    Raises:
+        OSError: no process can be started.
+    """
+    if sys.platform != "win32":
+        resource_tracker.ensure_running()  # starting it is what lets them in again
+    with held_interrupts():
+        process.start()
 
 
 def out_of_memory(what: str) -> WorkerError:

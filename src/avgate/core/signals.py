@@ -7,10 +7,21 @@ import signal
 import sys
 import threading
 from collections.abc import Iterable, Iterator
+from queue import Empty, SimpleQueue
 from types import FrameType
+from typing import TypeVar
 
 ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 """What asks a process to end: a system that stops, a scheduler, a container; a terminal that is closed."""
+
+LOOK_S = 0.5
+"""How many seconds the main thread waits at a time, for something that may take as long as it likes.
+
+Python handles a signal between two steps of the main thread. One that comes between the last step and the beginning of
+a wait is handled when the wait is over.
+"""
+
+_Item = TypeVar("_Item")
 
 
 class Ended(SystemExit):
@@ -74,6 +85,13 @@ def held_interrupts() -> Iterator[None]:
             _mask("SIG_SETMASK", masked)
             if came:
                 signal.raise_signal(came[-1])
+
+
+def take(waiting: SimpleQueue[_Item]) -> _Item:
+    """The next item of a queue; as long as there is none, signals are handled. Their handlers may put one in."""
+    while True:
+        with contextlib.suppress(Empty):
+            return waiting.get(timeout=LOOK_S)
 
 
 def _mask(how: str, signs: Iterable[int]) -> set[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
-import threading
+from queue import SimpleQueue
 
 from avgate.apps.serve.folder import DATABASE, DataFolder
 from avgate.apps.serve.jobs import JobStore
@@ -13,6 +13,7 @@ from avgate.apps.serve.stores.sqlite import SqliteJobs
 from avgate.apps.serve.workers.crew import Crew
 from avgate.core.console import console
 from avgate.core.errors import UsageError
+from avgate.core.signals import take
 
 
 def open_place(settings: Settings, shared: bool | None = None) -> tuple[DataFolder, JobStore]:
@@ -62,8 +63,9 @@ def work(settings: Settings) -> None:
         what = f"no server has worked in the data folder {settings.data}"
         hint = "give the folder of a server on this machine, or, for those of other machines, their database, too"
         raise UsageError(what, where="data", hint=hint)
-    ended = threading.Event()
-    before = {sign: signal.signal(sign, lambda *_: ended.set()) for sign in (signal.SIGINT, signal.SIGTERM)}
+    ended: SimpleQueue[int] = SimpleQueue()
+    ending = (signal.SIGINT, signal.SIGTERM)
+    before = {sign: signal.signal(sign, lambda number, _: ended.put(number)) for sign in ending}
     try:
         folder, store = open_place(settings, shared=True)
         logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
@@ -72,7 +74,7 @@ def work(settings: Settings) -> None:
             crew.recover()
             console.say(("avgate works", "bold"), f" on what waits in {settings.data}, {settings.workers} at a time")
             with crew:
-                ended.wait()
+                take(ended)
         finally:
             store.close()
             folder.release()

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from avgate.apps.serve.settings import Settings, weights_of
 from avgate.core.errors import AvgateError, WorkerError
-from avgate.core.processes import end_with_parent, how_it_ended
-from avgate.core.signals import held_interrupts
+from avgate.core.processes import end_with_parent, how_it_ended, start
 from avgate.core.text import reason
 from avgate.inference.purpose import IS_FOR, IS_NOT_FOR, NO_DECISIONS, NO_MODEL_IS_FOR, TRAINED_ON
 
@@ -50,7 +49,7 @@ def _told(models: _Models, ending: threading.Event) -> list[dict[str, Any]]:
     with ours:
         with theirs:
             try:
-                _start(process)
+                start(process)
             except OSError as error:
                 raise WorkerError(f"no process can be started that loads the models ({reason(error)})") from error
         try:
@@ -67,12 +66,6 @@ def _told(models: _Models, ending: threading.Event) -> list[dict[str, Any]]:
         finally:
             process.kill()
             process.join()
-
-
-def _start(process: Any) -> None:
-    """Start a process that leaves the signals to end to this one, even while it loads."""
-    with held_interrupts():
-        process.start()
 
 
 def _tell(connection: Connection, models: _Models) -> None:

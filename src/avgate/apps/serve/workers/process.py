@@ -14,7 +14,7 @@ from typing import Any
 
 from avgate.apps.serve.jobs import Job
 from avgate.core.errors import MediaError
-from avgate.core.processes import resident_mb
+from avgate.core.processes import resident_mb, start
 
 _LONGEST_MESSAGE = 1 << 20
 """Bytes of a message of a worker's; longer ones are no worker's."""
@@ -94,7 +94,7 @@ class Process:
         self.pipe, other = Pipe()
         self.process = get_context("spawn").Process(target=work, args=(other, limits), name="worker", daemon=True)
         try:
-            self.process.start()
+            start(self.process)
         except OSError:
             self.pipe.close()
             raise
