@@ -37,10 +37,12 @@ $(AUDIT)/.installed:
 	$(AUDIT)/bin/pip install --quiet --disable-pip-version-check "cyclonedx-bom>=7,<8" "pip-audit>=2.9,<3"
 	touch $(AUDIT)/.installed
 
-# Arguments: the environment, the list of versions. torch goes first, so that no other build of it is chosen. Only what is
-# imported is compiled, once, and not by several processes at the same time; also where the environment says not to write it.
+# Arguments: the environment, the list of versions. The pip that comes with Python takes twice as long. torch goes first,
+# so that no other build of it is chosen. Only what is imported is compiled, once, and not by several processes at the same
+# time; also where the environment says not to write it.
 define install
 test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+$(1)/bin/pip install --quiet --disable-pip-version-check --no-compile -c $(2) --upgrade pip
 $(1)/bin/pip install --quiet --disable-pip-version-check --no-compile -c $(2) torch
 $(1)/bin/pip install --quiet --disable-pip-version-check --no-compile -c $(2) -e ".[dev]"
 env -u PYTHONDONTWRITEBYTECODE $(1)/bin/python -c "import avgate.apps.predict.many, avgate.compare.comparison, hypothesis, onnxscript, pandas, transformers"

@@ -15,6 +15,7 @@ from avgate.features.base import Backbone, Extraction, Steps, kind_of
 from avgate.features.registry import BACKBONES, build_backbones
 from avgate.features.steps import Collected, features_of
 from tests.deep import sources
+from tests.few import few
 from tests.sounds import babble
 
 RATE = 10.0
@@ -190,7 +191,7 @@ def cut(backbone: Backbone, piece: FaceTrack | Waveform, time_s: float) -> tuple
 
 @pytest.mark.parametrize(("name", "twin"), TWINS)
 class TestStream:
-    @pytest.mark.parametrize("size_s", [0.24, pytest.param(0.037, marks=SLOW), pytest.param(0.001, marks=SLOW)])
+    @pytest.mark.parametrize("size_s", few([0.24, 0.037, 0.001], 1, pytest.mark.long))
     def test_pieces_of_any_length_give_the_same_steps(self, name, twin, size_s, face, named):
         backbone = built(name, twin, named)
         whole, parts = (
@@ -199,7 +200,7 @@ class TestStream:
         assert len(together(whole)[0]) > 15
         assert_same(whole, parts)
 
-    @pytest.mark.parametrize("at", [3, pytest.param(1, marks=SLOW), pytest.param(7, marks=SLOW)])
+    @pytest.mark.parametrize("at", few([3, 1, 7], 1, pytest.mark.long))
     def test_goes_on_to_the_bit_where_it_was_saved(self, name, twin, at, face, named):
         backbone = built(name, twin, named)
         all_of_it = pieces(backbone, face, 0.237)
@@ -211,7 +212,7 @@ class TestStream:
         assert pack(second.state()) == saved
         assert_same(before + on, before + given(second, all_of_it[at:], SECONDS))
 
-    @pytest.mark.parametrize("hole_s", [0.5, pytest.param(0.03, marks=SLOW), pytest.param(6.0, marks=SLOW)])
+    @pytest.mark.parametrize("hole_s", few([0.5, 0.03, 6.0], 1, pytest.mark.long))
     def test_being_told_that_nothing_came_changes_no_step(self, name, twin, hole_s, face, named):
         backbone = built(name, twin, named)
         start, end = cut(backbone, pieces(backbone, face, 10.0)[0], 1.13)

@@ -116,7 +116,7 @@ def test_the_whole_joint_cross_attention_family_can_be_causal():
     }
 
 
-@pytest.mark.parametrize("encoder", few(["tcn", "gru", "lstm"], 1))
+@pytest.mark.parametrize("encoder", few(["tcn", "gru", "lstm"], 1, pytest.mark.long))
 @pytest.mark.parametrize("config", CAUSAL)
 class TestCausal:
     def test_parts_and_single_steps_give_what_the_whole_gives(self, config, encoder):
@@ -140,6 +140,7 @@ class TestCausal:
         assert_near(step_by_step(model, (with_garbage(features, present), present)), expected, 1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "dtype", "tolerance"),
     [
@@ -150,7 +151,7 @@ class TestCausal:
                 for p in CAUSAL
                 for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-4))
             ],
-            5,
+            2,
             pytest.mark.long,
         ),
     ],

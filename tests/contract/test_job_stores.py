@@ -339,7 +339,7 @@ def test_many_threads_claim_each_job_once(place: tuple[str, str], store: JobStor
     assert Counter(job_id for job_id, _ in found) == Counter(job.id for job in jobs)
 
 
-@pytest.mark.slow  # many threads do the same in less time
+@pytest.mark.long  # many threads do the same in less time
 def test_many_processes_claim_each_job_once(place: tuple[str, str], store: JobStore):
     jobs = [made() for _ in range(300)]
     with get_context("spawn").Pool(4) as pool:

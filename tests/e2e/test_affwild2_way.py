@@ -45,6 +45,7 @@ def submission(release: Path, trained: Path, tmp_path_factory: pytest.TempPathFa
     return out
 
 
+@pytest.mark.long
 def test_inspect_says_what_is_there_what_is_missing_and_what_disagrees(release: Path, capsys):
     main(["inspect", "--corpus", "affwild2", "--data", str(release)])
     said = capsys.readouterr().out

@@ -67,6 +67,7 @@ def test_files_that_name_other_files_open_none_of_them(tmp_path, checkpoint, fai
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_recording_s_name_is_nothing_but_a_name(tmp_path, checkpoint, capsys):
     given, out = tmp_path / "given", tmp_path / "out"
     given.mkdir()
@@ -85,6 +86,7 @@ def test_a_recording_s_name_is_nothing_but_a_name(tmp_path, checkpoint, capsys):
     assert "\x1b[31m" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_one_bad_video_among_several_costs_only_itself(tmp_path, corpus, checkpoint, fails):
     good = Rendered(corpus).clips()[0].video
     out = tmp_path / "out"
@@ -116,6 +118,7 @@ def test_a_video_without_sound_and_face_has_rows_but_no_estimate_and_says_so(tmp
         assert [row[name] for name in ("face_present", "voice_present", "audio_present")] == ["0", "0", "0"]
 
 
+@pytest.mark.slow
 def test_a_face_that_is_never_in_two_frames_in_a_row_is_left_out_and_that_is_said(tmp_path, corpus, checkpoint):
     images = [frame.image for frame in Media(Rendered(corpus).clips()[0].video).frames()][::13]
     walls = [np.zeros_like(images[0])] * 4
@@ -126,6 +129,7 @@ def test_a_face_that_is_never_in_two_frames_in_a_row_is_left_out_and_that_is_sai
     assert any("never in two frames in a row" in note for note in trace.notes)
 
 
+@pytest.mark.slow
 def test_a_video_of_two_frames_a_second_is_taken_for_pictures_that_stand_still(tmp_path, corpus, checkpoint):
     images = [frame.image for frame in Media(Rendered(corpus).clips()[0].video).frames()][::13]
     trace = Predictor(checkpoint)(make_clip(tmp_path / "slow.mp4", images, rate=2))
@@ -165,6 +169,7 @@ def test_a_folder_without_a_checkpoint_is_refused_with_what_is_in_it(corpus, tmp
         assert f"avgate train --out {tmp_path}" in said
 
 
+@pytest.mark.slow
 def test_features_that_the_checkpoint_was_not_trained_on_are_refused(corpus, checkpoint, tmp_path, fails):
     found = load_checkpoint(checkpoint)
     foreign = tuple(replace(f, fingerprint="0" * 16) for f in found.features)

@@ -87,7 +87,7 @@ def test_every_fusion_tries_the_same_settings_on_validation_clips_and_keeps_the_
                     assert json.loads(file.metadata()["outcome"])["setting"] == chosen
 
 
-@pytest.mark.slow  # test_every_fusion_tries_the_same_settings shows which one is kept
+@pytest.mark.long  # test_every_fusion_tries_the_same_settings shows which one is kept
 def test_of_several_settings_the_one_that_is_best_on_validation_clips_is_tested(folder):
     recipe = recipe_named("hazumi").with_fusion("concat")
     for assignment in SETTINGS:
@@ -110,6 +110,7 @@ def test_of_several_settings_the_one_that_is_best_on_validation_clips_is_tested(
             assert checkpoint.scores["validation"]["smoothed"]["mean"]["ccc"] == chosen.validation
 
 
+@pytest.mark.slow
 def test_every_model_is_kept_and_the_command_of_the_best_trains_it_on_the_own_splits(folder, tmp_path, capsys):
     out = tmp_path / "out"
     results = compare(folder, out, settings=('tuning="train.lr=1e-2", "train.lr=2e-2"', "smooth_s=(0.0,3.0)"))
@@ -175,7 +176,7 @@ def test_stress_measures_every_kind_of_corruption_at_every_share(folder, tmp_pat
     assert (tmp_path / "curves.png").stat().st_size > 10_000
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ablations_change_one_thing_at_a_time(folder, tmp_path):
     results = run(
         folder, tmp_path, "--ablate", "--seeds", "1", "--folds", "0", settings=("tuning=()", "train.epochs=1")
@@ -204,6 +205,7 @@ def test_a_fusion_named_twice_is_refused(folder, tmp_path, fails):
     assert "twice" in fails(UsageError.exit_code, *args)
 
 
+@pytest.mark.slow
 def test_a_model_of_features_that_come_with_a_corpus_predicts_no_video(folder, tmp_path, capsys):
     args = ["--corpus", "hazumi", "--data", str(folder), "--recipe", "hazumi", "--out", str(tmp_path / "run")]
     main(["train", *args, "--set", *SETTINGS])

@@ -52,8 +52,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory, any_face_model: None) -> Pat
     return root
 
 
-@pytest.mark.long
-@pytest.mark.slow  # test_open_corpora.py and test_cremad.py show the reader and the correlation, piece by piece
+@pytest.mark.long  # test_open_corpora.py and test_cremad.py show the reader and the correlation, piece by piece
 def test_reproduce_compares_fusions_and_says_whether_gates_follow_people(clone: Path, tmp_path, capsys):
     where = ["--data", str(clone), "--out", str(tmp_path), "--workers", "1", "--folds", "2"]
     main(["reproduce", "cremad", *where, "--fusions", *FUSIONS, "--set", *SMALL])

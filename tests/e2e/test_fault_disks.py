@@ -10,6 +10,7 @@ from avgate.cli import main
 from avgate.core.errors import OutputError
 from tests.disks import disk, remount
 from tests.faults import Job, compare_job, export_job, extract_job, files, leftovers, predict_job, recordings, train_job
+from tests.few import few
 from tests.own_corpus import write_own_corpus
 from tests.tiny import make_checkpoint
 
@@ -65,7 +66,7 @@ ROOM = {"extract": "12k", "train": "60k", "compare": "60k", "predict": "16k", "e
 """Room on the disk: for some of the results."""
 
 
-@pytest.mark.parametrize("verb", ROOM)
+@pytest.mark.parametrize("verb", few([*ROOM], 3, pytest.mark.long))
 def test_a_full_disk_is_named_and_once_there_is_room_the_same_command_ends_as_ever(
     verb, jobs, tmp_path, fails, monkeypatch
 ):
@@ -87,6 +88,7 @@ def test_a_full_disk_is_named_and_once_there_is_room_the_same_command_ends_as_ev
         assert not leftovers(root)
 
 
+@pytest.mark.long
 def test_a_store_that_is_read_only_and_whole_is_all_that_a_training_needs(jobs, tmp_path, capsys):
     with disk(tmp_path / "disk", "size=64m") as root:
         job = jobs("extract", root)

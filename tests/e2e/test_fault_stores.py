@@ -15,6 +15,7 @@ from avgate.core.errors import FeatureError, UsageError
 from avgate.corpora import Manifest
 from tests.clips import make_clip, tone
 from tests.faults import Job, extract_job, files, leftovers, running, train_job
+from tests.few import few
 from tests.own_corpus import edit, write_own_corpus
 
 pytestmark = pytest.mark.usefixtures("any_face_model")
@@ -50,7 +51,7 @@ def shorter(job: Job) -> list[str]:
     return [arg.replace("=150", "=1") for arg in job.args]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_faces_that_another_version_followed_are_not_trained_on_and_made_anew_beside(corpus, tmp_path, fails, capsys):
     root = tmp_path / "corpus"
     shutil.copytree(corpus, root)
@@ -68,6 +69,7 @@ def test_faces_that_another_version_followed_are_not_trained_on_and_made_anew_be
     main(train)
 
 
+@pytest.mark.slow
 def test_a_clip_that_was_given_another_recording_is_not_trained_on_with_the_old_ones_features(clips, tmp_path, fails):
     job = extracted(tmp_path, clips)
     before = files(job.out)
@@ -176,7 +178,7 @@ def test_a_clock_that_is_set_back_again_and_again_changes_no_byte(clips, tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.skipif(not FAKETIME.is_file(), reason="libfaketime isn't installed")
-@pytest.mark.parametrize("when", ["@1971-01-01 00:00:00", "-400d i-3,0"])
+@pytest.mark.parametrize("when", few(["@1971-01-01 00:00:00", "-400d i-3,0"], 1, pytest.mark.long))
 def test_processes_with_another_clock_give_the_same_bytes(clips, tmp_path, when):
     """All of a process, with its native libraries: in the past, and running backwards."""
     expected = extracted(tmp_path, clips)

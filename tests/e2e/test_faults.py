@@ -33,6 +33,7 @@ from tests.faults import (
     running,
     train_job,
 )
+from tests.few import few
 from tests.own_corpus import edit, write_own_corpus
 from tests.tiny import make_checkpoint
 from tests.waiting import wait_until
@@ -99,9 +100,17 @@ SPREAD_S = {"extract": 1.5, "train": 2.0, "compare": 3.0, "predict": 3.0, "expor
 """Seconds after a verb has made its folder within which it is ended; it needs longer."""
 
 
-@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM], ids=lambda sign: sign.name)
+SHORT = {("extract", "SIGTERM"), ("train", "SIGKILL"), ("predict", "SIGKILL"), ("predict", "SIGTERM")}
+"""Those that .ci/run has time for."""
+
+
 @pytest.mark.parametrize(
-    "verb", [pytest.param(verb, marks=[pytest.mark.long] if verb == "export" else []) for verb in SPREAD_S]
+    ("verb", "sign"),
+    [
+        pytest.param(verb, sign, id=f"{verb}-{sign.name}", marks=() if (verb, sign.name) in SHORT else pytest.mark.long)
+        for verb in SPREAD_S
+        for sign in (signal.SIGKILL, signal.SIGTERM)
+    ],
 )
 def test_a_verb_that_a_signal_ends_leaves_nothing_half_done_and_ends_as_if_undisturbed(
     verb, sign, jobs, undisturbed, tmp_path, monkeypatch
@@ -156,7 +165,7 @@ def begun(job: Job) -> bool:
     return len(list(job.out.glob("*/clip?.safetensors"))) == 4
 
 
-@pytest.mark.parametrize("who", ["the command", "all of its processes"])
+@pytest.mark.parametrize("who", few(["the command", "all of its processes"], 1, pytest.mark.long))
 def test_sigterm_ends_workers_in_the_midst_of_a_clip_at_once(long_job, tmp_path, who):
     job, manifest = long_job
     with running(job, tmp_path) as process:
@@ -177,7 +186,7 @@ def test_sigterm_ends_workers_in_the_midst_of_a_clip_at_once(long_job, tmp_path,
     assert {path: path.stat().st_mtime_ns for path in job.out.glob("*/*.safetensors")} == done
 
 
-@pytest.mark.parametrize("how", ["killed", "limited"])
+@pytest.mark.parametrize("how", few(["killed", "limited"], 1, pytest.mark.long))
 def test_a_worker_out_of_memory_is_told_and_what_is_finished_is_kept(long_job, tmp_path, how):
     job, manifest = long_job
     with running(job, tmp_path) as process:

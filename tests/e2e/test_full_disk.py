@@ -40,6 +40,7 @@ def test_a_full_tmpdir_costs_the_reports_video_alone_and_is_named(noise, tmp_pat
     assert f"TMPDIR ({temporary})" in (out / "noise.html").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_named_with_the_file_and_how_much_of_it_was_written(noise, tmp_path, fails):
     with disk(tmp_path / "out", "size=8k") as out:
         args = ["predict", noise, "--out", out, "--no-report", "--formats", "json", "csv"]

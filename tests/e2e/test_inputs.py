@@ -17,6 +17,7 @@ from avgate.corpora.rendered import Rendered
 from avgate.faces import model_file
 from avgate.media import Media
 from tests.clips import greys, tone
+from tests.few import few
 from tests.own_corpus import write_rows
 from tests.recordings import write_image, write_images, write_sound, write_times
 
@@ -66,6 +67,7 @@ def test_sound_an_image_and_a_folder_of_images_have_rows_estimates_and_reports(t
     assert page.count("<video") == 1
 
 
+@pytest.mark.slow
 def test_sound_needs_no_face_model_and_what_is_said_of_the_weights_is_said_once(tmp_path, voice, monkeypatch, capfd):
     monkeypatch.setattr(model_file, "find_spec", lambda name: None)  # as with a mediapipe that bundles none
     monkeypatch.delenv("AVGATE_FACE_MODEL", raising=False)
@@ -104,7 +106,7 @@ def test_the_sound_of_a_video_says_the_same_by_itself_as_to_a_model_of_sound_alo
         assert np.abs(difference).mean() < 0.02  # windows lie a little differently
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_cannot_be_predicted_says_why_and_the_rest_is_written(tmp_path, checkpoint, faces, fails):
     folder = write_images(tmp_path / "images", faces[:2])
     out = ["--checkpoint", checkpoint, "--out", tmp_path / "out", "--no-report"]
@@ -126,6 +128,7 @@ def test_an_image_without_a_face_has_a_row_without_an_estimate(tmp_path, checkpo
     assert "No face was found in the image." in trace.notes
 
 
+@pytest.mark.slow
 def test_the_report_is_drawn_anew_with_the_sound_or_the_image(tmp_path, checkpoint, faces, voice):
     for path in (write_sound(tmp_path / "a.wav", voice), write_image(tmp_path / "b.png", faces[0])):
         main(["predict", str(path), "--checkpoint", str(checkpoint), "--out", str(tmp_path), "--no-report"])
@@ -159,7 +162,7 @@ def mixed(tmp_path: Path, corpus: Path, faces: list[np.ndarray], voice: np.ndarr
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fusion", ["hgrjca", "rhgrjca"])
+@pytest.mark.parametrize("fusion", few(["rhgrjca", "hgrjca"], 1, pytest.mark.long))
 def test_a_manifest_that_mixes_all_kinds_trains_and_is_scored(mixed, tmp_path, fusion, capsys):
     where = ["--corpus", "manifest", "--data", str(mixed)]
     change = ["--recipe", "smoke", "--fusion", fusion, "--set", "train.epochs=2", "train.corrupt.dropout=0.3"]

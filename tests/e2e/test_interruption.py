@@ -21,6 +21,7 @@ from avgate.training import train as training
 from tests.clips import greys, make_clip
 
 
+@pytest.mark.slow
 def test_a_training_that_was_interrupted_ends_with_the_same_weights(corpus, tmp_path, monkeypatch, capsys):
     def train(run: Path) -> None:
         settings = ["train.epochs=4", "model.head_dropout=0.3"]
@@ -81,7 +82,7 @@ def test_an_extraction_that_was_interrupted_keeps_what_is_done_and_continues(cor
     assert {path: path.stat().st_mtime_ns for path in done} == stamps
 
 
-@pytest.mark.slow  # test_processes.py and test_scratch.py kill smaller runs
+@pytest.mark.long  # test_processes.py and test_scratch.py kill smaller runs
 def test_an_extraction_that_was_killed_leaves_no_process_and_the_next_one_removes_what_was_half_written(
     corpus, tmp_path
 ):

@@ -11,7 +11,6 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.slow
 @pytest.mark.long
 def test_the_benchmark_of_live_use_writes_a_page_with_every_part(tmp_path):
     page, small = tmp_path / "live.md", {"steps": 30, "windows": 2, "seconds": 0.3, "clips": 1, "ways": 1, "fusions": 1}

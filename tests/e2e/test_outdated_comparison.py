@@ -40,7 +40,7 @@ def trained_now(manifest: Path, out: Path, bands: int, *more: str) -> bool:
     return run.stat().st_mtime_ns != before
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_features_that_were_extracted_with_another_setting_are_trained_on_anew(manifest, tmp_path, capsys):
     out, other = tmp_path / "out", tmp_path / "other"
     assert trained_now(manifest, out, 8)
@@ -68,6 +68,7 @@ def test_features_of_the_same_name_and_setting_with_other_values_are_trained_on_
     assert not trained_now(manifest, tmp_path / "out", 8)
 
 
+@pytest.mark.slow
 def test_changed_labels_are_trained_on_anew(manifest, tmp_path):
     assert trained_now(manifest, tmp_path / "out", 8)
     file = manifest.parent / "labels" / "clip0.csv"

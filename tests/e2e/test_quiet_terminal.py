@@ -27,6 +27,7 @@ def test_predict_says_only_what_avgate_says(tmp_path):
     assert re.fullmatch(rf"smile\.mp4: 50 frames -> \S+ {notes}", said), done.stderr
 
 
+@pytest.mark.long
 def test_a_video_that_fails_midway_ends_the_process_with_the_error_alone():
     script = """
 from skimage.data import astronaut

@@ -162,6 +162,7 @@ def test_two_workers_of_ray_make_the_bytes_of_a_plain_run_tell_of_failed_clips_a
     assert place.kept == plain
 
 
+@pytest.mark.long
 def test_a_worker_that_is_killed_costs_its_clips_time_and_no_result(place, plain):
     process = place.extract("--engine", "ray", "--workers", 2)
     awaited(lambda: list(place.root.glob("features/*/*.safetensors")), process)
@@ -224,6 +225,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.long
 def test_work_that_is_lost_three_times_is_told_and_an_error_of_the_work_ends_it(place):
     (place.root / "script.py").write_text(SCRIPT)
     environ = os.environ | {"TMPDIR": str(place.scratch)}

@@ -37,6 +37,7 @@ def made(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     return root / "work", root / "out"
 
 
+@pytest.mark.long
 def test_the_page_shows_both_corpora_and_every_figure_that_it_names(made):
     _, out = made
     page = (out / "results.md").read_text()

@@ -67,6 +67,7 @@ def test_recordings_whose_results_are_there_are_passed_over_and_only_those(sound
     assert predict(*sounds, *given).count("is there") == 2
 
 
+@pytest.mark.slow
 def test_what_a_link_leads_to_and_what_others_put_beside_is_left_alone(sounds, predict, tmp_path):
     out, theirs = tmp_path / "out", tmp_path / "theirs"
     for folder in (out, theirs / "a"):
@@ -107,6 +108,7 @@ def test_recordings_that_would_be_written_as_one_file_are_refused(sounds, predic
     assert not list((tmp_path / "out").glob("*.csv"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change", ["--level=0.8", "--faces-every=2", "--anew", "an edited file", "a missing file", "another recording"]
 )

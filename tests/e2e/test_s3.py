@@ -127,6 +127,7 @@ def test_the_whole_way_gives_the_bytes_of_folders(s3, three, corpus, local, tmp_
     avgate("predict", video, "--checkpoint", run, "--out", f"{BUCKET}/results")
 
 
+@pytest.mark.long
 def test_what_was_extracted_when_it_was_killed_is_whole_and_the_rest_follows(s3, three, local):
     store = f"{BUCKET}/killed"
     command = ("extract", "--corpus", "manifest", "--data", three, "--recipe", "smoke", "--store", store)

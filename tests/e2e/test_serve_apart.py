@@ -65,6 +65,7 @@ def pretending(scope: ExitStack, site: Site) -> subprocess.Popen[bytes]:
     return process
 
 
+@pytest.mark.long
 def test_jobs_wait_until_somebody_works_and_the_server_starts_nobody(site: Site, scope: ExitStack):
     jobs = [site.send(f"0.1 {i}") for i in range(6)]
     time.sleep(1)
@@ -87,6 +88,7 @@ def test_the_job_of_a_process_that_was_killed_is_begun_again_by_another(site: Si
     assert (now.state, now.attempt) == ("done", 2)
 
 
+@pytest.mark.long
 def test_a_server_that_starts_anew_leaves_running_jobs_alone(site: Site, scope: ExitStack):
     pretending(scope, site)
     job = site.send("2")

@@ -13,7 +13,6 @@ ROOT = Path(__file__).parents[2]
 pytest.importorskip("fastapi", reason='the server needs pip install "avgate[serve]"')
 
 
-@pytest.mark.slow
 @pytest.mark.long
 def test_the_benchmark_of_the_server_writes_a_page_with_every_part(tmp_path):
     page = tmp_path / "serve.md"

@@ -26,6 +26,7 @@ from avgate.apps.serve.jobs import Job, JobStore, Options
 from avgate.cli import main
 from tests.clips import make_clip, tone
 from tests.e2e.test_serve_http import ask
+from tests.few import few
 from tests.postgres import new_database, postgres
 from tests.serving import Site, hashed
 from tests.waiting import wait_until
@@ -145,6 +146,7 @@ class Watch:
         return len(self.ends) == len(jobs)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("moment", range(KILLS))
 def test_a_machine_that_is_killed_at_any_moment_loses_no_job_and_none_is_done_twice(
     site: Site, scope: ExitStack, moment: int
@@ -195,7 +197,7 @@ def send_in_parts(addresses: list[str], name: str, content: bytes) -> str:
             time.sleep(0.05)
 
 
-@pytest.mark.parametrize("victim", ["worker", "server"])
+@pytest.mark.parametrize("victim", few(["worker", "server"], 1, pytest.mark.long))
 @pytest.mark.parametrize("moment", range(KILLS))
 def test_two_servers_and_two_workers_of_which_one_is_killed_lose_no_job_and_do_none_twice(
     site: Site, scope: ExitStack, moment: int, victim: str
@@ -237,6 +239,7 @@ def test_two_servers_and_two_workers_of_which_one_is_killed_lose_no_job_and_do_n
     assert victim == "server" or not left  # one may have been begun without that its sender heard of it
 
 
+@pytest.mark.long
 def test_a_machine_that_was_away_for_a_while_changes_nothing_of_what_another_did(site: Site, scope: ExitStack):
     away, job = pretending(scope, site), site.send("1.5")
     wait(lambda: busy(site, away))
@@ -259,6 +262,7 @@ def test_a_machine_that_was_away_for_a_while_changes_nothing_of_what_another_did
     assert site.parts(job) == ["input", "results"]
 
 
+@pytest.mark.long
 def test_machines_go_on_when_the_database_was_away(site: Site, scope: ExitStack, server: str):
     import psycopg
 
@@ -322,6 +326,7 @@ def test_a_job_is_cancelled_wherever_it_is(site: Site, scope: ExitStack):
     wait(lambda: site.parts(job) == ["input"])
 
 
+@pytest.mark.long
 def test_recordings_are_estimated_once_and_alike_wherever_they_are(site: Site, scope: ExitStack, tmp_path: Path):
     clip = make_clip(tmp_path / "tone.wav", sound=[(0.0, tone(6.0))], sound_codec="pcm_s16le")
     jobs: list[Job] = []

@@ -117,6 +117,7 @@ def test_schemathesis_finds_nothing(tmp_path):
         table = put["requestBody"]["content"]["text/csv"]["example"].encode()
         place = f"/api/jobs/{job_id}/annotations/anna"
         assert ask(address, "PUT", place, table, {"Content-Type": "text/csv"})[0] == 204
+        assert ask(address, "GET", "/api/models")[0] == 200  # the first time takes seconds
         known = {"job_id": job_id, "upload_id": upload_id, "name": "a.csv", "annotation": "anna"}
         (tmp_path / "known.toml").write_text(
             RULES + "[parameters]\n" + "".join(f'"path.{name}" = "{value}"\n' for name, value in known.items())

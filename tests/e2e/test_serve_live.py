@@ -209,6 +209,7 @@ def test_the_client_in_the_docs_prints_a_line_for_each_frame(server, clips_dir, 
     assert "Traceback" not in wrong.stderr + cut.stderr
 
 
+@pytest.mark.long
 def test_the_client_of_the_docs_says_in_a_line_why_it_has_no_stream(clips_dir, tmp_path):
     port, environ = free_port(), {**os.environ, "AVGATE_SERVE_WORKERS": "0", "AVGATE_SERVE_TOKEN": "a-secret-of-tests"}
     serve = [sys.executable, "-m", "avgate", "serve", "--port", str(port), "--data", str(tmp_path / "data")]
@@ -269,6 +270,7 @@ def test_a_server_that_stops_says_so_and_frees_the_face_models(weights, monkeypa
     assert hear_all(connection)[2] == 1012
 
 
+@pytest.mark.long
 def test_a_client_that_reads_nothing_does_not_hold_its_place(weights, monkeypatch):
     monkeypatch.setattr(LiveStream, "finish", lambda self: [{"filler": "x" * 2**24}])
     with served({"live": weights}, max_streams=1, max_lag_s=1.0) as server:
@@ -357,6 +359,7 @@ def test_messages_that_cannot_be_used_end_the_stream_with_the_reason(server):
         assert found == code, said
 
 
+@pytest.mark.long
 def test_times_and_rates_are_limited(weights):
     limits = {"max_idle_s": 1.0, "max_stream_s": 3.0, "max_messages_per_s": 20}
     with served({"live": weights}, **limits) as server:
@@ -394,6 +397,7 @@ class Slow:
         return self.look(tracker, frame)
 
 
+@pytest.mark.long
 def test_a_slow_machine_skips_faces_and_drops_images_and_says_so(weights, monkeypatch):
     picture = jpeg(PICTURE)
     with served({"live": weights}) as server, connected(server) as connection:
@@ -419,6 +423,7 @@ def test_a_slow_machine_skips_faces_and_drops_images_and_says_so(weights, monkey
     assert (counts.dropped, counts.skipped, counts.images) == (end["dropped"], skipped, 70)
 
 
+@pytest.mark.long
 def test_sound_that_waits_too_long_ends_the_stream(weights, monkeypatch):
     push = Streamer.push
     monkeypatch.setattr(Streamer, "push", lambda self, piece, **more: (time.sleep(0.1), push(self, piece, **more))[1])

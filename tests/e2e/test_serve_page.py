@@ -141,6 +141,7 @@ def test_a_video_is_sent_and_its_report_opens_in_place(page: Page, standin: Stan
     assert Path(download.value.path()).read_text().startswith("time_s,valence")
 
 
+@pytest.mark.long
 def test_back_forward_and_a_link_lead_to_where_one_was(page: Page, server: tuple[Standin, str], standin: Standin):
     send(page, "a.mp4")
     state(page, "a.mp4", "done")
@@ -185,6 +186,7 @@ def test_back_forward_and_a_link_lead_to_where_one_was(page: Page, server: tuple
     expect(row(page, "a.mp4")).to_be_visible()
 
 
+@pytest.mark.long
 def test_rows_of_one_drop_stand_in_their_order_and_tell_themselves_apart(page: Page, standin: Standin):
     standin.step_s = 3
     one = {"mimeType": "video/mp4", "buffer": b"abc"}
@@ -262,6 +264,7 @@ def test_what_is_chosen_goes_with_a_dropped_video(page: Page, standin: Standin):
     expect(page.locator("#viewer-tab")).to_be_hidden()
 
 
+@pytest.mark.long
 def test_videos_are_taken_while_the_server_still_loads_its_models(
     browser: Browser, server: tuple[Standin, str], standin: Standin
 ):
@@ -323,6 +326,7 @@ def test_an_upload_is_paused_goes_on_and_survives_a_lost_line_and_a_lost_answer(
     assert recording == content(4 * PIECE)
 
 
+@pytest.mark.long
 def test_an_upload_goes_on_after_the_page_was_closed(page: Page, standin: Standin, tmp_path: Path):
     (tmp_path / "a.mp4").write_bytes(bytes(3 * PIECE))
     standin.chunk_s = 0.5
@@ -399,6 +403,7 @@ def test_live_results_are_shown_as_they_come_on_one_clock(page: Page, standin: S
     assert {head for kind, _, _, head in stream["came"] if kind == 1} == {b"\xff\xd8"}
 
 
+@pytest.mark.long
 def test_it_says_plainly_when_there_is_no_face_and_no_voice(page: Page, standin: Standin):
     standin.gates = ("voice_attended", "face_attended", "voice_iteration_1")
     page.emulate_media(reduced_motion="reduce")
@@ -419,6 +424,7 @@ def test_it_says_plainly_when_there_is_no_face_and_no_voice(page: Page, standin:
     expect(page.locator("#now-face")).to_have_text("in view")
 
 
+@pytest.mark.long
 def test_a_recorded_session_becomes_a_table_and_a_job(page: Page, standin: Standin):
     page.locator("#tab-live").click()
     page.get_by_label("When recording, keep the video too").check()
@@ -466,6 +472,7 @@ def colour(page: Page, where: str) -> str:
     return page.evaluate(f"getComputedStyle(document.querySelector('{where}')).color")
 
 
+@pytest.mark.long
 def test_other_sounds_alone_are_said_to_mean_little(page: Page, standin: Standin):
     switch_on(page)
     expect(page.get_by_role("meter", name="voice")).to_be_visible()
@@ -524,6 +531,7 @@ def test_a_warning_comes_only_where_results_are_late_or_many_pictures_are_left_o
         assert bool(found[14]) == bool(words)
 
 
+@pytest.mark.long
 def test_numbers_are_calm_and_machines_that_cannot_follow_are_warned_of(page: Page, standin: Standin):
     switch_on(page)
     watch = """async () => {
@@ -599,6 +607,7 @@ def test_what_is_over_is_dim_and_a_stopped_server_says_what_to_do(page: Page, st
     assert violations(page) == []
 
 
+@pytest.mark.long
 def test_picture_plane_and_numbers_fit_a_screen_and_a_phone_has_numbers_below_the_picture(page: Page, standin: Standin):
     page.set_viewport_size({"width": 1280, "height": 850})
     switch_on(page)
@@ -697,6 +706,7 @@ def wait_until_played(page: Page, seconds: float) -> None:
     page.wait_for_function(f"() => document.querySelector('#rated-video').currentTime >= {seconds}")
 
 
+@pytest.mark.long
 def test_nothing_is_rated_before_the_bar_is_touched_and_neutral_is_no_gap(page: Page, standin: Standin):
     open_rating(page)
     expect(page.locator("#pad-value")).to_have_text("–")
@@ -780,6 +790,7 @@ def test_what_is_not_saved_is_cleared_only_after_a_question(page: Page):
     assert asked == ["What you drew isn’t saved. Clear it?"] * 2
 
 
+@pytest.mark.long
 def test_one_button_is_the_main_one_and_drawing_ends_with_the_recording(page: Page, standin: Standin):
     from tests.serve_page_standin import silence
 
@@ -830,6 +841,7 @@ def test_saved_ratings_are_listed_opened_downloaded_and_deleted(page: Page, stan
     expect(page.locator("#rate-state")).to_contain_text("0.1 s are rated, not saved yet.")
 
 
+@pytest.mark.long
 def test_a_name_is_shown_as_it_will_be_saved_and_changes_without_loss(page: Page, standin: Standin):
     open_rating(page)
     (job,) = standin.jobs
@@ -865,6 +877,7 @@ def test_a_name_is_shown_as_it_will_be_saved_and_changes_without_loss(page: Page
     assert missing == []
 
 
+@pytest.mark.long
 def test_the_page_remembers_rater_and_recording(page: Page, standin: Standin):
     open_rating(page)
     send(page, "b.wav")
@@ -890,6 +903,7 @@ def test_on_a_narrow_screen_video_and_bar_stand_below_each_other(page: Page):
     assert pad["width"] > 250
 
 
+@pytest.mark.long
 def test_what_the_browser_cannot_play_is_played_from_its_report(page: Page, standin: Standin):
     standin.recording = b"a film of another time" * 1000
     open_rating(page)

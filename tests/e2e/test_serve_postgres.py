@@ -174,6 +174,7 @@ def test_a_database_that_is_away_is_said_and_used_again_when_it_is_back(store: P
     assert store.get(ONE) is not None
 
 
+@pytest.mark.long
 def test_a_database_that_is_locked_or_can_only_be_read_is_said(store: PostgresJobs, url: str):
     import psycopg
 

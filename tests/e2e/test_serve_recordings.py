@@ -39,6 +39,7 @@ def predicted(clip: Path, out: Path, *more: str) -> bytes:
     return (out / f"{clip.stem}.csv").read_bytes()
 
 
+@pytest.mark.long
 def test_results_are_those_of_predict_to_the_byte(site: Site, clips_dir: Path, sound: Path, tmp_path: Path):
     clip, other = clips_dir / "grid_lbax4n.mpg", sound
     video = site.send(clip.read_bytes(), clip.name, report=False, formats=("elan",))

@@ -149,6 +149,7 @@ def test_a_video_becomes_a_report_and_one_that_is_cancelled_does_not(page: Page,
     assert count(server, "avgate_queue_seconds_count") == 1
 
 
+@pytest.mark.long
 def test_the_camera_and_the_microphone_give_results(page: Page, server: str):
     page.locator("#tab-live").click()
     page.get_by_role("button", name="Switch on").click()

@@ -57,7 +57,7 @@ def stream_of(estimator: Estimator, pieces: list, **options):
         return stream.trace(results), results
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_stream_says_what_its_results_rest_on(estimator, clips_dir):
     recording = open_recording(clips_dir / "face_noface.mov")
     with Streamer(estimator) as stream:
@@ -85,9 +85,9 @@ def test_a_recording_that_begins_before_zero_is_the_same_as_a_stream(estimator, 
     "how",
     [
         {},
-        pytest.param({"chunk_s": 3.0}, marks=pytest.mark.slow),
-        pytest.param({"chunk_s": 0.001}, marks=pytest.mark.slow),
-        pytest.param({"late_s": 0.4}, marks=pytest.mark.slow),
+        pytest.param({"chunk_s": 3.0}, marks=pytest.mark.long),
+        pytest.param({"chunk_s": 0.001}, marks=pytest.mark.long),
+        pytest.param({"late_s": 0.4}, marks=pytest.mark.long),
         pytest.param({"chunk_s": 0.37, "late_s": 0.4}, marks=pytest.mark.slow),
     ],
     ids=str,
@@ -111,7 +111,7 @@ def test_every_real_clip_gives_its_trace_as_a_stream(name, late_s, estimator, cl
     assert_same_trace(trace, offline(estimator, open_recording(clips_dir / name)))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_missing_frames_give_the_trace_of_what_came(estimator, clip):
     lost = frozenset(np.random.default_rng(0).choice(75, 8, replace=False).tolist())
     came = Given([f for i, f in enumerate(clip.frames()) if i not in lost], [*clip.sound()])
@@ -120,7 +120,7 @@ def test_missing_frames_give_the_trace_of_what_came(estimator, clip):
     assert_same_trace(trace, offline(estimator, came))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("hole_s", [2.5, 10.0])
 def test_after_a_hole_the_stream_goes_on_as_the_whole_recording_does(hole_s, estimator, clip):
     """Windows are of two seconds: after a hole of ten, estimates begin anew; one of 2.5 s is remembered across."""
@@ -155,7 +155,7 @@ def test_results_say_that_further_people_are_in_view_and_where_the_followed_one_
     assert all(0 < result.face_box[0] < result.face_box[2] < 0.5 for result in results)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_camera_that_changes_size_keeps_its_person(estimator, clip):
     frames = [f if i < 40 else replace(f, image=f.image[::2, ::2]) for i, f in enumerate(clip.frames())]
     smaller = Given(frames, [*clip.sound()])
@@ -164,6 +164,7 @@ def test_a_camera_that_changes_size_keeps_its_person(estimator, clip):
     assert trace.present["face"].mean() > 0.9
 
 
+@pytest.mark.slow
 def test_a_saved_stream_goes_on_to_the_bit(estimator, clip, tmp_path):
     pieces = pieces_of(clip)
     with Streamer(estimator) as one, Streamer(estimator) as other:
@@ -209,6 +210,7 @@ def test_frames_that_are_not_looked_at_have_results_too(estimator, clip):
     assert all(np.isfinite(r.targets["valence"]) and r.present["face"] for r in results)
 
 
+@pytest.mark.slow
 def test_where_sound_is_analysed_less_often_steps_repeat_those_before_and_say_so(estimator, clip):
     def heard(every: int) -> tuple[list[Any], list[str]]:
         with Streamer(estimator, video=False) as stream:
@@ -224,7 +226,7 @@ def test_where_sound_is_analysed_less_often_steps_repeat_those_before_and_say_so
     assert [r.raw for r in fewer] != [r.raw for r in all_of_them]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_sound_alone_and_frames_alone_are_streams_too(estimator, clip):
     heard = Given([], [*clip.sound()])
     trace, _ = stream_of(estimator, [*chunks(clip, 0.05)], video=False)
@@ -234,7 +236,7 @@ def test_sound_alone_and_frames_alone_are_streams_too(estimator, clip):
     assert_same_trace(trace, offline(estimator, seen))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_streams_side_by_side_give_what_each_gives_alone(estimator, clip, expected):
     with ThreadPoolExecutor(3) as pool:
         both = [pool.submit(stream_of, estimator, pieces_of(clip, chunk_s=c)) for c in (0.02, 0.05, 0.1)]
@@ -279,6 +281,7 @@ def test_a_closed_stream_is_neither_saved_nor_resumed_nor_finished(estimator, tm
             use()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Fraction, np.float32, np.int64])
 def test_times_may_be_any_real_numbers(kind, estimator, clip, tmp_path):
     frame = next(iter(clip.frames()))
@@ -291,6 +294,7 @@ def test_times_may_be_any_real_numbers(kind, estimator, clip, tmp_path):
     assert {type(x) for result in results for x in (result.time_s, result.delay_s)} == {float}
 
 
+@pytest.mark.slow
 def test_a_model_of_voices_alone_says_nothing_of_faces(clip, clips_dir):
     voice = Estimator(causal_checkpoint(clips_dir / "grid_bbaf2n.mpg", ("logmel?causal=true",)))
     trace, _ = stream_of(voice, pieces_of(clip))

@@ -66,7 +66,7 @@ def test_a_streamed_file_has_a_row_for_each_frame_and_they_are_those_of_the_stre
     assert sum(row["valence"] != "" for row in streamed) > 15
 
 
-@pytest.mark.slow  # test_live.py does the same without a model
+@pytest.mark.long  # test_live.py does the same without a model
 def test_a_file_in_the_cameras_place_has_a_row_for_each_frame(person, weights, tmp_path):
     args = ["--microphone", "none", "--out", str(tmp_path / "me.csv"), "--checkpoint", str(weights)]
     main(["live", "--camera", str(person), *args, "--seconds", "1"])
@@ -85,7 +85,7 @@ def test_the_example_of_the_docs_runs(person, monkeypatch, capsys):
     assert re.fullmatch(r"0\.00 s: ([+-]\d\.\d\d|\+?nan), \d\.\d\d s later", lines[0])
 
 
-@pytest.mark.slow  # starts a process
+@pytest.mark.long  # starts a process
 def test_a_stream_says_only_what_avgate_says(person, weights, tmp_path):
     args = ["--out", str(tmp_path / "out.csv"), "--checkpoint", str(weights), "--speed", "0"]
     command = [sys.executable, "-m", "avgate", "stream", str(person), *args]

@@ -58,7 +58,7 @@ def test_stress_corrupts_each_of_three_modalities_and_sees_what_the_model_loses(
     assert {"voice_reliability", "face_reliability", "text_reliability"} <= set(found.auroc["text absent"])
 
 
-@pytest.mark.slow  # test_results.py shows the same of made-up outcomes of three modalities
+@pytest.mark.long  # test_results.py shows the same of made-up outcomes of three modalities
 def test_a_comparison_holds_a_lost_modality_against_the_best_model_of_what_is_left(corpus, monkeypatch, tmp_path):
     monkeypatch.setitem(CORPORA, "three", ThreeModalities)
     recipe = override(RECIPE, "train.epochs=1")

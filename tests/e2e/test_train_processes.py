@@ -88,6 +88,7 @@ def test_whatever_ends_one_process_ends_all_and_one_process_goes_on(corpus, tmp_
     assert names == {"checkpoint.safetensors", "history.csv", "resume.safetensors"}
 
 
+@pytest.mark.long
 def test_an_error_of_all_processes_is_told_once(corpus, tmp_path, capfd):
     with pytest.raises(SystemExit) as ended:
         main(["train", *options(corpus, tmp_path / "run", 2), "--devices", "2", "--store", str(tmp_path / "none")])

@@ -56,7 +56,7 @@ def installed(made, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_holds_what_git_has_of_the_package_and_nothing_else(installed):
     tracked = {
         path.removeprefix("src/") for path in git("ls-tree", "-r", "--name-only", "HEAD", "src").split("\n") if path
@@ -151,7 +151,6 @@ trace: int = Predictor()("clip.mp4")  # type: ignore[assignment]
 """
 
 
-@pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_a_checker_knows_the_types_of_what_users_import(installed, tmp_path):
@@ -167,7 +166,6 @@ def test_a_checker_knows_the_types_of_what_users_import(installed, tmp_path):
     assert done.stdout.startswith("Success"), done.stdout + done.stderr  # an error that wasn't found is one, too
 
 
-@pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_it_installs_into_an_empty_environment_and_predicts(made, corpus, tmp_path):

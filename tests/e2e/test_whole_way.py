@@ -90,6 +90,7 @@ def test_prediction_is_the_same_from_python_and_from_the_command_line(corpus, ch
     assert rows["valence"].to_numpy() == pytest.approx(trace.targets["valence"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_prediction_and_evaluation_take_the_same_path(corpus, checkpoint):
     from avgate.evaluation.examples import load_examples
     from avgate.evaluation.scoring import label_traces
@@ -107,7 +108,7 @@ def test_prediction_and_evaluation_take_the_same_path(corpus, checkpoint):
     assert predicted.raw["arousal"] == pytest.approx(scored[0].raw["arousal"], abs=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_frames_and_sound_in_memory_give_the_trace_of_their_file(corpus, checkpoint):
     video, predictor = Rendered(corpus).clips()[0].video, Predictor(checkpoint)
     frames = list(Media(video).frames())
@@ -139,7 +140,7 @@ def test_the_folder_of_a_run_stands_for_its_checkpoint(corpus, checkpoint, tmp_p
     assert all((of_file.weights[name] == weight).all() for name, weight in of_folder.weights.items())
 
 
-@pytest.mark.slow  # test_report.py shows the same of a trace that no model made
+@pytest.mark.long  # test_report.py shows the same of a trace that no model made
 def test_report_is_drawn_anew_from_the_json_of_a_prediction(corpus, checkpoint, tmp_path):
     video = Rendered(corpus).clips()[0].video
     main(["predict", str(video), "--checkpoint", str(checkpoint.parent), "--out", str(tmp_path), "--no-report"])
@@ -147,6 +148,7 @@ def test_report_is_drawn_anew_from_the_json_of_a_prediction(corpus, checkpoint, 
     assert (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF")
 
 
+@pytest.mark.slow
 def test_another_fusion_and_other_settings_are_taken_from_the_command_line(corpus, tmp_path):
     run = tmp_path / "run"
     settings = ["--set", "train.epochs=1", "model.head_dropout=0.2"]
@@ -161,6 +163,7 @@ def test_another_fusion_and_other_settings_are_taken_from_the_command_line(corpu
     assert not trace.gates
 
 
+@pytest.mark.slow
 def test_the_same_clips_listed_in_a_manifest_train_the_same_model(corpus, checkpoint, tmp_path):
     where = ["--corpus", "manifest", "--data", str(corpus / "manifest.csv")]
     main(["train", *where, "--out", str(tmp_path), "--recipe", "smoke"])
@@ -195,7 +198,7 @@ def test_deep_backbones_extract_resume_and_train_as_any_other(three, tmp_path, c
     assert trace.present["face"].any()
 
 
-@pytest.mark.slow  # test_finetune.py shows the same of a backbone by itself
+@pytest.mark.long  # test_finetune.py shows the same of a backbone by itself
 def test_the_last_layers_of_a_backbone_train_with_the_fusion_and_the_rest_stays(three, tmp_path):
     from avgate.features.hub import load_encoder
     from tests.deep import write_image

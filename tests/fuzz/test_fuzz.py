@@ -35,7 +35,7 @@ def test_damaged_inputs_give_a_result_or_a_clear_error(tmp_path):
     assert {"result", "error"} == {outcome.verdict for outcome in found}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_damaged_inputs_of_every_kind_cost_a_process_nothing(any_face_model):
     found = fuzz(range(40), 1, workers=1)
     assert not faults(found)
@@ -69,7 +69,7 @@ def test_what_goes_wrong_is_noticed(tmp_path, trial, said):
     assert said in found.said
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_ends_or_holds_up_a_process_is_noticed_and_the_next_inputs_go_on(tmp_path):
     kinds = ("crash", "spin", "ask_for_too_much")
     found = fuzz(range(3), 1, workers=1, kinds=kinds, keep=tmp_path, limits=Limits(seconds=1))

@@ -170,6 +170,7 @@ class TestFusion:
         assert_agreement(fusion, default, *random_batch(MODALITIES[0], WINDOW, np.random.default_rng(1)))
 
     # Each modality by itself is absent in one sequence of the batches above; all at once, only here.
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "absent",
         [
@@ -185,6 +186,7 @@ class TestFusion:
         for chosen in combinations_of_choices(fusion):
             assert_agreement(fusion, random_settings(fusion, chosen, rng), features, present)
 
+    @pytest.mark.slow
     def test_sequences_longer_than_reach_and_window_agree_with_the_equations(self, fusion):
         rng = np.random.default_rng(3)
         for chosen in combinations_of_choices(fusion):

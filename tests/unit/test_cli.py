@@ -151,6 +151,7 @@ def test_missing_and_wrong_options_are_named(capsys):
     assert "--gpu" in said_by(capsys, "extract", "--data", "x", "--gpu")
 
 
+@pytest.mark.slow
 def test_inspect_reads_a_corpus_in_the_spelling_of_old_and_of_today(tmp_path, capsys):
     manifest = write_own_corpus(tmp_path / "own")
     cli.main(["inspect", "manifest", "--root", str(manifest)])

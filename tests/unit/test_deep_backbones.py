@@ -268,6 +268,7 @@ class TestMissingWeights:
             seen(f"hf_image:{broken}", faces(3))
 
 
+@pytest.mark.slow
 def test_blendshapes_are_those_of_the_face_model(face_model, monkeypatch):
     from skimage.data import astronaut
 

@@ -98,6 +98,7 @@ def in_forks(count: int, folder: Path, work: Callable[[], Any]) -> list[Any]:
     return [torch.load(folder / f"{rank}.pt") for rank in range(count)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("count", "spans", "precision"),
     few([(2, "pooled", "32-true"), (3, "per_sequence", "32-true"), (3, "pooled", "64-true")], 1),
@@ -154,7 +155,7 @@ def test_a_run_goes_on_with_another_number_of_processes_of_which_one_writes_and_
     assert said == f"Continuing{run}afterepoch1"
 
 
-@pytest.mark.slow  # test_train.py goes on with a run of one process
+@pytest.mark.long  # test_train.py goes on with a run of one process
 @NO_GPU
 def test_a_run_with_dropout_goes_on_to_the_same_bits_with_as_many_processes(prepared, tmp_path):
     recipe = recipe_with(RhgrjcaConfig(dropout=0.3), epochs=3)

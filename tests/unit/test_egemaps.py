@@ -74,6 +74,7 @@ def test_a_row_is_the_mean_and_deviation_of_opensmiles_frames_in_its_window():
             assert column(track, f"{name}.sd")[step] == pytest.approx(values.std(), rel=1e-4, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_last_frames_are_nearly_those_of_sound_that_goes_on():
     sound = babble(4.0)
     going_on = extract(sound, end_s=4.0).values
@@ -86,6 +87,7 @@ def test_the_last_frames_are_nearly_those_of_sound_that_goes_on():
     assert np.mean(np.abs(last - going_on[14]) / going_on.std(axis=0)) < 0.03
 
 
+@pytest.mark.slow
 def test_borders_of_chunks_dont_show():
     sound = babble(7.0)
     whole = descriptors(sound)[1]
@@ -159,6 +161,7 @@ def test_hold_fills_gaps_column_by_column():
     np.testing.assert_array_equal(filled, [[-7, 1], [2, 1], [2, 1], [2, -9], [-7, 5]])
 
 
+@pytest.mark.slow
 def test_without_level_the_columns_that_follow_the_gain_most_are_left_out():
     sound = speech(6.0)
     loud, quiet = extract(sound), extract(sound / 4)
@@ -215,7 +218,7 @@ def test_samples_that_arent_finite_are_an_error():
         extract(np.full(SAMPLE_RATE, np.nan, np.float32))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_memory_doesnt_grow_with_the_length():
     def peak(repeats: int) -> int:
         extraction = Egemaps(EgemapsConfig(10.0, chunk_s=2)).start()
@@ -248,6 +251,7 @@ def test_parameters_that_cant_be_extracted_are_refused(bad):
         EgemapsConfig(**{"rate": 10.0, **bad})
 
 
+@pytest.mark.slow
 def test_neutral_values_are_ordinary_for_real_speech(clips_dir):
     from avgate.media import Media
 

@@ -232,7 +232,7 @@ def test_int8_files_give_nearly_the_same_targets(stepping, step):
     assert 0 < np.nanmax(np.abs(found - expected)) < 0.05
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_int8_costs_is_measured_as_ccc_on_labelled_clips():
     checkpoint = checkpoint_of(ConcatConfig(), TcnConfig(channels=(64, 64)), smooth_steps=1)
     program = record_window(checkpoint)
@@ -324,7 +324,7 @@ def test_a_model_that_a_pretrained_checkpoint_was_trained_with_is_refused():
         )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_file_with_other_numbers_is_not_written(saved, tmp_path, monkeypatch):
     def wrong(whole):
         right = run_onnx(whole)
@@ -376,7 +376,7 @@ def example_said(*args):
     return done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_example_refuses_features_of_other_settings_several_of_the_same_and_other_forms(stepping, tmp_path):
     step, window = stepping / "exported" / "step.onnx", tmp_path / "window.onnx"
     store, tracks = FeatureStore(tmp_path), {m: make_track(m, 18) for m in COLUMNS}
@@ -395,7 +395,7 @@ def test_the_example_is_short_and_stands_in_the_page():
     assert f"```python\n{code}```" in (ROOT / "docs" / "export.md").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_terminal_shows_what_avgate_says_and_nothing_of_the_libraries_below(saved, tmp_path):
     command = [sys.executable, "-m", "avgate", "export", saved, "--out", tmp_path / "out", "--int8"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -293,6 +293,7 @@ def test_the_chosen_person_is_followed_whoever_is_larger(ana, bea, who):
     assert (in_left_half(list(FaceTracker().track(frames, start=start))) == 1).all()
 
 
+@pytest.mark.slow
 @needs_face_model
 def test_the_largest_face_is_followed_once_the_person_has_been_gone_for_long(ana, bea):
     both, bea_alone = scene((ana, 20, 60, 240), (bea, 400, 80, 190)), scene((bea, 400, 80, 190))
@@ -396,6 +397,7 @@ def test_where_one_engine_follows_no_face_another_shows_it_where_the_face_is():
     assert all(follower.step(image, i / 25)[0] is not None for i in range(9))
 
 
+@pytest.mark.slow
 @needs_face_model
 def test_a_chosen_person_is_followed_in_a_recording_and_their_box_is_in_fractions(ana, bea, tmp_path):
     clip = make_clip(tmp_path / "two.mp4", [scene((ana, 20, 80, 200), (bea, 340, 40, 290))] * 8)
@@ -510,6 +512,7 @@ def test_both_models_give_the_same_track_of_real_people(name, clips_dir, face_mo
     assert np.mean(distance[both] / np.hypot(box[both, 2] - box[both, 0], box[both, 3] - box[both, 1])) < 0.015
 
 
+@pytest.mark.slow
 @needs_face_model
 def test_a_clip_with_a_face_in_less_than_half_of_its_frames_says_so(clips_dir):
     frames = read_frames(clips_dir / "face_noface.mov")

@@ -68,6 +68,7 @@ def test_across_a_change_of_size_it_is_unknown():
     assert [row.face is not None for row in found] == [True, True, True, False, True]
 
 
+@pytest.mark.slow
 def test_a_real_face_is_about_where_it_is_when_every_frame_is_measured(clips_dir):
     """Within 2 % of the face's width; and the crops of all frames are theirs."""
     frames = list(itertools.islice(Media(clips_dir / "grid_bbaf2n.mpg").frames(), 25))

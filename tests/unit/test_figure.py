@@ -44,6 +44,7 @@ def test_a_png_is_a_page_wide_and_shows_both_curves(tmp_path: Path):
         assert share(image, rgb(colour)) > 0.0003
 
 
+@pytest.mark.slow
 def test_an_interval_is_a_pale_band_about_its_curve(tmp_path: Path):
     trace = make_trace()
     shares = []
@@ -55,6 +56,7 @@ def test_an_interval_is_a_pale_band_about_its_curve(tmp_path: Path):
     assert shares[1] < 0.1 * shares[0]
 
 
+@pytest.mark.slow
 def test_a_strip_is_strong_where_the_face_was_found_and_pale_elsewhere(tmp_path: Path):
     trace = make_trace(gates=False)
     write_figure(trace, tmp_path / "f.png")
@@ -63,6 +65,7 @@ def test_a_strip_is_strong_where_the_face_was_found_and_pale_elsewhere(tmp_path:
     assert strong / (strong + pale) == pytest.approx(trace.present["face"].mean(), abs=0.02)
 
 
+@pytest.mark.slow
 def test_pictures_stand_above(tmp_path: Path):
     frames = [VideoFrame(t, np.full((48, 64, 3), GREEN, np.uint8)) for t in (2.0, 9.0)]
     write_figure(make_trace(), tmp_path / "with.png", frames)
@@ -71,7 +74,7 @@ def test_pictures_stand_above(tmp_path: Path):
     assert share(imread(tmp_path / "without.png"), GREEN) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_followed_face_is_marked_in_pictures_where_it_was_found(tmp_path: Path):
     frames = [VideoFrame(t, np.full((48, 64, 3), GREEN, np.uint8)) for t in (2.0, 9.0)]
     boxes = np.tile([0.25, 0.25, 0.75, 0.75], (len(make_trace()), 1))
@@ -108,7 +111,7 @@ def test_the_curves_alone_are_as_wide_as_the_page(tmp_path: Path):
         assert columns.max() - columns.min() > 0.8 * image.shape[1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_pdf_is_one_and_the_same_each_time(tmp_path: Path):
     for name in ("a.pdf", "b.pdf"):
         write_figure(make_trace(100), tmp_path / name)
@@ -147,6 +150,7 @@ def test_a_single_frame_is_a_mark_on_two_scales_and_in_the_plane_beside_its_pict
             assert share(part, rgb(colour), tolerance=6) > 1e-4
 
 
+@pytest.mark.slow
 def test_sound_alone_has_its_waveform_above_the_curves(tmp_path: Path):
     envelope = Envelope()
     envelope.add(Waveform(np.tile([0.5, -0.5], 8 * SAMPLE_RATE).astype(np.float32), 2.0))
@@ -172,6 +176,7 @@ def test_a_missing_folder_is_an_output_error(tmp_path: Path):
         write_figure(make_trace(5), tmp_path / "nowhere" / "f.png")
 
 
+@pytest.mark.slow
 def test_it_leaves_matplotlib_as_it_was():
     code = "import sys, avgate.report.figure; print('matplotlib' in sys.modules, 'matplotlib.pyplot' in sys.modules)"
     assert (

@@ -61,6 +61,7 @@ def test_the_last_layers_learn_and_the_rest_does_not_move(sources, kind):
     assert any(".0." in name for name in before.keys() - moved)
 
 
+@pytest.mark.slow
 @KINDS
 def test_gradients_are_those_without_checkpointing_in_pieces_of_any_size(sources, kind):
     grads = []
@@ -76,6 +77,7 @@ def test_gradients_are_those_without_checkpointing_in_pieces_of_any_size(sources
         torch.testing.assert_close(grad, plain, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_memory_grows_with_a_piece_and_not_with_the_batch(sources, monkeypatch):
     def held(steps: int, piece: int) -> int:
         """Bytes that the way back holds on to when the way forward is done."""
@@ -161,6 +163,7 @@ def test_a_model_that_is_trained_along_gets_its_pictures_as_its_preprocessor_wan
         torch.testing.assert_close(module(face, torch.ones(1, 1, dtype=torch.bool))[0], expected, atol=0.05, rtol=0)
 
 
+@pytest.mark.slow
 @KINDS
 def test_export_is_refused_with_the_way_out(sources, kind):
     module, x, present = tuned(sources, kind)

@@ -272,7 +272,6 @@ def test_raters_of_one_mind_agree_fully(root, references):
 
 
 @pytest.mark.long
-@pytest.mark.slow
 def test_the_real_corpus_is_read_whole(real, sessions):
     assert len(sessions) == 125
     assert sum(len(session.times_s) for session in sessions) == 10_361
@@ -285,7 +284,6 @@ def test_the_real_corpus_is_read_whole(real, sessions):
 
 
 @pytest.mark.long
-@pytest.mark.slow
 def test_real_raters_agree_with_each_other_only_so_far(sessions, references):
     agreement = references.rater_agreement(sessions)
     assert agreement == pytest.approx({"impression": 0.60, "continuance": 0.67}, abs=0.01)

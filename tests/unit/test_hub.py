@@ -62,6 +62,7 @@ def test_what_comes_with_other_bytes_than_the_hub_says_is_refused(model, tmp_pat
     assert "its checksum differs" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", few(["model.safetensors", "config.json"], 1))
 def test_a_file_that_was_changed_in_the_cache_is_refused(model, tmp_path, file):
     with hub_of(NAME, model) as hub:
@@ -71,6 +72,7 @@ def test_a_file_that_was_changed_in_the_cache_is_refused(model, tmp_path, file):
     assert "its checksum differs" in found(f"{NAME}@{COMMIT}", tmp_path)
 
 
+@pytest.mark.slow
 def test_a_name_alone_is_never_downloaded(model, tmp_path):
     with hub_of(NAME, model) as hub:
         said = found(NAME, tmp_path, hub)
@@ -106,6 +108,7 @@ def test_a_model_of_which_the_hub_has_pickles_alone_is_refused_and_they_are_not_
     assert not list(cache.glob("**/*.bin"))
 
 
+@pytest.mark.slow
 def test_a_commit_that_cannot_be_had_says_how_to_get_it(tmp_path):
     said = found(f"{NAME}@{COMMIT}", tmp_path, HF_HUB_OFFLINE="1")
     assert "can't be downloaded" in said

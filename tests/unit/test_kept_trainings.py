@@ -122,6 +122,7 @@ def test_ctrl_c_keeps_the_trainings_that_have_begun_and_begins_no_other(tmp_path
     assert "Stopping once what has begun is done, to keep it (still at work: 2)" in said(capsys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_once", [False, True])
 def test_a_process_that_is_killed_is_told(tmp_path, monkeypatch, at_once):
     def killed(*_):
@@ -192,6 +193,7 @@ def test_a_model_that_could_not_be_written_leaves_no_outcome(tmp_path, monkeypat
     assert trained == ["concat-seed0-fold0"], "whose old outcome might have stood beside another's model"
 
 
+@pytest.mark.slow
 def test_tables_without_corrupted_clips_take_nothing_of_them_from_what_is_kept(tmp_path, trained, monkeypatch):
     stressed = {f"audio {kind} {share:g}": MOMENTS for kind in ("absent",) for share in (0.25, 0.5, 0.75, 1)}
     whole = replace(outcome(), stressed=stressed)

@@ -46,6 +46,7 @@ def run(*args: object) -> None:
     main(["labels", *map(str, args)])
 
 
+@pytest.mark.slow
 def test_raters_in_several_formats_become_one_label_with_their_agreement(raters, tmp_path, capsys):
     files, _, truth = raters
     run(*files, "--out", tmp_path / "gold.csv", "--report", tmp_path / "gold.json", "--plot", tmp_path / "gold.png")
@@ -61,6 +62,7 @@ def test_raters_in_several_formats_become_one_label_with_their_agreement(raters,
     assert "Agreement of raters" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("measure", ["mi", "ccc"])
 def test_the_delay_is_found_from_features_per_target(raters, tmp_path, measure):
     files, features, truth = raters

@@ -29,6 +29,7 @@ def package(folder: Path, *about: str) -> Distribution:
     return PathDistribution(folder)
 
 
+@pytest.mark.slow
 def test_the_page_names_every_package_with_its_licence(made):
     said = dict(re.findall(r"^\| ([\w.-]+) \| (.+?) \|", (ROOT / "docs" / "licences.md").read_text("utf-8"), re.M))
     try:

@@ -73,6 +73,7 @@ def test_every_frame_of_a_camera_has_a_row_and_nothing_needs_a_microphone(
     assert "results came " in said
 
 
+@pytest.mark.slow
 def test_beside_a_file_nothing_is_listened_to_unless_a_microphone_is_named(streamer, clip, sounddevice):
     live(str(clip))
     assert streamer.options == {"sound": False}
@@ -120,6 +121,7 @@ def test_a_second_ctrl_c_interrupts_at_once(streamer, clip):
     assert streamer.closed
 
 
+@pytest.mark.slow
 def test_it_ends_after_the_time_that_is_asked_for(streamer, tmp_path):
     long = make_clip(tmp_path / "long.mp4", greys(50) * 20)
     run = live(str(long), "none", seconds=0.3)
@@ -175,6 +177,7 @@ def test_the_list_says_what_is_missing(monkeypatch, capsys):
     assert capsys.readouterr().out.splitlines()[1] == "no microphone was found"
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_the_point_in_the_plane(streamer, clip, monkeypatch):
     screen = io.StringIO()
     terminal = Terminal(file=screen, width=80, height=24, force_terminal=True, color_system=None, legacy_windows=False)
@@ -225,6 +228,7 @@ def test_pieces_are_taken_in_the_order_in_which_they_came_with_how_long_they_wai
     assert inbox.take() is None, "it doesn't wait for ever"
 
 
+@pytest.mark.slow
 def test_frames_that_got_lost_are_said(streamer, clip, monkeypatch, capsys):
     monkeypatch.setattr(module, "MOST_FRAMES", 2)
     at_frame(streamer, 0, lambda: time.sleep(0.25))

@@ -97,6 +97,7 @@ def test_stamps_that_wobble_change_nothing_either():
     assert clock.sound_holes == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ppm", [200, -200, 30])
 def test_over_an_hour_sound_stays_with_the_picture(ppm):
     """The sound's clock is faster or slower, and stamps wobble by 25 ms either way."""
@@ -351,6 +352,7 @@ a_frame = st.tuples(st.just("frame"), a_step, st.just(0))
 a_piece = st.tuples(st.just("sound"), a_step, st.integers(0, 3 * SAMPLE_RATE))
 
 
+@pytest.mark.slow
 @given(st.lists(a_frame | a_piece, max_size=40), st.sampled_from([0.0, 0.2, 1.0, 5.0]))
 @settings(max_examples=100)
 def test_whatever_comes_known_time_never_goes_back_and_sound_never_overlaps(steps, wait_s):

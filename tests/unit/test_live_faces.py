@@ -50,6 +50,7 @@ def test_frame_by_frame_gives_what_the_whole_video_gives(tracker, frames):
     assert [len(track.time_s) for track in tracker.track(frames)] == [8, 4, 4]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("middle", few([5, 10, 0, 8], 1))
 def test_a_saved_and_a_restored_tracker_go_on_alike_to_the_bit(tracker, frames, middle):
     """Before the first frame, among others, where the size has just changed or is about to."""
@@ -66,6 +67,7 @@ def test_a_saved_and_a_restored_tracker_go_on_alike_to_the_bit(tracker, frames, 
     assert np.abs(np.concatenate([one.mesh for one, _ in after])[..., :2] - unsaved[..., :2]).max() < 5
 
 
+@pytest.mark.slow
 def test_a_restored_tracker_still_waits_for_its_person(any_face_model):
     ana = astronaut()[:230, 110:340]
     left, right = np.full((360, 640, 3), 90, np.uint8), np.full((360, 640, 3), 90, np.uint8)
@@ -121,6 +123,7 @@ def test_every_model_that_saving_opens_is_closed(monkeypatch, face_model, frames
     assert len(opened) == 1 + 3 * ENGINES
 
 
+@pytest.mark.slow
 def test_models_are_closed_where_a_new_one_cannot_be_opened(monkeypatch, face_model, frames):
     opened, closed = opened_and_closed(monkeypatch)
 

@@ -138,6 +138,7 @@ def test_samples_that_arent_finite_are_an_error():
         extract(np.full(SAMPLE_RATE, np.inf, np.float32))
 
 
+@pytest.mark.slow
 def test_memory_doesnt_grow_with_the_length():
     def peak(repeats: int) -> int:
         extraction = Logmel(LogmelConfig(10.0, chunk_s=5)).start()

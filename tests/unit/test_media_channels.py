@@ -96,6 +96,7 @@ def test_weights_are_those_of_ffmpeg_but_for_their_scale():
     np.testing.assert_allclose(mix_weights("binaural"), [0.5, 0.5], atol=1e-6)  # FFmpeg refuses it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", ["pcm_s16le", "aac"])
 @pytest.mark.parametrize("gain", [1.0, 0.4])
 def test_of_channels_that_cancel_out_the_louder_one_is_heard_and_told(tmp_path: Path, codec: str, gain: float):

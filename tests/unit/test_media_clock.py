@@ -63,6 +63,7 @@ def test_a_picture_that_stands_still_until_its_last_frame_keeps_that_frames_time
     assert not untrue(corrected(packets)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length_s", [0.32, 0.88, 5.0])
 @pytest.mark.parametrize("start_s", [0.0, 1.4])
 def test_parts_that_start_over_follow_each_other(length_s: float, start_s: float):

@@ -144,6 +144,7 @@ def test_a_truncated_file_yields_its_decodable_frames_and_a_note(tmp_path: Path,
     assert f"it ends at {frames[-1].time_s:.1f}"[:-1] in note
 
 
+@pytest.mark.slow
 def test_a_whole_file_is_never_called_incomplete(tmp_path: Path):
     sound = [(0.0, tone(1.0))]  # the sound ends before the video, and the other way round
     for i, images in enumerate((greys(50), greys(10))):
@@ -190,6 +191,7 @@ def test_frames_that_the_decoder_had_to_patch_are_counted(tmp_path: Path):
     assert "Damaged frames, patched by the decoder: 1 (the first at 0.28 s)." in media.notes
 
 
+@pytest.mark.slow
 def test_damage_is_patched_alike_on_every_machine(tmp_path: Path):
     rng = np.random.default_rng(0)
     scene = rng.integers(0, 255, (320, 640, 3), np.uint8)
@@ -208,6 +210,7 @@ def test_damage_is_patched_alike_on_every_machine(tmp_path: Path):
     assert all(map(np.array_equal, shown, alone))
 
 
+@pytest.mark.slow
 def test_a_disk_that_fails_in_the_middle_ends_the_video_there_with_a_note(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -243,6 +246,7 @@ def test_streams_that_appear_in_the_middle_are_left_out(tmp_path: Path):
     assert "Further streams appear in the middle of the file; they were left out." in media.notes
 
 
+@pytest.mark.slow
 def test_damage_is_silent_while_other_files_end(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     """At its end, a file is asked for streams that have appeared, while decoders of others may log."""
     noise = np.random.default_rng(0)

@@ -11,6 +11,7 @@ import pytest
 from avgate.media import Media, reader
 from avgate.media.display import timed
 from tests.clips import greys, make_clip
+from tests.few import few
 
 SLOW = pytest.mark.slow
 
@@ -63,6 +64,7 @@ def test_hidden_frames_of_vp8_arent_counted(tmp_path: Path):
     np.testing.assert_allclose(exact(path), [i / 25 for i in range(30) if i not in (4, 17)], atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
 @pytest.mark.parametrize("first", [0, 5, 13])
 @pytest.mark.parametrize("codec", ["libx264", pytest.param("libx265", marks=pytest.mark.slow)])
@@ -133,9 +135,9 @@ STEPS = {
 """Seconds between frames of videos at a variable rate."""
 
 
-@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", *(pytest.param(s, marks=SLOW) for s in ("mov", "flv"))])
+@pytest.mark.parametrize("suffix", few(["mp4", "mkv", "ts", "mov", "flv"], 1))
 @pytest.mark.parametrize("steps", STEPS)
-@pytest.mark.parametrize("bf", ["3", pytest.param("0", marks=SLOW), pytest.param("2", marks=SLOW)])
+@pytest.mark.parametrize("bf", few(["3", "0", "2"], 1, pytest.mark.long))
 def test_frames_of_a_whole_file_keep_their_times_however_long_the_picture_stands_still(
     tmp_path: Path, suffix: str, steps: str, bf: str
 ):

@@ -8,6 +8,7 @@ import pytest
 
 from avgate.core.types import SAMPLE_RATE
 from avgate.media import Media
+from tests.few import few
 from tests.pulses import FIRST_S, bend_stamps, edit, make_pulses, pulses
 
 
@@ -31,7 +32,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize("name", few(list(WRONG), 3))
 @pytest.mark.parametrize("codec", ["mpeg4", pytest.param("libx264", marks=pytest.mark.slow)])
 def test_one_wrong_stamp_moves_nothing_else(tmp_path: Path, name: str, codec: str):
     kind, wrong = WRONG[name]
@@ -53,6 +54,7 @@ def wobbling(path: Path, length_s: float, wobble_s: float) -> Path:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wobble_s", [0.03, 0.06])
 def test_stamps_that_wobble_around_the_count_of_samples_are_smoothed(tmp_path: Path, wobble_s: float):
     media = Media(wobbling(tmp_path / "a.mkv", 10.0, wobble_s))
@@ -62,6 +64,7 @@ def test_stamps_that_wobble_around_the_count_of_samples_are_smoothed(tmp_path: P
     assert not media.notes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wobble_s", [pytest.param(0.1, marks=pytest.mark.slow), 0.15])
 def test_stamps_that_wobble_much_cost_little(tmp_path: Path, wobble_s: float):
     media = Media(wobbling(tmp_path / "a.mkv", 8.0, wobble_s))
@@ -70,6 +73,7 @@ def test_stamps_that_wobble_much_cost_little(tmp_path: Path, wobble_s: float):
     assert not [note for note in media.notes if "jump" in note]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "burst_s", [pytest.param(0.2, marks=pytest.mark.slow), pytest.param(0.5, marks=pytest.mark.slow), 1.0]
 )
@@ -92,6 +96,7 @@ def test_sound_with_the_stamps_of_its_bursts_stays_unbroken(tmp_path: Path, burs
     assert not media.notes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gap_s", [0.06, 0.15, 2.0])
 @pytest.mark.parametrize("wobble_s", [0.0, 0.03])
 def test_a_gap_keeps_its_exact_place_beside_stamps_that_wobble_or_are_wrong(

@@ -145,7 +145,7 @@ def test_cremads_votes_tell_winners_and_how_far_presentations_agree(cremad):
     assert votes["both"].overlap(votes["both"]) == pytest.approx(1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_cremads_real_winners_are_those_of_its_own_summary():
     root = shared("cremad")
     votes = CremaD(root).votes

@@ -75,6 +75,7 @@ def test_in_another_thread_signals_are_left_alone():
     assert found == [True]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to_all", [False, True], ids=["to the process", "to its workers, too"])
 def test_workers_end_at_once_and_nothing_else_is_said_of_them(tmp_path, to_all):
     (tmp_path / "script.py").write_text(ENDED)
@@ -96,6 +97,7 @@ def _hungry(_: int) -> None:
     raise MemoryError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2])
 def test_work_for_which_memory_runs_out_is_told_with_what_to_do(count):
     with pytest.raises(WorkerError, match="memory ran out") as told, Workers(_hungry, count) as pool:

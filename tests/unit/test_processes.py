@@ -89,6 +89,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_no_worker_outlives_a_process_that_is_killed(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     process = subprocess.Popen([sys.executable, str(tmp_path / "script.py"), str(tmp_path)])
@@ -162,6 +163,7 @@ def test_a_second_ctrl_c_drops_what_has_begun_and_leaves_no_worker(tmp_path, apa
     assert not any(psutil.pid_exists(int(file.read_text())) for file in begun)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals to a process group")
 def test_each_ctrl_c_is_seen_though_it_comes_as_a_wait_begins(tmp_path):
     process = begin(tmp_path, "elsewhere")
@@ -193,6 +195,7 @@ else:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals to a process group")
 def test_the_first_process_is_deaf_while_it_imports_and_so_are_the_next_ones(tmp_path):
     (tmp_path / "script.py").write_text(DEAF)
@@ -227,6 +230,7 @@ def without_memory(_: int) -> None:
     threading.Event().wait()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.system() != "Linux", reason="other systems don't limit data as they map it")
 def test_a_worker_that_waits_for_ever_without_memory_ends():
     with Workers(without_memory, 2) as pool, pytest.raises(WorkerError, match="memory ran out"):

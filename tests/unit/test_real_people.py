@@ -92,6 +92,7 @@ def test_emotions_have_their_shares_of_an_epoch_and_clips_a_mean_weight_of_1():
     assert weight["b"] == weight["c"] == pytest.approx(1 / 3)
 
 
+@pytest.mark.slow
 def test_figures_say_what_holds_and_the_page_shows_every_row():
     good, bad = estimates(1.0), estimates(0.0)
     measured = figures(good, {"weights of 0.1.0": bad})

@@ -132,8 +132,7 @@ def shipped(folder: Path, recipe=RECIPE) -> Path:
     return replace(tiny.make_checkpoint(), recipe=recipe).save(folder / "default.safetensors")
 
 
-@pytest.mark.long
-@pytest.mark.slow  # trains models for a tool that few run
+@pytest.mark.long  # trains models for a tool that few run
 def test_everybody_is_estimated_once_by_a_model_that_never_saw_them(measure, work):
     measure()
     found = []
@@ -155,7 +154,6 @@ def test_everybody_is_estimated_once_by_a_model_that_never_saw_them(measure, wor
 
 
 @pytest.mark.long
-@pytest.mark.slow
 def test_a_second_run_trains_nothing_and_another_recipe_is_not_mixed_in(measure, work, tmp_path):
     if not (work / "real-people.md").is_file():
         measure()
@@ -174,7 +172,7 @@ def test_a_second_run_trains_nothing_and_another_recipe_is_not_mixed_in(measure,
         measure(recipe=replace(RECIPE, train=replace(RECIPE.train, lr=0.5)))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_weights_of_another_recipe_are_refused_before_anything_is_trained(measure, work, tmp_path, capsys):
     file = shipped(tmp_path, replace(RECIPE, hop_s=0.5))
     with pytest.raises(SystemExit):

@@ -176,6 +176,7 @@ def test_every_trajectory_of_default_length_spans_the_plane():
         assert (trajectory.max(0) > 0.6).all()
 
 
+@pytest.mark.slow
 def test_the_face_mesh_is_found_in_most_unmarked_frames(corpus):
     for clip in corpus.clips():
         time_s, marks = corpus.labels(clip).time_s, corpus.marks(clip)
@@ -185,6 +186,7 @@ def test_the_face_mesh_is_found_in_most_unmarked_frames(corpus):
         assert np.isfinite(meshes(images(clip)[open_view])[:, 0, 0]).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_a_smile_rises_with_valence_and_falls_where_the_face_contradicts_it(portrait):
     config = RenderConfig(size=192, difficulty=CALM)
     path = np.column_stack([np.repeat([-0.8, 0.8, 0.8], 10), np.zeros(30)])
@@ -198,6 +200,7 @@ def test_a_smile_rises_with_valence_and_falls_where_the_face_contradicts_it(port
     assert corners_up[false].mean() < corners_up[happy].mean() - 0.03
 
 
+@pytest.mark.slow
 def test_a_frozen_picture_stands_still_and_an_occluded_one_hides_the_face(portrait):
     config = RenderConfig(size=192)
     marks = [Mark(0.4, 1.0, "video", "frozen"), Mark(1.2, 2.4, "video", "occluded")]

@@ -202,6 +202,7 @@ def test_the_video_is_in_the_page_to_the_byte(tmp_path: Path, monkeypatch: pytes
     assert (size["width"], size["height"]) == ("64", "48")
 
 
+@pytest.mark.slow
 def test_a_large_video_is_never_in_memory_as_a_whole(tmp_path: Path):
     write_video(tmp_path / "v.mp4")
     padding = 40_000_000
@@ -271,6 +272,7 @@ def test_what_cannot_be_shown_or_written_is_said(tmp_path: Path):
     assert (tmp_path / "old.html").read_text() == "old"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "start"),
     [

@@ -228,6 +228,7 @@ def test_a_gate_of_which_nothing_can_be_said_is_shown_as_unknown(stressed):
     assert row[1:] == ["nan", *["0.55"] * 9]
 
 
+@pytest.mark.slow
 def test_results_are_written_as_strict_json_beside_the_tables_and_a_picture_of_the_curves(tmp_path, clean, stressed):
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is no JSON")

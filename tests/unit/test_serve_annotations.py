@@ -91,6 +91,7 @@ def test_the_last_one_of_a_name_counts_and_others_stay(server):
     assert server.web.get(place(other)).status_code == 404
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [f.name for f in LABEL_FORMATS if f.name not in ("csv", "affwild2")])
 def test_an_annotation_comes_in_any_label_format(server, tmp_path, name):
     job_id = server.send()
@@ -110,6 +111,7 @@ def test_an_annotation_comes_in_any_label_format(server, tmp_path, name):
     np.testing.assert_allclose(labels.values[:, 0], VALUES, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_formats_with_a_file_for_each_target_come_as_a_zip(server):
     job_id = server.send()
     save(server, job_id, table="time_s,valence,arousal\n0,0,1\n0.04,0,1\n")
@@ -118,6 +120,7 @@ def test_formats_with_a_file_for_each_target_come_as_a_zip(server):
         assert archive.namelist() == ["anna-valence.arousal.csv", "anna-valence.valence.csv"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("table", "what"),
     few(
@@ -162,6 +165,7 @@ def test_what_is_no_annotation_is_refused_and_the_last_one_stays(server, table, 
     assert server.web.get(place(job_id)).text.count("\n") == 101
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.b", "%2e%2e", "%2e%2e%2fx", "a%00", "a b", "x" * 81, "%C3%BC"])
 def test_names_that_are_no_file_names_are_refused(server, name):
     job_id = server.send()
@@ -276,6 +280,7 @@ def test_only_so_many_are_converted_at_once_and_others_later(server, monkeypatch
     assert server.web.get(place(job_id), params={"format": "elan"}).status_code == 200
 
 
+@pytest.mark.slow
 def test_one_that_comes_in_pieces_for_ever_is_not_waited_for(monkeypatch):
     monkeypatch.setattr(routes, "LONGEST_S", 0.3)
 

@@ -47,6 +47,7 @@ def refused(answer, where: str) -> bool:
     return answer.json()["where"] == where and int(answer.headers["retry-after"]) > 0
 
 
+@pytest.mark.slow
 def test_a_database_that_stays_locked_is_said_and_what_can_be_read_is(server, locked):
     assert refused(server.web.post("/api/jobs", content=b"recording"), "database")
     assert refused(server.web.get("/health/ready"), "database")
@@ -58,6 +59,7 @@ def test_a_database_that_stays_locked_is_said_and_what_can_be_read_is(server, lo
     assert server.send()
 
 
+@pytest.mark.slow
 def test_a_job_is_neither_cancelled_nor_deleted_by_halves(server):
     job_id = server.send()
     with sqlite3.connect(server.folder.database, isolation_level=None) as other:
@@ -70,6 +72,7 @@ def test_a_job_is_neither_cancelled_nor_deleted_by_halves(server):
     assert server.web.get(f"/api/jobs/{job_id}/input").content == b"recording"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["more bytes", "a question"])
 def test_an_upload_that_could_not_become_a_job_becomes_one_when_it_is_sent_or_asked_for_again(server, locked, how):
     place = server.begin(6)
@@ -118,6 +121,7 @@ def test_a_database_that_is_gone_is_said_to_all(server, monkeypatch):
     assert {path.read_bytes() for path in server.folder.uploads.iterdir() if not path.suffix} == {b"abc"}
 
 
+@pytest.mark.slow
 def test_who_watches_waits_until_the_database_is_back(server, monkeypatch):
     monkeypatch.setattr(routes, "WATCH_S", 0.02)
     monkeypatch.setattr(routes, "AWAY_S", 0.05)

@@ -36,6 +36,7 @@ def test_a_body_that_comes_in_time_comes_whole():
     assert read(Sender([b"ab", b"", b"cd"], 0.0)) == b"abcd"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("limits", "longest_s", "what"),
     [

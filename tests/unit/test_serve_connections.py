@@ -97,6 +97,7 @@ def said_up_to(one, end):
     return came
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [b"", HALF, WHOLE + HALF], ids=["nothing", "a half header", "a half second one"])
 @pytest.mark.parametrize("trickles", few([True, False], 1))
 def test_a_header_that_does_not_come_to_its_end_ends_the_connection(first, trickles, monkeypatch):
@@ -114,6 +115,7 @@ def test_a_header_that_does_not_come_to_its_end_ends_the_connection(first, trick
         assert came == b"" or came.startswith(b"HTTP/1.1 400")
 
 
+@pytest.mark.slow
 def test_what_has_begun_is_no_matter_of_the_header_s_time(monkeypatch):
     monkeypatch.setattr(connections, "HEADER_S", 0.2)
     with running(10) as connect:
@@ -123,6 +125,7 @@ def test_what_has_begun_is_no_matter_of_the_header_s_time(monkeypatch):
         assert said(live, 0.1) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("begun", few([HALF, b""], 1))
 def test_connections_that_wait_shut_nobody_out(begun):
     with running(20) as connect:
@@ -138,6 +141,7 @@ def test_connections_that_wait_shut_nobody_out(begun):
         assert said(live, 0.01) is None
 
 
+@pytest.mark.slow
 def test_one_address_has_half_of_all_connections():
     with running(8) as connect:
         busy = [connect(LIVE) for _ in range(4)]

@@ -169,6 +169,7 @@ def test_a_body_that_takes_too_long_is_refused(trickles, monkeypatch):
     assert refused.value.status == 408
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "headers",
     [
@@ -245,6 +246,7 @@ def test_what_senders_say_of_their_address_is_believed_of_proxies_alone(proxies,
     assert (address_of(app.client), app.scheme) == (("1.2.3.4", "https") if believed else ("10.0.0.5", "http"))
 
 
+@pytest.mark.slow
 def test_strangers_ask_the_database_and_the_disk_once_a_second(tmp_path, monkeypatch):
     with serving(tmp_path / "data", token=TOKEN) as server:
         asked, free = [], [1e6]
@@ -260,6 +262,7 @@ def test_strangers_ask_the_database_and_the_disk_once_a_second(tmp_path, monkeyp
             assert time.monotonic() < until
 
 
+@pytest.mark.slow
 def test_streams_that_say_nothing_have_no_place_and_end_soon(tmp_path, monkeypatch):
     monkeypatch.setattr(route, "HELLO_S", 0.5)
     with serving(tmp_path / "data", max_streams=1) as server, ExitStack() as opened:

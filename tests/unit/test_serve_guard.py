@@ -220,6 +220,7 @@ def test_every_answer_says_what_browsers_may_do_with_it(server):
         assert not [name for name in headers if name.startswith("access-control")]
 
 
+@pytest.mark.slow
 def test_no_answer_holds_a_path_of_the_machine(server):
     root = str(server.folder.root)
     job_id = server.send(name=f"{root}/a.mp4")

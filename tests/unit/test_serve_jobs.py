@@ -48,6 +48,7 @@ def test_a_recording_in_one_request_becomes_a_job(server):
     assert server.crew.woken == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("query", "where"),
     [
@@ -167,6 +168,7 @@ def test_who_watches_a_job_that_is_deleted_is_told(server, monkeypatch):
     assert [name for name, _ in events(server.web.get(f"/api/jobs/{job_id}/events"))] == ["job", "gone"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("of", ["all", "one"])
 def test_one_who_goes_away_while_events_wait_for_it_is_no_error(server, caplog, of):
     job_ids = [server.send() for _ in range(5)]
@@ -288,6 +290,7 @@ def test_every_operation_has_an_example_and_says_its_errors(server):
                 assert status < "400" or kinds <= {"application/json", "text/plain"}, (path, status)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("query", "what", "meant"),
     [
@@ -305,6 +308,7 @@ def test_a_slip_is_answered_with_what_was_meant(server, query, what, meant):
     assert server.left() == []
 
 
+@pytest.mark.slow
 def test_no_route_takes_a_parameter_that_it_does_not_have(server):
     job_id = server.send()
     paths = server.web.get("/api/openapi.json").json()["paths"]

@@ -52,7 +52,7 @@ def test_models_are_told_with_what_they_are_and_are_not_for(tmp_path: Path):
     assert "checkpoint" in models["broken"]["notes"][0]
 
 
-@pytest.mark.slow  # starts a process
+@pytest.mark.long  # starts a process
 def test_where_the_models_cannot_be_loaded_now_that_is_said_and_tried_again(tmp_path: Path, monkeypatch):
     with serving(tmp_path / "data") as server:
         with monkeypatch.context() as patch:

@@ -44,6 +44,7 @@ def room(tmp_path) -> Room:
     return Room(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["announced", "sent"])
 def test_of_many_who_ask_at_once_only_so_many_are_taken(room, kind):
     room.queued = 2

@@ -77,6 +77,7 @@ def test_options_say_what_is_spoken(server):
     assert answer.headers["tus-extension"] == "creation,creation-with-upload,expiration,termination"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", ["0", "-1", "", "1e3", "٣", "9" * 30, " 1 2", None])
 def test_an_upload_of_no_possible_length_is_refused(server, length):
     headers = TUS if length is None else TUS | {"Upload-Length": length.encode()}
@@ -142,6 +143,7 @@ def test_an_upload_that_nobody_goes_on_with_expires(server):
     assert server.left() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("metadata", "where"),
     [
@@ -161,6 +163,7 @@ def test_impossible_wishes_are_refused_before_anything_is_sent(server, metadata,
     assert server.left() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", few(NAMES, 6))
 def test_a_name_never_leads_out_of_a_job_s_folder(server, name):
     answer = server.add(server.begin(3, name=name), 0, b"abc")
@@ -188,6 +191,7 @@ def test_a_link_in_place_of_an_upload_is_never_followed(server, tmp_path):
     assert secret.read_bytes() == b"secret"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("upload_id", ["../../x", "..%2f..%2fx", "%00", "A" * 32, "0" * 31, "0" * 10_000, "é"])
 def test_an_id_is_never_a_path(server, upload_id):
     for answer in (
@@ -270,6 +274,7 @@ def request(app, method, path, headers, parts, wait=None, ends=False):
     return run()
 
 
+@pytest.mark.slow
 def test_what_came_of_a_sender_that_goes_away_is_kept_of_an_upload_alone(server):
     place = server.begin(6)
     headers = TUS | BYTES | {"Upload-Offset": "0"}
@@ -344,6 +349,7 @@ def test_what_is_being_sent_is_never_too_old_whatever_the_clock_says(server):
     assert len(server.web.get("/api/jobs").json()) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["[]", "5", "null", '"x"', "{}", '{"length": "4"}', "[" * 9, ""])
 def test_what_is_said_of_an_upload_and_is_no_upload_never_keeps_the_server_from_starting(tmp_path, text):
     with serving(tmp_path / "data") as server:
@@ -387,6 +393,7 @@ def test_a_sender_that_says_nothing_for_long_is_taken_to_have_gone(server, monke
     assert server.add(place, 0, b"abcdef").headers["avgate-job"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["complete", "moved", "added"])
 def test_an_upload_that_was_cut_before_its_job_was_there_becomes_it_once_at_the_next_start(
     tmp_path, monkeypatch, moment
@@ -421,6 +428,7 @@ def test_an_upload_that_was_cut_before_its_job_was_there_becomes_it_once_at_the_
         assert server.add(other, 2, b"cdef").headers["avgate-job"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["complete", "moved"])
 def test_a_complete_upload_becomes_its_job_without_a_start_when_the_store_was_away(tmp_path, monkeypatch, moment):
     def away(*_):

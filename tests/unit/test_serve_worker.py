@@ -103,6 +103,7 @@ def test_stages_and_shares_come_in_order_and_results_last(
     assert done["recording_s"] >= 2.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("longest_s", [1.0, 1.9])
 def test_a_recording_that_says_it_is_too_long_is_refused_before_it_is_read(
     pipe: tuple[Connection, Connection], tmp_path: Path, sound: Path, monkeypatch: pytest.MonkeyPatch, longest_s: float
@@ -224,11 +225,13 @@ def test_messages_lose_their_folders(text: str, left: str):
     assert without_folders(text, ["/data/my films"]) == left
 
 
+@pytest.mark.slow
 def test_an_unknown_model_and_format_are_named(pipe: tuple[Connection, Connection], tmp_path: Path, sound: Path):
     assert "there is no model 'x'" in work(pipe, task_of(tmp_path, sound, model="x"))[-1]["failed"]["error"]
     assert "there is no output format 'x'" in work(pipe, task_of(tmp_path, sound, formats=["x"]))[-1]["failed"]["error"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", few(CONTENTS))
 def test_what_is_no_recording_is_refused(pipe: tuple[Connection, Connection], tmp_path: Path, sound: Path, kind: str):
     (tmp_path / "a.mp4").write_bytes(content(kind, sound))

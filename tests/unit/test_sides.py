@@ -50,6 +50,7 @@ def same(one: Extracted, other: Extracted) -> bool:
     return features and all(columns) and one.notes == other.notes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", few([4, 1], 1))
 def test_a_cut_extraction_goes_on_after_the_parts_that_were_kept(every, clip, tmp_path, monkeypatch):
     whole = extract(Media(clip), None, every)

@@ -99,6 +99,7 @@ def test_what_comes_as_a_wait_begins_ends_it(sign, error):
             take(SimpleQueue())
 
 
+@pytest.mark.slow
 def test_a_handler_may_put_in_what_is_waited_for():
     waiting: SimpleQueue[str] = SimpleQueue()
     before = signal.signal(signal.SIGTERM, lambda *_: waiting.put("asked to end"))

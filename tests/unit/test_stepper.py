@@ -103,6 +103,7 @@ def test_a_stepper_that_begins_anew_has_forgotten_everything(program):
     assert [step(used, i) for i in range(10)] == [step(fresh, i) for i in range(10)]
 
 
+@pytest.mark.slow
 def test_the_state_of_other_weights_is_refused(program):
     wider = replace(CAUSAL.model, encoders=dict.fromkeys(("audio", "video"), TcnConfig(channels=(6,), causal=True)))
     other = Stepper(StepProgram(Estimator(make_checkpoint(replace(CAUSAL, model=wider)))))

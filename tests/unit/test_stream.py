@@ -318,7 +318,7 @@ main(sys.argv[1:])
 """
 
 
-@pytest.mark.slow  # starts two processes
+@pytest.mark.long  # starts two processes
 @pytest.mark.skipif(os.name != "posix", reason="closes POSIX pipes")
 def test_processes_whose_stdout_is_closed_say_nothing_else(clip):
     command = [sys.executable, "-c", SCRIPT, "stream", str(clip), "--speed", "0"]

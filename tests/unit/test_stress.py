@@ -264,6 +264,7 @@ def showing(direction: float, seed: int) -> Example:
     return replace(found, features=replace(found.features, values=values, present=present))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("validation", "test", "expected"),
     [

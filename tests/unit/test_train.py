@@ -105,12 +105,14 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been_and_only_we_speak(
     assert caplog.messages == []
 
 
+@pytest.mark.slow
 def test_a_run_does_not_go_on_in_another_precision(prepared, tmp_path):
     training.train(CORPUS, None, RECIPE, tmp_path, prepared=prepared, accelerator="cpu")
     with pytest.raises(UsageError, match="differs in its precision"):
         training.train(CORPUS, None, RECIPE, tmp_path, prepared=prepared, accelerator="cpu", precision="64-true")
 
 
+@pytest.mark.slow
 def test_a_model_carries_the_map_by_which_emotion_words_became_its_labels(prepared, tmp_path):
     words = SimpleNamespace(name="words", synthetic=False, emotion_map="whose ratings")
     trained = training.train(words, None, RECIPE, tmp_path, prepared=prepared, accelerator="cpu")
@@ -137,6 +139,7 @@ def test_a_training_that_validation_says_nothing_good_of_says_so(prepared, vary,
     assert ("no better than guessing" if vary else "the labels don't vary: valence (always 0.5), arousal") in said
 
 
+@pytest.mark.slow
 def test_a_training_that_is_stuck_at_the_ends_of_the_scale_begins_anew_and_says_so(
     prepared, monkeypatch, capsys, tmp_path
 ):
@@ -180,7 +183,7 @@ def test_a_spread_head_changes_no_bit_of_the_estimates(prepared):
     assert not found[False].intervals.scaled
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_model_is_less_sure_where_it_has_lost_what_it_judges_by():
     """The labels are in the voice alone, and the recipe never takes it away."""
 

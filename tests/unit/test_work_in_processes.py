@@ -38,6 +38,7 @@ class AtOnce(Later):
 pools = pytest.mark.parametrize("pool", [Later, AtOnce])
 
 
+@pytest.mark.slow
 def test_two_workers_extract_what_one_does_and_tell_of_the_clip_that_fails(tmp_path):
     (tmp_path / "videos").mkdir()
     for name in "ab":
@@ -54,6 +55,7 @@ def test_two_workers_extract_what_one_does_and_tell_of_the_clip_that_fails(tmp_p
     assert {path.name for path in found[1]} == {"a.safetensors", "b.safetensors", "manifest.csv"}
 
 
+@pytest.mark.slow
 def test_extracting_again_names_what_was_damaged_and_makes_it_anew(tmp_path, capsys):
     names, store = ("a", "b", "c", "d"), FeatureStore(tmp_path / "store")
     for i, name in enumerate(names):
@@ -82,6 +84,7 @@ def test_extracting_again_names_what_was_damaged_and_makes_it_anew(tmp_path, cap
     assert again() == (0, "")
 
 
+@pytest.mark.slow
 @pools
 def test_an_extraction_tells_of_it(tmp_path, monkeypatch, pool):
     monkeypatch.setattr(processes, "ProcessPoolExecutor", pool)
@@ -92,6 +95,7 @@ def test_an_extraction_tells_of_it(tmp_path, monkeypatch, pool):
         extract.extract(clips, tmp_path / "store", ("logmel",), 10.0, workers=2)
 
 
+@pytest.mark.slow
 @pools
 def test_rendering_tells_of_it(tmp_path, monkeypatch, pool):
     monkeypatch.setattr(processes, "ProcessPoolExecutor", pool)
