@@ -151,7 +151,7 @@ class TestCausal:
                 for p in CAUSAL
                 for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-4))
             ],
-            2,
+            1,
             pytest.mark.long,
         ),
     ],

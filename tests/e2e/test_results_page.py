@@ -12,7 +12,7 @@ import pytest
 
 from tests.dialogues import write_hazumi
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,7 +37,6 @@ def made(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     return root / "work", root / "out"
 
 
-@pytest.mark.long
 def test_the_page_shows_both_corpora_and_every_figure_that_it_names(made):
     _, out = made
     page = (out / "results.md").read_text()

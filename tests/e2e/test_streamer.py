@@ -302,6 +302,7 @@ def test_a_model_of_voices_alone_says_nothing_of_faces(clip, clips_dir):
     assert_same_trace(trace, offline(voice, clip))
 
 
+@pytest.mark.slow
 def test_a_stream_without_sound_says_that_nobody_speaks_as_its_trace_does(estimator, clip):
     frames = [*clip.frames()][:6]
     trace, _ = stream_of(estimator, frames, sound=False)

@@ -233,6 +233,7 @@ def unseen(e: Example) -> Example:
 OTHER_SPECS = (DATA.specs[0], replace(DATA.specs[1], fingerprint="other"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [relabelled, moved, reextracted, unseen])
 def test_a_change_of_one_clip_outdates_every_fold(tmp_path, monkeypatch, trained, capsys, change):
     run(tmp_path)

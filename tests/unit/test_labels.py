@@ -211,6 +211,7 @@ def test_a_prediction_is_turned_into_another_format(tmp_path):
     assert read_labels(tmp_path / "p.eaf").values[:, 0].tolist() == pytest.approx([0.1, 0.3])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 def test_a_target_with_any_name_is_written_drawn_and_told(tmp_path, capsys):
     file = written(tmp_path / "a.csv", 'time_s,val/anna,"[b]$x"\n0,.1,.2\n1,.3,.2\n')

@@ -82,6 +82,7 @@ def test_beside_a_file_nothing_is_listened_to_unless_a_microphone_is_named(strea
     assert streamer.options == {"sound": True}
 
 
+@pytest.mark.slow
 def test_sound_is_heard_on_the_clock_of_the_frames(streamer, clip, sounddevice, capsys):
     def hear():
         now_s = time.monotonic()

@@ -329,6 +329,7 @@ def bumpy() -> list[tuple[float, float | Waveform]]:
     return sorted(arrivals, key=lambda a: a[0])
 
 
+@pytest.mark.slow
 def test_a_clock_saved_in_the_middle_goes_on_to_the_bit():
     arrivals = bumpy()
     whole = Stream().play(arrivals)

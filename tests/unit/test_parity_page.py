@@ -71,6 +71,7 @@ def test_differences_from_released_code_come_out_again_and_all_but_one_are_round
     assert by_n < 1e-7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("title", ["Metrics", "Merging", "Label formats"])
 def test_differences_in_metrics_merging_and_formats_come_out_again(few_trials, title):
     written = table(title)

@@ -284,6 +284,7 @@ def test_a_header_is_read_without_the_values_however_long_it_is(columns, memory,
     assert sum(read) < len(whole) or columns == 3
 
 
+@pytest.mark.slow
 def test_extracting_to_an_address_gives_what_extracting_to_a_folder_does(memory, tmp_path, capsys):
     for name in "ab":
         make_clip(tmp_path / f"{name}.mp4", greys(20), sound=[(0.0, tone(1))])

@@ -25,6 +25,7 @@ def state(_: int) -> tuple[int, int, str, bool]:
     return os.getpid(), cv2.getNumThreads(), os.environ["OMP_NUM_THREADS"], deaf
 
 
+@pytest.mark.slow
 def test_several_workers_are_other_processes_of_one_thread_that_are_deaf_to_ctrl_c(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
     with Workers(state, 2) as pool:

@@ -113,6 +113,7 @@ def test_figures_say_what_holds_and_the_page_shows_every_row():
     assert "1.0 for a face and 1.0 for a voice wide" in said
 
 
+@pytest.mark.slow
 def test_people_are_compared_with_those_left_out_of_the_same_model_and_all_pairs_are_shown_beside():
     apart = estimates(1.0)
     for row in apart["people"]:
@@ -129,6 +130,7 @@ def test_people_are_compared_with_those_left_out_of_the_same_model_and_all_pairs
     )
 
 
+@pytest.mark.slow
 def test_a_group_without_anybody_has_no_figure():
     ahead = estimates(1.0)
     for row in ahead["people"]:

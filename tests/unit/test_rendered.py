@@ -212,6 +212,7 @@ def test_a_frozen_picture_stands_still_and_an_occluded_one_hides_the_face(portra
     assert np.abs(frames[45].astype(int) - frames[5])[60:150, 60:130].mean() > 25
 
 
+@pytest.mark.slow
 def test_expressions_between_keys_move_the_picture_little_by_little(portrait):
     units = Units(portrait)
     steps = np.linspace(0, 1, 41)

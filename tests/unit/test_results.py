@@ -187,6 +187,7 @@ def test_of_several_models_that_never_had_the_lost_modality_the_best_on_validati
         assert area == ("" if column.startswith("audio") else "0.55")
 
 
+@pytest.mark.slow
 def test_which_modalities_a_model_reads_counts_and_not_its_name():
     both = of_seeds(error=0.2, stressed=BOTH)
     held = {"audio": both, "voice, wide": of_seeds(error=0.4, stressed=("audio",)), "both": both}

@@ -111,6 +111,7 @@ def test_the_same_content_gives_the_same_bytes(tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+@pytest.mark.slow
 def test_every_single_bit_counts(tmp_path):
     path = little(tmp_path / "a.safetensors")
     of_header = 8 * header_bytes(path)

@@ -330,6 +330,7 @@ def test_a_form_is_no_recording(server):
     assert server.left() == []
 
 
+@pytest.mark.slow
 def test_summaries_say_what_routes_do(server):
     paths = server.web.get("/api/openapi.json").json()["paths"]
     summaries = [operation["summary"] for operations in paths.values() for operation in operations.values()]

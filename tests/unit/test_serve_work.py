@@ -52,6 +52,7 @@ def test_packages_that_are_missing_are_named(tmp_path: Path, monkeypatch: pytest
     folder.release()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("url", "kind"),
     [

@@ -54,6 +54,7 @@ def whole(fold) -> bool:
     return bool(fold.train and fold.validation and fold.test)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(1, 20), min_size=0, max_size=9))
 def test_the_most_folds_is_the_largest_count_that_works(sizes):

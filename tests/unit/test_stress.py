@@ -202,6 +202,7 @@ def reading(*modalities: str) -> Estimator:
     return Estimator(replace(whole, features=specs, stats={m: whole.stats[m] for m in modalities}))
 
 
+@pytest.mark.slow
 def test_every_kind_and_share_of_a_corrupted_modality_is_measured_and_every_gate_at_half(examples):
     estimator, test = reading("audio", "video"), examples[2:4]
     found = stress(estimator, examples[:2], test, ("video",), PRIOR)
