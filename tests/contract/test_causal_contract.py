@@ -147,7 +147,7 @@ class TestCausal:
         pytest.param(JcaConfig(time_mixing="decay"), torch.float32, 1e-4, id="jca-float32"),
         *few(
             [
-                pytest.param(p.values[0], dtype, tolerance, id=f"{p.id}-{tolerance:g}", marks=pytest.mark.slow)
+                pytest.param(p.values[0], dtype, tolerance, id=f"{p.id}-{tolerance:g}")
                 for p in CAUSAL
                 for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-4))
             ],

@@ -100,7 +100,7 @@ SPREAD_S = {"extract": 1.5, "train": 2.0, "compare": 3.0, "predict": 3.0, "expor
 """Seconds after a verb has made its folder within which it is ended; it needs longer."""
 
 
-SHORT = {("extract", "SIGTERM"), ("train", "SIGKILL"), ("predict", "SIGKILL"), ("predict", "SIGTERM")}
+SHORT = {("extract", "SIGTERM"), ("train", "SIGKILL"), ("predict", "SIGKILL")}
 """Those that .ci/run has time for."""
 
 

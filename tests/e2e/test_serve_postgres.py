@@ -152,6 +152,7 @@ def test_a_queue_of_another_version_is_refused(store: PostgresJobs, url: str):
         PostgresJobs(url)
 
 
+@pytest.mark.long
 def test_a_database_that_is_away_is_said_and_used_again_when_it_is_back(store: PostgresJobs, server: str, url: str):
     name = url.rpartition("/")[2]
     store.add(job())

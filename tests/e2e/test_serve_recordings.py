@@ -55,6 +55,7 @@ def test_results_are_those_of_predict_to_the_byte(site: Site, clips_dir: Path, s
     assert factor > 0
 
 
+@pytest.mark.long
 def test_a_recording_whose_worker_is_killed_ends_with_the_same_bytes(site: Site, sound: Path, tmp_path: Path):
     job = site.send(sound.read_bytes(), sound.name, report=False)
     site.until(job, running)

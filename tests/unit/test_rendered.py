@@ -100,7 +100,7 @@ def marks_file(corpus: Rendered, clip: Clip) -> Path:
     return corpus.root / "marks" / f"{clip.name}.csv"
 
 
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_the_same_seed_gives_the_same_labels_and_frames_in_one_process_or_two(corpus, tmp_path, workers):
     again = Rendered(render(tmp_path, MARKED, workers=workers).parent)
     for before, after in zip(corpus.clips(), again.clips(), strict=True):
