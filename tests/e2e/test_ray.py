@@ -192,6 +192,8 @@ def test_ctrl_c_keeps_what_has_begun_and_leaves_no_process(place, plain):
 @pytest.mark.long
 def test_no_process_outlives_a_run_that_is_killed(place):
     process = place.extract("--engine", "ray", "--workers", 2)
+    # Not while they import: Python's own search for libraries (ctypes.util) would leave a temporary file of its own.
+    awaited(lambda: list(place.root.glob("features/*/*.safetensors")), process)
     awaited(lambda: at_work(process.pid), process)
     workers, processes = at_work(process.pid), psutil.Process(process.pid).children(recursive=True)
     process.kill()
