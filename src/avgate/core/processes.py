@@ -26,7 +26,7 @@ from typing import Any, Generic, TypeVar
 from avgate.core.console import console
 from avgate.core.errors import UsageError, WorkerError
 from avgate.core.scratch import remove_what_workers_left
-from avgate.core.signals import ENDING, LOOK_S, Ended, held_interrupts, take
+from avgate.core.signals import NOTICE_S, Ended, held_interrupts, let_in, take
 
 _NO_MEMORY = ("bad_alloc", "allocate", "insufficient memory", "out of memory", "can't start new thread", "map segment")
 """What errors of native libraries say where memory ran out."""
@@ -84,7 +84,7 @@ class Workers(Generic[_Task, _Result]):
                 self._kill()
             say_stopping(kind, unfinished)
             # Nothing here has a lock that what comes in between could leave locked for ever.
-            while not connection.wait([self._ended], LOOK_S):
+            while not connection.wait([self._ended], NOTICE_S):
                 pass
         except (Ended, KeyboardInterrupt):
             self._kill()
@@ -204,8 +204,7 @@ def _begin(set_up: Callable[[], object] | None) -> None:
     """Prepare a worker process: deaf to Ctrl-C, which the terminal sends to every process, and with one thread."""
     threading.Thread(target=end_with_parent, name="parent", daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform != "win32":
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+    let_in()
     use_one_thread()
     hand_over_quickly()
     if set_up:

@@ -14,7 +14,7 @@ from typing import TypeVar
 ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 """What asks a process to end: a system that stops, a scheduler, a container; a terminal that is closed."""
 
-LOOK_S = 0.5
+NOTICE_S = 0.5
 """How many seconds the main thread waits at a time, for something that may take as long as it likes.
 
 Python handles a signal between two steps of the main thread. One that comes between the last step and the beginning of
@@ -62,8 +62,9 @@ def orderly_end() -> Iterator[None]:
 def held_interrupts() -> Iterator[None]:
     """Hold back Ctrl-C and the signals that ask to end until the block ends.
 
-    An exception that came in between could leave a lock locked for ever. Processes started in the block never see a
-    Ctrl-C, not even while they import; they have to let the signals that ask to end in again.
+    An exception that came in between could leave a lock locked for ever. Processes started in the block, by
+    `start` of core/processes.py, never see a Ctrl-C, not even while they import. By `let_in` they let the signals that
+    ask to end in again.
     """
     held = {signal.SIGINT, *ENDING}
     came: list[int] = []
@@ -87,11 +88,16 @@ def held_interrupts() -> Iterator[None]:
                 signal.raise_signal(came[-1])
 
 
+def let_in() -> None:
+    """Let the signals that ask to end in again, in a process that was started while they were held back."""
+    _mask("SIG_UNBLOCK", ENDING)
+
+
 def take(waiting: SimpleQueue[_Item]) -> _Item:
     """The next item of a queue; as long as there is none, signals are handled. Their handlers may put one in."""
     while True:
         with contextlib.suppress(Empty):
-            return waiting.get(timeout=LOOK_S)
+            return waiting.get(timeout=NOTICE_S)
 
 
 def _mask(how: str, signs: Iterable[int]) -> set[int]:

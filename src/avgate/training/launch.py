@@ -22,7 +22,7 @@ from torch import distributed
 from avgate.core.console import console
 from avgate.core.errors import AvgateError, WorkerError
 from avgate.core.processes import end_with_parent, how_it_ended, start
-from avgate.core.signals import ENDING, LOOK_S, held_interrupts
+from avgate.core.signals import NOTICE_S, held_interrupts, let_in
 from avgate.core.text import reason
 from avgate.training.several import AGAIN, Lost, processes_here
 
@@ -75,7 +75,7 @@ def _failures(processes: Sequence[Any], heard: Sequence[Any]) -> list[AvgateErro
     until = math.inf
     while left and (now := time.monotonic()) < until:
         ready: Any
-        for ready in connection.wait(left, min(LOOK_S, until - now)):
+        for ready in connection.wait(left, min(NOTICE_S, until - now)):
             process = left.pop(ready)
             try:
                 failure = ready.recv()
@@ -111,8 +111,7 @@ def _member(work: Callable[[], object], rank: int, count: int, backend: str, mee
     threading.Thread(target=end_with_parent, name="parent", daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends Ctrl-C to all; the parent ends them
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    if sys.platform != "win32":
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+    let_in()
     os.environ["LOCAL_RANK"] = str(rank)  # from which lightning-fabric takes that it needn't begin any
     failure: AvgateError | None = None
     try:
