@@ -36,9 +36,6 @@ pytestmark = pytest.mark.usefixtures("one_thread", "no_grad")
 Batch = tuple[dict[str, Tensor], dict[str, Tensor]]
 
 DEFAULTS = [pytest.param(fusion.Config(), id=fusion.name) for fusion in FUSIONS]
-EXPORTED_FIRST = ("rhgrjca",)
-"""Fusions whose exports every run tests; the others' exports are slow tests."""
-
 
 ENCODED = [pytest.param(v.values[0], "tcn", id=v.id, marks=v.marks) for v in VARIANTS]
 ENCODED += [
@@ -48,7 +45,7 @@ ENCODED += [
 """Each variant behind one encoder, and each fusion's default behind the other: a fusion sees of either but tensors."""
 
 EXPORTED = [
-    pytest.param(v.values[0], encoder, marks=pytest.mark.slow, id=f"{v.id}-{encoder}")
+    pytest.param(v.values[0], encoder, id=f"{v.id}-{encoder}")
     for v in VARIANTS
     for encoder in ("tcn", "lstm", "gru")
     if ("time_mixing=" in v.id or "reliability=" in v.id if encoder == "tcn" else v.id == "rhgrjca")
@@ -214,10 +211,7 @@ def test_with_the_default_weights_padding_and_neighbours_change_targets_by_less_
 
 @pytest.mark.slow
 @WITHOUT_WARNING
-@pytest.mark.parametrize(
-    "config",
-    [pytest.param(*p.values, id=p.id, marks=() if p.id in EXPORTED_FIRST else pytest.mark.slow) for p in DEFAULTS],
-)
+@pytest.mark.parametrize("config", DEFAULTS)
 def test_an_exported_model_gives_the_same_numbers(config):
     model = make_model(config, "short tcn", heads=True)
     batch = read_by(model, make_batch())

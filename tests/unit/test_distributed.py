@@ -28,7 +28,6 @@ from avgate.models.recipe import CorruptConfig, LossConfig, Recipe
 from avgate.training import train as training
 from avgate.training.batches import Prepared, prepare
 from avgate.training.several import fabric_of, must_begin_others
-from tests.few import few
 from tests.tiny import BACKBONES, COLUMNS, RECIPE, TARGETS, make_clip, stopped_in_epoch
 
 CORPUS = SimpleNamespace(name="tiny", synthetic=False)
@@ -101,7 +100,7 @@ def in_forks(count: int, folder: Path, work: Callable[[], Any]) -> list[Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("count", "spans", "precision"),
-    few([(2, "pooled", "32-true"), (3, "per_sequence", "32-true"), (3, "pooled", "64-true")], 1),
+    [(2, "pooled", "32-true"), (3, "per_sequence", "32-true"), (3, "pooled", "64-true")],
 )
 @NO_GPU
 def test_processes_together_have_the_gradients_of_one_at_the_same_batch(prepared, count, spans, precision, tmp_path):

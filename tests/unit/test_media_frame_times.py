@@ -67,7 +67,7 @@ def test_hidden_frames_of_vp8_arent_counted(tmp_path: Path):
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
 @pytest.mark.parametrize("first", [0, 5, 13])
-@pytest.mark.parametrize("codec", ["libx264", pytest.param("libx265", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
 def test_videos_that_are_cut_between_key_frames(tmp_path: Path, suffix: str, first: int, codec: str):
     whole = make_clip(tmp_path / f"whole.{suffix}", moving(40), codec=codec, video_options=OPEN_GOP)
     assert len(exact(copy(whole, tmp_path / f"a.{suffix}", first))) <= 40 - first

@@ -65,7 +65,7 @@ def test_stamps_that_wobble_around_the_count_of_samples_are_smoothed(tmp_path: P
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("wobble_s", [pytest.param(0.1, marks=pytest.mark.slow), 0.15])
+@pytest.mark.parametrize("wobble_s", [0.1, 0.15])
 def test_stamps_that_wobble_much_cost_little(tmp_path: Path, wobble_s: float):
     media = Media(wobbling(tmp_path / "a.mkv", 8.0, wobble_s))
     together(media, list(range(8)), wobble_s / 2)
@@ -74,9 +74,7 @@ def test_stamps_that_wobble_much_cost_little(tmp_path: Path, wobble_s: float):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "burst_s", [pytest.param(0.2, marks=pytest.mark.slow), pytest.param(0.5, marks=pytest.mark.slow), 1.0]
-)
+@pytest.mark.parametrize("burst_s", [0.2, 0.5, 1.0])
 @pytest.mark.parametrize("stamp", ["first", "last"])
 @pytest.mark.parametrize("gap_s", [0.0, 2.0])
 def test_sound_with_the_stamps_of_its_bursts_stays_unbroken(tmp_path: Path, burst_s: float, stamp: str, gap_s: float):

@@ -279,7 +279,7 @@ def test_what_cannot_be_shown_or_written_is_said(tmp_path: Path):
         (".html", b"<!doctype html>"),
         (".PNG", b"\x89PNG"),
         (".svg", b"<?xml"),
-        pytest.param(".pdf", b"%PDF", marks=pytest.mark.slow),
+        (".pdf", b"%PDF"),
     ],
 )
 def test_the_verb_draws_a_written_trace(suffix: str, start: bytes, tmp_path: Path):

@@ -17,7 +17,6 @@ import uvicorn
 
 from avgate.apps.serve.door import connections
 from avgate.apps.serve.door.connections import Connection, Seldom, room
-from tests.few import few
 
 resource = pytest.importorskip("resource", reason="Windows limits no descriptors")
 
@@ -99,7 +98,7 @@ def said_up_to(one, end):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", [b"", HALF, WHOLE + HALF], ids=["nothing", "a half header", "a half second one"])
-@pytest.mark.parametrize("trickles", few([True, False], 1))
+@pytest.mark.parametrize("trickles", [True, False])
 def test_a_header_that_does_not_come_to_its_end_ends_the_connection(first, trickles, monkeypatch):
     monkeypatch.setattr(connections, "HEADER_S", 0.4)
     with running(10) as connect:
@@ -126,7 +125,7 @@ def test_what_has_begun_is_no_matter_of_the_header_s_time(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("begun", few([HALF, b""], 1))
+@pytest.mark.parametrize("begun", [HALF, b""])
 def test_connections_that_wait_shut_nobody_out(begun):
     with running(20) as connect:
         live, late = connect(LIVE), connect(LATE)

@@ -23,7 +23,6 @@ from avgate.core.errors import MediaError, OutputError
 from avgate.core.processes import how_it_ended, ran_out_of_memory, resident_mb
 from avgate.core.text import without_folders
 from tests.clips import make_clip, tone
-from tests.few import few
 from tests.hostile import CONTENTS, content
 from tests.traces import make_trace
 
@@ -232,7 +231,7 @@ def test_an_unknown_model_and_format_are_named(pipe: tuple[Connection, Connectio
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", few(CONTENTS))
+@pytest.mark.parametrize("kind", CONTENTS)
 def test_what_is_no_recording_is_refused(pipe: tuple[Connection, Connection], tmp_path: Path, sound: Path, kind: str):
     (tmp_path / "a.mp4").write_bytes(content(kind, sound))
     failed = work(pipe, task_of(tmp_path, tmp_path / "a.mp4"))[-1]["failed"]
